@@ -1,0 +1,69 @@
+"""Sites: the Linear layers that the adapter changes, and the ones it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lori_cl.errors import TargetError, suggestion
+
+
+@dataclass(frozen=True)
+class Site:
+    """One adapted Linear."""
+
+    name: str
+    """The module's name in the base model."""
+    in_features: int
+    out_features: int
+    rank: int
+
+    @property
+    def cells(self) -> int:
+        """Entries of this site's B, (out, r)."""
+        return self.out_features * self.rank
+
+
+def check_targets(model: nn.Module, targets: tuple[str, ...]) -> None:
+    """Refuse targets that name nothing, a head, an embedding or anything else that is no Linear.
+
+    Raises: TargetError, naming the target, the module and the names that would do.
+    """
+    modules = dict(model.named_modules())
+    usable = {name.rsplit(".", 1)[-1] for name, module in modules.items() if is_linear(module)}
+    usable -= {name.rsplit(".", 1)[-1] for name in _heads(model, modules)}
+    for target in targets:
+        found = {n: m for n, m in modules.items() if n == target or n.endswith(f".{target}")}
+        if not found:
+            near = suggestion(target, usable) or f" There are: {', '.join(sorted(usable))}."
+            raise TargetError(f"adapter.targets: no module's name ends in '{target}'.{near}")
+        for name, module in found.items():
+            _refuse_unusable(name, module, _heads(model, modules))
+
+
+def _refuse_unusable(name: str, module: nn.Module, heads: Mapping[str, nn.Module]) -> None:
+    if name in heads:
+        raise TargetError(
+            f"adapter.targets: '{name}' is the model's output head, which may be tied to its embeddings; "
+            "name Linear layers inside the model, or 'all-linear'"
+        )
+    if not is_linear(module):
+        # With A frozen, the gradient of an adapted embedding is exactly zero: it would never learn.
+        raise TargetError(
+            f"adapter.targets: '{name}' is a {type(module).__name__}; "
+            "only Linear and Conv1D layers can be adapted"
+        )
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether PEFT can put a LoRA on it as on a Linear; quantised ones carry Linear in their class's name."""
+    return isinstance(module, (nn.Linear, Conv1D)) or "Linear" in type(module).__name__
+
+
+def _heads(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    get_head = getattr(model, "get_output_embeddings", lambda: None)
+    head = get_head()
+    return {name: module for name, module in modules.items() if head is not None and module is head}

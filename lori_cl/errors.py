@@ -1,0 +1,100 @@
+"""Every error a user can meet.
+
+LoriError                      exit code 1: the job failed
+├── ArtifactMissing            a file the registry names is not on disk
+├── ArtifactDamaged            a file's content is not what its digest says
+├── RegistryUnusable           the registry cannot be opened or written
+│   └── RegistryTooNew         it was written by a newer lori_cl
+├── TrainingDiverged           the loss is not a finite number
+└── InputError                 exit code 2: what the user gave is wrong
+    ├── SpecError              a task or curriculum file, or --set
+    ├── DataError              a data set's content
+    ├── UnknownTask            a task that nobody added
+    ├── UnknownRun             a run that nobody started
+    ├── ModelError             the base model cannot be used as asked
+    ├── TargetError            adapter.targets name no usable site
+    ├── CapacityExhausted      too few free cells for the task
+    └── RunConflict            the run exists and was made otherwise
+
+A message says what is wrong, by how much, and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class LoriError(Exception):
+    """The job failed. The command line prints the message and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class ArtifactMissing(LoriError):
+    """A file that the registry names is not on disk."""
+
+
+class ArtifactDamaged(LoriError):
+    """A file's content is not what its digest says."""
+
+
+class RegistryUnusable(LoriError):
+    """The registry cannot be opened, read or written."""
+
+
+class RegistryTooNew(RegistryUnusable):
+    """The registry was written by a newer lori_cl; it is left untouched."""
+
+    exit_code = 2
+
+
+class TrainingDiverged(LoriError):
+    """The training loss is not a finite number."""
+
+
+class InputError(LoriError):
+    """What the user gave is wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """A task file, a curriculum file or a --set value is wrong."""
+
+
+class DataError(InputError):
+    """A data set's content is wrong: no rows, an unknown label, a missing column."""
+
+
+class UnknownTask(InputError):
+    """A task that nobody added."""
+
+
+class UnknownRun(InputError):
+    """A run that nobody started."""
+
+
+class ModelError(InputError):
+    """The base model cannot be found, or cannot be used as asked."""
+
+
+class TargetError(InputError):
+    """`adapter.targets` names no site, or one that cannot be adapted."""
+
+
+class CapacityExhausted(InputError):
+    """The task asks for more cells than are free."""
+
+
+class RunConflict(InputError):
+    """A run of this name exists, made with other settings or on other weights."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """' Did you mean …?' for the nearest known name, or an empty string where none is near."""
+    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    if not near:
+        by_lower = {candidate.lower(): candidate for candidate in known}
+        near = [by_lower[name.lower()]] if name.lower() in by_lower else []
+    return f" Did you mean '{near[0]}'?" if near else ""

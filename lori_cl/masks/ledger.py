@@ -1,0 +1,70 @@
+"""The ledger: who owns which cell, and what is free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from lori_cl.errors import CapacityExhausted
+from lori_cl.masks.mask import Mask, Shapes
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One task's cells."""
+
+    task: str
+    mask: Mask
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All claims on one adapter; a claim makes a new ledger, so none is ever taken back."""
+
+    shapes: Shapes
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        """All cells of the adapter."""
+        return sum(out * rank for out, rank in self.shapes.values())
+
+    @property
+    def free_cells(self) -> int:
+        """Cells that nobody owns."""
+        return self.cells - sum(claim.mask.count() for claim in self.claims)
+
+    def free(self) -> Bool[Tensor, "cells"]:
+        """Which cells nobody owns, over the whole model."""
+        free = torch.ones(self.cells, dtype=torch.bool)
+        for claim in self.claims:
+            free &= ~claim.mask.flat()
+        return free
+
+    def require(self, task: str, k: int) -> None:
+        """Make sure that k cells are free for the task.
+
+        Raises: CapacityExhausted, with what was asked, what is free and what to do.
+        """
+        if k > self.free_cells:
+            fits = (
+                f"Lower masks.density to {_floor3(self.free_cells / self.cells)}, raise"
+                if self.free_cells
+                else "Raise"
+            )
+            raise CapacityExhausted(
+                f"task '{task}' asks for {k:,} cells; {self.free_cells:,} of {self.cells:,} are free. "
+                f"{fits} adapter.rank, or begin a new run with fewer tasks."
+            )
+
+    def claim(self, task: str, mask: Mask) -> Ledger:
+        """The ledger with the task's cells in it."""
+        assert not bool((mask.flat() & ~self.free()).any()), f"'{task}' claims cells that are taken"
+        return replace(self, claims=(*self.claims, Claim(task, mask)))
+
+
+def _floor3(fraction: float) -> str:
+    return f"{int(fraction * 1000) / 1000:g}" if fraction >= 0.001 else f"{fraction:.2g}"

@@ -1,0 +1,66 @@
+"""A mask: the cells that one task owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from lori_cl import digest
+
+Shapes = Mapping[str, tuple[int, int]]
+"""Each site's (out, r), in the order that fixes a cell's number in the whole model."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Cells over the whole model, a bool (out, r) per site."""
+
+    by_site: Mapping[str, Bool[Tensor, "out r"]]
+
+    @classmethod
+    def from_flat(cls, flat: Bool[Tensor, "cells"], shapes: Shapes) -> Mask:
+        """Cut one vector over all cells into sites."""
+        parts = torch.split(flat, [out * rank for out, rank in shapes.values()])
+        return cls(
+            {site: part.view(shape) for (site, shape), part in zip(shapes.items(), parts, strict=True)}
+        )
+
+    @classmethod
+    def from_packed(cls, packed: Mapping[str, UInt8[Tensor, "bytes"]], shapes: Shapes) -> Mask:
+        """Undo `packed`."""
+        by_site = {}
+        for site, (out, rank) in shapes.items():
+            bits = np.unpackbits(packed[site].numpy(), count=out * rank, bitorder="little")
+            by_site[site] = torch.from_numpy(bits.astype(bool)).view(out, rank)
+        return cls(by_site)
+
+    def packed(self) -> dict[str, UInt8[Tensor, "bytes"]]:
+        """Eight cells a byte, row-major, the first cell in the lowest bit."""
+        return {
+            site: torch.from_numpy(np.packbits(mask.flatten().numpy(), bitorder="little"))
+            for site, mask in self.by_site.items()
+        }
+
+    def flat(self) -> Bool[Tensor, "cells"]:
+        """One vector over all cells, site after site, row-major."""
+        return torch.cat([mask.flatten() for mask in self.by_site.values()])
+
+    def count(self) -> int:
+        """How many cells it holds."""
+        return sum(self.count_by_site().values())
+
+    def count_by_site(self) -> dict[str, int]:
+        """How many cells it holds at each site."""
+        return {site: int(mask.sum()) for site, mask in self.by_site.items()}
+
+    def digest(self) -> str:
+        """SHA-256 over site names, shapes and packed bits."""
+        return digest.of_named(
+            (site, "mask", tuple(self.by_site[site].shape), bits.numpy().data)
+            for site, bits in self.packed().items()
+        )

@@ -1,0 +1,17 @@
+"""Mask strategies: each gives every cell a score, and the k best free cells become the task's mask.
+
+To add one: write `lori_cl/masks/strategies/NAME.py` with a function `Evidence -> scores`, and name it here.
+"""
+
+from collections.abc import Mapping
+
+from lori_cl.masks.strategies.base import Evidence, Strategy
+from lori_cl.masks.strategies.magnitude import magnitude
+from lori_cl.masks.strategies.random import random
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "magnitude": Strategy(magnitude, calibrates=True),
+    "random": Strategy(random, calibrates=False),
+}
+
+__all__ = ["STRATEGIES", "Evidence", "Strategy"]

@@ -1,0 +1,68 @@
+"""Pydantic's findings, said in one line: where, what is wrong, and the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+import types
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from lori_cl.errors import suggestion
+from lori_cl.spec.yaml_lines import Location
+
+
+def complaint(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
+    """What one finding says to the person who wrote the file; `whole` is 'task' or 'curriculum'."""
+    location = error["loc"]
+    owner = _owner_name(location[:-1], whole)
+    match error["type"]:
+        case "extra_forbidden":
+            known = _fields_at(model, location[:-1])
+            near = suggestion(str(location[-1]), known) or f" There are: {', '.join(known)}."
+            return f"'{location[-1]}' is not a field of {owner}.{near}"
+        case "missing":
+            return f"'{location[-1]}' is missing from {owner}"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case "literal_error" | "enum":
+            known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
+            near = suggestion(str(error["input"]), known)
+            choice = f"it is one of {', '.join(known)}.{near}"
+            return f"'{dotted(location)}' cannot be {_shown(error['input'])}; {choice}"
+        case "string_type":
+            return f"'{dotted(location)}' should be text, not {_shown(error['input'])}; put it in quotes"
+        case "string_pattern_mismatch":
+            return (
+                f"'{dotted(location)}' cannot be {_shown(error['input'])}: "
+                "use at most 64 of a-z, 0-9, '_' and '-', beginning with a letter or digit"
+            )
+        case _:
+            wanted = error["msg"].removeprefix("Input ")
+            return f"'{dotted(location)}' {wanted}, not {_shown(error['input'])}"
+
+
+def dotted(location: Location) -> str:
+    """A place as a user writes it: train.epochs, tasks[2]."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")
+
+
+def _owner_name(location: Location, whole: str) -> str:
+    return f"'{dotted(location)}'" if location else f"a {whole}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f"'{value}'" if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+        model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(model.model_fields)

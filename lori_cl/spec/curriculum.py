@@ -1,0 +1,137 @@
+"""A curriculum: base model, method, adapter and training settings, and an ordered list of tasks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lori_cl.spec.base import Count, Name, Spec
+
+
+class View(StrEnum):
+    """Which cells are active when a task is scored."""
+
+    AS_TRAINED = "as_trained"
+    """The adapter as it stood when that task's stage ended."""
+    CURRENT = "current"
+    """Everything learned so far: what a model without a task id runs."""
+
+
+class ModelSpec(Spec):
+    """The frozen base model."""
+
+    path: str = Field(min_length=1)
+    """A hub id, a local folder, or `package:NAME/FOLDER` for weights inside an installed package."""
+    revision: str | None = None
+    """The commit of a hub model."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the frozen weights are held in; the adapter's values are always float32."""
+
+
+class AdapterSpec(Spec):
+    """The adapter: ΔW = alpha / rank · (B ⊙ M) A at every site."""
+
+    rank: Count = 32
+    alpha: float = Field(default=64.0, gt=0)
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """`all-linear`, or the ends of module names, such as [q_proj, v_proj]."""
+    projection: Literal["shared"] = "shared"
+    """One frozen A for the whole run."""
+    distribution: Literal["uniform", "normal"] = "uniform"
+    """What A is drawn from: U(±1/√d_in), or a normal of the same variance, 1/(3·d_in)."""
+
+
+class CalibrationSpec(Spec):
+    """The short dense training (LoRI-D) that `magnitude` masks are read from."""
+
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the training examples; None means `train.epochs`."""
+    lr: float | None = Field(default=None, gt=0)
+    """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
+
+
+class MasksSpec(Spec):
+    """How each task's cells are chosen from the free ones."""
+
+    strategy: str = "magnitude"
+    density: float = Field(default=0.1, gt=0, le=1)
+    """Fraction of all cells that one task claims."""
+    granularity: Literal["model"] = "model"
+    """The cells compete over the whole model."""
+    calibration: CalibrationSpec = CalibrationSpec()
+
+
+class TrainSpec(Spec):
+    """How one stage trains; everything here is handed to transformers.Trainer."""
+
+    epochs: float = Field(default=1.0, gt=0)
+    batch_size: Count = 32
+    """Examples a step and device."""
+    lr: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the adapter; None means the method's own default."""
+    head_lr: float = Field(default=5e-3, gt=0)
+    """Peak learning rate of a classification head."""
+    max_length: Count = 128
+    """Tokens; longer texts are truncated and counted."""
+    limit: Count | None = None
+    """Learn from so many training examples, drawn by the task's seed; None takes all."""
+    optimizer: str = "adamw_torch"
+    """A name that transformers.TrainingArguments knows as `optim`."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decay of this stage's own cells and head; earlier cells cannot decay."""
+    scheduler: str = "constant"
+    """A name that transformers.TrainingArguments knows as `lr_scheduler_type`."""
+    warmup_steps: int = Field(default=0, ge=0, strict=True)
+    gradient_accumulation: Count = 1
+    """Batches a step."""
+    max_grad_norm: float = Field(default=1.0, ge=0)
+    """Clip the gradient's norm; 0 does not clip."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision of the forward and backward pass."""
+    gradient_checkpointing: bool = False
+    loggers: tuple[str, ...] = ()
+    """Names that transformers.TrainingArguments knows as `report_to`."""
+
+
+class EvalSpec(Spec):
+    """How tasks are scored after every stage."""
+
+    limit: Count | None = None
+    """Score the first so many examples of a task's eval set; None scores all."""
+    batch_size: Count = 64
+    views: tuple[View, ...] = Field(default=(View.AS_TRAINED, View.CURRENT), min_length=1)
+
+
+class CurriculumSpec(Spec):
+    """What `lori-cl run` is given."""
+
+    name: Name
+    model: ModelSpec
+    method: str = "lori"
+    tasks: tuple[str, ...] = Field(min_length=1)
+    seed: int = Field(default=0, strict=True, ge=0)
+    adapter: AdapterSpec = AdapterSpec()
+    masks: MasksSpec = MasksSpec()
+    train: TrainSpec = TrainSpec()
+    eval: EvalSpec = EvalSpec()
+
+    @model_validator(mode="after")
+    def _names_each_task_once(self) -> Self:
+        twice = [task for task in self.tasks if self.tasks.count(task) > 1]
+        if twice:
+            raise ValueError(
+                f"tasks name '{twice[0]}' twice; to learn it again, change its file and add it: "
+                "it becomes a new version"
+            )
+        return self
+
+    @property
+    def default_run_name(self) -> str:
+        """The run's name where the user gives none: curriculum-method-seed."""
+        return f"{self.name}-{self.method}-{self.seed}"
+
+    def to_record(self) -> dict[str, Any]:
+        """The curriculum as JSON values, every default written out."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,111 @@
+"""From a YAML file to a validated spec, or to one line that says what is wrong in which line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from lori_cl.errors import SpecError, suggestion
+from lori_cl.spec.base import Spec
+from lori_cl.spec.complaints import complaint, dotted
+from lori_cl.spec.curriculum import CurriculumSpec
+from lori_cl.spec.task import TASK_SPECS, TaskSpec
+from lori_cl.spec.yaml_lines import Document, Location, read_document
+
+S = TypeVar("S", bound=Spec)
+
+Known = Mapping[str, Collection[str]]
+"""For a dotted field, the names it may hold: {"method": ["lori", …]}."""
+
+
+def load_task(path: Path) -> TaskSpec:
+    """Read and validate one task file.
+
+    Raises: SpecError, naming the file, the line, what is wrong and the nearest valid name.
+    """
+    document = read_document(path)
+    kind = document.data.get("kind")
+    if kind is None:
+        raise SpecError(
+            f"{document.where(())}: 'kind' is missing from a task; it is one of {_list(TASK_SPECS)}"
+        )
+    _require_known(document, {}, ("kind",), kind, TASK_SPECS)
+    return _validate(TASK_SPECS[kind], document, {}, "task")
+
+
+def load_curriculum(path: Path, settings: Sequence[str] = (), known: Known | None = None) -> CurriculumSpec:
+    """Read and validate one curriculum file, with `key=value` settings laid over it.
+
+    `known` holds the names that only other rooms know (methods, strategies, registered tasks).
+    Raises: SpecError, naming the file and line (or the setting), what is wrong and the nearest valid name.
+    """
+    document = read_document(path)
+    origins = {location: setting for setting in settings for location in [_apply(document.data, setting)]}
+    spec = _validate(CurriculumSpec, document, origins, "curriculum")
+    for field, names in (known or {}).items():
+        location: Location = tuple(field.split("."))
+        value = _value_at(spec, location)
+        items = enumerate(value) if isinstance(value, tuple) else [(None, value)]
+        for index, name in items:
+            place = location if index is None else (*location, index)
+            _require_known(document, origins, place, name, names)
+    return spec
+
+
+def _validate(model: type[S], document: Document, origins: Mapping[Location, str], whole: str) -> S:
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
+        place = _origin(document, origins, first["loc"])
+        raise SpecError(f"{place}: {complaint(first, model, whole)}{more}") from None
+
+
+def _origin(document: Document, origins: Mapping[Location, str], location: Location) -> str:
+    for end in range(len(location), 0, -1):
+        if location[:end] in origins:
+            return f"--set {origins[location[:end]]}"
+    return document.where(location)
+
+
+def _apply(data: dict[str, Any], setting: str) -> Location:
+    key, equals, text = setting.partition("=")
+    if not equals or not key:
+        raise SpecError(f"--set {setting}: write key=value, for instance --set train.limit=200")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise SpecError(f"--set {setting}: '{parent}' is a value and holds no fields")
+    data[last] = value
+    return (*parents, last)
+
+
+def _require_known(
+    document: Document, origins: Mapping[Location, str], location: Location, name: Any, names: Collection[str]
+) -> None:
+    if isinstance(name, str) and name in names:
+        return
+    place = _origin(document, origins, location)
+    near = suggestion(str(name), names) or f" There are: {_list(names)}."
+    raise SpecError(f"{place}: '{dotted(location)}' names '{name}', which nobody knows.{near}")
+
+
+def _value_at(spec: Spec, location: Location) -> Any:
+    value: Any = spec
+    for part in location:
+        value = getattr(value, str(part))
+    return value
+
+
+def _list(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "none yet"

@@ -1,0 +1,112 @@
+"""A task: a named, immutable declaration of data, prompt, kind, metric and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lori_cl.spec.base import Count, Name, Spec
+
+
+class Source(Spec):
+    """Where a task's examples come from. Where both are named and the local copy is there, it is used."""
+
+    local: str | None = None
+    """A folder with `train.*` and `test.*`: beside the task's file, or under $LORI_CL_DATA."""
+    hub: str | None = None
+    """A data set id on the Hugging Face hub."""
+    config: str | None = None
+    """The hub data set's configuration (subset), where it has several."""
+    revision: str | None = None
+    """The commit of the hub data set, so that it cannot change under the task."""
+
+    @model_validator(mode="after")
+    def _names_a_source(self) -> Self:
+        if self.local is None and self.hub is None:
+            raise ValueError("source needs 'local' (a folder) or 'hub' (a data set id)")
+        if self.hub is not None and self.revision is None:
+            raise ValueError("a hub source needs 'revision' (a commit), so that the data cannot change")
+        return self
+
+
+class TrainSplit(Spec):
+    """Which examples a task learns from."""
+
+    split: str = "train"
+    """The split's name; of a local source the file's name without its ending."""
+
+
+class EvalSplit(Spec):
+    """Which examples a task is scored on."""
+
+    split: str = "test"
+    """The split's name; of a local source the file's name without its ending."""
+    limit: Count | None = None
+    """Keep the first so many examples; None keeps all."""
+
+
+class TaskSpec(Spec):
+    """What every kind of task declares."""
+
+    name: Name
+    kind: str
+    source: Source
+    train: TrainSplit = TrainSplit()
+    eval: EvalSplit = EvalSplit()
+    seed: int = Field(default=0, strict=True, ge=0)
+    """Mixed into every seed drawn for this task."""
+    description: str = ""
+
+    def to_record(self) -> dict[str, Any]:
+        """The declaration as JSON values, every default written out."""
+        return self.model_dump(mode="json")
+
+
+class TextColumns(Spec):
+    """The columns of a classification data set."""
+
+    text: str = "text"
+    label: str = "label"
+
+
+class ClassificationSpec(TaskSpec):
+    """One label for each text."""
+
+    kind: Literal["classification"]
+    columns: TextColumns = TextColumns()
+    labels: tuple[str, ...] = Field(min_length=2)
+    """The label set; the order fixes the head's rows and what a whole-number label stands for."""
+    metric: Literal["accuracy", "f1_macro", "matthews"] = "accuracy"
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"labels name '{twice[0]}' twice")
+        return self
+
+
+class GenerationSpec(TaskSpec):
+    """A text to write after a prompt."""
+
+    kind: Literal["generation"]
+    prompt: str
+    """A Jinja template over the data set's columns."""
+    answer: str
+    """A Jinja template over the data set's columns: what is to be written after the prompt."""
+    max_new_tokens: Count = 64
+    metric: Literal["exact_match"] = "exact_match"
+
+
+TASK_SPECS: Mapping[str, type[TaskSpec]] = {
+    "classification": ClassificationSpec,
+    "generation": GenerationSpec,
+}
+"""The declaration of each kind; its behaviour stands in `lori_cl/tasks/kinds/`."""
+
+
+def task_from_record(record: Mapping[str, Any]) -> TaskSpec:
+    """The declaration that `TaskSpec.to_record` wrote down."""
+    return TASK_SPECS[record["kind"]].model_validate(dict(record))

@@ -1,0 +1,88 @@
+"""YAML with the line of every field, so that an error can point at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lori_cl.errors import SpecError
+
+MAX_BYTES = 1 << 20
+
+Location = tuple[int | str, ...]
+"""A field's place in the document: ("train", "epochs"), or ("tasks", 2)."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML mapping and where each of its fields stands."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: Mapping[Location, int]
+    """The line of every field, counted from 1."""
+
+    def where(self, location: Location) -> str:
+        """'FILE, line N' of a field, or of the nearest field around it that stands in the file."""
+        while location and location not in self.lines:
+            location = location[:-1]
+        return f"{self.path}, line {self.lines.get(location, 1)}"
+
+
+def read_document(path: Path) -> Document:
+    """Read one YAML file that holds one mapping.
+
+    Raises: SpecError, if the file is missing, too large, no YAML, no mapping, or names a field twice.
+    """
+    text = _read_text(path)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SpecError(f"{path}, line {line}: this is no YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{path}: this is no YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
+        raise SpecError(f"{path}, line 1: expected 'field: value' lines, found {type(data).__name__}")
+    lines: dict[Location, int] = {(): 1}
+    _collect_lines(path, node, (), lines)
+    return Document(path, data, lines)
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        near = f"; there are: {_neighbours(path)}" if path.parent.is_dir() else ""
+        raise SpecError(f"{path}: no such file{near}")
+    if path.stat().st_size > MAX_BYTES:
+        raise SpecError(f"{path}: {path.stat().st_size:,} bytes; a spec has at most {MAX_BYTES:,}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+
+
+def _neighbours(path: Path) -> str:
+    names = sorted(p.name for p in path.parent.iterdir() if p.suffix in {".yaml", ".yml"})
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "no YAML files there"
+
+
+def _collect_lines(path: Path, node: yaml.Node, at: Location, lines: dict[Location, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*at, str(key.value))
+            line = key.start_mark.line + 1
+            if place in lines:
+                raise SpecError(
+                    f"{path}, line {line}: '{key.value}' stands here and in line {lines[place]}; keep one"
+                )
+            lines[place] = line
+            _collect_lines(path, value, place, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[*at, index] = item.start_mark.line + 1
+            _collect_lines(path, item, (*at, index), lines)
