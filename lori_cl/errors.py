@@ -3,8 +3,6 @@
 LoriError                      exit code 1: the job failed
 ├── ArtifactMissing            a file the registry names is not on disk
 ├── ArtifactDamaged            a file's content is not what its digest says
-├── RegistryUnusable           the registry cannot be opened or written
-│   └── RegistryTooNew         it was written by a newer lori_cl
 ├── TrainingDiverged           the loss is not a finite number
 └── InputError                 exit code 2: what the user gave is wrong
     ├── SpecError              a task or curriculum file, or --set
@@ -14,7 +12,9 @@ LoriError                      exit code 1: the job failed
     ├── ModelError             the base model cannot be used as asked
     ├── TargetError            adapter.targets name no usable site
     ├── CapacityExhausted      too few free cells for the task
-    └── RunConflict            the run exists and was made otherwise
+    ├── RunConflict            the run exists and was made otherwise
+    └── WorkspaceUnusable      the registry or the artifacts cannot be opened or written
+        └── RegistryTooNew     the registry was written by a newer lori_cl
 
 A message says what is wrong, by how much, and what to do next, in one line.
 """
@@ -37,16 +37,6 @@ class ArtifactMissing(LoriError):
 
 class ArtifactDamaged(LoriError):
     """A file's content is not what its digest says."""
-
-
-class RegistryUnusable(LoriError):
-    """The registry cannot be opened, read or written."""
-
-
-class RegistryTooNew(RegistryUnusable):
-    """The registry was written by a newer lori_cl; it is left untouched."""
-
-    exit_code = 2
 
 
 class TrainingDiverged(LoriError):
@@ -89,6 +79,14 @@ class CapacityExhausted(InputError):
 
 class RunConflict(InputError):
     """A run of this name exists, made with other settings or on other weights."""
+
+
+class WorkspaceUnusable(InputError):
+    """The registry or the artifacts cannot be opened, read or written: missing, read-only, disk full."""
+
+
+class RegistryTooNew(WorkspaceUnusable):
+    """The registry was written by a newer lori_cl; it is left untouched."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

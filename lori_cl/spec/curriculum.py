@@ -111,7 +111,7 @@ class CurriculumSpec(Spec):
     model: ModelSpec
     method: str = "lori"
     tasks: tuple[str, ...] = Field(min_length=1)
-    seed: int = Field(default=0, strict=True, ge=0)
+    seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     adapter: AdapterSpec = AdapterSpec()
     masks: MasksSpec = MasksSpec()
     train: TrainSpec = TrainSpec()

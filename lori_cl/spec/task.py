@@ -55,7 +55,7 @@ class TaskSpec(Spec):
     source: Source
     train: TrainSplit = TrainSplit()
     eval: EvalSplit = EvalSplit()
-    seed: int = Field(default=0, strict=True, ge=0)
+    seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     """Mixed into every seed drawn for this task."""
     description: str = ""
 

@@ -1,0 +1,28 @@
+"""Everything but tensors and text: tasks, eval sets, runs, stages, masks, scores; and the artifact files."""
+
+from lori_cl.registry.artifacts import ArtifactStore
+from lori_cl.registry.records import (
+    EvalSet,
+    Evaluation,
+    MaskRecord,
+    Projection,
+    Run,
+    Stage,
+    Task,
+)
+from lori_cl.registry.registry import Registry, RunStart
+from lori_cl.registry.workspace import Workspace
+
+__all__ = [
+    "ArtifactStore",
+    "EvalSet",
+    "Evaluation",
+    "MaskRecord",
+    "Projection",
+    "Registry",
+    "Run",
+    "RunStart",
+    "Stage",
+    "Task",
+    "Workspace",
+]

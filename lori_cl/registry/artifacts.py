@@ -1,0 +1,77 @@
+"""Content-addressed files: the name is the SHA-256 of the content."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lori_cl import digest
+from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable
+
+Suffix = Literal["safetensors", "jsonl"]
+
+
+@dataclass(frozen=True)
+class ArtifactStore:
+    """The artifacts folder of a workspace."""
+
+    folder: Path
+
+    def path(self, sha256: str, suffix: Suffix) -> Path:
+        """Where the artifact lies, or would."""
+        return self.folder / f"{sha256}.{suffix}"
+
+    def put(self, content: bytes, suffix: Suffix) -> str:
+        """Write the content durably and in one step; return its digest.
+
+        Raises: WorkspaceUnusable, if it cannot be written; nothing half-written is left under its name.
+        """
+        sha256 = digest.of_bytes(content)
+        target = self.path(sha256, suffix)
+        if target.is_file() and target.stat().st_size == len(content):
+            return sha256
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_atomically(target, content)
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"{target.name} ({len(content):,} bytes) cannot be written to {self.folder}: {error.strerror}"
+            ) from error
+        return sha256
+
+    def get(self, sha256: str, suffix: Suffix) -> bytes:
+        """Read an artifact back.
+
+        Raises: ArtifactMissing; ArtifactDamaged, if the content is not what the name says.
+        """
+        path = self.path(sha256, suffix)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise ArtifactMissing(f"{path}: the registry names this file, and it is not there") from None
+        found = digest.of_bytes(content)
+        if found != sha256:
+            raise ArtifactDamaged(f"{path}: the content has digest {found}; restore the file from a backup")
+        return content
+
+
+def _write_atomically(target: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)

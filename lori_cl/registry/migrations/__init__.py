@@ -1,0 +1,1 @@
+"""Alembic's migrations; `lori_cl.registry.migrate` runs them."""

@@ -1,0 +1,159 @@
+"""What the registry hands out: frozen values, free of sessions and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Source = Literal["measured", "proved"]
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """The examples a task is scored on, frozen when the task was added."""
+
+    digest: str
+    """SHA-256 of the artifact that holds them."""
+    n: int
+    """Examples."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered version of a task."""
+
+    name: str
+    version: int
+    kind: str
+    metric: str
+    seed: int
+    spec: Mapping[str, Any]
+    """The declaration, as `TaskSpec.to_record` wrote it."""
+    eval_set: EvalSet
+    declared_in: str
+    """The folder of its file: relative to the workspace where it lies inside, absolute elsewhere."""
+    created_at: datetime
+
+    @property
+    def label(self) -> str:
+        """'name' for the first version, 'name@2' for the second."""
+        return self.name if self.version == 1 else f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A run's frozen A's."""
+
+    kind: str
+    distribution: str
+    seed: int
+    rank: int
+    digest: str
+    sites: Mapping[str, tuple[int, int]]
+    """Each site's (d_out, d_in), in the order that numbers the cells."""
+
+    @property
+    def cells(self) -> int:
+        """All cells of the adapter."""
+        return sum(out * self.rank for out, _ in self.sites.values())
+
+
+@dataclass(frozen=True)
+class MaskRecord:
+    """A task's cells, counted."""
+
+    strategy: str
+    density: float
+    cells: int
+    digest: str
+    by_site: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A committed stage."""
+
+    position: int
+    """Counted from 1."""
+    task: str
+    """The task's label."""
+    artifact: str
+    """Digest of the stage's tensors."""
+    parent: str | None
+    """The artifact of the stage before."""
+    mask: MaskRecord | None
+    """None for a method without masks."""
+    train_digest: str
+    """SHA-256 of the training examples."""
+    n_train: int
+    n_truncated: int
+    """Training examples that were longer than `train.max_length`."""
+    steps: int
+    """Optimizer steps, the calibration's left out."""
+    final_loss: float
+    """Mean training loss of the stage."""
+    elapsed_s: float
+    """From the stage's begin to its commit, scoring included."""
+    train_s: float
+    """Training alone, calibration included."""
+    peak_memory_bytes: int
+    """Of the process until then: resident memory, or the device's where there is one."""
+    seeds: Mapping[str, int]
+    committed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One cell of a forgetting matrix."""
+
+    stage: int
+    """Stages done when it was scored; 0 is the base model."""
+    task: str
+    """The task's label."""
+    view: str
+    """'as_trained', 'current', or 'base' in row 0."""
+    metric: str
+    score: float
+    """A fraction."""
+    n: int
+    stderr: float | None
+    source: Source
+    input_digest: str
+    """SHA-256 of everything the score depends on."""
+    n_truncated: int
+    """Examples that were longer than `train.max_length`."""
+    elapsed_s: float
+    answers: str
+    """Digest of the artifact that holds every answer."""
+    outcomes: tuple[float, ...] = field(repr=False)
+    """How right each answer is, in the eval set's order."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of a curriculum with one seed."""
+
+    name: str
+    curriculum: Mapping[str, Any]
+    """As it runs: every default written out, the method's learning rate among them."""
+    method: str
+    seed: int
+    base_path: str
+    base_revision: str | None
+    base_digest: str
+    tasks: tuple[Task, ...]
+    """The curriculum's tasks, pinned to their versions."""
+    stages: tuple[Stage, ...]
+    projection: Projection | None
+    """None for a method that trains its A."""
+    environment: Mapping[str, Any]
+    """Versions, platform, device and threads when the run began."""
+    created_at: datetime
+
+    @property
+    def status(self) -> str:
+        """'done', or how many stages are."""
+        done, all_ = len(self.stages), len(self.tasks)
+        return "done" if done == all_ else f"{done} of {all_} stages"

@@ -1,0 +1,291 @@
+"""The registry: what was declared, learned and measured, and nothing that was not committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from lori_cl import digest
+from lori_cl.errors import UnknownRun, UnknownTask, WorkspaceUnusable, suggestion
+from lori_cl.registry import rows
+from lori_cl.registry.connect import (
+    check_schema,
+    parse_url,
+    reading_engine,
+    reason,
+    sqlite_file,
+    writing_engine,
+)
+from lori_cl.registry.records import Evaluation, Projection, Run, Stage, Task
+from lori_cl.registry.tables import (
+    ArtifactRow,
+    EnvironmentRow,
+    EvalSetRow,
+    EvaluationRow,
+    RunRow,
+    RunTaskRow,
+    TaskRow,
+)
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What is fixed when a run begins."""
+
+    name: str
+    curriculum: Mapping[str, Any]
+    tasks: tuple[Task, ...]
+    base_digest: str
+    projection: Projection | None
+    environment: Mapping[str, Any]
+
+
+class Registry:
+    """One database of tasks and runs.
+
+    Every writing method is one transaction: after it returns all of it is there, and if it raises none.
+    Raises, from every method: WorkspaceUnusable, if the database cannot be read or written.
+    """
+
+    def __init__(self, engine: Engine, shown: str) -> None:
+        self._engine = engine
+        self._shown = shown
+
+    @classmethod
+    def create(cls, url: str) -> bool:
+        """Make the tables; False where a registry of this schema was there already."""
+        from lori_cl.registry.migrate import upgrade  # Alembic is slow to import; readers do without it
+
+        parsed = parse_url(url)
+        shown = _shown(url)
+        engine = writing_engine(parsed)
+        try:
+            before = check_schema(engine, shown)
+            upgrade(engine)
+        except (SQLAlchemyError, OSError) as error:
+            raise WorkspaceUnusable(f"{shown} cannot be written: {_words(error)}") from error
+        finally:
+            engine.dispose()
+        return before is None
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool) -> Self:
+        """Open a registry that is there.
+
+        Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
+        """
+        parsed = parse_url(url)
+        shown = _shown(url)
+        path = sqlite_file(parsed)
+        missing = WorkspaceUnusable(f"no registry at {shown}; make one: lori-cl init")
+        if path is not None and not path.is_file():
+            raise missing
+        engine = reading_engine(parsed) if read_only else writing_engine(parsed)
+        try:
+            if check_schema(engine, shown) is None:
+                raise missing
+        except SQLAlchemyError as error:
+            raise WorkspaceUnusable(f"{shown} cannot be opened: {_words(error)}") from error
+        return cls(engine, shown)
+
+    def close(self) -> None:
+        """Let go of the database; SQLite then folds its log into the file."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add_task(
+        self, spec: Mapping[str, Any], eval_set: tuple[str, int, int], declared_in: str
+    ) -> tuple[Task, bool]:
+        """Register a task; other content under a known name becomes a new version.
+
+        `eval_set` is (artifact digest, examples, bytes). Returns the task, and False where the same
+        content was there already.
+        """
+        spec_digest = digest.of_json(spec)
+        artifact, n, size = eval_set
+        with self._writing() as session:
+            known = self._versions(session, str(spec["name"]))
+            for row in known:
+                if row.spec_digest == spec_digest and row.eval_set.artifact == artifact:
+                    return rows.task(row), False
+            _name_artifact(session, artifact, "jsonl", size)
+            eval_row = session.scalar(select(EvalSetRow).where(EvalSetRow.artifact == artifact))
+            row = TaskRow(
+                name=spec["name"],
+                version=len(known) + 1,
+                kind=spec["kind"],
+                metric=spec["metric"],
+                seed=spec["seed"],
+                spec=dict(spec),
+                spec_digest=spec_digest,
+                eval_set=eval_row or EvalSetRow(artifact=artifact, n=n),
+                declared_in=declared_in,
+            )
+            session.add(row)
+            session.flush()
+            return rows.task(row), True
+
+    def tasks(self) -> list[Task]:
+        """Every version of every task, in the order they were added."""
+        with self._reading() as session:
+            return [rows.task(row) for row in session.scalars(select(TaskRow).order_by(TaskRow.id))]
+
+    def task(self, name: str) -> Task:
+        """The newest version of 'name', or the version of 'name@2'.
+
+        Raises: UnknownTask, with the nearest name.
+        """
+        plain, _, version = name.partition("@")
+        with self._reading() as session:
+            known = self._versions(session, plain)
+            wanted = [row for row in known if not version or str(row.version) == version]
+            if not wanted:
+                names = [rows.task(row).label for row in known] or list(session.scalars(select(TaskRow.name)))
+                raise UnknownTask(f"'{name}'.{suggestion(name, names)} See: lori-cl tasks")
+            return rows.task(wanted[-1])
+
+    def begin_run(self, start: RunStart) -> Run:
+        """Register a run that has not begun yet."""
+        with self._writing() as session:
+            environment_digest = digest.of_json(start.environment)
+            environment = session.scalar(
+                select(EnvironmentRow).where(EnvironmentRow.digest == environment_digest)
+            )
+            model = start.curriculum["model"]
+            row = RunRow(
+                name=start.name,
+                curriculum=dict(start.curriculum),
+                method=start.curriculum["method"],
+                seed=start.curriculum["seed"],
+                base_path=model["path"],
+                base_revision=model["revision"],
+                base_digest=start.base_digest,
+                environment=environment
+                or EnvironmentRow(digest=environment_digest, values=dict(start.environment)),
+                projection=rows.projection_row(start.projection),
+            )
+            session.add(row)
+            self._append_tasks(session, row, start.tasks)
+            return rows.run(row)
+
+    def append_tasks(self, name: str, curriculum: Mapping[str, Any], tasks: Sequence[Task]) -> Run:
+        """Lengthen a run's curriculum."""
+        with self._writing() as session:
+            row = self._run_row(session, name)
+            row.curriculum = dict(curriculum)
+            self._append_tasks(session, row, tasks)
+            return rows.run(row)
+
+    def runs(self) -> list[Run]:
+        """Every run, in the order they began."""
+        with self._reading() as session:
+            return [rows.run(row) for row in session.scalars(select(RunRow).order_by(RunRow.id))]
+
+    def run(self, name: str) -> Run:
+        """One run.
+
+        Raises: UnknownRun, with the nearest name.
+        """
+        with self._reading() as session:
+            return rows.run(self._run_row(session, name))
+
+    def find_run(self, name: str) -> Run | None:
+        """One run, or None where it has not begun."""
+        with self._reading() as session:
+            row = session.scalar(select(RunRow).where(RunRow.name == name))
+            return rows.run(row) if row else None
+
+    def evaluations(self, run: str) -> list[Evaluation]:
+        """Every score of a run, by stage."""
+        with self._reading() as session:
+            run_id = self._run_row(session, run).id
+            found = session.scalars(
+                select(EvaluationRow)
+                .where(EvaluationRow.run_id == run_id)
+                .order_by(EvaluationRow.stage, EvaluationRow.id)
+            )
+            return [rows.evaluation(row) for row in found]
+
+    def commit_stage(
+        self,
+        run: str,
+        stage: Stage | None,
+        evaluations: Sequence[Evaluation],
+        artifacts: Mapping[str, tuple[str, int]],
+    ) -> None:
+        """Commit a stage with its scores, or scores alone (row 0), in one transaction.
+
+        `artifacts` holds (suffix, bytes) by digest; their files must be on disk already.
+        """
+        with self._writing() as session:
+            run_row = self._run_row(session, run)
+            task_rows = {rows.task(item.task).label: item.task for item in run_row.tasks}
+            for sha256, (suffix, size) in artifacts.items():
+                _name_artifact(session, sha256, suffix, size)
+            if stage is not None:
+                session.add(rows.stage_row(stage, run_row.id, task_rows[stage.task].id))
+            session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        try:
+            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except SQLAlchemyError as error:
+            raise WorkspaceUnusable(
+                f"{self._shown} cannot be written: {_words(error)}; what was committed before stays"
+            ) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        try:
+            with Session(self._engine) as session:
+                yield session
+        except SQLAlchemyError as error:
+            raise WorkspaceUnusable(f"{self._shown} cannot be read: {_words(error)}") from error
+
+    @staticmethod
+    def _versions(session: Session, name: str) -> list[TaskRow]:
+        return list(session.scalars(select(TaskRow).where(TaskRow.name == name).order_by(TaskRow.version)))
+
+    def _append_tasks(self, session: Session, row: RunRow, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            task_row = next(r for r in self._versions(session, task.name) if r.version == task.version)
+            row.tasks.append(RunTaskRow(position=len(row.tasks) + 1, task=task_row))
+        session.flush()
+
+    @staticmethod
+    def _run_row(session: Session, name: str) -> RunRow:
+        row = session.scalar(select(RunRow).where(RunRow.name == name))
+        if row is None:
+            known = list(session.scalars(select(RunRow.name)))
+            raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
+        return row
+
+
+def _name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:
+    if session.get(ArtifactRow, sha256) is None:
+        session.add(ArtifactRow(digest=sha256, suffix=suffix, bytes=size))
+        session.flush()
+
+
+def _shown(url: str) -> str:
+    """The database as it may be shown: a file's path, or a URL without its password."""
+    parsed = parse_url(url)
+    path = sqlite_file(parsed)
+    return str(path) if path is not None else parsed.render_as_string(hide_password=True)
+
+
+def _words(error: SQLAlchemyError | OSError) -> str:
+    return reason(error) if isinstance(error, SQLAlchemyError) else str(error.strerror)

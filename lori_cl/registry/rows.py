@@ -1,0 +1,124 @@
+"""Between rows and records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import cast
+
+from lori_cl.registry.records import (
+    EvalSet,
+    Evaluation,
+    MaskRecord,
+    Projection,
+    Run,
+    Source,
+    Stage,
+    Task,
+)
+from lori_cl.registry.tables import EvaluationRow, MaskRow, ProjectionRow, RunRow, StageRow, TaskRow
+
+
+def task(row: TaskRow) -> Task:
+    """A task's record."""
+    return Task(
+        name=row.name,
+        version=row.version,
+        kind=row.kind,
+        metric=row.metric,
+        seed=row.seed,
+        spec=row.spec,
+        eval_set=EvalSet(row.eval_set.artifact, row.eval_set.n),
+        declared_in=row.declared_in,
+        created_at=row.created_at,
+    )
+
+
+def run(row: RunRow) -> Run:
+    """A run's record, its tasks and stages with it."""
+    return Run(
+        name=row.name,
+        curriculum=row.curriculum,
+        method=row.method,
+        seed=row.seed,
+        base_path=row.base_path,
+        base_revision=row.base_revision,
+        base_digest=row.base_digest,
+        tasks=tuple(task(item.task) for item in row.tasks),
+        stages=tuple(stage(item) for item in row.stages),
+        projection=None if row.projection is None else projection(row.projection),
+        environment=row.environment.values,
+        created_at=row.created_at,
+    )
+
+
+def projection(row: ProjectionRow) -> Projection:
+    """A projection's record."""
+    sites = {name: (out, in_features) for name, (out, in_features) in row.sites.items()}
+    return Projection(row.kind, row.distribution, row.seed, row.rank, row.digest, sites)
+
+
+def projection_row(record: Projection | None) -> ProjectionRow | None:
+    """A projection's row."""
+    if record is None:
+        return None
+    fields = {**asdict(record), "sites": {name: list(shape) for name, shape in record.sites.items()}}
+    return ProjectionRow(**fields)
+
+
+def stage(row: StageRow) -> Stage:
+    """A stage's record."""
+    return Stage(
+        position=row.position,
+        task=task(row.task).label,
+        artifact=row.artifact,
+        parent=row.parent,
+        mask=None if row.mask is None else mask(row.mask),
+        train_digest=row.train_digest,
+        n_train=row.n_train,
+        n_truncated=row.n_truncated,
+        steps=row.steps,
+        final_loss=row.final_loss,
+        elapsed_s=row.elapsed_s,
+        train_s=row.train_s,
+        peak_memory_bytes=row.peak_memory_bytes,
+        seeds=row.seeds,
+        committed_at=row.committed_at,
+    )
+
+
+def mask(row: MaskRow) -> MaskRecord:
+    """A mask's record."""
+    return MaskRecord(row.strategy, row.density, row.cells, row.digest, row.by_site)
+
+
+def stage_row(record: Stage, run_id: int, task_id: int) -> StageRow:
+    """A stage's row, with its mask's."""
+    fields = {k: v for k, v in asdict(record).items() if k not in {"task", "mask", "committed_at"}}
+    mask_row = MaskRow(**asdict(record.mask)) if record.mask else None
+    return StageRow(**fields, run_id=run_id, task_id=task_id, mask=mask_row)
+
+
+def evaluation(row: EvaluationRow) -> Evaluation:
+    """A score's record."""
+    return Evaluation(
+        stage=row.stage,
+        task=task(row.task).label,
+        view=row.view,
+        metric=row.metric,
+        score=row.score,
+        n=row.n,
+        stderr=row.stderr,
+        source=cast(Source, row.source),
+        input_digest=row.input_digest,
+        n_truncated=row.n_truncated,
+        elapsed_s=row.elapsed_s,
+        answers=row.answers,
+        outcomes=tuple(row.outcomes),
+    )
+
+
+def evaluation_row(record: Evaluation, run_id: int, task_id: int) -> EvaluationRow:
+    """A score's row."""
+    fields = {k: v for k, v in asdict(record).items() if k != "task"}
+    fields["outcomes"] = list(record.outcomes)
+    return EvaluationRow(**fields, run_id=run_id, task_id=task_id)

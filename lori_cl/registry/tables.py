@@ -1,0 +1,193 @@
+"""The registry's tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+SCHEMA = "0001"
+"""The newest migration; a registry of another schema is upgraded or refused."""
+
+
+class Base(DeclarativeBase):
+    """What all tables share; constraints are named, so that a migration can find them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[float]: JSON, datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy reads the class attribute)
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class AboutRow(Base):
+    """Who wrote this registry last."""
+
+    __tablename__ = "about"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    written_by: Mapped[str]
+
+
+class ArtifactRow(Base):
+    """A content-addressed file."""
+
+    __tablename__ = "artifacts"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    suffix: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class EvalSetRow(Base):
+    """The examples a task is scored on."""
+
+    __tablename__ = "eval_sets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    artifact: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"), unique=True)
+    n: Mapped[int]
+
+
+class TaskRow(Base):
+    """One version of a task."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    version: Mapped[int]
+    kind: Mapped[str]
+    metric: Mapped[str]
+    seed: Mapped[int]
+    spec: Mapped[dict[str, Any]]
+    spec_digest: Mapped[str]
+    eval_set_id: Mapped[int] = mapped_column(ForeignKey("eval_sets.id"))
+    declared_in: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    eval_set: Mapped[EvalSetRow] = relationship()
+
+
+class EnvironmentRow(Base):
+    """What a run was computed with."""
+
+    __tablename__ = "environments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(unique=True)
+    values: Mapped[dict[str, Any]]
+
+
+class ProjectionRow(Base):
+    """A run's frozen A's."""
+
+    __tablename__ = "projections"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), unique=True)
+    kind: Mapped[str]
+    distribution: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    rank: Mapped[int]
+    digest: Mapped[str]
+    sites: Mapped[dict[str, Any]]
+
+
+class RunRow(Base):
+    """One execution of a curriculum with one seed."""
+
+    __tablename__ = "runs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    curriculum: Mapped[dict[str, Any]]
+    method: Mapped[str]
+    seed: Mapped[int]
+    base_path: Mapped[str]
+    base_revision: Mapped[str | None]
+    base_digest: Mapped[str]
+    environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    environment: Mapped[EnvironmentRow] = relationship()
+    projection: Mapped[ProjectionRow | None] = relationship()
+    tasks: Mapped[list[RunTaskRow]] = relationship(order_by="RunTaskRow.position")
+    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position")
+
+
+class RunTaskRow(Base):
+    """A task in a run's order, pinned to its version."""
+
+    __tablename__ = "run_tasks"
+    __table_args__ = (UniqueConstraint("run_id", "position"), UniqueConstraint("run_id", "task_id"))
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    position: Mapped[int]
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    task: Mapped[TaskRow] = relationship()
+
+
+class StageRow(Base):
+    """A committed stage; there is no row for one that is not."""
+
+    __tablename__ = "stages"
+    __table_args__ = (UniqueConstraint("run_id", "position"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    position: Mapped[int]
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    artifact: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"))
+    parent: Mapped[str | None] = mapped_column(ForeignKey("artifacts.digest"))
+    train_digest: Mapped[str]
+    n_train: Mapped[int]
+    n_truncated: Mapped[int]
+    steps: Mapped[int]
+    final_loss: Mapped[float]
+    elapsed_s: Mapped[float]
+    train_s: Mapped[float]
+    peak_memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    seeds: Mapped[dict[str, Any]]
+    committed_at: Mapped[datetime] = mapped_column(default=now)
+    task: Mapped[TaskRow] = relationship()
+    mask: Mapped[MaskRow | None] = relationship()
+
+
+class MaskRow(Base):
+    """A stage's cells, counted."""
+
+    __tablename__ = "masks"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    stage_id: Mapped[int] = mapped_column(ForeignKey("stages.id"), unique=True)
+    strategy: Mapped[str]
+    density: Mapped[float]
+    cells: Mapped[int]
+    digest: Mapped[str]
+    by_site: Mapped[dict[str, Any]]
+
+
+class EvaluationRow(Base):
+    """One cell of a forgetting matrix."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (UniqueConstraint("run_id", "stage", "task_id", "view"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    stage: Mapped[int]
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    view: Mapped[str]
+    metric: Mapped[str]
+    score: Mapped[float]
+    n: Mapped[int]
+    stderr: Mapped[float | None]
+    source: Mapped[str]
+    input_digest: Mapped[str] = mapped_column(index=True)
+    n_truncated: Mapped[int]
+    elapsed_s: Mapped[float]
+    answers: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"))
+    outcomes: Mapped[list[float]]
+    task: Mapped[TaskRow] = relationship()

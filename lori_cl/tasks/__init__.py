@@ -1,0 +1,19 @@
+"""What a task does: its sources, prompts, kinds and scorers."""
+
+from lori_cl.tasks.examples import Example, examples_digest, from_jsonl, to_jsonl
+from lori_cl.tasks.kinds import KINDS, Kind
+from lori_cl.tasks.materialise import eval_examples, train_examples
+from lori_cl.tasks.scorers import SCORERS, Scorer
+
+__all__ = [
+    "KINDS",
+    "SCORERS",
+    "Example",
+    "Kind",
+    "Scorer",
+    "eval_examples",
+    "examples_digest",
+    "from_jsonl",
+    "to_jsonl",
+    "train_examples",
+]

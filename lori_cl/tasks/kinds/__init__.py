@@ -1,0 +1,18 @@
+"""Task kinds: how a model is asked, taught and answered.
+
+To add one: declare its fields in `lori_cl/spec/task.py`, write `lori_cl/tasks/kinds/NAME.py` with a
+subclass of `Kind`, and name it here.
+"""
+
+from collections.abc import Mapping
+
+from lori_cl.tasks.kinds.base import Architecture, Batch, Features, Kind
+from lori_cl.tasks.kinds.classification import Classification
+from lori_cl.tasks.kinds.generation import Generation
+
+KINDS: Mapping[str, Kind] = {
+    "classification": Classification(),
+    "generation": Generation(),
+}
+
+__all__ = ["KINDS", "Architecture", "Batch", "Features", "Kind"]

@@ -1,0 +1,75 @@
+"""What a task kind must be able to do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from lori_cl.spec import TaskSpec
+from lori_cl.tasks.examples import Example
+from lori_cl.tasks.sources import Rows
+
+Architecture = Literal["encoder", "causal-lm"]
+
+Batch = dict[str, Tensor]
+"""What a learner's forward takes by name, each (batch, …)."""
+
+
+class Features(NamedTuple):
+    """One training example as token ids."""
+
+    fields: dict[str, Any]
+    """`input_ids` and `labels`."""
+    truncated: bool
+    """Whether tokens were left out to fit `max_length`."""
+
+
+class Kind(ABC):
+    """How tasks of one kind are read, taught and answered; it holds no state."""
+
+    architecture: Architecture
+    """The base model it needs."""
+
+    @abstractmethod
+    def examples(self, task: Any, rows: Rows) -> list[Example]:
+        """Render and check every row.
+
+        Raises: DataError, naming the first offending row.
+        """
+
+    @abstractmethod
+    def features(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> Features:
+        """One example for training, at most `max_length` tokens long.
+
+        Raises: DataError, if what must not be truncated does not fit.
+        """
+
+    @abstractmethod
+    def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
+        """Pad features to one batch."""
+
+    @abstractmethod
+    def learner(self, model: nn.Module, head: nn.Module | None) -> nn.Module:
+        """A module whose forward(**batch) gives {'loss': …, 'logits': …}."""
+
+    @abstractmethod
+    def answers(
+        self, task: Any, learner: nn.Module, tokenizer: Any, examples: Sequence[Example], max_length: int
+    ) -> list[str]:
+        """What the learner answers to one batch of examples."""
+
+    def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
+        """How many of the examples are too long to be scored whole."""
+        lengths = [len(ids) for ids in tokenizer([e.text for e in examples], truncation=False)["input_ids"]]
+        return sum(length > max_length for length in lengths)
+
+    def head(self, task: TaskSpec, width: int, seed: int) -> nn.Module | None:
+        """The task's own head before training, or None for a kind without heads."""
+        return None
+
+    def zero_shot_head(self, task: Any, model: nn.Module, tokenizer: Any) -> nn.Module | None:
+        """A head that answers with nothing learned, or None for a kind without heads."""
+        return None

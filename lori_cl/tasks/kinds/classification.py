@@ -1,0 +1,151 @@
+"""`classification`: one label for each text, by an encoder's mean state under the task's own linear head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lori_cl.errors import DataError, suggestion
+from lori_cl.spec import ClassificationSpec
+from lori_cl.tasks.examples import Example
+from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.sources import Rows, require_column
+
+
+class Classifier(nn.Module):
+    """encoder → mean over the tokens → head."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(
+        self,
+        input_ids: Int64[Tensor, "B T"],
+        attention_mask: Int64[Tensor, "B T"],
+        labels: Int64[Tensor, "B"] | None = None,
+    ) -> dict[str, Tensor]:
+        """Logits (B, labels), and the mean cross-entropy where labels are given."""
+        pooled = mean_pooled(self.encoder, input_ids, attention_mask)  # (B, d)
+        logits = self.head(pooled.float())  # (B, labels)
+        if labels is None:
+            return {"logits": logits}
+        return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
+
+    def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
+        """Pass on what the Trainer asks of a model."""
+        self.encoder.gradient_checkpointing_enable(**kwargs)  # type: ignore[operator]
+
+
+class Classification(Kind):
+    """Texts with one label each."""
+
+    architecture = "encoder"
+
+    def examples(self, task: ClassificationSpec, rows: Rows) -> list[Example]:
+        """Take the text and check the label of every row."""
+        require_column(rows, task.columns.text, "columns.text")
+        require_column(rows, task.columns.label, "columns.label")
+        return [_example(task, index, row, rows.where(index)) for index, row in rows]
+
+    def features(
+        self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> Features:
+        """The text, cut at its end where it is too long."""
+        ids = tokenizer(example.text, truncation=False)["input_ids"]
+        kept = tokenizer(example.text, truncation=True, max_length=max_length)["input_ids"]
+        label = task.labels.index(example.target)
+        return Features({"input_ids": kept, "labels": label}, truncated=len(ids) > len(kept))
+
+    def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
+        """Pad on the tokenizer's side; labels (B,)."""
+        padded = tokenizer.pad({"input_ids": [f["input_ids"] for f in fields]}, return_tensors="pt")
+        labels = torch.tensor([f["labels"] for f in fields])
+        return {
+            "input_ids": padded["input_ids"],
+            "attention_mask": padded["attention_mask"],
+            "labels": labels,
+        }
+
+    def learner(self, model: nn.Module, head: nn.Module | None) -> nn.Module:
+        """The encoder under the task's head."""
+        assert head is not None, "a classification task has a head"
+        return Classifier(model, head)
+
+    def answers(
+        self,
+        task: ClassificationSpec,
+        learner: nn.Module,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        max_length: int,
+    ) -> list[str]:
+        """The label with the largest logit; ties go to the label named first."""
+        logits = learner(**_tokens(learner, tokenizer, [e.text for e in examples], max_length))["logits"]
+        return [task.labels[i] for i in logits.argmax(dim=1).tolist()]
+
+    def head(self, task: ClassificationSpec, width: int, seed: int) -> nn.Module:  # type: ignore[override]
+        """A Linear (labels, width) drawn as torch draws one, U(±1/√width), from the seed alone."""
+        generator = torch.Generator().manual_seed(seed)
+        head = nn.Linear(width, len(task.labels), device="meta")
+        bound = 1 / math.sqrt(width)
+        for name, shape in (("weight", (len(task.labels), width)), ("bias", (len(task.labels),))):
+            drawn = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+            setattr(head, name, nn.Parameter(drawn))
+        return head
+
+    @torch.no_grad()
+    def zero_shot_head(self, task: ClassificationSpec, model: nn.Module, tokenizer: Any) -> nn.Module:
+        """Rows are the unit vectors of the label words: the nearest label by cosine wins.
+
+        Source: Reimers & Gurevych 2019 for the mean-pooled sentence vector.
+        """
+        was_training = model.training
+        model.eval()
+        vectors = mean_pooled(model, **_tokens(model, tokenizer, list(task.labels), None)).float()
+        model.train(was_training)
+        head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device=vectors.device)
+        head.weight.copy_(functional.normalize(vectors, dim=1))
+        return head
+
+
+def mean_pooled(
+    encoder: nn.Module, input_ids: Int64[Tensor, "B T"], attention_mask: Int64[Tensor, "B T"]
+) -> Float[Tensor, "B d"]:
+    """The mean of the last hidden states over the tokens that are no padding."""
+    states = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, T, d)
+    weights = attention_mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
+    pooled: Tensor = (states * weights).sum(dim=1) / weights.sum(dim=1)
+    return pooled
+
+
+def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length: int | None) -> Batch:
+    encoded = tokenizer(
+        list(texts),
+        truncation=max_length is not None,
+        max_length=max_length,
+        padding=True,
+        return_tensors="pt",
+    )
+    device = next(module.parameters()).device
+    return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}
+
+
+def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Example:
+    text, label = row[task.columns.text], row[task.columns.label]
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{where}: column '{task.columns.text}' holds no text")
+    if isinstance(label, int) and not isinstance(label, bool) and str(label) not in task.labels:
+        # Hub data sets number their labels.
+        label = task.labels[label] if 0 <= label < len(task.labels) else label
+    if str(label) not in task.labels:
+        near = suggestion(str(label), task.labels) or f" There are: {', '.join(task.labels)}."
+        raise DataError(f"{where}: label '{label}' is not in the label set.{near}")
+    return Example(index, text, str(label))

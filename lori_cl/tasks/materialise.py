@@ -1,0 +1,42 @@
+"""From a task's declaration to its examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lori_cl.errors import DataError
+from lori_cl.spec import TaskSpec
+from lori_cl.tasks.examples import Example
+from lori_cl.tasks.kinds import KINDS
+from lori_cl.tasks.sources import read_split
+
+
+def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed: int = 0) -> list[Example]:
+    """What the task learns from; `limit` draws so many at random by the seed and keeps their order.
+
+    Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
+    """
+    examples = _examples(task, task.train.split, beside)
+    if limit is None or limit >= len(examples):
+        return examples
+    # Raw words of a bit generator are stable by NumPy's policy; Generator.choice is not.
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(examples)), kind="stable")
+    return [examples[i] for i in sorted(order[:limit])]
+
+
+def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
+    """What the task is scored on.
+
+    Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
+    """
+    return _examples(task, task.eval.split, beside)[: task.eval.limit]
+
+
+def _examples(task: TaskSpec, split: str, beside: Path) -> list[Example]:
+    rows = read_split(task.source, split, beside)
+    examples = KINDS[task.kind].examples(task, rows)
+    if not examples:
+        raise DataError(f"{rows.origin}: no examples in it")
+    return examples

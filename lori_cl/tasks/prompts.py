@@ -1,0 +1,30 @@
+"""Prompt templates: Jinja over a row's columns, in a sandbox."""
+
+from __future__ import annotations
+
+from jinja2 import StrictUndefined, TemplateError, UndefinedError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from lori_cl.errors import DataError
+from lori_cl.tasks.sources import Row
+
+_SANDBOX = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined,  # a misspelt column is an error, not an empty string
+    keep_trailing_newline=True,
+)
+
+
+def render(template: str, row: Row, field: str, where: str) -> str:
+    """Fill the template `field` with a row.
+
+    Raises: DataError, if it is no template, names a missing column or reaches for Python's internals.
+    """
+    try:
+        return _SANDBOX.from_string(template).render(row)
+    except UndefinedError as error:
+        raise DataError(f"{where}: {field}: {error.message}. Columns: {', '.join(row)}.") from None
+    except SecurityError as error:
+        raise DataError(f"{where}: {field} reaches outside its sandbox: {error}") from None
+    except TemplateError as error:
+        raise DataError(f"{where}: {field} is no Jinja template: {error}") from None

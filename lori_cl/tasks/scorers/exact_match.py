@@ -1,0 +1,22 @@
+"""Whether the written answer is the wanted one."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from lori_cl.tasks.scorers.base import Scorer
+
+
+def normalise(text: str) -> str:
+    """NFKC, case folded, spaces collapsed, no full stop at the end.
+
+    Other punctuation stays: '-5' is not '5'.
+    """
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(". ")
+
+
+def _same_text(answer: str, target: str) -> float:
+    return float(normalise(answer) == normalise(target))
+
+
+EXACT_MATCH = Scorer(_same_text)
