@@ -45,20 +45,8 @@ class Ledger:
         return free
 
     def require(self, task: str, k: int) -> None:
-        """Make sure that k cells are free for the task.
-
-        Raises: CapacityExhausted, with what was asked, what is free and what to do.
-        """
-        if k > self.free_cells:
-            fits = (
-                f"Lower masks.density to {_floor3(self.free_cells / self.cells)}, raise"
-                if self.free_cells
-                else "Raise"
-            )
-            raise CapacityExhausted(
-                f"task '{task}' asks for {k:,} cells; {self.free_cells:,} of {self.cells:,} are free. "
-                f"{fits} adapter.rank, or begin a new run with fewer tasks."
-            )
+        """Make sure that k cells are free for the task; Raises: CapacityExhausted."""
+        require_free(task, k, self.free_cells, self.cells, tasks=len(self.claims) + 1)
 
     def claim(self, task: str, mask: Mask) -> Ledger:
         """The ledger with the task's cells in it."""
@@ -66,5 +54,13 @@ class Ledger:
         return replace(self, claims=(*self.claims, Claim(task, mask)))
 
 
-def _floor3(fraction: float) -> str:
-    return f"{int(fraction * 1000) / 1000:g}" if fraction >= 0.001 else f"{fraction:.2g}"
+def require_free(task: str, k: int, free: int, cells: int, tasks: int) -> None:
+    """Make sure that k of the cells are free for the task, the `tasks`-th of its run.
+
+    Raises: CapacityExhausted, with what was asked, what is free and what to do.
+    """
+    if k > free:
+        raise CapacityExhausted(
+            f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free. Begin a new run with "
+            f"masks.density at most {int(1000 / tasks) / 1000:g} for {tasks} tasks, or with fewer tasks."
+        )

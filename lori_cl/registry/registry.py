@@ -217,6 +217,17 @@ class Registry:
             )
             return [rows.evaluation(row) for row in found]
 
+    def find_measured(self, input_digest: str) -> Evaluation | None:
+        """A score that was measured, in any run, on inputs of this digest."""
+        with self._reading() as session:
+            row = session.scalar(
+                select(EvaluationRow)
+                .where(EvaluationRow.input_digest == input_digest, EvaluationRow.source == "measured")
+                .order_by(EvaluationRow.id)
+                .limit(1)
+            )
+            return rows.evaluation(row) if row else None
+
     def commit_stage(
         self,
         run: str,

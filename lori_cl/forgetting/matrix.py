@@ -1,0 +1,130 @@
+"""The forgetting matrix R: every task's score after every stage, under one view."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from lori_cl.errors import InputError
+
+Source = Literal["measured", "proved"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score: one task, after one stage."""
+
+    score: float
+    """As a fraction for right/wrong metrics; in the metric's own sign, also where lower is better."""
+    n: int
+    """Number of examples the score is taken over."""
+    stderr: float = math.nan
+    """Standard error of the score; NaN where unknown."""
+    source: Source = "measured"
+    """`proved`: all that the score depends on has the digest of an earlier measured cell."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise InputError(f"A score of {self.score} is no number; leave a cell without a score out.")
+        if self.n < 1:
+            raise InputError(f"A score over {self.n} examples is no score; leave the cell out.")
+
+
+@dataclass(frozen=True)
+class ForgettingMatrix:
+    """R[i, j] under one view; row 0 is the base model, row i the state after stage i.
+
+    Task j is the one learned at stage j. A run that is not finished has fewer stages than tasks.
+    """
+
+    tasks: tuple[str, ...]
+    """Names in the order of learning."""
+    view: str
+    """Which adapter cells were active when the scores were taken."""
+    cells: tuple[tuple[Cell | None, ...], ...]
+    """Stages + 1 rows of one cell a task; None where it was not evaluated."""
+    higher_is_better: tuple[bool, ...]
+    """The direction of each task's metric."""
+
+    def __post_init__(self) -> None:
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise InputError(f"A matrix needs one or more tasks, each once; got {list(self.tasks)}.")
+        if not 0 <= self.stages <= len(self.tasks):
+            raise InputError(f"{self.stages} stages do not fit {len(self.tasks)} tasks, one learned a stage.")
+        if any(len(row) != len(self.tasks) for row in (*self.cells, self.higher_is_better)):
+            raise InputError(f"Every row, and higher_is_better, needs {len(self.tasks)} entries, one a task.")
+
+    @classmethod
+    def from_cells(
+        cls,
+        tasks: Sequence[str],
+        view: str,
+        stages: int,
+        cells: Mapping[tuple[int, int], Cell],
+        higher_is_better: Sequence[bool] | None = None,
+    ) -> ForgettingMatrix:
+        """The matrix after `stages` finished stages, from cells keyed by (stage, task index from 0).
+
+        Stage 0 is the base model. Where `higher_is_better` is not given, it is true of every task.
+        Raises: InputError, if a cell lies outside the matrix or the lengths disagree.
+        """
+        outside = sorted(set(cells) - set(product(range(stages + 1), range(len(tasks)))))
+        if outside:
+            raise InputError(
+                f"Cell (stage {outside[0][0]}, task index {outside[0][1]}) lies outside a matrix "
+                f"of stages 0 to {stages} and task indices 0 to {len(tasks) - 1}."
+            )
+        rows = tuple(tuple(cells.get((i, j)) for j in range(len(tasks))) for i in range(stages + 1))
+        directions = (True,) * len(tasks) if higher_is_better is None else tuple(higher_is_better)
+        return cls(tuple(tasks), view, rows, directions)
+
+    @property
+    def stages(self) -> int:
+        """How many stages are done; the T of the formulas."""
+        return len(self.cells) - 1
+
+    @cached_property
+    def scores(self) -> Float[np.ndarray, "stages+1 tasks"]:
+        """The scores in each metric's own sign; NaN where not evaluated."""
+        return _read_only([[cell.score if cell else math.nan for cell in row] for row in self.cells], float)
+
+    @cached_property
+    def n(self) -> Int[np.ndarray, "stages+1 tasks"]:
+        """Examples per cell; 0 where not evaluated."""
+        return _read_only([[cell.n if cell else 0 for cell in row] for row in self.cells], np.int64)
+
+    @cached_property
+    def stderr(self) -> Float[np.ndarray, "stages+1 tasks"]:
+        """Standard error per cell; NaN where not evaluated or unknown."""
+        return _read_only([[cell.stderr if cell else math.nan for cell in row] for row in self.cells], float)
+
+    @cached_property
+    def source(self) -> tuple[tuple[Source | None, ...], ...]:
+        """`measured` or `proved` per cell; None where not evaluated."""
+        return tuple(tuple(cell.source if cell else None for cell in row) for row in self.cells)
+
+    def oriented(self) -> Float[np.ndarray, "stages+1 tasks"]:
+        """The scores as the formulas take them: those of lower-is-better tasks negated."""
+        return _read_only(np.where(self.higher_is_better, self.scores, -self.scores), float)
+
+    def change_since_learned(self) -> Float[np.ndarray, "stages+1 tasks"]:
+        """R[i, j] − R[j, j] for i ≥ j, NaN elsewhere; negative is worse in either direction of a metric."""
+        R = self.oriented()
+        when_learned = np.full(len(self.tasks), math.nan)
+        when_learned[: self.stages] = np.diagonal(R, offset=-1)
+        stage, task = np.indices(R.shape)
+        return _read_only(np.where(stage > task, R - when_learned, math.nan), float)
+
+
+def _read_only(values: Any, dtype: Any) -> Shaped[np.ndarray, "stages+1 tasks"]:
+    """A copy that stays read-only."""
+    array = np.array(values, dtype)
+    # An array over bytes cannot be made writeable again, as one with memory of its own can.
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)

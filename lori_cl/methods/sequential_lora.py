@@ -1,0 +1,65 @@
+"""The honest baseline: one plain PEFT LoRA, trained on task after task, every stage over the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lori_cl.adapters import lora_layers, lora_model, tensors_digest
+from lori_cl.methods.base import Method, StageContext, Tensors
+from lori_cl.spec import CurriculumSpec
+
+
+class SequentialLoRA(Method):
+    """A and B both train, all of them, at every stage; nothing is kept apart."""
+
+    default_lr = 5e-4
+
+    def __init__(self, curriculum: CurriculumSpec) -> None:
+        super().__init__(curriculum)
+        self._model: Any
+        self._start: Tensors
+
+    def attach(self, base: nn.Module, seed: int) -> Any:
+        """PEFT's own LoRA in PEFT's own initialisation, drawn from the seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self._model = lora_model(base, self.curriculum.adapter)
+        self._start = self.end_stage()
+        return self._model
+
+    def projection(self) -> None:
+        """None: its A trains."""
+
+    def check_room(self, tasks: Sequence[str]) -> None:
+        """There is always room: every stage writes over the whole adapter."""
+
+    def begin_stage(self, context: StageContext) -> None:
+        """Train on from where the last stage ended."""
+        self.activate([tensors for _, tensors in context.history])
+        for weight in self._weights().values():
+            weight.requires_grad_(True)
+
+    def end_stage(self) -> Tensors:
+        """`lora_A/SITE` (r, d_in) and `lora_B/SITE` (out, r)."""
+        return {key: weight.detach().to("cpu", copy=True) for key, weight in self._weights().items()}
+
+    def activate(self, history: Sequence[Tensors]) -> None:
+        """Load the last of these stages, or the untrained adapter."""
+        tensors = history[-1] if history else self._start
+        for key, weight in self._weights().items():
+            weight.requires_grad_(False).copy_(tensors[key])
+
+    def acting_digest(self) -> str:
+        """Over every A and every B."""
+        return tensors_digest(self._weights().items())
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {
+            f"{part}/{site}": getattr(layer, part)["default"].weight
+            for site, layer in lora_layers(self._model).items()
+            for part in ("lora_A", "lora_B")
+        }

@@ -1,0 +1,89 @@
+"""How much of an adapter is claimed, and how many more tasks fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lori_cl.registry import Run
+
+
+@dataclass(frozen=True)
+class SiteCapacity:
+    """The cells of one site."""
+
+    cells: int
+    by_task: Mapping[str, int]
+    """Cells claimed by each task learned so far."""
+
+    @property
+    def free(self) -> int:
+        """Cells that no task owns."""
+        return self.cells - sum(self.by_task.values())
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The cells of a run's adapter, exactly counted."""
+
+    density: float
+    """Fraction of all cells that the next task would claim."""
+    by_site: Mapping[str, SiteCapacity]
+    """In the order that numbers the cells."""
+    by_task: Mapping[str, int]
+    """Cells claimed by each task learned so far, in the order of learning."""
+
+    @property
+    def cells(self) -> int:
+        """All cells of the adapter."""
+        return sum(site.cells for site in self.by_site.values())
+
+    @property
+    def free(self) -> int:
+        """Cells that no task owns."""
+        return self.cells - sum(self.by_task.values())
+
+    @property
+    def cells_per_task(self) -> int:
+        """What the next task would claim: at least one cell, as masks are allocated."""
+        return max(1, round(self.density * self.cells))
+
+    @property
+    def more_tasks(self) -> int:
+        """How many more tasks of that density fit."""
+        return self.free // self.cells_per_task
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "cells": self.cells,
+            "free": self.free,
+            "by_task": dict(self.by_task),
+            "by_site": {
+                name: {"cells": site.cells, "free": site.free, "by_task": dict(site.by_task)}
+                for name, site in self.by_site.items()
+            },
+            "density": self.density,
+            "cells_per_task": self.cells_per_task,
+            "more_tasks": self.more_tasks,
+        }
+
+
+def capacity_of(run: Run) -> Capacity | None:
+    """The run's capacity; None where every stage overwrites the whole adapter, so nothing is claimed."""
+    if run.projection is None:
+        return None
+    masks = {stage.task: stage.mask for stage in run.stages if stage.mask is not None}
+    sites = {
+        site: SiteCapacity(
+            cells=out * run.projection.rank,
+            by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
+        )
+        for site, (out, _) in run.projection.sites.items()
+    }
+    return Capacity(
+        density=float(run.curriculum["masks"]["density"]),
+        by_site=sites,
+        by_task={task: mask.cells for task, mask in masks.items()},
+    )

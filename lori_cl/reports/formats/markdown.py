@@ -1,0 +1,108 @@
+"""Markdown tables as GitHub renders them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from lori_cl.registry import Run, Stage
+from lori_cl.reports.report import Entry, RunReport, ViewReport
+from lori_cl.reports.tables import metric_tables
+from lori_cl.reports.wording import (
+    CHANGES,
+    capacity_line,
+    change_line,
+    megabytes,
+    missing_metrics,
+    notes,
+    percent,
+    points,
+    run_title,
+    seconds,
+    stage_name,
+)
+
+
+def render(reports: Sequence[RunReport]) -> bytes:
+    """Metrics side by side, then each run's matrices, then how to read them."""
+    lines = ["# " + ", ".join(_plain(report.run.name) for report in reports), ""]
+    for table in metric_tables(reports):
+        lines += [f"## {_plain(table.title)}", ""]
+        lines += _table(["metric", *table.columns], ([title, *values] for title, values in table.rows))
+    for report in reports:
+        lines += _run(report)
+    lines += ["## How to read this", "", *(f"- {_plain(note)}" for note in notes(reports))]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _run(report: RunReport) -> Iterator[str]:
+    yield from (f"## Run {_plain(report.run.name)}", "", _plain(run_title(report.run)), "")
+    for view in report.views:
+        yield from (f"### View {view.name}", "")
+        yield from _matrix(view)
+        remarks = missing_metrics(view)
+        if view.changes:
+            remarks += [f"{CHANGES}:", *map(change_line, view.changes)]
+        yield from _list(remarks)
+    yield from ("### Capacity", "", _plain(capacity_line(report)), "")
+    yield from _lineage(report.run)
+
+
+def _matrix(view: ViewReport) -> Iterator[str]:
+    rows = (
+        [stage_name(row.stage, row.task), *(_entry(entry) for entry in row.entries)] for row in view.rows()
+    )
+    examples = ["examples", *("–" if n is None else f"{n:,}" for n in view.n)]
+    yield from _table(["after stage", *view.matrix.tasks], [*rows, examples])
+
+
+def _entry(entry: Entry | None) -> str:
+    if entry is None:
+        return ""
+    mark = " =" if entry.cell.source == "proved" else ""
+    beside = "" if entry.change is None or entry.own else f" ({points(entry.change)})"
+    return f"{percent(entry.cell.score)}{beside}{mark}"
+
+
+def _lineage(run: Run) -> Iterator[str]:
+    yield from ("### Lineage", "")
+    projection = run.projection.digest if run.projection else "none"
+    yield from _list(
+        [
+            f"base model {run.base_path}, revision {run.base_revision or 'none'}, digest {run.base_digest}",
+            f"projection digest {projection}",
+            *(f"{key} {value}" for key, value in run.environment.items()),
+        ]
+    )
+    titles = ["stage", "artifact", "mask", "training data", "examples (truncated)", "training", "whole stage"]
+    yield from _table([*titles, "peak memory", "seeds"], map(_stage, run.stages))
+
+
+def _stage(stage: Stage) -> list[str]:
+    return [
+        stage_name(stage.position, stage.task),
+        stage.artifact,
+        stage.mask.digest if stage.mask else "–",
+        stage.train_digest,
+        f"{stage.n_train:,} ({stage.n_truncated:,})",
+        seconds(stage.train_s),
+        seconds(stage.elapsed_s),
+        megabytes(stage.peak_memory_bytes),
+        ", ".join(f"{purpose} {seed}" for purpose, seed in stage.seeds.items()),
+    ]
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table with its first column to the left and numbers to the right, and an empty line."""
+    rules = [":--", *["--:"] * (len(titles) - 1)]
+    lines = [list(map(_plain, titles)), rules, *(list(map(_plain, row)) for row in rows)]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def _list(items: Sequence[str]) -> list[str]:
+    return [*(f"- {_plain(item)}" for item in items), ""] if items else []
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is Markdown or HTML: it may be a task's name."""
+    return re.sub(r"([\\`*\[\]<>|&#$~])", r"\\\1", " ".join(text.split()))

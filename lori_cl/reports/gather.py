@@ -1,0 +1,67 @@
+"""From the registry to a report: everything is computed here, so that formats only render."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from lori_cl.forgetting import Cell, ForgettingMatrix, all_metrics, paired_test
+from lori_cl.registry import Evaluation, Registry, Run
+from lori_cl.reports.capacity import capacity_of
+from lori_cl.reports.report import Change, RunReport, ViewReport, number
+
+CURRENT = "current"  # lori_cl.spec's View.CURRENT; importing pydantic for one word would slow every report
+
+Scored = Mapping[tuple[int, int], Evaluation]
+"""By (stage, task index from 0)."""
+
+
+def gather(registry: Registry, run_name: str) -> RunReport:
+    """Everything a report says about one run, finished or not.
+
+    Raises: UnknownRun.
+    """
+    run = registry.run(run_name)
+    evaluations = registry.evaluations(run_name)
+    views = tuple(_view(run, str(view), evaluations) for view in run.curriculum["eval"]["views"])
+    return RunReport(run, views, capacity_of(run))
+
+
+def _view(run: Run, view: str, evaluations: Sequence[Evaluation]) -> ViewReport:
+    scored = _scored(run, view, evaluations)
+    tasks, stages = [task.label for task in run.tasks], len(run.stages)
+    matrix = ForgettingMatrix.from_cells(tasks, view, stages, {at: _cell(e) for at, e in scored.items()})
+    changes = _changes(matrix, scored) if view == CURRENT else ()
+    return ViewReport(matrix, all_metrics(matrix), changes)
+
+
+def _scored(run: Run, view: str, evaluations: Sequence[Evaluation]) -> Scored:
+    """The scores under a view; row 0, the base model's, belongs to every view."""
+    column = {task.label: j for j, task in enumerate(run.tasks)}
+    # A run that is going on may commit a stage between our reading the run and its scores.
+    return {
+        (e.stage, column[e.task]): e
+        for e in evaluations
+        if (e.view == view or e.stage == 0) and e.stage <= len(run.stages) and e.task in column
+    }
+
+
+def _cell(evaluation: Evaluation) -> Cell:
+    stderr = math.nan if evaluation.stderr is None else evaluation.stderr
+    return Cell(evaluation.score, evaluation.n, stderr, evaluation.source)
+
+
+def _changes(matrix: ForgettingMatrix, scored: Scored) -> tuple[Change, ...]:
+    """Every earlier task, last stage against its own; tasks scored at only one of the two are left out."""
+    last, since = matrix.stages, matrix.change_since_learned()
+    found = ((j, number(since[last, j])) for j in range(last - 1))
+    return tuple(
+        _change(matrix.tasks[j], change, scored[j + 1, j], scored[last, j])
+        for j, change in found
+        if change is not None
+    )
+
+
+def _change(task: str, change: float, before: Evaluation, after: Evaluation) -> Change:
+    same_examples = len(before.outcomes) == len(after.outcomes) > 0
+    return Change(task, change, paired_test(before.outcomes, after.outcomes) if same_examples else None)

@@ -1,0 +1,133 @@
+"""Reports, runs and tasks as JSON values.
+
+Schema 1 of a report; a key is never renamed or removed within a schema, new ones may be added:
+
+    schema      1
+    run         run_summary(): name, method, seed, status, stages_done, tasks, base, begun
+    tasks       labels in the order of learning; the columns of every matrix
+    views       by view's name:
+      matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
+                    null where a task was not evaluated
+      n             examples each task is scored on; null where it never was
+      source        'measured' or 'proved' for every score; null where there is none
+      stderr        standard error of every score; null where unknown
+      change        score − score when learned, negative is worse; null before the task was learned
+      metrics       acc, bwt, forgetting, learning_accuracy, average_anytime_accuracy, fwt; null if missing
+      missing       by metric's name: why it is null
+      significance  of view 'current', for each earlier task, last stage against its own:
+                    task, change, test, p_value, n, worsened, improved
+    capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks;
+                null for a method without masks
+    lineage     base, projection, stages (digests, seeds, examples, times, memory), environment, curriculum
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from lori_cl.registry import Run, Stage, Task
+from lori_cl.reports.report import Change, RunReport, ViewReport, number
+
+SCHEMA = 1
+
+
+def to_record(report: RunReport) -> dict[str, Any]:
+    """A report as JSON values, in the schema above."""
+    return {
+        "schema": SCHEMA,
+        "run": run_summary(report.run),
+        "tasks": list(report.tasks),
+        "views": {view.name: _view(view) for view in report.views},
+        "capacity": report.capacity.to_record() if report.capacity else None,
+        "lineage": lineage(report.run),
+    }
+
+
+def run_summary(run: Run) -> dict[str, Any]:
+    """A run in a list of runs."""
+    return {
+        "name": run.name,
+        "method": run.method,
+        "seed": run.seed,
+        "status": run.status,
+        "stages_done": len(run.stages),
+        "tasks": [task.label for task in run.tasks],
+        "base": _base(run),
+        "begun": run.created_at.isoformat(),
+    }
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """A version of a task."""
+    return {
+        "name": task.name,
+        "version": task.version,
+        "label": task.label,
+        "kind": task.kind,
+        "metric": task.metric,
+        "seed": task.seed,
+        "eval_set": {"digest": task.eval_set.digest, "n": task.eval_set.n},
+        "declared_in": task.declared_in,
+        "added": task.created_at.isoformat(),
+        "spec": dict(task.spec),
+    }
+
+
+def lineage(run: Run) -> dict[str, Any]:
+    """What the run was made from, by digest, seed and version."""
+    return {
+        "base": _base(run),
+        "projection": _projection(run),
+        "stages": [_stage(stage) for stage in run.stages],
+        "environment": dict(run.environment),
+        "curriculum": dict(run.curriculum),
+    }
+
+
+def _base(run: Run) -> dict[str, Any]:
+    return {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest}
+
+
+def _projection(run: Run) -> dict[str, Any] | None:
+    if run.projection is None:
+        return None
+    fields = asdict(run.projection)
+    return {**fields, "sites": {name: list(shape) for name, shape in run.projection.sites.items()}}
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    committed = stage.committed_at.isoformat() if stage.committed_at else None
+    return {**asdict(stage), "seeds": dict(stage.seeds), "committed_at": committed}
+
+
+def _view(view: ViewReport) -> dict[str, Any]:
+    matrix = view.matrix
+    return {
+        "matrix": _numbers(matrix.scores),
+        "n": list(view.n),
+        "source": [list(row) for row in matrix.source],
+        "stderr": _numbers(matrix.stderr),
+        "change": _numbers(matrix.change_since_learned()),
+        "metrics": {metric.name: metric.value for metric in view.metrics},
+        "missing": {metric.name: metric.missing for metric in view.metrics if metric.missing},
+        "significance": [_change(change) for change in view.changes],
+    }
+
+
+def _numbers(rows: Iterable[Iterable[float]]) -> list[list[float | None]]:
+    return [[number(value) for value in row] for row in rows]
+
+
+def _change(change: Change) -> dict[str, Any]:
+    test = change.test
+    return {
+        "task": change.task,
+        "change": change.score,
+        "test": test.name if test else None,
+        "p_value": test.p_value if test else None,
+        "n": test.n if test else None,
+        "worsened": test.worsened if test else None,
+        "improved": test.improved if test else None,
+    }

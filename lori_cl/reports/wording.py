@@ -1,0 +1,134 @@
+"""How numbers are written and what words go with them, the same in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lori_cl.forgetting import METRICS, Metric
+from lori_cl.registry import Run
+from lori_cl.reports.report import Change, RunReport, ViewReport
+
+TITLES = {entry.name: entry.title for entry in METRICS}
+DIFFERENCES = frozenset({"bwt", "fwt", "forgetting"})
+"""Metrics that are differences of scores, so they are shown in points with their sign."""
+VIEWS = {
+    "as_trained": "each task is scored with the adapter as it stood when that task's own stage ended; "
+    "to run a model like this one must know which task an input belongs to.",
+    "current": "each task is scored with everything learned so far, "
+    "which is what a model without a task id runs.",
+}
+PROVED = (
+    "= marks a proved score: everything it depends on has the digest of an earlier measured score, "
+    "so it was taken over from there."
+)
+CHANGES = (
+    "Earlier tasks after the last stage against their own stage "
+    "(paired test of the answers to the same examples; p is not corrected for several tasks)"
+)
+TESTS = {"mcnemar_exact": "McNemar", "paired_bootstrap": "paired bootstrap"}
+OVERWRITES = (
+    "no cells are set apart: every stage overwrites the whole adapter, so the as_trained view means "
+    "keeping one whole copy of the adapter for each task."
+)
+
+
+def percent(fraction: float) -> str:
+    """'78.1' of 0.7812."""
+    return f"{100 * fraction:.1f}".replace("-", "−")
+
+
+def points(difference: float) -> str:
+    """'−12.3' of −0.123: a difference of two percentages."""
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"  # a −0.0 would look like a loss
+
+
+def metric_value(metric: Metric) -> str:
+    """'75.0', '+12.5', or '–' where it is missing."""
+    if metric.value is None:
+        return "–"
+    return points(metric.value) if metric.name in DIFFERENCES else percent(metric.value)
+
+
+def metric_title(name: str) -> str:
+    """'Backward transfer (bwt), points'."""
+    return f"{TITLES[name]} ({name}), {'points' if name in DIFFERENCES else '%'}"
+
+
+def missing_metrics(view: ViewReport) -> list[str]:
+    """Why each missing metric is missing."""
+    return [f"{metric.name} is missing: {metric.missing}" for metric in view.metrics if metric.missing]
+
+
+def change_line(change: Change) -> str:
+    """'sst2 −12.3 points (McNemar p < 0.001)'."""
+    return f"{change.task} {points(change.score)} points ({_evidence(change)})"
+
+
+def _evidence(change: Change) -> str:
+    if change.test is None:
+        return "scored on different examples, so there is no test"
+    if change.test.p_value is None:
+        return "too few examples for a test"
+    p = change.test.p_value
+    return f"{TESTS[change.test.name]} p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+
+
+def capacity_line(report: RunReport) -> str:
+    """What is claimed and what is left, in one sentence."""
+    capacity = report.capacity
+    if capacity is None:
+        return OVERWRITES
+    return (
+        f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)}); "
+        f"{capacity.more_tasks} more tasks of density {capacity.density:g} fit "
+        f"({capacity.cells_per_task:,} cells each)."
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """'10.0 %'."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def stage_name(stage: int, task: str | None) -> str:
+    """'base', or '2 agnews'."""
+    return "base" if task is None else f"{stage} {task}"
+
+
+def short(digest: str | None) -> str:
+    """A digest's first 12 digits, which tell any two apart in practice."""
+    return digest[:12] if digest else "–"
+
+
+def seconds(value: float) -> str:
+    """'312 s', or '0.4 s'."""
+    return f"{value:,.1f} s" if value < 10 else f"{value:,.0f} s"
+
+
+def megabytes(value: int) -> str:
+    """'1,024 MB'."""
+    return f"{value / 1e6:,.0f} MB"
+
+
+def run_title(run: Run) -> str:
+    """'method lori, seed 0, done, curriculum five-tasks'."""
+    return f"method {run.method}, seed {run.seed}, {run.status}"
+
+
+def notes(reports: Sequence[RunReport]) -> list[str]:
+    """How to read the report: only what bears on these runs."""
+    views = dict.fromkeys(view.name for report in reports for view in report.views)
+    told = [f"{view}: {VIEWS[view]}" for view in views if view in VIEWS]
+    kinds = {task.kind for report in reports for task in report.run.tasks}
+    if "classification" in kinds:
+        told.append(
+            "A classification head always belongs to its task: the views differ in the adapter's cells alone."
+        )
+    told += [
+        "Row 0: the base model, zero-shot (for a classification task: the label whose words are nearest); "
+        "it is the baseline of fwt.",
+        "Scores are percent; beside a score, in points, stands its change since the task was learned.",
+        PROVED,
+    ]
+    return told

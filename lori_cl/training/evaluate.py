@@ -1,0 +1,108 @@
+"""Scoring one task in one state of the model."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lori_cl import digest
+from lori_cl.adapters import tensors_digest
+from lori_cl.errors import LoriError
+from lori_cl.tasks import KINDS, SCORERS, Example
+from lori_cl.training.determinism import compute
+from lori_cl.training.observer import Observer
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task and everything but the model that its score depends on."""
+
+    label: str
+    """The task's label."""
+    spec: Any
+    """Its TaskSpec."""
+    examples: Sequence[Example]
+    """Its frozen eval set, cut to the curriculum's limit."""
+    eval_set: str
+    """The eval set's digest, before the cut."""
+    batch_size: int
+    max_length: int
+
+    def input_digest(self, base: str, acting: str, head: nn.Module | None) -> str:
+        """SHA-256 of everything the score depends on, the state of the model included."""
+        return digest.of_json(
+            {
+                "base": base,
+                "adapter": acting,
+                "head": tensors_digest(head.state_dict().items()) if head else None,
+                "spec": self.spec.to_record(),
+                "eval_set": self.eval_set,
+                "examples": len(self.examples),
+                "batch_size": self.batch_size,
+                "max_length": self.max_length,
+                "compute": compute(),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What asking every example gave."""
+
+    answers: Sequence[str]
+    """In the eval set's order."""
+    outcomes: tuple[float, ...]
+    """How right each answer is."""
+    score: float
+    stderr: float | None
+    n_truncated: int
+    """Examples that were too long to be read whole."""
+    elapsed_s: float
+
+
+@torch.inference_mode()
+def measure(
+    question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str
+) -> Measured:
+    """Ask every example of the eval set.
+
+    Batches hold examples of like length and depend on nothing but the eval set.
+    Raises: LoriError, if the metric gives no number.
+    """
+    began = time.perf_counter()
+    kind, scorer = KINDS[question.spec.kind], SCORERS[question.spec.metric]
+    learner.eval()
+    answers = _ask(question, learner, tokenizer, observer, title)
+    targets = [example.target for example in question.examples]
+    score = scorer.score(answers, targets)
+    if not math.isfinite(score):
+        raise LoriError(f"{title}: {question.spec.metric} gave no number over {len(answers)} examples")
+    return Measured(
+        answers=answers,
+        outcomes=tuple(scorer.outcomes(answers, targets).tolist()),
+        score=score,
+        stderr=scorer.standard_error(answers, targets),
+        n_truncated=kind.truncated(question.spec, tokenizer, question.examples, question.max_length),
+        elapsed_s=time.perf_counter() - began,
+    )
+
+
+def _ask(question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str) -> list[str]:
+    kind = KINDS[question.spec.kind]
+    order = sorted(range(len(question.examples)), key=lambda i: (len(question.examples[i].text), i))
+    answers = [""] * len(order)
+    with observer.bar(title, len(order)) as advance:
+        for start in range(0, len(order), question.batch_size):
+            chosen = order[start : start + question.batch_size]
+            batch = [question.examples[i] for i in chosen]
+            written = kind.answers(question.spec, learner, tokenizer, batch, question.max_length)
+            for i, answer in zip(chosen, written, strict=True):
+                answers[i] = answer
+            advance(len(chosen))
+    return answers

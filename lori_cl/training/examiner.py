@@ -1,0 +1,110 @@
+"""Scores under each view: measured, or proved by the digest of everything they depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+
+from lori_cl.methods import Method
+from lori_cl.registry import ArtifactStore, Evaluation
+from lori_cl.spec import View
+from lori_cl.tasks import KINDS
+from lori_cl.training.base_model import BaseModel
+from lori_cl.training.evaluate import Measured, Question, measure
+from lori_cl.training.observer import Observer
+from lori_cl.training.stage_file import StageMemory
+
+BASE_VIEW = "base"
+"""Row 0: the adapter is off."""
+
+
+@dataclass
+class Examiner:
+    """Scores tasks in the states that the views ask for, and writes the answers down."""
+
+    base: BaseModel
+    model: Any
+    """The base model with the method's adapter in it."""
+    method: Method
+    artifacts: ArtifactStore
+    observer: Observer
+    find_measured: Callable[[str], Evaluation | None]
+    """By input digest, among all that was ever committed."""
+    measure_all: bool
+    """Measure also what could be proved."""
+    _written: dict[str, tuple[str, int]] = field(default_factory=dict)
+    _fresh: dict[str, Evaluation] = field(default_factory=dict)
+
+    def row_zero(self, questions: Sequence[Question]) -> list[Evaluation]:
+        """Each task's zero-shot score by the base model."""
+        with self.model.disable_adapter():
+            return [self._score(0, BASE_VIEW, question, None, "base") for question in questions]
+
+    def row(
+        self, views: Sequence[View], history: Sequence[StageMemory], questions: Sequence[Question]
+    ) -> list[Evaluation]:
+        """Each question's score after the stages of `history`, under each view.
+
+        Questions beyond the history are tasks still to come; their adapter is the current one in any view.
+        """
+        scores = []
+        for view in views:
+            for position, question in enumerate(questions, start=1):
+                learned = position <= len(history)
+                until = position if view is View.AS_TRAINED and learned else len(history)
+                self.method.activate([memory.tensors for memory in history[:until]])
+                head = history[position - 1].head if learned else None
+                scores.append(self._score(len(history), view, question, head, self.method.acting_digest()))
+        return scores
+
+    def take_written(self) -> dict[str, tuple[str, int]]:
+        """(suffix, bytes) of every answers file since the last call, by digest."""
+        written, self._written = self._written, {}
+        return written
+
+    def _score(
+        self, stage: int, view: str, question: Question, head: nn.Module | None, acting: str
+    ) -> Evaluation:
+        kind = KINDS[question.spec.kind]
+        if head is None:
+            head = kind.zero_shot_head(question.spec, self.model, self.base.tokenizer)
+        input_digest = question.input_digest(self.base.digest, acting, head)
+        known = self._fresh.get(input_digest) or self.find_measured(input_digest)
+        if known and not self.measure_all:
+            return replace(known, stage=stage, task=question.label, view=view, source="proved", elapsed_s=0.0)
+        learner = kind.learner(self.model, head)
+        title = f"scoring {question.label}, {view}"
+        measured = measure(question, learner, self.base.tokenizer, self.observer, title)
+        evaluation = Evaluation(
+            stage=stage,
+            task=question.label,
+            view=view,
+            metric=question.spec.metric,
+            score=measured.score,
+            n=len(measured.answers),
+            stderr=measured.stderr,
+            source="measured",
+            input_digest=input_digest,
+            n_truncated=measured.n_truncated,
+            elapsed_s=measured.elapsed_s,
+            answers=self._write(question, measured),
+            outcomes=measured.outcomes,
+        )
+        self._fresh[input_digest] = evaluation
+        return evaluation
+
+    def _write(self, question: Question, measured: Measured) -> str:
+        lines = [
+            {"answer": answer, "id": example.id, "outcome": outcome}
+            for example, answer, outcome in zip(
+                question.examples, measured.answers, measured.outcomes, strict=True
+            )
+        ]
+        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+        sha256 = self.artifacts.put(content, "jsonl")
+        self._written[sha256] = ("jsonl", len(content))
+        return sha256

@@ -1,0 +1,100 @@
+"""Beginning a run, or opening one that is there: everything checked before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lori_cl.errors import RunConflict
+from lori_cl.methods import METHODS, Method
+from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
+from lori_cl.spec import CurriculumSpec
+from lori_cl.training.base_model import BaseModel, load_base
+from lori_cl.training.continuing import check_same_weights
+from lori_cl.training.determinism import derive_seed, environment, make_deterministic
+from lori_cl.training.evaluate import Question
+from lori_cl.training.preparation import TrainingSet, architecture_of, prepare_question, prepare_training
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with its model loaded and its data read."""
+
+    workspace: Workspace
+    registry: Registry
+    run: Run
+    """As it stood when it was opened."""
+    curriculum: CurriculumSpec
+    base: BaseModel
+    model: Any
+    """The base model with the method's adapter in it."""
+    method: Method
+    questions: Sequence[Question]
+    """One a task, in the run's order."""
+    training_sets: Mapping[str, TrainingSet]
+    """By task label, of the stages that are not done."""
+
+    def seed(self, purpose: str, task: Task) -> int:
+        """A seed for one purpose in one task's stage."""
+        return derive_seed(self.curriculum.seed, task.name, task.seed, purpose)
+
+
+def open_run(
+    workspace: Workspace,
+    registry: Registry,
+    curriculum: CurriculumSpec,
+    tasks: Sequence[Task],
+    name: str,
+    run: Run | None,
+) -> OpenRun:
+    """Load the model, read the data, and only then begin the run or lengthen it.
+
+    Raises: InputError, if the model, the data, the capacity or the run does not allow it.
+    """
+    make_deterministic()
+    base = load_base(curriculum.model, architecture_of(tasks))
+    if run is not None:
+        check_same_weights(run, base.digest)
+    method = METHODS[curriculum.method](curriculum)
+    model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
+    labels = [task.label for task in tasks]
+    method.check_room(labels)
+    max_length = min(curriculum.train.max_length, base.context)
+    done = {stage.task for stage in run.stages} if run else set()
+    questions = [prepare_question(workspace, task, curriculum, max_length) for task in tasks]
+    training_sets = {
+        task.label: prepare_training(workspace, task, curriculum, base, max_length)
+        for task in tasks
+        if task.label not in done
+    }
+    run = _begin(registry, curriculum, tasks, name, run, base, method)
+    return OpenRun(workspace, registry, run, curriculum, base, model, method, questions, training_sets)
+
+
+def _begin(
+    registry: Registry,
+    curriculum: CurriculumSpec,
+    tasks: Sequence[Task],
+    name: str,
+    run: Run | None,
+    base: BaseModel,
+    method: Method,
+) -> Run:
+    projection = method.projection()
+    if run is None:
+        start = RunStart(name, curriculum.to_record(), tuple(tasks), base.digest, projection, environment())
+        return registry.begin_run(start)
+    if projection != run.projection:
+        raise RunConflict(
+            f"run '{name}': the projections drawn now have digest {_digest(projection)} and the run's have "
+            f"{_digest(run.projection)}; its earlier cells would mean something else. "
+            f"Run it with numpy {run.environment.get('numpy')}, as it was begun"
+        )
+    if len(tasks) > len(run.tasks):
+        return registry.append_tasks(name, curriculum.to_record(), tasks[len(run.tasks) :])
+    return run
+
+
+def _digest(projection: Any) -> str:
+    return "none" if projection is None else f"{projection.digest[:16]}…"

@@ -1,0 +1,98 @@
+"""What a run needs before its first step: eval sets, training examples, and all of it valid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lori_cl.errors import ArtifactMissing, InputError
+from lori_cl.registry import Task, Workspace
+from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
+from lori_cl.tasks import KINDS, eval_examples, examples_digest, from_jsonl, to_jsonl, train_examples
+from lori_cl.tasks.kinds import Architecture
+from lori_cl.training.base_model import BaseModel
+from lori_cl.training.determinism import derive_seed
+from lori_cl.training.evaluate import Question
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A task's training examples as token ids."""
+
+    fields: Sequence[dict[str, Any]]
+    digest: str
+    """SHA-256 of the examples."""
+    n_truncated: int
+
+
+def architecture_of(tasks: Sequence[Task]) -> Architecture:
+    """The one kind of base model that all tasks need.
+
+    Raises: InputError, if they need different ones.
+    """
+    needs = {task.label: KINDS[task.kind].architecture for task in tasks}
+    first, needed = next(iter(needs.items()))
+    for label, other in needs.items():
+        if other != needed:
+            raise InputError(
+                f"task '{first}' needs a base model of type {needed} and task '{label}' one of type {other}; "
+                "a curriculum has one base model: split it in two"
+            )
+    return needed
+
+
+def prepare_question(
+    workspace: Workspace, task: Task, curriculum: CurriculumSpec, max_length: int
+) -> Question:
+    """The task's frozen eval set, cut to the curriculum's limit.
+
+    Raises: ArtifactMissing, if its file is gone and the source no longer gives the same examples.
+    """
+    spec = task_from_record(task.spec)
+    examples = from_jsonl(_eval_set(workspace, task, spec))
+    return Question(
+        label=task.label,
+        spec=spec,
+        examples=examples[: curriculum.eval.limit],
+        eval_set=task.eval_set.digest,
+        batch_size=curriculum.eval.batch_size,
+        max_length=max_length,
+    )
+
+
+def prepare_training(
+    workspace: Workspace, task: Task, curriculum: CurriculumSpec, base: BaseModel, max_length: int
+) -> TrainingSet:
+    """Read, check and tokenise what the task learns from.
+
+    Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
+    """
+    spec, kind = task_from_record(task.spec), KINDS[task.kind]
+    examples = train_examples(
+        spec,
+        workspace.folder_of(task.declared_in),
+        curriculum.train.limit,
+        seed=derive_seed(curriculum.seed, task.name, task.seed, "data"),
+    )
+    features = [kind.features(spec, base.tokenizer, example, max_length) for example in examples]
+    return TrainingSet(
+        fields=[feature.fields for feature in features],
+        digest=examples_digest(examples),
+        n_truncated=sum(feature.truncated for feature in features),
+    )
+
+
+def _eval_set(workspace: Workspace, task: Task, spec: TaskSpec) -> bytes:
+    """The eval set's file; made again from the source where it is gone, if that gives the same examples."""
+    wanted = task.eval_set.digest
+    if workspace.artifacts.path(wanted, "jsonl").is_file():
+        return workspace.artifacts.get(wanted, "jsonl")
+    content = to_jsonl(eval_examples(spec, workspace.folder_of(task.declared_in)))
+    if workspace.artifacts.put(content, "jsonl") != wanted:
+        raise ArtifactMissing(
+            f"the eval set of '{task.label}' ({wanted[:16]}…) is not in {workspace.artifacts.folder}, "
+            "and its source gives other examples now; restore the file from a backup, or add the task "
+            "again: it becomes a new version"
+        )
+    return content

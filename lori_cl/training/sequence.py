@@ -1,0 +1,208 @@
+"""The sequence: stage after stage until the curriculum is learned."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lori_cl.methods import METHODS, StageContext
+from lori_cl.registry import Evaluation, MaskRecord, Run, Stage, Task, Workspace
+from lori_cl.spec import CurriculumSpec
+from lori_cl.tasks import KINDS
+from lori_cl.training.continuing import check_same_settings, pinned_tasks
+from lori_cl.training.examiner import Examiner
+from lori_cl.training.observer import Observer
+from lori_cl.training.opening import OpenRun, open_run
+from lori_cl.training.stage import Lesson, Taught, teach
+from lori_cl.training.stage_file import StageMemory, read_stage, stage_bytes
+
+log = logging.getLogger(__name__)
+
+SEEDS = ("data", "mask", "calibration", "head", "train")
+"""What each stage draws a seed of its own for."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What of a run is no part of its curriculum."""
+
+    upper_triangle: bool = False
+    """Score the tasks still to come as well."""
+    measure_all: bool = False
+    """Measure also what could be proved."""
+
+
+def run_curriculum(
+    workspace: Workspace, curriculum: CurriculumSpec, name: str, options: RunOptions, observer: Observer
+) -> Run:
+    """Train and score every stage of the curriculum that is not committed yet.
+
+    What is wrong with the input is found before the first step, and before anything is stored.
+    Raises: InputError; LoriError, if a stage fails; what was committed stays.
+    """
+    curriculum = _with_learning_rate(curriculum)
+    with workspace.open() as registry:
+        run = registry.find_run(name)
+        tasks = pinned_tasks(registry, curriculum, run)
+        if run is not None:
+            check_same_settings(run, curriculum)
+            if len(run.stages) == len(tasks):
+                return run
+        opened = open_run(workspace, registry, curriculum, tasks, name, run)
+        examiner = Examiner(
+            opened.base,
+            opened.model,
+            opened.method,
+            workspace.artifacts,
+            observer,
+            registry.find_measured,
+            options.measure_all,
+        )
+        with observer.bar(name, len(tasks)) as advance:
+            _score_row_zero(opened, examiner)
+            history = _remember(opened)
+            advance(len(history))
+            for task in tasks[len(history) :]:
+                history.append(_run_stage(opened, examiner, history, task, options, observer))
+                advance(1)
+        return registry.run(name)
+
+
+def _with_learning_rate(curriculum: CurriculumSpec) -> CurriculumSpec:
+    """The curriculum as it runs: the method's own learning rate where it names none."""
+    train = curriculum.train
+    lr = METHODS[curriculum.method].default_lr if train.lr is None else train.lr
+    return curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})
+
+
+def _score_row_zero(opened: OpenRun, examiner: Examiner) -> None:
+    done = {e.task for e in opened.registry.evaluations(opened.run.name) if e.stage == 0}
+    missing = [question for question in opened.questions if question.label not in done]
+    if missing:
+        scores = examiner.row_zero(missing)
+        opened.registry.commit_stage(opened.run.name, None, scores, examiner.take_written())
+
+
+def _remember(opened: OpenRun) -> list[StageMemory]:
+    """The committed stages, read back from their files."""
+    history = []
+    for stage, question in zip(opened.run.stages, opened.questions, strict=False):
+        tensors, state = read_stage(opened.workspace.artifacts.get(stage.artifact, "safetensors"))
+        head = KINDS[question.spec.kind].head(question.spec, opened.base.width, seed=0)
+        if head is not None:
+            head.load_state_dict(state)
+            head.to(opened.model.device)
+        history.append(StageMemory(stage.task, tensors, head, stage.artifact))
+    return history
+
+
+def _run_stage(
+    opened: OpenRun,
+    examiner: Examiner,
+    history: Sequence[StageMemory],
+    task: Task,
+    options: RunOptions,
+    observer: Observer,
+) -> StageMemory:
+    """Claim, train, score, commit."""
+    began = time.perf_counter()
+    position = len(history) + 1
+    title = f"stage {position}/{len(opened.questions)} {task.label}"
+    mask, taught, memory, size = _learn(opened, history, task, title, observer)
+    train_s = time.perf_counter() - began
+    questions = opened.questions if options.upper_triangle else opened.questions[:position]
+    scores = examiner.row(opened.curriculum.eval.views, [*history, memory], questions)
+    training_set = opened.training_sets[task.label]
+    stage = Stage(
+        position=position,
+        task=task.label,
+        artifact=memory.artifact,
+        parent=history[-1].artifact if history else None,
+        mask=mask,
+        train_digest=training_set.digest,
+        n_train=len(training_set.fields),
+        n_truncated=training_set.n_truncated,
+        steps=taught.steps,
+        final_loss=taught.loss,
+        elapsed_s=time.perf_counter() - began,
+        train_s=train_s,
+        peak_memory_bytes=_peak_memory_bytes(),
+        seeds={purpose: opened.seed(purpose, task) for purpose in SEEDS},
+    )
+    files = {**examiner.take_written(), memory.artifact: ("safetensors", size)}
+    opened.registry.commit_stage(opened.run.name, stage, scores, files)
+    log.info(_summary(title, stage, scores, opened))
+    return memory
+
+
+def _learn(
+    opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
+) -> tuple[MaskRecord | None, Taught, StageMemory, int]:
+    """(mask, training report, what the stage left behind, bytes of its file)."""
+    context = StageContext(
+        task=task.label,
+        history=[(memory.task, memory.tensors) for memory in history],
+        mask_seed=opened.seed("mask", task),
+        calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),
+    )
+    mask = opened.method.begin_stage(context)
+    train = opened.curriculum.train
+    assert train.lr is not None, "settled when the run began"
+    lesson = _lesson(opened, task, f"{title}: training", train.epochs, train.lr, "train")
+    taught = teach(lesson, train, observer)
+    tensors = opened.method.end_stage()
+    metadata = {
+        "run": opened.run.name,
+        "stage": len(history) + 1,
+        "task": task.label,
+        "projection": opened.run.projection.digest if opened.run.projection else None,
+        "mask": mask.digest if mask else None,
+        "parent": history[-1].artifact if history else None,
+    }
+    content = stage_bytes(tensors, lesson.head, metadata)
+    artifact = opened.workspace.artifacts.put(content, "safetensors")
+    return mask, taught, StageMemory(task.label, tensors, lesson.head, artifact), len(content)
+
+
+def _calibrate(opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float, lr: float) -> None:
+    lesson = _lesson(opened, task, f"{title}: calibrating", epochs, lr, "calibration")
+    teach(lesson, opened.curriculum.train, observer)
+
+
+def _lesson(opened: OpenRun, task: Task, title: str, epochs: float, lr: float, purpose: str) -> Lesson:
+    question = next(q for q in opened.questions if q.label == task.label)
+    kind = KINDS[task.kind]
+    head = kind.head(question.spec, opened.base.width, opened.seed("head", task))
+    if head is not None:
+        head.to(opened.model.device)
+    return Lesson(
+        title=title,
+        learner=kind.learner(opened.model, head),
+        head=head,
+        fields=opened.training_sets[task.label].fields,
+        collate=lambda fields: kind.collate(opened.base.tokenizer, fields),
+        epochs=epochs,
+        lr=lr,
+        seed=opened.seed(purpose, task),
+    )
+
+
+def _peak_memory_bytes() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _summary(title: str, stage: Stage, scores: Sequence[Evaluation], opened: OpenRun) -> str:
+    own = next(e.score for e in scores if e.task == stage.task)
+    claimed = ""
+    if stage.mask is not None and opened.run.projection is not None:
+        cells = opened.run.projection.cells
+        taken = stage.position * stage.mask.cells
+        claimed = f", claimed {stage.mask.cells / cells:.1%}, free {1 - taken / cells:.1%}"
+    return f"{title}: score {own:.3f}{claimed}, {stage.elapsed_s:.0f} s"

@@ -1,0 +1,144 @@
+"""One stage's training, by transformers.Trainer."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from lori_cl.errors import TrainingDiverged
+from lori_cl.spec import TrainSpec
+from lori_cl.training.observer import Advance, Observer
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is trained, on what, and how long."""
+
+    title: str
+    """What the progress bar says."""
+    learner: nn.Module
+    head: nn.Module | None
+    fields: Sequence[dict[str, Any]]
+    """The features of every training example."""
+    collate: Callable[[Sequence[dict[str, Any]]], dict[str, torch.Tensor]]
+    epochs: float
+    lr: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What training reports."""
+
+    steps: int
+    """Optimizer steps."""
+    loss: float
+    """Mean over the steps."""
+    elapsed_s: float
+
+
+def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
+    """Train everything in the learner that requires a gradient, with a fresh optimizer.
+
+    Raises: TrainingDiverged, if the loss is not a finite number.
+    """
+    began = time.perf_counter()
+    lesson.learner.train()
+    steps = _steps(lesson, settings)
+    with tempfile.TemporaryDirectory() as scratch, observer.bar(lesson.title, steps) as advance:
+        trainer = _StageTrainer(
+            lesson,
+            settings.head_lr,
+            model=lesson.learner,
+            args=_arguments(lesson, settings, scratch),
+            train_dataset=lesson.fields,
+            data_collator=lesson.collate,
+            callbacks=[_Steps(advance)],
+        )
+        for printer in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(printer)
+        result = trainer.train()
+    lesson.learner.eval()
+    if not math.isfinite(result.training_loss):
+        raise TrainingDiverged(
+            f"{lesson.title}: the loss became {result.training_loss} at learning rate {lesson.lr:g}; "
+            "nothing of this stage was kept. Lower train.lr, or set train.warmup_steps"
+        )
+    return Taught(result.global_step, result.training_loss, time.perf_counter() - began)
+
+
+def _steps(lesson: Lesson, settings: TrainSpec) -> int:
+    batches = math.ceil(len(lesson.fields) / settings.batch_size)
+    return math.ceil(math.ceil(batches / settings.gradient_accumulation) * lesson.epochs)
+
+
+def _arguments(lesson: Lesson, settings: TrainSpec, scratch: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=scratch,
+        save_strategy="no",
+        num_train_epochs=lesson.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=lesson.lr,
+        weight_decay=settings.weight_decay,
+        optim=settings.optimizer,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=settings.warmup_steps,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        gradient_checkpointing=settings.gradient_checkpointing,
+        # The reentrant kind gives no gradient where nothing but the adapter requires one.
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        seed=lesson.seed,
+        data_seed=lesson.seed,
+        report_to=list(settings.loggers) or "none",
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+    )
+
+
+class _StageTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
+    """A Trainer whose head learns at a rate of its own."""
+
+    def __init__(self, lesson: Lesson, head_lr: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._lesson = lesson
+        self._head_lr = head_lr
+
+    def create_optimizer(self, *_: Any) -> Any:
+        """The optimizer that the arguments name, over the adapter's values and the head."""
+        if getattr(self, "optimizer", None) is None:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            self.optimizer = kind(self._groups(), **options)
+        return self.optimizer
+
+    def _groups(self) -> list[dict[str, Any]]:
+        head = list(self._lesson.head.parameters()) if self._lesson.head else []
+        in_head = {id(parameter) for parameter in head}
+        adapter = [p for p in self._lesson.learner.parameters() if p.requires_grad and id(p) not in in_head]
+        decay = {"weight_decay": self.args.weight_decay}
+        groups = [{"params": adapter, "lr": self._lesson.lr, **decay}]
+        return [*groups, {"params": head, "lr": self._head_lr, **decay}] if head else groups
+
+
+class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    """Tell the observer of every optimizer step."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """One more step is done."""
+        self._advance(1)
