@@ -15,6 +15,7 @@ from lori_cl.training.continuing import check_same_weights
 from lori_cl.training.determinism import derive_seed, environment, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.preparation import TrainingSet, architecture_of, prepare_question, prepare_training
+from lori_cl.training.stage import check_settings
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def open_run(
     Raises: InputError, if the model, the data, the capacity or the run does not allow it.
     """
     make_deterministic()
+    check_settings(curriculum.train)
     base = load_base(curriculum.model, architecture_of(tasks))
     if run is not None:
         check_same_weights(run, base.digest)

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from lori_cl.errors import TrainingDiverged
+from lori_cl.errors import InputError, TrainingDiverged
 from lori_cl.spec import TrainSpec
 from lori_cl.training.observer import Advance, Observer
 
@@ -59,7 +59,7 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
             lesson,
             settings.head_lr,
             model=lesson.learner,
-            args=_arguments(lesson, settings, scratch),
+            args=_arguments(settings, scratch, lesson.epochs, lesson.lr, lesson.seed),
             train_dataset=lesson.fields,
             data_collator=lesson.collate,
             callbacks=[_Steps(advance)],
@@ -81,14 +81,25 @@ def _steps(lesson: Lesson, settings: TrainSpec) -> int:
     return math.ceil(math.ceil(batches / settings.gradient_accumulation) * lesson.epochs)
 
 
-def _arguments(lesson: Lesson, settings: TrainSpec, scratch: str) -> TrainingArguments:
+def check_settings(settings: TrainSpec) -> None:
+    """Make sure, before anything is trained, that the Trainer knows every name in the settings.
+
+    Raises: InputError, with the Trainer's own words.
+    """
+    try:
+        _arguments(settings, scratch="", epochs=1.0, lr=1.0, seed=0)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"train: {str(error).splitlines()[0]}") from error
+
+
+def _arguments(settings: TrainSpec, scratch: str, epochs: float, lr: float, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=scratch,
         save_strategy="no",
-        num_train_epochs=lesson.epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=lesson.lr,
+        learning_rate=lr,
         weight_decay=settings.weight_decay,
         optim=settings.optimizer,
         lr_scheduler_type=settings.scheduler,
@@ -96,17 +107,23 @@ def _arguments(lesson: Lesson, settings: TrainSpec, scratch: str) -> TrainingArg
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16",
-        gradient_checkpointing=settings.gradient_checkpointing,
-        # The reentrant kind gives no gradient where nothing but the adapter requires one.
-        gradient_checkpointing_kwargs={"use_reentrant": False},
-        seed=lesson.seed,
-        data_seed=lesson.seed,
+        use_cpu=not torch.cuda.is_available(),
+        **_checkpointing(settings),
+        seed=seed,
+        data_seed=seed,
         report_to=list(settings.loggers) or "none",
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
     )
+
+
+def _checkpointing(settings: TrainSpec) -> dict[str, Any]:
+    if not settings.gradient_checkpointing:
+        return {}
+    # The reentrant kind gives no gradient where nothing but the adapter requires one.
+    return {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}
 
 
 class _StageTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types

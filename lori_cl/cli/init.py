@@ -1,0 +1,22 @@
+"""`lori-cl init`."""
+
+from __future__ import annotations
+
+import click
+
+from lori_cl.registry.workspace import Workspace
+
+
+@click.command()
+@click.pass_obj
+def init(workspace: Workspace) -> None:
+    """Make a workspace: registry.db, tasks/ and artifacts/ in this folder.
+
+    Where they are there already, nothing changes.
+
+    \b
+    Example:
+      lori-cl --workspace ~/lori init
+    """
+    made = workspace.create()
+    click.echo(f"{'Made' if made else 'Already there:'} a workspace in {workspace.root.resolve()}")

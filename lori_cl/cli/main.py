@@ -1,0 +1,107 @@
+"""`lori-cl`: the group, its global options, and how an error leaves it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+import lori_cl
+from lori_cl.errors import LoriError
+from lori_cl.registry.workspace import Workspace
+
+COMMANDS = {
+    "init": ("lori_cl.cli.init", "Make a workspace: registry.db, tasks/ and artifacts/."),
+    "add-task": ("lori_cl.cli.tasks", "Register tasks from their YAML files."),
+    "tasks": ("lori_cl.cli.tasks", "List the tasks, or show one."),
+    "run": ("lori_cl.cli.run", "Learn a curriculum, or go on with it."),
+    "runs": ("lori_cl.cli.runs", "List the runs, or show one."),
+    "capacity": ("lori_cl.cli.runs", "Show who owns how many cells, and how many tasks still fit."),
+    "report": ("lori_cl.cli.report", "Show what was learned and what was forgotten."),
+}
+"""Each command's file, imported only when it is called: nobody waits for torch to read --help."""
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's file when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line a command, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings=SETTINGS)
+@click.option(
+    "--workspace",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    envvar="LORI_CL_WORKSPACE",
+    help="The folder with registry.db and artifacts/; this folder where not given.",
+)
+@click.option(
+    "--registry",
+    envvar="LORI_CL_REGISTRY",
+    metavar="URL",
+    help="Another database than registry.db, as a SQLAlchemy URL.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log what the libraries beneath say, too.")
+@click.version_option(lori_cl.__version__, prog_name="lori-cl")
+@click.pass_context
+def main(context: click.Context, workspace: Path, registry: str | None, verbose: bool) -> None:
+    """Teach one frozen transformer task after task, and prove that nothing learned was overwritten.
+
+    \b
+    Example:
+      lori-cl init
+      lori-cl add-task tasks/cl_bench/*.yaml
+      lori-cl run examples/real_text/curriculum.yaml --name first
+      lori-cl report first
+    """
+    context.obj = Workspace(workspace, registry)
+    logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("lori_cl").setLevel(logging.INFO)
+    if not verbose:
+        warnings.simplefilter("ignore")  # the libraries beneath warn their own developers
+
+
+def entry() -> None:
+    """Run the command line; a LoriError leaves as one line and its exit code."""
+    try:
+        result: Any = main(standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except LoriError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. What was committed stays; the same command goes on from there.", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left (for instance `| head`); nothing is wrong
+        sys.exit(0)

@@ -1,0 +1,67 @@
+"""`lori-cl report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lori_cl.cli.output import console
+from lori_cl.errors import WorkspaceUnusable
+from lori_cl.registry.workspace import Workspace
+
+FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
+"""Those of `lori_cl.reports.FORMATS`, named here so that --help imports nothing."""
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--format", "format_name", type=click.Choice(FORMAT_NAMES), help="Instead of the terminal's tables."
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write to this file; its ending gives the format.",
+)
+@click.pass_obj
+def report(
+    workspace: Workspace, runs: tuple[str, ...], format_name: str | None, as_json: bool, output: Path | None
+) -> None:
+    """Show what each RUN learned and forgot: matrices, metrics, capacity and lineage; several side by side.
+
+    \b
+    Example:
+      lori-cl report first second --format html -o report.html
+    """
+    from lori_cl.reports import FORMATS, gather, print_report
+
+    format_name = "json" if as_json else format_name or _format_of(output)
+    with workspace.read() as registry:
+        reports = [gather(registry, name) for name in dict.fromkeys(runs)]
+    if format_name is None:
+        print_report(reports, console())
+        return
+    content = FORMATS[format_name](reports)
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise WorkspaceUnusable(f"{output} cannot be written: {error.strerror}") from error
+    click.echo(f"Wrote {output} ({len(content):,} bytes)", err=True)
+
+
+def _format_of(output: Path | None) -> str | None:
+    if output is None:
+        return None
+    ending = output.suffix.removeprefix(".")
+    if ending not in FORMAT_NAMES:
+        raise click.BadParameter(
+            f"'{output}' ends in none of {', '.join(FORMAT_NAMES)}; say which with --format", param_hint="-o"
+        )
+    return ending

@@ -1,0 +1,52 @@
+"""`lori-cl runs` and `lori-cl capacity`."""
+
+from __future__ import annotations
+
+import click
+
+from lori_cl.cli.output import console, json_option, print_json
+from lori_cl.registry.workspace import Workspace
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+@click.pass_obj
+def runs(workspace: Workspace, name: str | None, as_json: bool) -> None:
+    """List the runs, or show the one called NAME with its stages and lineage.
+
+    \b
+    Example:
+      lori-cl runs first
+    """
+    from lori_cl.reports import print_run, print_runs, run_summary
+
+    with workspace.read() as registry:
+        if name is not None:
+            run = registry.run(name)
+            print_json(run_summary(run)) if as_json else print_run(run, console())
+            return
+        found = registry.runs()
+    print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_obj
+def capacity(workspace: Workspace, run: str, as_json: bool) -> None:
+    """Show the cells of RUN, per site and per task, and how many more tasks fit.
+
+    \b
+    Example:
+      lori-cl capacity first
+    """
+    from lori_cl.reports import capacity_of, print_capacity
+
+    with workspace.read() as registry:
+        found = registry.run(run)
+    if as_json:
+        cells = capacity_of(found)
+        print_json(cells.to_record() if cells else None)
+    else:
+        print_capacity(found, console())

@@ -1,0 +1,54 @@
+"""`lori-cl add-task` and `lori-cl tasks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lori_cl.cli.output import console, json_option, print_json
+from lori_cl.registry.workspace import Workspace
+
+
+@click.command("add-task")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.pass_obj
+def add_task(workspace: Workspace, files: tuple[Path, ...]) -> None:
+    """Register the tasks that these YAML FILES declare, and freeze their eval sets.
+
+    All of them are added, or none where one is wrong. Other content under a known name becomes a new version.
+
+    \b
+    Example:
+      LORI_CL_DATA=~/data lori-cl add-task tasks/cl_bench/sst2.yaml tasks/cl_bench/agnews.yaml
+    """
+    from lori_cl.training.enrolment import enrol  # torch comes with it
+
+    for enrolled in enrol(workspace, files):
+        task = enrolled.task
+        what = "added" if enrolled.is_new else "already there, unchanged"
+        if enrolled.is_new and task.version > 1:
+            what = f"changed since version {task.version - 1}: added as version {task.version}"
+        click.echo(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+@click.pass_obj
+def tasks(workspace: Workspace, name: str | None, as_json: bool) -> None:
+    """List the registered tasks, or show the one called NAME (its second version: NAME@2).
+
+    \b
+    Example:
+      lori-cl tasks sst2 --json
+    """
+    from lori_cl.reports import print_task, print_tasks, task_record
+
+    with workspace.read() as registry:
+        if name is not None:
+            task = registry.task(name)
+            print_json(task_record(task)) if as_json else print_task(task, console())
+            return
+        found = registry.tasks()
+    print_json([task_record(task) for task in found]) if as_json else print_tasks(found, console())

@@ -1,0 +1,101 @@
+"""The main promise, over the whole way: what an earlier task answers never changes by a bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lori_cl.methods import METHODS
+from lori_cl.registry import Run, Workspace
+from lori_cl.spec import CurriculumSpec
+from lori_cl.tasks import KINDS
+from lori_cl.training import RunOptions
+from lori_cl.training.base_model import load_base
+from lori_cl.training.determinism import derive_seed
+from lori_cl.training.preparation import prepare_question
+from lori_cl.training.stage_file import read_stage
+
+HARD_TRAINING = {
+    "decay and clipping": {"weight_decay": 0.1, "max_grad_norm": 0.1},
+    "momentum": {"optimizer": "sgd", "weight_decay": 0.1},
+    "accumulation": {"gradient_accumulation": 2, "weight_decay": 0.1},
+}
+
+
+def first_task_logits(workspace: Workspace, run: Run) -> Tensor:
+    """The first task's logits under as_trained, by a model loaded from the run's files alone."""
+    curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
+    base = load_base(curriculum.model, "encoder")
+    method = METHODS[run.method](curriculum)
+    model = method.attach(base.model, derive_seed(run.seed, "projection"))
+    tensors, state = read_stage(workspace.artifacts.get(run.stages[0].artifact, "safetensors"))
+    method.activate([tensors])
+    question = prepare_question(workspace, run.tasks[0], curriculum, 16)
+    kind = KINDS["classification"]
+    head = kind.head(question.spec, base.width, seed=0)
+    assert head is not None
+    head.load_state_dict(state)
+    learner = kind.learner(model, head).eval()
+    batch = base.tokenizer([e.text for e in question.examples], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits: Tensor = learner(batch["input_ids"], batch["attention_mask"])["logits"]
+    return logits
+
+
+@pytest.mark.parametrize("settings", HARD_TRAINING.values(), ids=HARD_TRAINING.keys())
+def test_an_earlier_tasks_logits_stay_bit_identical_after_every_later_stage(
+    learn: Callable[..., Run], workspace: Workspace, settings: dict[str, object]
+) -> None:
+    train = {"epochs": 2, "batch_size": 4, "lr": 0.05, "max_length": 16, **settings}
+    before = first_task_logits(workspace, learn("a", train=train))
+    after = [
+        first_task_logits(workspace, learn(*tasks, train=train)) for tasks in (("a", "b"), ("a", "b", "c"))
+    ]
+    assert all(torch.equal(before, logits) for logits in after)
+
+
+def test_the_measured_as_trained_column_never_changes(
+    learn: Callable[..., Run], scores: Callable[..., dict]
+) -> None:
+    learn("a", "b", "c", options=RunOptions(measure_all=True))
+    column = [scores()[stage, "a", "as_trained"] for stage in (1, 2, 3)]
+    assert {e.source for e in column} == {"measured"}
+    assert len({e.outcomes for e in column}) == len({e.input_digest for e in column}) == 1
+
+
+def test_the_current_view_is_scored_on_the_cells_of_all_stages(
+    learn: Callable[..., Run], scores: Callable[..., dict]
+) -> None:
+    learn("a", "b")
+    found = scores()
+    assert found[2, "a", "current"].input_digest != found[2, "a", "as_trained"].input_digest
+    assert found[2, "b", "current"].input_digest == found[2, "b", "as_trained"].input_digest
+
+
+@pytest.mark.parametrize("strategy", ["magnitude", "random"])
+def test_stages_own_disjoint_masks_of_exactly_k_cells(
+    learn: Callable[..., Run], workspace: Workspace, strategy: str
+) -> None:
+    from lori_cl.masks import Mask
+
+    run = learn("a", "b", "c", masks={"strategy": strategy, "density": 0.3})
+    assert run.projection is not None
+    shapes = {site: (out, run.projection.rank) for site, (out, _) in run.projection.sites.items()}
+    masks = []
+    for stage in run.stages:
+        tensors, _ = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
+        masks.append(Mask.from_packed({site: tensors[f"mask/{site}"] for site in shapes}, shapes).flat())
+    assert [int(mask.sum()) for mask in masks] == [round(0.3 * 448)] * 3
+    assert int(torch.stack(masks).sum(dim=0).max()) == 1
+
+
+def test_the_base_weights_are_never_written(
+    learn: Callable[..., Run], tiny_encoder: Path, workspace: Workspace
+) -> None:
+    before = (tiny_encoder / "model.safetensors").read_bytes()
+    run = learn("a", "b")
+    curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
+    assert (tiny_encoder / "model.safetensors").read_bytes() == before
+    assert load_base(curriculum.model, "encoder").digest == run.base_digest

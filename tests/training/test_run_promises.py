@@ -1,0 +1,220 @@
+"""Begin, continue, append, refuse."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lori_cl.errors import (
+    ArtifactMissing,
+    CapacityExhausted,
+    DataError,
+    InputError,
+    RunConflict,
+    TrainingDiverged,
+)
+from lori_cl.registry import Run, Workspace
+from lori_cl.spec import CurriculumSpec, TrainSpec, load_curriculum
+from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, opening, run_curriculum, sequence
+from lori_cl.training.preparation import prepare_question
+from lori_cl.training.stage import Lesson, Taught
+
+Learn = Callable[..., Run]
+Scores = Callable[..., dict]
+
+
+def digests(run: Run) -> list[str]:
+    return [stage.artifact for stage in run.stages]
+
+
+def test_the_same_command_gives_the_same_bits_in_another_workspace(
+    learn: Learn, workspace: Workspace, tmp_path: Path
+) -> None:
+    other = Workspace(tmp_path / "other")
+    other.create()
+    masks = {"strategy": "magnitude", "density": 0.1}
+    assert digests(learn("a", "b", masks=masks)) == digests(learn("a", "b", masks=masks, into=other))
+
+
+def test_another_seed_gives_other_projections_masks_and_values(learn: Learn) -> None:
+    one, two = learn("a", name="one", seed=1), learn("a", name="two", seed=2)
+    assert one.projection is not None is not two.projection
+    assert one.projection.digest != two.projection.digest
+    assert one.stages[0].mask is not None is not two.stages[0].mask
+    assert one.stages[0].mask.digest != two.stages[0].mask.digest
+
+
+def test_a_finished_run_is_not_touched_again(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+) -> None:
+    before = learn("a", "b")
+    monkeypatch.setattr(opening, "load_base", lambda *_: pytest.fail("loaded the model"))
+    assert learn("a", "b") == before
+
+
+def test_an_interrupted_run_resumes_to_the_same_matrix(
+    learn: Learn, scores: Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = learn("a", "b", "c", name="whole")
+    teach, calls = sequence.teach, []
+
+    def die_in_the_third_stage(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return teach(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sequence, "teach", die_in_the_third_stage)
+    with pytest.raises(KeyboardInterrupt):
+        learn("a", "b", "c", name="broken")
+    monkeypatch.setattr(sequence, "teach", teach)
+    broken = learn("a", "b", "c", name="broken")
+    assert [s.mask for s in broken.stages] == [s.mask for s in whole.stages]
+    assert {k: (e.score, e.outcomes, e.input_digest) for k, e in scores("broken").items()} == {
+        k: (e.score, e.outcomes, e.input_digest) for k, e in scores("whole").items()
+    }
+
+
+def test_an_appended_task_is_trained_alone_and_as_if_it_had_been_there_from_the_start(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn("a", "b", name="run")
+    taught: list[str] = []
+    teach = sequence.teach
+
+    def record(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
+        taught.append(lesson.title)
+        return teach(lesson, settings, observer)
+
+    monkeypatch.setattr(sequence, "teach", record)
+    grown = learn("a", "b", "c", name="run")
+    assert taught == ["stage 3/3 c: training"]
+    assert [s.position for s in grown.stages] == [1, 2, 3]
+    assert [t.label for t in grown.tasks] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 5}, "seed = 0, and now it is 5"),
+        ({"adapter": {"rank": 8, "alpha": 8}}, "adapter.rank = 4, and now it is 8"),
+        ({"method": "sequential-lora"}, "method = lori, and now it is sequential-lora"),
+    ],
+)
+def test_a_run_goes_on_only_with_the_settings_it_began_with(
+    learn: Learn, change: dict[str, object], said: str
+) -> None:
+    learn("a")
+    with pytest.raises(RunConflict, match=said):
+        learn("a", "b", **change)
+
+
+def test_a_run_goes_on_only_with_its_tasks_in_their_order(learn: Learn) -> None:
+    learn("a", "b")
+    with pytest.raises(RunConflict, match="task 1 of this run is 'a', and of the curriculum 'b'"):
+        learn("b", "a")
+    with pytest.raises(RunConflict, match="task 2 of this run is 'b', and of the curriculum nothing"):
+        learn("a")
+
+
+def test_a_run_refuses_other_base_weights_and_shows_both_digests(
+    learn: Learn, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in tiny_encoder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    run = learn("a", model={"path": str(copy)})
+    weights = load_file(copy / "model.safetensors")
+    weights["encoder.layer.0.output.dense.bias"][0] += 1
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RunConflict, match=run.base_digest[:16]):
+        learn("a", "b", model={"path": str(copy)})
+
+
+def test_the_eleventh_task_of_a_tenth_each_is_refused_before_any_training(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "teach", lambda *_: pytest.fail("trained"))
+    with pytest.raises(CapacityExhausted, match="'t10' asks for 45 cells; 43 of 448 are free") as caught:
+        learn(*(f"t{i}" for i in range(1, 12)))
+    assert "at most 0.09 for 11 tasks" in str(caught.value)
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+def test_an_unknown_training_label_names_file_line_and_nearest_label(
+    workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
+) -> None:
+    files = [write_task("a"), write_task("b")]
+    enrol(workspace, files)
+    train = files[1].parent / "b" / "train.jsonl"
+    train.write_text(train.read_text() + json.dumps({"text": "it is", "label": "rad"}) + "\n")
+    spec = load_curriculum(write_curriculum("a", "b"))
+    with pytest.raises(DataError, match=r"b/train.jsonl, line 17: label 'rad' .* Did you mean 'red'"):
+        run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn("a")
+    real = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *a: real(*a) * float("nan"))
+    with pytest.raises(
+        TrainingDiverged, match=r"stage 2/2 b: training: the loss became nan at learning rate 0\.01"
+    ):
+        learn("a", "b")
+    with workspace.read() as registry:
+        assert [s.task for s in registry.run("run").stages] == ["a"]
+
+
+def test_a_lost_eval_set_is_made_again_from_an_unchanged_source(learn: Learn, workspace: Workspace) -> None:
+    run = learn("a")
+    eval_set = workspace.artifacts.path(run.tasks[0].eval_set.digest, "jsonl")
+    eval_set.unlink()
+    learn("a", "b")
+    assert eval_set.is_file()
+
+
+def test_a_lost_eval_set_of_a_changed_source_stops_the_run(
+    learn: Learn, workspace: Workspace, tmp_path: Path
+) -> None:
+    run = learn("a")
+    workspace.artifacts.path(run.tasks[0].eval_set.digest, "jsonl").unlink()
+    source = tmp_path / "declared" / "a" / "test.jsonl"
+
+    source.write_text(source.read_text().replace("red", "blue"))
+    curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
+    with pytest.raises(ArtifactMissing, match=run.tasks[0].eval_set.digest[:16]):
+        prepare_question(workspace, run.tasks[0], curriculum, 16)
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"), [("scheduler", "cosin"), ("optimizer", "adam_w"), ("loggers", ["tensorbord"])]
+)
+def test_a_name_that_the_trainer_does_not_know_is_found_before_anything_is_stored(
+    learn: Learn, workspace: Workspace, setting: str, name: object
+) -> None:
+    with pytest.raises(InputError, match="train: .*" + (name if isinstance(name, str) else "tensorbord")):
+        learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, setting: name})
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+def test_every_seed_of_a_stage_differs_and_is_recorded(learn: Learn) -> None:
+    run = learn("a", "b")
+    seeds = [seed for stage in run.stages for seed in stage.seeds.values()]
+    assert len(seeds) == len(set(seeds)) == 10
+
+
+def test_the_run_records_what_it_was_computed_with(learn: Learn) -> None:
+    recorded = learn("a").environment
+    assert recorded["torch"] == torch.__version__
+    assert recorded["device"] in ("cpu", recorded["device"])
+    assert {"python", "transformers", "peft", "numpy", "platform", "threads"} <= recorded.keys()

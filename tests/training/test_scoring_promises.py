@@ -1,0 +1,131 @@
+"""Row 0, proved cells, the upper triangle, generation, and the baseline's two views."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lori_cl.errors import InputError
+from lori_cl.registry import Run, Workspace
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+
+Learn = Callable[..., Run]
+Scores = Callable[..., dict]
+
+
+def test_row_zero_is_the_base_model_whatever_the_method(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", name="one")
+    learn("a", "b", name="two", method="sequential-lora", options=RunOptions(measure_all=True))
+    assert scores("one")[0, "b", "base"].outcomes == scores("two")[0, "b", "base"].outcomes
+
+
+def test_a_score_whose_every_input_was_measured_before_is_proved(learn: Learn, scores: Scores) -> None:
+    learn("a", "b")
+    found = scores()
+    assert found[1, "a", "as_trained"].source == "measured"
+    assert found[1, "a", "current"].source == "proved"
+    assert found[2, "a", "as_trained"].source == "proved"
+    assert found[2, "a", "current"].source == "measured"
+    assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
+
+
+def test_measure_all_measures_and_finds_what_was_proved(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", name="proved")
+    learn("a", "b", name="measured", options=RunOptions(measure_all=True))
+    proved, measured = scores("proved"), scores("measured")
+    assert {e.source for e in measured.values()} == {"measured"}
+    assert {k: e.outcomes for k, e in proved.items()} == {k: e.outcomes for k, e in measured.items()}
+
+
+def test_every_learned_task_is_scored_again_after_every_stage(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", "c")
+    views = ("as_trained", "current")
+    wanted = {(i, t, v) for i in (1, 2, 3) for t in "abc"[:i] for v in views}
+    assert scores().keys() == wanted | {(0, t, "base") for t in "abc"}
+
+
+def test_the_upper_triangle_scores_tasks_still_to_come(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", options=RunOptions(upper_triangle=True))
+    assert {(1, "b", "as_trained"), (1, "b", "current")} <= scores().keys()
+
+
+def test_sequential_lora_keeps_as_trained_and_moves_current(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", method="sequential-lora", options=RunOptions(measure_all=True))
+    found = scores()
+    assert found[2, "a", "as_trained"].input_digest == found[1, "a", "as_trained"].input_digest
+    assert found[2, "a", "current"].input_digest != found[1, "a", "current"].input_digest
+
+
+def test_a_learnable_task_is_learned(learn: Learn, scores: Scores) -> None:
+    train = {"epochs": 12, "batch_size": 4, "lr": 0.05, "head_lr": 0.05, "max_length": 16}
+    learn("a", train=train, masks={"strategy": "random", "density": 0.5})
+    assert scores()[1, "a", "as_trained"].score >= 0.75
+
+
+def test_long_texts_are_counted_in_training_and_in_scoring(learn: Learn, scores: Scores) -> None:
+    train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 4}
+    run = learn("a", train=train)
+    assert run.stages[0].n_truncated == 16
+    assert scores()[1, "a", "as_trained"].n_truncated == 8
+
+
+@pytest.mark.parametrize("extra", [{"precision": "bf16"}, {"gradient_checkpointing": True}])
+def test_the_trainers_own_options_reach_it(learn: Learn, extra: dict[str, object]) -> None:
+    run = learn("a", train={"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16, **extra})
+    assert run.stages[0].steps == 2
+    assert run.stages[0].final_loss > 0
+
+
+@pytest.fixture
+def generation_task(tmp_path: Path) -> Path:
+    folder = tmp_path / "declared" / "copy"
+    folder.mkdir(parents=True)
+    rows = [json.dumps({"q": w, "a": w}) + "\n" for w in ("red", "blue", "green", "wet")]
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text("".join(rows))
+    declaration = {
+        "name": "copy",
+        "kind": "generation",
+        "source": {"local": "copy"},
+        "prompt": "it is {{ q }}",
+        "answer": "{{ a }}",
+        "max_new_tokens": 3,
+    }
+    file = folder.parent / "copy.yaml"
+    file.write_text(yaml.safe_dump(declaration))
+    return file
+
+
+def test_a_causal_lm_learns_to_answer(
+    workspace: Workspace,
+    generation_task: Path,
+    tiny_causal_lm: Path,
+    write_curriculum: Callable[..., Path],
+    scores: Scores,
+) -> None:
+    enrol(workspace, [generation_task])
+    file = write_curriculum(
+        "copy",
+        model={"path": str(tiny_causal_lm)},
+        masks={"strategy": "random", "density": 1.0},
+        train={"epochs": 60, "batch_size": 4, "lr": 0.05, "max_length": 16},
+    )
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    found = scores()
+    assert found[0, "copy", "base"].score < 1.0
+    assert found[1, "copy", "as_trained"].score == 1.0
+
+
+def test_a_curriculum_cannot_mix_encoders_and_causal_lms(
+    workspace: Workspace,
+    generation_task: Path,
+    write_task: Callable[..., Path],
+    write_curriculum: Callable[..., Path],
+) -> None:
+    enrol(workspace, [generation_task, write_task("a")])
+    spec = load_curriculum(write_curriculum("a", "copy"))
+    with pytest.raises(InputError, match=r"'a' needs .* encoder and task 'copy' one of type causal-lm"):
+        run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
