@@ -91,7 +91,8 @@ class RegistryTooNew(WorkspaceUnusable):
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """' Did you mean …?' for the nearest known name, or an empty string where none is near."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
     if not near:
         by_lower = {candidate.lower(): candidate for candidate in known}
         near = [by_lower[name.lower()]] if name.lower() in by_lower else []

@@ -28,8 +28,8 @@ def make_tokenizer(folder: Path) -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(2)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # pytest -n 2 fills two cores
 
 
 @pytest.fixture(scope="session")

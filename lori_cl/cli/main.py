@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import lori_cl
-from lori_cl.errors import LoriError
+from lori_cl.errors import LoriError, suggestion
 from lori_cl.registry.workspace import Workspace
 
 COMMANDS = {
@@ -44,6 +44,14 @@ class LazyGroup(click.Group):
         module = import_module(COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command where there is none of this name."""
+        if args[0] not in COMMANDS:
+            ctx.fail(f"there is no command '{args[0]}'.{suggestion(args[0], COMMANDS)} See: lori-cl --help")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One line a command, without importing any."""
@@ -94,7 +102,7 @@ def entry() -> None:
         click.echo(error.format_message())
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"{type(error).__name__}: {error.format_message()}", err=True)
         sys.exit(2)
     except LoriError as error:
         click.echo(f"{type(error).__name__}: {error}", err=True)

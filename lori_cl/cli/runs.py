@@ -19,12 +19,12 @@ def runs(workspace: Workspace, name: str | None, as_json: bool) -> None:
     Example:
       lori-cl runs first
     """
-    from lori_cl.reports import print_run, print_runs, run_summary
+    from lori_cl.reports import print_run, print_runs, run_record, run_summary
 
     with workspace.read() as registry:
         if name is not None:
             run = registry.run(name)
-            print_json(run_summary(run)) if as_json else print_run(run, console())
+            print_json(run_record(run)) if as_json else print_run(run, console())
             return
         found = registry.runs()
     print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())

@@ -91,9 +91,12 @@ def standard_error(outcomes: Outcomes) -> float:
 
 
 def _fair_coin(heads: int, tosses: int) -> float:
-    from scipy.stats import binomtest  # takes a second to import, and a report of numbers alone needs none
-
-    return float(binomtest(heads, tosses).pvalue)
+    """Two-sided exact binomial test at p = 1/2, in whole numbers: scipy.stats takes a second to import."""
+    ways = tail = 1
+    for k in range(min(heads, tosses - heads)):
+        ways = ways * (tosses - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / (1 << tosses))
 
 
 def _bootstrap(

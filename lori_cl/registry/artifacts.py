@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ class ArtifactStore:
         """
         sha256 = digest.of_bytes(content)
         target = self.path(sha256, suffix)
-        if target.is_file() and target.stat().st_size == len(content):
+        if target.is_file() and digest.of_file(target) == sha256:
             return sha256
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,8 @@ class ArtifactStore:
             content = path.read_bytes()
         except FileNotFoundError:
             raise ArtifactMissing(f"{path}: the registry names this file, and it is not there") from None
+        except OSError as error:
+            raise WorkspaceUnusable(f"{path} cannot be read: {error.strerror}") from error
         found = digest.of_bytes(content)
         if found != sha256:
             raise ArtifactDamaged(f"{path}: the content has digest {found}; restore the file from a backup")
@@ -59,8 +61,8 @@ class ArtifactStore:
 
 
 def _write_atomically(target: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-    part = Path(name)
+    part = target.with_name(f".part-{uuid.uuid4().hex}")
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # the umask decides who may read it
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 import lori_cl
 from lori_cl.errors import RegistryTooNew, WorkspaceUnusable
@@ -15,19 +17,30 @@ from lori_cl.registry.tables import SCHEMA
 
 BUSY_TIMEOUT_MS = 30_000
 
+WRITES = "lori_cl_writes"
+"""The execution option of a transaction that takes the write lock at its begin."""
 
-def parse_url(url: str) -> URL:
+
+def parse_url(url: str | URL) -> URL:
     """A SQLAlchemy URL.
 
     Raises: WorkspaceUnusable, without repeating the text, which may hold a password.
     """
     try:
         parsed = make_url(url)
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as error:
+        dialect = parsed.get_dialect()
+        dialect.import_dbapi()
+        dialect().create_connect_args(parsed)
+        if "@" in (parsed.host or ""):
+            raise ValueError("an @ in the password is written %40")
+    except ImportError as error:
+        raise WorkspaceUnusable(
+            f"the registry's URL needs a driver that is not installed: pip install {error.name}"
+        ) from error
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise WorkspaceUnusable(
             "the registry's URL is not one SQLAlchemy knows; for instance sqlite:////data/registry.db "
-            "or postgresql+psycopg://user@host/name"
+            "or postgresql+psycopg://user@host/name (an @ in the password is written %40)"
         ) from error
     return parsed
 
@@ -42,7 +55,17 @@ def writing_engine(url: URL) -> Engine:
     engine = create_engine(url)
     if sqlite_file(url) is not None:
         event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def keep_a_log(engine: Engine) -> None:
+    """Set SQLite's WAL mode, which the file remembers."""
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()
 
 
 def reading_engine(url: URL) -> Engine:
@@ -52,8 +75,12 @@ def reading_engine(url: URL) -> Engine:
         return create_engine(url)
     log = path.with_name(path.name + "-wal")
     at_rest = not log.exists() or log.stat().st_size == 0
-    mode = "mode=ro&immutable=1" if at_rest else "mode=ro"
-    return create_engine(f"sqlite:///file:{path.resolve()}?{mode}&uri=true")
+    uri = f"{path.resolve().as_uri()}?{'mode=ro&immutable=1' if at_rest else 'mode=ro'}"
+    return create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, check_same_thread=False),
+        poolclass=QueuePool,
+    )
 
 
 def check_schema(engine: Engine, shown: str) -> str | None:
@@ -64,7 +91,9 @@ def check_schema(engine: Engine, shown: str) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
-        schema = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar())
+        schema = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if schema is None:  # its creation broke off
+            return None
         if schema > SCHEMA:
             writer = connection.execute(text("SELECT written_by FROM about")).scalar()
             raise RegistryTooNew(
@@ -72,7 +101,7 @@ def check_schema(engine: Engine, shown: str) -> str | None:
                 f"{lori_cl.__version__}, which knows schemas up to {SCHEMA}. "
                 "Upgrade it: pip install --upgrade lori-cl"
             )
-    return schema
+    return str(schema)
 
 
 def reason(error: SQLAlchemyError) -> str:
@@ -80,10 +109,15 @@ def reason(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).splitlines()[0]
 
 
+def _begin_sqlite(connection: Connection) -> None:
+    mode = "IMMEDIATE" if connection.get_execution_options().get(WRITES) else "DEFERRED"
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
 def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # `_begin_sqlite` begins; sqlite3 would not before a SELECT or DDL
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")  # a committed stage must survive a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from sqlalchemy import Engine, select
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -15,7 +16,9 @@ from lori_cl import digest
 from lori_cl.errors import UnknownRun, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import rows
 from lori_cl.registry.connect import (
+    WRITES,
     check_schema,
+    keep_a_log,
     parse_url,
     reading_engine,
     reason,
@@ -58,7 +61,7 @@ class Registry:
         self._shown = shown
 
     @classmethod
-    def create(cls, url: str) -> bool:
+    def create(cls, url: str | URL) -> bool:
         """Make the tables; False where a registry of this schema was there already."""
         from lori_cl.registry.migrate import upgrade  # Alembic is slow to import; readers do without it
 
@@ -67,6 +70,8 @@ class Registry:
         engine = writing_engine(parsed)
         try:
             before = check_schema(engine, shown)
+            if sqlite_file(parsed) is not None:
+                keep_a_log(engine)
             upgrade(engine)
         except (SQLAlchemyError, OSError) as error:
             raise WorkspaceUnusable(f"{shown} cannot be written: {_words(error)}") from error
@@ -75,7 +80,7 @@ class Registry:
         return before is None
 
     @classmethod
-    def open(cls, url: str, *, read_only: bool) -> Self:
+    def open(cls, url: str | URL, *, read_only: bool) -> Self:
         """Open a registry that is there.
 
         Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
@@ -90,8 +95,11 @@ class Registry:
         try:
             if check_schema(engine, shown) is None:
                 raise missing
-        except SQLAlchemyError as error:
-            raise WorkspaceUnusable(f"{shown} cannot be opened: {_words(error)}") from error
+        except BaseException as error:
+            engine.dispose()
+            if isinstance(error, SQLAlchemyError):
+                raise WorkspaceUnusable(f"{shown} cannot be opened: {_words(error)}") from error
+            raise
         return cls(engine, shown)
 
     def close(self) -> None:
@@ -251,7 +259,8 @@ class Registry:
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            engine = self._engine.execution_options(**{WRITES: True})
+            with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
             raise WorkspaceUnusable(
@@ -291,11 +300,11 @@ def _name_artifact(session: Session, sha256: str, suffix: str, size: int) -> Non
         session.flush()
 
 
-def _shown(url: str) -> str:
+def _shown(url: str | URL) -> str:
     """The database as it may be shown: a file's path, or a URL without its password."""
     parsed = parse_url(url)
     path = sqlite_file(parsed)
-    return str(path) if path is not None else parsed.render_as_string(hide_password=True)
+    return str(path) if path is not None else parsed.set(query={}).render_as_string(hide_password=True)
 
 
 def _words(error: SQLAlchemyError | OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import cast
 
 from lori_cl.registry.records import (
@@ -18,6 +19,11 @@ from lori_cl.registry.records import (
 from lori_cl.registry.tables import EvaluationRow, MaskRow, ProjectionRow, RunRow, StageRow, TaskRow
 
 
+def in_utc(time: datetime) -> datetime:
+    """A time as it was stored; SQLite forgets the zone, which is always UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
 def task(row: TaskRow) -> Task:
     """A task's record."""
     return Task(
@@ -29,7 +35,7 @@ def task(row: TaskRow) -> Task:
         spec=row.spec,
         eval_set=EvalSet(row.eval_set.artifact, row.eval_set.n),
         declared_in=row.declared_in,
-        created_at=row.created_at,
+        created_at=in_utc(row.created_at),
     )
 
 
@@ -47,7 +53,7 @@ def run(row: RunRow) -> Run:
         stages=tuple(stage(item) for item in row.stages),
         projection=None if row.projection is None else projection(row.projection),
         environment=row.environment.values,
-        created_at=row.created_at,
+        created_at=in_utc(row.created_at),
     )
 
 
@@ -82,7 +88,7 @@ def stage(row: StageRow) -> Stage:
         train_s=row.train_s,
         peak_memory_bytes=row.peak_memory_bytes,
         seeds=row.seeds,
-        committed_at=row.committed_at,
+        committed_at=in_utc(row.committed_at),
     )
 
 

@@ -124,7 +124,10 @@ class RunTaskRow(Base):
     """A task in a run's order, pinned to its version."""
 
     __tablename__ = "run_tasks"
-    __table_args__ = (UniqueConstraint("run_id", "position"), UniqueConstraint("run_id", "task_id"))
+    __table_args__ = (
+        UniqueConstraint("run_id", "position"),
+        UniqueConstraint("run_id", "task_id", name="uq_run_tasks_run_id_task_id"),
+    )
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
     position: Mapped[int]

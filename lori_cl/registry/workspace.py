@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.engine import URL
+
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore
 from lori_cl.registry.registry import Registry
@@ -58,5 +60,5 @@ class Workspace:
         folder, root = folder.resolve(), self.root.resolve()
         return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
 
-    def _url(self) -> str:
-        return self.url or f"sqlite:///{self.root / 'registry.db'}"
+    def _url(self) -> str | URL:
+        return self.url or URL.create("sqlite", database=str(self.root / "registry.db"))

@@ -59,6 +59,11 @@ def run_summary(run: Run) -> dict[str, Any]:
     }
 
 
+def run_record(run: Run) -> dict[str, Any]:
+    """One run with its stages and lineage."""
+    return {**run_summary(run), **lineage(run)}
+
+
 def task_record(task: Task) -> dict[str, Any]:
     """A version of a task."""
     return {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from lori_cl.forgetting import METRICS, Metric
+from lori_cl.forgetting import METRICS, Cell, Metric
 from lori_cl.registry import Run
+from lori_cl.reports.capacity import Capacity
 from lori_cl.reports.report import Change, RunReport, ViewReport
 
-TITLES = {entry.name: entry.title for entry in METRICS}
+TITLES = {entry.name: entry.title.partition(",")[0] for entry in METRICS}
+"""Without what the notes say at length, such as the baseline of fwt."""
 DIFFERENCES = frozenset({"bwt", "fwt", "forgetting"})
 """Metrics that are differences of scores, so they are shown in points with their sign."""
 VIEWS = {
-    "as_trained": "each task is scored with the adapter as it stood when that task's own stage ended; "
-    "to run a model like this one must know which task an input belongs to.",
+    "as_trained": "each task is scored with the adapter as it stood when that task's own stage ended, "
+    "which a model can only run if it is told which task an input belongs to.",
     "current": "each task is scored with everything learned so far, "
     "which is what a model without a task id runs.",
 }
@@ -27,8 +30,8 @@ CHANGES = (
 )
 TESTS = {"mcnemar_exact": "McNemar", "paired_bootstrap": "paired bootstrap"}
 OVERWRITES = (
-    "no cells are set apart: every stage overwrites the whole adapter, so the as_trained view means "
-    "keeping one whole copy of the adapter for each task."
+    "Every stage overwrites the whole adapter: no cells are set apart for a task, so the as_trained view "
+    "means keeping one whole copy of the adapter for each task."
 )
 
 
@@ -51,13 +54,30 @@ def metric_value(metric: Metric) -> str:
 
 
 def metric_title(name: str) -> str:
-    """'Backward transfer (bwt), points'."""
-    return f"{TITLES[name]} ({name}), {'points' if name in DIFFERENCES else '%'}"
+    """'Backward transfer (bwt), points', or 'Learning accuracy, %' where that is the name already."""
+    title, unit = TITLES[name], "points" if name in DIFFERENCES else "%"
+    return f"{title}, {unit}" if title.lower().replace(" ", "_") == name else f"{title} ({name}), {unit}"
 
 
 def missing_metrics(view: ViewReport) -> list[str]:
-    """Why each missing metric is missing."""
-    return [f"{metric.name} is missing: {metric.missing}" for metric in view.metrics if metric.missing]
+    """Why metrics are missing and how to get them, one line a reason."""
+    names: dict[str, list[str]] = {}
+    for metric in view.metrics:
+        if metric.missing:
+            names.setdefault(metric.missing + _remedy(view, metric), []).append(metric.name)
+    return [f"{', '.join(of)} missing: {reason}" for reason, of in names.items()]
+
+
+def _remedy(view: ViewReport, metric: Metric) -> str:
+    """The scores that fwt takes are left out of a run unless they are asked for."""
+    asked = metric.name != "fwt" or view.matrix.stages < 2
+    return "" if asked else "; lori-cl run --upper-triangle scores tasks before they are learned"
+
+
+def cell_title(cell: Cell) -> str:
+    """'78.1 % ± 1.3 (standard error), 1,000 examples, measured'."""
+    error = "" if math.isnan(cell.stderr) else f" ± {percent(cell.stderr)} (standard error)"
+    return f"{percent(cell.score)} %{error}, {cell.n:,} examples, {cell.source}"
 
 
 def change_line(change: Change) -> str:
@@ -74,9 +94,8 @@ def _evidence(change: Change) -> str:
     return f"{TESTS[change.test.name]} p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
 
 
-def capacity_line(report: RunReport) -> str:
+def capacity_line(capacity: Capacity | None) -> str:
     """What is claimed and what is left, in one sentence."""
-    capacity = report.capacity
     if capacity is None:
         return OVERWRITES
     return (
@@ -97,8 +116,8 @@ def stage_name(stage: int, task: str | None) -> str:
 
 
 def short(digest: str | None) -> str:
-    """A digest's first 12 digits, which tell any two apart in practice."""
-    return digest[:12] if digest else "–"
+    """A digest's first 8 digits, enough to tell the few of one run apart."""
+    return digest[:8] if digest else "–"
 
 
 def seconds(value: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jinja2 import StrictUndefined, TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -12,6 +14,7 @@ from lori_cl.tasks.sources import Row
 _SANDBOX = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined,  # a misspelt column is an error, not an empty string
     keep_trailing_newline=True,
+    finalize=lambda value: _not_null(value),
 )
 
 
@@ -28,3 +31,11 @@ def render(template: str, row: Row, field: str, where: str) -> str:
         raise DataError(f"{where}: {field} reaches outside its sandbox: {error}") from None
     except TemplateError as error:
         raise DataError(f"{where}: {field} is no Jinja template: {error}") from None
+    except Exception as error:  # a template computes: 1 / 0, a number of a text, a range too large
+        raise DataError(f"{where}: {field} fails on this row: {error}") from None
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise ValueError("it writes a null")
+    return value

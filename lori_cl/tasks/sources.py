@@ -1,26 +1,29 @@
-"""Rows of a task's source, local or from the hub, both read through `datasets`."""
+"""Rows of a task's source: local files, or a hub data set through `datasets`.
+
+Local files are not read through `datasets`: it guesses types, so that the text "2024-01-01" becomes a time,
+"007" a 7 and "NA" nothing; it serves a changed file of the same modification time from its cache; and it
+forgets on which line a row stood.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lori_cl.errors import DataError, suggestion
 from lori_cl.spec.task import Source
 
 Row = Mapping[str, Any]
-
-READERS = {".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-"""The builder of `datasets` for each file ending."""
-
-FIRST_LINE = {".jsonl": 1, ".csv": 2}
-"""The line of a file's first row; a Parquet file has rows instead."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +31,22 @@ class Rows:
     """The rows of one split."""
 
     rows: Any
-    """A `datasets.Dataset`."""
+    """A list, or a `datasets.Dataset`."""
+    columns: list[str]
+    """The names of the columns."""
     origin: str
     """What the user calls it: a file, or a hub id with its split."""
-    first_line: int | None = None
-    """The line of the first row in the file, where it has lines."""
+    lines: Sequence[int] | None = None
+    """The line on which each row begins, where the file has lines."""
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         return enumerate(self.rows)
 
-    @property
-    def columns(self) -> list[str]:
-        """The names of the columns."""
-        return list(self.rows.column_names)
-
     def where(self, index: int) -> str:
         """'FILE, line N' of a row, or its row counted from 1."""
-        if self.first_line is None:
+        if self.lines is None:
             return f"{self.origin}, row {index + 1}"
-        return f"{self.origin}, line {index + self.first_line}"
+        return f"{self.origin}, line {self.lines[index]}"
 
 
 def read_split(source: Source, split: str, beside: Path) -> Rows:
@@ -54,7 +54,6 @@ def read_split(source: Source, split: str, beside: Path) -> Rows:
 
     `beside` is the folder of the task's file. Raises: DataError, if nothing is there, or it is unreadable.
     """
-    datasets.disable_progress_bars()
     folders = _candidates(source, beside)
     for folder in folders:
         if folder.is_dir():
@@ -85,35 +84,80 @@ def _read_local(folder: Path, split: str) -> Rows:
     path = found[0]
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
+    rows = READERS[path.suffix](path)
+    if not rows.rows:
+        raise DataError(f"{path}: no examples in it")
+    return rows
+
+
+def _read_jsonl(path: Path) -> Rows:
+    rows, lines = [], []
+    for number, raw in enumerate(path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            row = json.loads(raw.decode())
+        except UnicodeDecodeError:
+            raise DataError(f"{path}, line {number}: this is not UTF-8; save the file as UTF-8") from None
+        except json.JSONDecodeError as problem:
+            raise DataError(f"{path}, line {number}: this is no JSON: {problem.msg}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: expected one JSON object a line")
+        rows.append(row)
+        lines.append(number)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return Rows([dict.fromkeys(columns) | row for row in rows], columns, str(path), lines)
+
+
+def _read_csv(path: Path) -> Rows:
     try:
-        rows = datasets.load_dataset(READERS[path.suffix], data_files={split: str(path)}, split=split)
-    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
-        raise DataError(_unreadable(path, error)) from error
-    return Rows(rows, str(path), FIRST_LINE.get(path.suffix))
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows, lines = [], []
+    begins = 2
+    try:
+        columns = list(reader.fieldnames or [])
+        begins = reader.line_num + 1
+        for row in reader:
+            if None in row or None in row.values():
+                n = sum(value is not None for value in row.values())
+                raise DataError(f"{path}, line {begins}: {n} cells and more under {len(columns)} columns")
+            rows.append(row)
+            lines.append(begins)
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {begins}: cannot be read as CSV: {error}") from None
+    return Rows(rows, columns, str(path), lines)
 
 
-def _unreadable(path: Path, error: BaseException) -> str:
-    if path.suffix == ".jsonl":
-        for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
-            try:
-                if raw.strip() and not isinstance(json.loads(raw), dict):
-                    return f"{path}, line {number}: expected one JSON object a line"
-            except UnicodeDecodeError:
-                return f"{path}, line {number}: this is not UTF-8; save the file as UTF-8"
-            except json.JSONDecodeError as problem:
-                return f"{path}, line {number}: this is no JSON: {problem.msg}"
-    reason = str(error.__cause__ or error).splitlines()[0]
-    return f"{path}: cannot be read as {path.suffix.removeprefix('.').upper()}: {reason}"
+def _read_parquet(path: Path) -> Rows:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as PARQUET: {str(error).splitlines()[0]}") from error
+    return Rows(table.to_pylist(), table.column_names, str(path))
+
+
+READERS: Mapping[str, Callable[[Path], Rows]] = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
 
 
 def _read_hub(source: Source, split: str) -> Rows:
+    import datasets  # slow to import, and only the hub needs it
+
     assert source.hub is not None
+    datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(source.hub, source.config, split=split, revision=source.revision)
     except Exception as error:  # the hub's client raises what its transport raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"hub data set '{source.hub}', split '{split}': {reason}") from error
-    return Rows(rows, f"{source.hub}[{split}]")
+    return Rows(rows, list(rows.column_names), f"{source.hub}[{split}]")
 
 
 def require_column(rows: Rows, column: str, field: str) -> None:

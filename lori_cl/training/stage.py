@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from lori_cl.errors import InputError, TrainingDiverged
@@ -88,6 +89,7 @@ def check_settings(settings: TrainSpec) -> None:
     """
     try:
         _arguments(settings, scratch="", epochs=1.0, lr=1.0, seed=0)
+        get_reporting_integration_callbacks(list(settings.loggers))
     except (ValueError, ImportError) as error:
         raise InputError(f"train: {str(error).splitlines()[0]}") from error
 

@@ -115,8 +115,8 @@ def test_a_causal_lm_learns_to_answer(
     )
     run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
     found = scores()
-    assert found[0, "copy", "base"].score < 1.0
-    assert found[1, "copy", "as_trained"].score == 1.0
+    assert found[0, "copy", "base"].score <= 0.25
+    assert found[1, "copy", "as_trained"].score >= 0.75
 
 
 def test_a_curriculum_cannot_mix_encoders_and_causal_lms(

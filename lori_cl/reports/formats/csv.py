@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from lori_cl.reports.report import RunReport, ViewReport, number
 
 COLUMNS = (
-    "run,method,seed,view,stage,stage_task,task,metric,score,n,stderr,source,change"  # as one would type it
-).split(",")
+    *("run", "method", "seed", "view", "stage", "stage_task", "task", "metric"),
+    *("score", "n", "stderr", "source", "change"),
+)
 
 
 def render(reports: Sequence[RunReport]) -> bytes:

@@ -40,11 +40,10 @@ def _run(report: RunReport) -> Iterator[str]:
     for view in report.views:
         yield from (f"### View {view.name}", "")
         yield from _matrix(view)
-        remarks = missing_metrics(view)
+        yield from _list(missing_metrics(view))
         if view.changes:
-            remarks += [f"{CHANGES}:", *map(change_line, view.changes)]
-        yield from _list(remarks)
-    yield from ("### Capacity", "", _plain(capacity_line(report)), "")
+            yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
+    yield from ("### Capacity", "", _plain(capacity_line(report.capacity)), "")
     yield from _lineage(report.run)
 
 
@@ -105,4 +104,4 @@ def _list(items: Sequence[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text in which nothing is Markdown or HTML: it may be a task's name."""
-    return re.sub(r"([\\`*\[\]<>|&#$~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]|$~]|^[#>]|[<&](?=\S))", r"\\\1", " ".join(text.split()))

@@ -111,8 +111,8 @@ class Classification(Kind):
         model.eval()
         vectors = mean_pooled(model, **_tokens(model, tokenizer, list(task.labels), None)).float()
         model.train(was_training)
-        head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device=vectors.device)
-        head.weight.copy_(functional.normalize(vectors, dim=1))
+        head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device="meta")  # draws nothing
+        head.weight = nn.Parameter(functional.normalize(vectors, dim=1))
         return head
 
 
@@ -142,9 +142,9 @@ def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Exam
     text, label = row[task.columns.text], row[task.columns.label]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: column '{task.columns.text}' holds no text")
-    if isinstance(label, int) and not isinstance(label, bool) and str(label) not in task.labels:
+    if not isinstance(label, bool) and str(label).isdecimal() and not any(map(str.isdecimal, task.labels)):
         # Hub data sets number their labels.
-        label = task.labels[label] if 0 <= label < len(task.labels) else label
+        label = task.labels[int(label)] if int(label) < len(task.labels) else label
     if str(label) not in task.labels:
         near = suggestion(str(label), task.labels) or f" There are: {', '.join(task.labels)}."
         raise DataError(f"{where}: label '{label}' is not in the label set.{near}")

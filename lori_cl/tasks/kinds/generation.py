@@ -29,8 +29,8 @@ class Generation(Kind):
         return [
             Example(
                 index,
-                render(task.prompt, row, "prompt", rows.where(index)),
-                _answer(task, row, rows.where(index)),
+                _filled(task.prompt, row, "prompt", rows.where(index)),
+                _filled(task.answer, row, "answer", rows.where(index)),
             )
             for index, row in rows
         ]
@@ -78,7 +78,8 @@ class Generation(Kind):
         max_length: int,
     ) -> list[str]:
         """The greedy continuation, up to the end token or `max_new_tokens`."""
-        prompts = [tokenizer(e.text)["input_ids"][-max_length:] for e in examples]
+        room = _prompt_room(task, learner, max_length)
+        prompts = [tokenizer(e.text)["input_ids"][-room:] for e in examples]
         longest = max(len(prompt) for prompt in prompts)
         # Left padding, so that every answer begins right after its prompt.
         ids = [[tokenizer.pad_token_id] * (longest - len(p)) + p for p in prompts]
@@ -88,6 +89,9 @@ class Generation(Kind):
             attention_mask=torch.tensor(mask, device=learner.device),
             max_new_tokens=task.max_new_tokens,
             do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
@@ -96,8 +100,21 @@ class Generation(Kind):
         ]
 
 
-def _answer(task: GenerationSpec, row: Any, where: str) -> str:
-    answer = render(task.answer, row, "answer", where)
-    if not answer.strip():
-        raise DataError(f"{where}: the answer is empty")
-    return answer
+def _prompt_room(task: GenerationSpec, learner: Any, max_length: int) -> int:
+    """Tokens that the prompt may take, so that the answer still fits into what the model can read."""
+    context: int | None = getattr(learner.config, "max_position_embeddings", None)
+    if context is None:
+        return max_length
+    if task.max_new_tokens >= context:
+        raise DataError(
+            f"task '{task.name}': max_new_tokens is {task.max_new_tokens} and the model reads "
+            f"{context} tokens; lower it below {context}"
+        )
+    return min(max_length, context - task.max_new_tokens)
+
+
+def _filled(template: str, row: Any, field: str, where: str) -> str:
+    text = render(template, row, field, where)
+    if not text.strip():
+        raise DataError(f"{where}: the {field} is empty")
+    return text

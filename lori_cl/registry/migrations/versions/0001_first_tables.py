@@ -136,7 +136,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_run_tasks_task_id_tasks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run_tasks")),
         sa.UniqueConstraint("run_id", "position", name=op.f("uq_run_tasks_run_id")),
-        sa.UniqueConstraint("run_id", "task_id", name=op.f("uq_run_tasks_run_id")),
+        sa.UniqueConstraint("run_id", "task_id", name=op.f("uq_run_tasks_run_id_task_id")),
     )
     op.create_table(
         "stages",

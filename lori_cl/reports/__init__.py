@@ -1,0 +1,33 @@
+"""What a run taught and forgot: gathered from the registry, rendered in the terminal or as a file."""
+
+from lori_cl.reports.capacity import Capacity, SiteCapacity, capacity_of
+from lori_cl.reports.capacity_table import print_capacity
+from lori_cl.reports.formats import FORMATS
+from lori_cl.reports.gather import gather
+from lori_cl.reports.listings import print_run, print_runs, print_task, print_tasks
+from lori_cl.reports.record import run_record, run_summary, task_record, to_record
+from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
+from lori_cl.reports.terminal import print_report
+
+__all__ = [
+    "FORMATS",
+    "Capacity",
+    "Change",
+    "Entry",
+    "Row",
+    "RunReport",
+    "SiteCapacity",
+    "ViewReport",
+    "capacity_of",
+    "gather",
+    "print_capacity",
+    "print_report",
+    "print_run",
+    "print_runs",
+    "print_task",
+    "print_tasks",
+    "run_record",
+    "run_summary",
+    "task_record",
+    "to_record",
+]

@@ -1,0 +1,44 @@
+"""A run's capacity in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from lori_cl.registry import Run
+from lori_cl.reports.capacity import Capacity, SiteCapacity, capacity_of
+from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.reports.wording import capacity_line, share
+
+
+def print_capacity(run: Run, console: Console) -> None:
+    """Each task's cells site by site, each task's total, and what is left."""
+    capacity = capacity_of(run)
+    if capacity is not None:
+        _print_sites(capacity, console)
+        _print_totals(capacity, console)
+    say(console, f"{run.name}: {capacity_line(capacity)}")
+
+
+def _print_sites(capacity: Capacity, console: Console) -> None:
+    say(console, "Cells claimed at each site", "bold")
+    numbers = [*capacity.by_task, "free", "cells"]
+    table = plain_table(["site", *numbers], numbers=len(numbers))
+
+    for name, site in capacity.by_site.items():
+        add_row(table, name, *_counts(site))
+    console.print(table)
+    console.print()
+
+
+def _counts(site: SiteCapacity) -> list[str]:
+    return [f"{count:,}" for count in (*site.by_task.values(), site.free, site.cells)]
+
+
+def _print_totals(capacity: Capacity, console: Console) -> None:
+    say(console, "Cells claimed by each task", "bold")
+    table = plain_table(["task", "cells", "share"], numbers=2)
+
+    for task, count in {**capacity.by_task, "(free)": capacity.free}.items():
+        add_row(table, task, f"{count:,}", share(count, capacity.cells))
+    console.print(table)
+    console.print()

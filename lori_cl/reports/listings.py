@@ -1,0 +1,96 @@
+"""Tasks and runs in the terminal, listed or one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from lori_cl.registry import Run, Task
+from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.reports.wording import run_title, seconds, short, stage_name
+
+
+def print_tasks(tasks: Sequence[Task], console: Console) -> None:
+    """Every version of every task, one a line."""
+    if not tasks:
+        return say(console, "no tasks yet; add one: lori-cl add-task FILE")
+    table = plain_table(["task", "version", "kind", "metric", "eval examples", "eval set", "source"])
+    for task in tasks:
+        examples = f"{task.eval_set.n:,}"
+        what = (task.kind, task.metric, examples, short(task.eval_set.digest), _source(task))
+        add_row(table, task.name, str(task.version), *what)
+    return console.print(table)
+
+
+def print_task(task: Task, console: Console) -> None:
+    """One version of a task, its declaration line by line."""
+    say(console, task.label, "bold")
+    told = {
+        "version": task.version,
+        "added": _minute(task.created_at),
+        "declared in": task.declared_in or ".",
+        "eval set": f"{task.eval_set.n:,} examples, digest {task.eval_set.digest}",
+    }
+    for key, value in {**told, **_flat({k: v for k, v in task.spec.items() if k != "name"})}.items():
+        say(console, f"  {key}: {value}")
+
+
+def print_runs(runs: Sequence[Run], console: Console) -> None:
+    """Every run, one a line."""
+    if not runs:
+        return say(console, "no runs yet; begin one: lori-cl run CURRICULUM")
+    table = plain_table(["run", "method", "seed", "stages", "model", "begun (UTC)"])
+    for run in runs:
+        stages = f"{len(run.stages)} of {len(run.tasks)}"
+        begun = _minute(run.created_at)
+        add_row(table, run.name, run.method, str(run.seed), stages, run.base_path, begun)
+    return console.print(table)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """One run: its stages done and to come, and its settings."""
+    say(console, f"{run.name}: {run_title(run)}", "bold")
+    table = plain_table(["stage", "eval examples", "cells", "trained on", "took", "artifact"])
+    done = {stage.task: stage for stage in run.stages}
+    for position, task in enumerate(run.tasks, start=1):
+        stage = done.get(task.label)
+        learned = (
+            (
+                f"{stage.mask.cells:,}" if stage.mask else "all",
+                f"{stage.n_train:,} examples",
+                seconds(stage.elapsed_s),
+                short(stage.artifact),
+            )
+            if stage
+            else ("", "to come", "", "")
+        )
+        add_row(table, stage_name(position, task.label), f"{task.eval_set.n:,}", *learned)
+    console.print(table)
+    console.print()
+    told = {"begun": f"{_minute(run.created_at)} UTC", "base digest": run.base_digest}
+    for key, value in {**told, **_flat(run.curriculum)}.items():
+        say(console, f"  {key}: {value}")
+
+
+def _source(task: Task) -> str:
+    """'local agnews or hub fancyzhx/ag_news'."""
+    source = task.spec.get("source") or {}
+    return " or ".join(f"{place} {source[place]}" for place in ("local", "hub") if source.get(place))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings by dotted name, as --set takes them; what is not set is left out."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value not in (None, "", (), []):
+            flat[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return flat
+
+
+def _minute(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M")

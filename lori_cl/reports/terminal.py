@@ -1,0 +1,149 @@
+"""Reports in the terminal: every number is readable without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from lori_cl.registry import Run, Stage
+from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.reports.report import Entry, RunReport, ViewReport
+from lori_cl.reports.tables import MetricTable, metric_tables
+from lori_cl.reports.wording import (
+    CHANGES,
+    capacity_line,
+    change_line,
+    megabytes,
+    missing_metrics,
+    notes,
+    percent,
+    points,
+    run_title,
+    seconds,
+    short,
+    stage_name,
+)
+
+HEAT = (
+    (-0.099, "bold white on red"),
+    (-0.049, "bold red"),
+    (-0.0005, "red"),
+    (0.0005, ""),
+    (0.049, "cyan"),
+)
+"""Styles of a change below each bound; red and cyan are told apart by colour-blind readers too."""
+GAIN = "bold cyan"
+
+
+def print_report(reports: Sequence[RunReport], console: Console) -> None:
+    """Metrics side by side, then each run's matrices, then how to read them."""
+    for table in metric_tables(reports):
+        say(console, table.title, "bold")
+        console.print(_metrics(table))
+        console.print()
+    for report in reports:
+        _print_run(report, console)
+    for note in notes(reports):
+        say(console, note, "dim")
+
+
+def _metrics(metrics: MetricTable) -> Table:
+    table = plain_table(["", *metrics.columns], numbers=len(metrics.columns))
+    for title, values in metrics.rows:
+        add_row(table, title, *values)
+    return table
+
+
+def _print_run(report: RunReport, console: Console) -> None:
+    title = Text.assemble((report.run.name, "bold"), f": {run_title(report.run)}")
+    console.print(Rule(title, align="left", style="dim"))
+    console.print()
+    for view in report.views:
+        _print_view(view, console)
+    say(console, f"Capacity: {capacity_line(report.capacity)}")
+    console.print()
+    _print_lineage(report.run, console)
+
+
+def _print_view(view: ViewReport, console: Console) -> None:
+    say(console, f"View {view.name}: score, and change since learned", "bold")
+    console.print(_matrix(view))
+    for line in missing_metrics(view):
+        say(console, line, "dim")
+    if view.changes:
+        say(console, f"{CHANGES}:")
+        for change in view.changes:
+            say(console, f"  {change_line(change)}")
+    console.print()
+
+
+def _matrix(view: ViewReport) -> Table:
+    table = plain_table(["after stage", *view.matrix.tasks])
+    for row in view.rows():
+        name = Text(stage_name(row.stage, row.task), no_wrap=True)
+        add_row(table, name, *map(_entry, row.entries), style="dim" if row.task is None else "")
+    table.add_section()
+    add_row(table, "examples", *("" if n is None else f"{n:>5,}" for n in view.n), style="dim")
+    return table
+
+
+def _entry(entry: Entry | None) -> Text:
+    """' 78.1= −12.3'; where the column is narrow the change goes to a second line."""
+    if entry is None:
+        return Text("    ·", "dim")
+    mark = "=" if entry.cell.source == "proved" else ""
+    score = Text(f"{percent(entry.cell.score):>5}{mark}", "bold" if entry.own else "")
+    if entry.change is None or entry.own:
+        return score
+    change = points(entry.change)
+    return score.append(" " * (7 - len(mark) - len(change))).append(change, _heat(entry.change))
+
+
+def _heat(change: float) -> str:
+    return next((style for bound, style in HEAT if change < bound), GAIN)
+
+
+def _print_lineage(run: Run, console: Console) -> None:
+    revision = f", revision {run.base_revision}" if run.base_revision else ""
+    projection = f", projection {short(run.projection.digest)}" if run.projection else ""
+    base = f"base model {run.base_path}{revision}, digest {short(run.base_digest)}{projection}"
+    say(console, f"Lineage: {base}, seed {run.seed}")
+    if run.stages:
+        console.print(_stages(run.stages))
+        console.print()
+        console.print(_seeds(run.stages))
+        console.print()
+    say(console, ", ".join(f"{key} {value}" for key, value in run.environment.items()), "dim")
+    console.print()
+
+
+def _stages(stages: Sequence[Stage]) -> Table:
+    titles = ["stage", "artifact", "mask", "data", "examples", "cut", "training", "whole", "peak"]
+    table = plain_table(titles, numbers=5)
+    for stage in stages:
+        add_row(
+            table,
+            stage_name(stage.position, stage.task),
+            short(stage.artifact),
+            short(stage.mask.digest if stage.mask else None),
+            short(stage.train_digest),
+            f"{stage.n_train:,}",
+            f"{stage.n_truncated:,}",
+            seconds(stage.train_s),
+            seconds(stage.elapsed_s),
+            megabytes(stage.peak_memory_bytes),
+        )
+    return table
+
+
+def _seeds(stages: Sequence[Stage]) -> Table:
+    purposes = list(dict.fromkeys(purpose for stage in stages for purpose in stage.seeds))
+    table = plain_table(["seeds", *purposes], numbers=len(purposes))
+    for stage in stages:
+        seeds = (str(stage.seeds.get(purpose, "")) for purpose in purposes)
+        add_row(table, stage_name(stage.position, stage.task), *seeds)
+    return table

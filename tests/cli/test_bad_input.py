@@ -1,0 +1,202 @@
+"""Every mistake ends in one clear line and exit code 2, and the registry stays as it was."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lori_cl.registry import ArtifactStore, Workspace
+
+Call = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def mistake(lori_cl: Call, workspace: Workspace) -> Callable[..., str]:
+    """Call with a mistake; return the one line it ends in."""
+
+    def call(*arguments: object) -> str:
+        before = (workspace.root / "registry.db").read_bytes()
+        code, out, err = lori_cl(*arguments)
+        assert code == 2, (out, err)
+        assert out == ""
+        assert len(err.strip().splitlines()) == 1, err
+        assert (workspace.root / "registry.db").read_bytes() == before
+        return err.strip()
+
+    return call
+
+
+def change(file: Path, **fields: object) -> Path:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **fields}, sort_keys=False))
+    return file
+
+
+def test_a_misspelt_field_of_a_task(mistake: Callable[..., str], write_task: Write) -> None:
+    file = change(write_task("a"), metrc="accuracy")
+    line = file.read_text().splitlines().index("metrc: accuracy") + 1
+    assert mistake("add-task", file) == (
+        f"SpecError: {file}, line {line}: 'metrc' is not a field of a task. Did you mean 'metric'?"
+    )
+
+
+def test_a_missing_task_file(mistake: Callable[..., str], tmp_path: Path) -> None:
+    assert f"{tmp_path / 'none.yaml'}: no such file" in mistake("add-task", tmp_path / "none.yaml")
+
+
+def test_one_wrong_file_among_good_ones_adds_none(mistake: Callable[..., str], write_task: Write) -> None:
+    wrong = change(write_task("b"), kind="clasification")
+    assert "Did you mean 'classification'?" in mistake("add-task", write_task("a"), wrong)
+
+
+def test_an_unknown_task_in_a_curriculum(
+    mistake: Callable[..., str], lori_cl: Call, write_task: Write, write_curriculum: Write
+) -> None:
+    lori_cl("add-task", write_task("gsm8k"))
+    file = write_curriculum("gsm8K")
+    line = file.read_text().splitlines().index("- gsm8K") + 1
+    said = mistake("run", file)
+    assert f"{file}, line {line}: 'tasks[0]' names 'gsm8K', which nobody knows. Did you mean 'gsm8k'?" in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train.limt=200", "--set train.limt=200: 'limt' is not a field of 'train'. Did you mean 'limit'?"),
+        ("train.epochs=many", "--set train.epochs=many: 'train.epochs' should be a valid number"),
+        ("masks.strategy=magnitud", "Did you mean 'magnitude'?"),
+        ("method=lorri", "Did you mean 'lori'?"),
+        ("train.epochs", "write key=value"),
+        ("adapter.targets=[embeddings]", "adapter.targets: 'embeddings' is a BertEmbeddings"),
+        ("adapter.targets=[quary]", "Did you mean 'query'?"),
+        ("model.path=./nowhere", "model.path './nowhere' is no folder"),
+        ("model.path=package:nobody_has_this/model", "the package nobody_has_this is not installed"),
+        ("masks.density=0.7", "task 'b' asks for 314 cells; 134 of 448 are free"),
+        ("tasks=[a, a]", "tasks name 'a' twice"),
+        ("train.scheduler=cosin", "cosin"),
+    ],
+)
+def test_a_wrong_setting(
+    mistake: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    setting: str,
+    said: str,
+) -> None:
+    lori_cl("add-task", write_task("a"), write_task("b"))
+    assert said in mistake("run", write_curriculum("a", "b"), "--set", setting)
+
+
+def test_weights_that_are_no_safetensors(
+    mistake: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    tiny_encoder: Path,
+    tmp_path: Path,
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    copy = tmp_path / "pickled"
+    copy.mkdir()
+    for file in tiny_encoder.iterdir():
+        target = "pytorch_model.bin" if file.suffix == ".safetensors" else file.name
+        (copy / target).write_bytes(file.read_bytes())
+    said = mistake("run", write_curriculum("a"), "--set", f"model.path={copy}")
+    assert "model.safetensors" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (
+            {"text": "it is", "label": "rad"},
+            "test.jsonl, line 9: label 'rad' is not in the label set",
+        ),
+        ({"text": None, "label": "red"}, "test.jsonl, line 9: column 'text' holds no text"),
+    ],
+)
+def test_a_wrong_row(
+    mistake: Callable[..., str], write_task: Write, row: dict[str, object], said: str
+) -> None:
+    file = write_task("a")
+    data = file.parent / "a" / "test.jsonl"
+    data.write_text(data.read_text() + json.dumps(row) + "\n")
+    assert said in mistake("add-task", file)
+
+
+def test_an_empty_data_set(mistake: Callable[..., str], write_task: Write) -> None:
+    file = write_task("a")
+    (file.parent / "a" / "test.jsonl").write_text("")
+    assert "test.jsonl: the file is empty" in mistake("add-task", file)
+
+
+@pytest.mark.parametrize("command", ["report", "capacity", "runs"])
+def test_an_unknown_run(mistake: Callable[..., str], command: str) -> None:
+    assert mistake(command, "nobody") == "UnknownRun: 'nobody'. See: lori-cl runs"
+
+
+def test_an_unknown_registered_task(mistake: Callable[..., str], lori_cl: Call, write_task: Write) -> None:
+    lori_cl("add-task", write_task("sst2"))
+    assert mistake("tasks", "sst") == "UnknownTask: 'sst'. Did you mean 'sst2'? See: lori-cl tasks"
+
+
+def test_a_folder_that_is_no_workspace(lori_cl: Call, tmp_path: Path) -> None:
+    code, _, err = lori_cl("--workspace", tmp_path / "empty", "tasks")
+    assert code == 2
+    assert err.strip().endswith("make one: lori-cl init")
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_full_disk(mistake: Callable[..., str], write_task: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lori_cl.registry.artifacts.os.fsync", full)
+    said = mistake("add-task", write_task("a"))
+    assert "bytes) cannot be written to" in said
+    assert said.endswith("No space left on device")
+
+
+def test_a_report_with_an_unknown_ending(lori_cl: Call) -> None:
+    code, _, err = lori_cl("report", "first", "-o", "report.pdf")
+    assert code == 2
+    assert "ends in none of html, md, csv, json, png, svg" in err
+
+
+def test_an_unknown_command(lori_cl: Call) -> None:
+    code, _, err = lori_cl("reprot")
+    assert code == 2
+    assert "reprot" in err
+    assert "report" in err
+
+
+def test_an_interrupt_says_how_to_go_on(
+    lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lori_cl("add-task", write_task("a"))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lori_cl.training.sequence.teach", interrupt)
+    code, _, err = lori_cl("run", write_curriculum("a"))
+    assert code == 1
+    assert err.strip() == "Interrupted. What was committed stays; the same command goes on from there."
+
+
+def test_a_damaged_artifact_is_the_jobs_failure_not_the_users(
+    lori_cl: Call, write_task: Write, write_curriculum: Write, workspace: Workspace
+) -> None:
+    lori_cl("add-task", write_task("a"), write_task("b"))
+    lori_cl("run", write_curriculum("a"), "--name", "r")
+    with workspace.read() as registry:
+        stage = registry.run("r").stages[0]
+    store: ArtifactStore = workspace.artifacts
+    path = store.path(stage.artifact, "safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    code, _, err = lori_cl("run", write_curriculum("a", "b"), "--name", "r")
+    assert code == 1
+    assert stage.artifact in err

@@ -1,0 +1,159 @@
+"""The commands, as a user types them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lori_cl.cli.main import COMMANDS
+from lori_cl.cli.report import FORMAT_NAMES
+from lori_cl.registry import Workspace
+
+Call = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
+
+HEAVY = ("torch", "transformers", "peft", "datasets", "matplotlib", "alembic", "sklearn")
+
+
+@pytest.fixture
+def learned(lori_cl: Call, write_task: Write, write_curriculum: Write) -> Path:
+    """A finished run called 'first' over tasks a and b; returns its curriculum."""
+    code, _, err = lori_cl("add-task", write_task("a"), write_task("b"))
+    assert code == 0, err
+    file = write_curriculum("a", "b")
+    code, _, err = lori_cl("run", file, "--name", "first")
+    assert code == 0, err
+    return file
+
+
+def test_the_whole_job_by_command(lori_cl: Call, learned: Path) -> None:
+    code, out, _ = lori_cl("report", "first", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert report["schema"] == 1
+    assert report["tasks"] == ["a", "b"]
+    for view in ("as_trained", "current"):
+        matrix = report["views"][view]["matrix"]
+        assert [[cell is not None for cell in row] for row in matrix] == [
+            [True, True],
+            [True, False],
+            [True, True],
+        ]
+    assert report["views"]["as_trained"]["metrics"]["forgetting"] == 0
+    assert report["capacity"]["cells"] == 448
+    assert report["capacity"]["free"] == 448 - 2 * 45
+
+
+def test_a_run_is_named_after_curriculum_method_and_seed(
+    lori_cl: Call, write_task: Write, write_curriculum: Write
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    lori_cl("run", write_curriculum("a"), "--set", "seed=3")
+    _, out, _ = lori_cl("runs", "--json")
+    assert [run["name"] for run in json.loads(out)] == ["tiny-lori-3"]
+
+
+def test_set_reaches_the_run(lori_cl: Call, write_task: Write, write_curriculum: Write) -> None:
+    lori_cl("add-task", write_task("a"))
+    code, _, _ = lori_cl("run", write_curriculum("a"), "--name", "r", "--set", "train.limit=4")
+    _, out, _ = lori_cl("runs", "r", "--json")
+    assert code == 0
+    assert json.loads(out)["stages"][0]["n_train"] == 4
+
+
+@pytest.mark.parametrize("format_name", FORMAT_NAMES)
+def test_every_format_is_written_by_its_ending(
+    lori_cl: Call, learned: Path, tmp_path: Path, format_name: str
+) -> None:
+    target = tmp_path / f"report.{format_name}"
+    code, _, err = lori_cl("report", "first", "-o", target)
+    assert code == 0
+    assert f"{target.stat().st_size:,} bytes" in err
+
+
+def test_capacity_counts_cells_per_task_and_what_still_fits(lori_cl: Call, learned: Path) -> None:
+    _, out, _ = lori_cl("capacity", "first", "--json")
+    found = json.loads(out)
+    assert (found["cells"], found["free"]) == (448, 358)
+    assert found["by_task"] == {"a": 45, "b": 45}
+    assert found["more_tasks"] == 358 // 45
+    _, text, _ = lori_cl("capacity", "first")
+    assert "358" in text
+
+
+@pytest.mark.parametrize("command", ["tasks", "runs"])
+def test_a_listing_has_a_table_and_a_json_form(lori_cl: Call, learned: Path, command: str) -> None:
+    _, out, _ = lori_cl(command, "--json")
+    names = {item["name"] for item in json.loads(out)}
+    _, table, _ = lori_cl(command)
+    assert names
+    assert all(name in table for name in names)
+
+
+def test_a_changed_task_becomes_a_second_version_and_says_so(lori_cl: Call, write_task: Write) -> None:
+    _, first, _ = lori_cl("add-task", write_task("a"))
+    _, again, _ = lori_cl("add-task", write_task("a"))
+    _, changed, _ = lori_cl("add-task", write_task("a", seed=7))
+    assert "a: added" in first
+    assert "already there, unchanged" in again
+    assert "changed since version 1: added as version 2" in changed
+
+
+def test_where_nobody_watches_a_run_says_one_line_a_stage(
+    lori_cl: Call, write_task: Write, write_curriculum: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    _, _, err = lori_cl("run", write_curriculum("a"))
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("lori_cl")]
+    assert err == ""
+    assert line.startswith("stage 1/1 a: score ")
+    assert "claimed 10.0%, free 90.0%" in line
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(lori_cl: Call, command: str) -> None:
+    code, out, _ = lori_cl(command, "--help")
+    assert code == 0
+    assert "Example:" in out
+    assert f"lori-cl {command}" in out.replace(" --workspace ~/lori", "")
+
+
+def test_the_formats_named_in_help_are_those_there_are() -> None:
+    from lori_cl.reports import FORMATS
+
+    assert set(FORMAT_NAMES) == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["tasks"], ["runs"], ["report", "first"], ["capacity", "first"]],
+    ids=lambda a: a[0],
+)
+def test_what_needs_no_torch_imports_none(
+    lori_cl: Call,
+    learned: Path,
+    workspace: Workspace,
+    fresh_process: Callable[[str], str],
+    arguments: list[str],
+) -> None:
+    command = ["lori-cl", "--workspace", str(workspace.root), *arguments]
+    code = f"""
+import sys
+sys.argv = {command!r}
+from lori_cl.cli.main import entry
+try:
+    entry()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("LOADED", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    assert fresh_process(code).splitlines()[-1] == "LOADED []"
+
+
+def test_reading_leaves_the_registry_as_it_was(lori_cl: Call, learned: Path, workspace: Workspace) -> None:
+    before = (workspace.root / "registry.db").read_bytes()
+    for arguments in (["tasks"], ["runs"], ["runs", "first"], ["report", "first"], ["capacity", "first"]):
+        assert lori_cl(*arguments)[0] == 0
+    assert (workspace.root / "registry.db").read_bytes() == before
+    assert sorted(p.name for p in workspace.root.iterdir()) == ["artifacts", "registry.db", "tasks"]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lori_cl.masks import Mask
+from lori_cl.masks.mask import Shapes
+
+from .shapes import cells_of, shapes
+
+
+@st.composite
+def flat_masks(draw: st.DrawFn) -> tuple[Tensor, Shapes]:
+    sites = draw(shapes)
+    cells = cells_of(sites)
+    return torch.tensor(draw(st.lists(st.booleans(), min_size=cells, max_size=cells))), sites
+
+
+@given(drawn=flat_masks())
+def test_a_mask_survives_packing(drawn: tuple[Tensor, Shapes]) -> None:
+    flat, sites = drawn
+    again = Mask.from_packed(Mask.from_flat(flat, sites).packed(), sites)
+    assert torch.equal(again.flat(), flat)
+    assert again.digest() == Mask.from_flat(flat, sites).digest()
+
+
+@given(drawn=flat_masks())
+def test_a_mask_cut_into_sites_keeps_every_cell_in_its_place(drawn: tuple[Tensor, Shapes]) -> None:
+    flat, sites = drawn
+    mask = Mask.from_flat(flat, sites)
+    assert {site: tuple(part.shape) for site, part in mask.by_site.items()} == sites
+    assert torch.equal(mask.flat(), flat)
+    assert mask.count() == int(flat.sum()) == sum(mask.count_by_site().values())
+
+
+@given(drawn=flat_masks(), where=st.integers(0, 10**6))
+def test_one_flipped_cell_changes_the_digest(drawn: tuple[Tensor, Shapes], where: int) -> None:
+    flat, sites = drawn
+    flipped = flat.clone()
+    flipped[where % len(flat)] ^= True
+    assert Mask.from_flat(flipped, sites).digest() != Mask.from_flat(flat, sites).digest()
+
+
+def test_a_packed_mask_takes_an_eighth_and_holds_the_first_cell_in_the_lowest_bit() -> None:
+    mask = Mask({"a": torch.tensor([[True, False, False], [False, False, False], [False, True, True]])})
+    assert mask.packed()["a"].tolist() == [0b1000_0001, 0b1]
+
+
+def test_the_same_cells_at_another_site_have_another_digest() -> None:
+    cells = torch.tensor([[True, False]])
+    assert Mask({"a": cells}).digest() != Mask({"b": cells}).digest()
+
+
+def test_the_same_bits_in_another_shape_have_another_digest() -> None:
+    cells = torch.tensor([[True, False, False, True]])
+    assert Mask({"a": cells}).digest() != Mask({"a": cells.view(2, 2)}).digest()
+
+
+def test_counts_are_given_per_site() -> None:
+    mask = Mask({"a": torch.ones(2, 3, dtype=torch.bool), "b": torch.zeros(4, 1, dtype=torch.bool)})
+    assert mask.count_by_site() == {"a": 6, "b": 0}

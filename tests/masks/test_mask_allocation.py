@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from lori_cl.masks import Ledger, allocate, cell_budget
+from lori_cl.masks.allocation import top_free
+
+from .shapes import THOUSAND
+
+
+@pytest.mark.parametrize(
+    ("density", "cells", "budget"),
+    [(0.1, 1000, 100), (0.1, 419_430, 41_943), (0.3, 10, 3), (0.029, 1000, 29), (1.0, 7, 7)],
+)
+def test_a_budget_is_the_rounded_share_of_the_cells(density: float, cells: int, budget: int) -> None:
+    assert cell_budget(density, cells) == budget
+
+
+def test_every_thousandth_of_a_thousand_cells_is_exact() -> None:
+    assert [cell_budget(n / 1000, 1000) for n in range(1, 1001)] == list(range(1, 1001))
+
+
+def test_a_budget_is_at_least_one_cell() -> None:
+    assert cell_budget(1e-6, 10) == 1
+
+
+@given(density=st.floats(1e-3, 1.0), cells=st.integers(1, 10**7))
+def test_a_budget_is_within_half_a_cell_of_the_exact_share(density: float, cells: int) -> None:
+    exact = Fraction(density) * cells
+    assume(exact >= 1)
+    assert abs(cell_budget(density, cells) - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> tuple[list[float], list[bool], int]:
+    """Scores with many ties, which cells are free, and how many of those to take."""
+    cells = draw(st.integers(1, 60))
+    tied = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0])
+    scores = draw(st.lists(tied | st.floats(-3, 3), min_size=cells, max_size=cells))
+    free = draw(st.lists(st.booleans(), min_size=cells, max_size=cells).filter(any))
+    return scores, free, draw(st.integers(1, sum(free)))
+
+
+@given(choice=choices())
+def test_the_best_free_cells_are_taken_and_ties_go_to_the_lower_index(
+    choice: tuple[list[float], list[bool], int],
+) -> None:
+    scores, free, k = choice
+    candidates = [cell for cell in range(len(scores)) if free[cell]]
+    wanted = sorted(sorted(candidates, key=lambda cell: (-scores[cell], cell))[:k])
+    chosen = top_free(torch.tensor(scores, dtype=torch.float64), torch.tensor(free), k)
+    assert chosen.nonzero().squeeze(1).tolist() == wanted
+
+
+def test_with_every_score_zero_exactly_the_first_free_cells_are_taken() -> None:
+    free = torch.tensor([False, True, True, False, True, True])
+    assert top_free(torch.zeros(6), free, 2).tolist() == [False, True, True, False, False, False]
+
+
+def test_choosing_changes_neither_the_scores_nor_what_is_free() -> None:
+    scores, free = torch.tensor([0.2, 0.1, 0.3]), torch.tensor([True, True, False])
+    top_free(scores, free, 1)
+    assert torch.equal(scores, torch.tensor([0.2, 0.1, 0.3]))
+    assert free.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_score_that_is_not_finite_is_our_own_bug(bad: float) -> None:
+    with pytest.raises(AssertionError, match="finite"):
+        top_free(torch.tensor([1.0, bad]), torch.tensor([True, True]), 1)
+
+
+def test_the_cells_compete_over_the_whole_model() -> None:
+    scores = torch.zeros(1000)
+    scores[300:800] = 1.0
+    mask = allocate(Ledger(THOUSAND), "one", scores, 500)
+    assert mask.count_by_site() == {"first": 0, "second": 500, "third": 0}

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from lori_cl.errors import CapacityExhausted
+from lori_cl.masks import Claim, Ledger, Mask, allocate, cell_budget
+from lori_cl.masks.ledger import require_free
+from lori_cl.masks.mask import Shapes
+
+from .shapes import THOUSAND, cells_of, shapes
+
+
+def claimed(ledger: Ledger, tasks: int, k: int) -> Ledger:
+    """The ledger after so many tasks took k cells each."""
+    for number in range(tasks):
+        scores = torch.rand(ledger.cells, generator=torch.Generator().manual_seed(number))
+        ledger = ledger.claim(f"task{number}", allocate(ledger, f"task{number}", scores, k))
+    return ledger
+
+
+def assert_disjoint(ledger: Ledger) -> None:
+    owners = torch.stack([claim.mask.flat() for claim in ledger.claims]).sum(0)
+    assert int(owners.max()) <= 1
+
+
+@given(
+    sites=shapes,
+    asks=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    levels=st.integers(1, 4),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_masks_are_disjoint_and_exactly_as_large_as_asked_until_the_cells_run_out(
+    sites: Shapes, asks: list[int], levels: int, seed: int
+) -> None:
+    ledger = Ledger(sites)
+    generator = torch.Generator().manual_seed(seed)
+    for number, k in enumerate(asks):
+        scores = torch.randint(levels, (ledger.cells,), generator=generator).float()  # 1 level: all scores 0
+        if k > ledger.free_cells:
+            with pytest.raises(CapacityExhausted):
+                allocate(ledger, f"task{number}", scores, k)
+            continue
+        mask = allocate(ledger, f"task{number}", scores, k)
+        assert mask.count() == k
+        ledger = ledger.claim(f"task{number}", mask)
+        assert_disjoint(ledger)
+    union = torch.zeros(cells_of(sites), dtype=torch.bool)
+    for claim in ledger.claims:
+        union |= claim.mask.flat()
+    assert torch.equal(ledger.free(), ~union)
+    assert ledger.free_cells == int(ledger.free().sum())
+
+
+def test_ten_tasks_of_a_tenth_fit_with_every_score_zero() -> None:
+    ledger = Ledger(THOUSAND)
+    for number in range(10):
+        mask = allocate(ledger, f"task{number}", torch.zeros(1000), cell_budget(0.1, ledger.cells))
+        assert mask.count() == 100
+        ledger = ledger.claim(f"task{number}", mask)
+    assert_disjoint(ledger)
+    assert ledger.free_cells == 0
+
+
+def test_the_eleventh_task_of_a_tenth_is_refused_with_the_numbers() -> None:
+    ledger = claimed(Ledger(THOUSAND), tasks=10, k=100)
+    with pytest.raises(CapacityExhausted, match="'eleventh' asks for 100 cells; 0 of 1,000 are free"):
+        allocate(ledger, "eleventh", torch.ones(1000), 100)
+
+
+def test_a_task_that_asks_for_more_than_is_left_is_refused_with_the_numbers() -> None:
+    ledger = claimed(Ledger({"site": (1300, 1)}), tasks=1, k=1200)
+    with pytest.raises(CapacityExhausted, match="'late' asks for 1,250 cells; 100 of 1,300 are free"):
+        ledger.require("late", 1250)
+
+
+@given(cells=st.integers(1, 10**7), tasks=st.integers(1, 30))
+@example(cells=1006, tasks=10)  # ten times round(100.6) is 1010
+@example(cells=10**6, tasks=1500)
+def test_with_the_density_that_an_exhausted_ledger_names_so_many_tasks_do_fit(cells: int, tasks: int) -> None:
+    assume(cells >= 10 * tasks)
+    with pytest.raises(CapacityExhausted) as caught:
+        require_free("late", k=cells, free=0, cells=cells, tasks=tasks)
+    named = re.search(r"masks\.density at most (\S+) for", str(caught.value))
+    assert named is not None
+    assert 0.8 * cells <= tasks * cell_budget(float(named[1]), cells) <= cells
+
+
+def test_as_many_cells_as_are_free_may_be_taken() -> None:
+    ledger = claimed(Ledger(THOUSAND), tasks=1, k=400)
+    mask = allocate(ledger, "rest", torch.zeros(1000), 600)
+    assert torch.equal(mask.flat(), ledger.free())
+
+
+def test_a_claim_leaves_the_ledger_it_was_made_on_unchanged() -> None:
+    before = claimed(Ledger(THOUSAND), tasks=2, k=100)
+    free, claims = before.free(), before.claims
+    after = before.claim("third", allocate(before, "third", torch.zeros(1000), 100))
+    assert before.claims == claims
+    assert before.free_cells == 800
+    assert torch.equal(before.free(), free)
+    assert [claim.task for claim in after.claims] == ["task0", "task1", "third"]
+
+
+def test_a_claim_on_a_taken_cell_is_our_own_bug() -> None:
+    ledger = claimed(Ledger(THOUSAND), tasks=1, k=1)
+    everything = Mask.from_flat(torch.ones(1000, dtype=torch.bool), THOUSAND)
+    with pytest.raises(AssertionError, match="'greedy'"):
+        ledger.claim("greedy", everything)
+
+
+def test_writing_into_what_is_free_writes_nothing_into_the_ledger() -> None:
+    ledger = claimed(Ledger(THOUSAND), tasks=1, k=100)
+    ledger.free().zero_()
+    assert ledger.free_cells == int(ledger.free().sum()) == 900
+
+
+def test_a_ledger_rebuilt_from_packed_claims_knows_the_same_free_cells() -> None:
+    ledger = claimed(Ledger(THOUSAND), tasks=3, k=123)
+    claims = tuple(
+        Claim(claim.task, Mask.from_packed(claim.mask.packed(), THOUSAND)) for claim in ledger.claims
+    )
+    assert torch.equal(Ledger(THOUSAND, claims).free(), ledger.free())

@@ -1,0 +1,149 @@
+"""Small records to put into a registry, and what lies in a folder afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lori_cl import digest
+from lori_cl.registry import Evaluation, MaskRecord, Projection, Registry, Run, RunStart, Stage, Task
+
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def sha(content: str) -> str:
+    """A digest such as an artifact has."""
+    return digest.of_bytes(content.encode())
+
+
+def task_spec(name: str = "sst2", **changes: Any) -> dict[str, Any]:
+    """A declaration as `TaskSpec.to_record` writes it, as far as the registry reads it."""
+    return {
+        "name": name,
+        "kind": "classification",
+        "metric": "accuracy",
+        "seed": 3,
+        "labels": ["negative", "positive"],
+        **changes,
+    }
+
+
+def eval_set(content: str = "examples") -> tuple[str, int, int]:
+    """An eval set's digest, examples and bytes."""
+    return sha(content), 4, len(content)
+
+
+def add(registry: Registry, *names: str) -> tuple[Task, ...]:
+    """Registered tasks of these names, each with an eval set of its own."""
+    return tuple(registry.add_task(task_spec(name), eval_set(name), "tasks")[0] for name in names)
+
+
+PROJECTION = Projection(
+    kind="shared",
+    distribution="uniform",
+    seed=2**62 + 1,
+    rank=4,
+    digest=sha("A"),
+    sites={"layer.1.query": (16, 8), "layer.0.query": (8, 8)},
+)
+
+MASK = MaskRecord(
+    strategy="magnitude",
+    density=0.1,
+    cells=10,
+    digest=sha("mask"),
+    by_site={"layer.1.query": 7, "layer.0.query": 3},
+)
+
+
+def curriculum(tasks: tuple[Task, ...]) -> dict[str, Any]:
+    """A curriculum as `CurriculumSpec.to_record` writes it, as far as the registry reads it."""
+    return {
+        "name": "five-tasks",
+        "method": "lori",
+        "seed": 7,
+        "model": {"path": "bert", "revision": "abc"},
+        "tasks": [task.label for task in tasks],
+        "train": {"lr": 5e-3, "epochs": 0.1 + 0.2},
+    }
+
+
+def run_start(tasks: tuple[Task, ...], name: str = "first", **changes: Any) -> RunStart:
+    """The begin of a run over these tasks."""
+    start = RunStart(
+        name=name,
+        curriculum=curriculum(tasks),
+        tasks=tasks,
+        base_digest=sha("weights"),
+        projection=PROJECTION,
+        environment={"python": "3.11", "threads": 2},
+    )
+    return replace(start, **changes)
+
+
+def stage(task: str, position: int = 1, parent: str | None = None, **changes: Any) -> Stage:
+    """A stage about to be committed; its artifact is `sha('stage N')`."""
+    made = Stage(
+        position=position,
+        task=task,
+        artifact=sha(f"stage {position}"),
+        parent=parent,
+        mask=MASK,
+        train_digest=sha(f"examples of {task}"),
+        n_train=1000,
+        n_truncated=12,
+        steps=64,
+        final_loss=1 / 3,
+        elapsed_s=12.5,
+        train_s=10.25,
+        peak_memory_bytes=200 * 2**30,
+        seeds={"head": 2**62 + 3, "order": 5},
+    )
+    return replace(made, **changes)
+
+
+def evaluation(task: str, stage: int = 1, view: str = "current", **changes: Any) -> Evaluation:
+    """A score about to be committed; its answers are `sha('answers')`."""
+    made = Evaluation(
+        stage=stage,
+        task=task,
+        view=view,
+        metric="accuracy",
+        score=2 / 3,
+        n=3,
+        stderr=0.1 + 0.2,
+        source="measured",
+        input_digest=sha(f"input {task} {stage} {view}"),
+        n_truncated=1,
+        elapsed_s=0.75,
+        answers=sha("answers"),
+        outcomes=(1.0, 0.0, 1.0),
+    )
+    return replace(made, **changes)
+
+
+def files_of(*positions: int) -> dict[str, tuple[str, int]]:
+    """The artifacts that these stages and every evaluation name."""
+    stages = {sha(f"stage {position}"): ("safetensors", 64) for position in positions}
+    return {sha("answers"): ("jsonl", 32), **stages}
+
+
+def without_times(record: Run) -> Run:
+    """The run as it is apart from when things happened."""
+    return replace(
+        record,
+        created_at=LONG_AGO,
+        tasks=tuple(replace(task, created_at=LONG_AGO) for task in record.tasks),
+        stages=tuple(replace(stage, committed_at=None) for stage in record.stages),
+    )
+
+
+def contents(folder: Path) -> Mapping[str, str]:
+    """Every file below a folder, with the digest of its content."""
+    return {
+        path.relative_to(folder).as_posix(): digest.of_file(path) if path.is_file() else "folder"
+        for path in sorted(folder.rglob("*"))
+    }

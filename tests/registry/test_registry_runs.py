@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lori_cl.errors import UnknownRun, WorkspaceUnusable
+from lori_cl.registry import Evaluation, Registry, Run, Stage, Workspace
+
+from .registry_records import (
+    MASK,
+    PROJECTION,
+    add,
+    curriculum,
+    eval_set,
+    evaluation,
+    files_of,
+    run_start,
+    sha,
+    stage,
+    task_spec,
+    without_times,
+)
+
+
+@pytest.fixture
+def run(registry: Registry) -> Run:
+    """A run over sst2 and agnews whose first stage is committed with one score."""
+    registry.begin_run(run_start(add(registry, "sst2", "agnews")))
+    registry.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1))
+    return registry.run("first")
+
+
+def artifacts_named(workspace: Workspace) -> set[str]:
+    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection:
+        return {name for (name,) in connection.execute("SELECT digest FROM artifacts")}
+
+
+def test_a_run_comes_back_as_it_began(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        start = run_start(add(registry, "sst2", "agnews"))
+        begun = registry.begin_run(start)
+    with workspace.read() as registry:
+        found = registry.run("first")
+    assert without_times(found) == without_times(begun)
+    assert without_times(found) == without_times(
+        Run(
+            name="first",
+            curriculum=start.curriculum,
+            method="lori",
+            seed=7,
+            base_path="bert",
+            base_revision="abc",
+            base_digest=start.base_digest,
+            tasks=start.tasks,
+            stages=(),
+            projection=PROJECTION,
+            environment=start.environment,
+            created_at=found.created_at,
+        )
+    )
+
+
+def test_a_projection_keeps_the_order_of_its_sites_which_numbers_the_cells(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2")))
+    with workspace.read() as registry:
+        found = registry.run("first").projection
+    assert found == PROJECTION
+    assert list(found.sites.items()) == [("layer.1.query", (16, 8)), ("layer.0.query", (8, 8))]
+    assert found.cells == 4 * (16 + 8)
+
+
+def test_a_run_of_a_method_that_trains_its_a_has_no_projection(registry: Registry) -> None:
+    registry.begin_run(run_start(add(registry, "sst2"), projection=None))
+    assert registry.run("first").projection is None
+
+
+def test_a_stage_and_its_mask_come_back_as_they_were_committed(workspace: Workspace) -> None:
+    committed = stage("sst2")
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2")))
+        registry.commit_stage("first", committed, [], files_of(1))
+    with workspace.read() as registry:
+        (found,) = registry.run("first").stages
+    assert replace(found, committed_at=None) == committed
+    assert found.mask == MASK
+    assert list(found.mask.by_site) == ["layer.1.query", "layer.0.query"]
+
+
+def test_a_stage_bears_the_moment_of_its_commit(run: Run) -> None:
+    (found,) = run.stages
+    assert found.committed_at is not None
+    assert abs(datetime.now(UTC) - found.committed_at) < timedelta(minutes=1)
+
+
+def test_a_stage_of_a_method_without_masks_has_none(registry: Registry) -> None:
+    registry.begin_run(run_start(add(registry, "sst2")))
+    registry.commit_stage("first", stage("sst2", mask=None), [], files_of(1))
+    assert registry.run("first").stages[0].mask is None
+
+
+def test_scores_come_back_as_they_were_committed(workspace: Workspace) -> None:
+    committed = [
+        evaluation("sst2", view="as_trained", outcomes=(0.1, 1 / 3, 1.0), score=0.1 + 0.2),
+        evaluation("sst2", view="current", stderr=None, source="proved"),
+    ]
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2")))
+        registry.commit_stage("first", stage("sst2"), committed, files_of(1))
+    with workspace.read() as registry:
+        assert registry.evaluations("first") == committed
+
+
+def test_scores_come_in_the_order_of_the_stages(registry: Registry, run: Run) -> None:
+    registry.commit_stage("first", None, [evaluation("agnews", stage=0, view="base")], files_of())
+    assert [score.stage for score in registry.evaluations("first")] == [0, 1]
+
+
+def test_scores_may_be_committed_without_a_stage(registry: Registry) -> None:
+    registry.begin_run(run_start(add(registry, "sst2")))
+    base = evaluation("sst2", stage=0, view="base")
+    registry.commit_stage("first", None, [base], files_of())
+    assert (registry.evaluations("first"), registry.run("first").stages) == ([base], ())
+
+
+def test_a_run_says_how_far_it_is(registry: Registry, run: Run) -> None:
+    assert run.status == "1 of 2 stages"
+    registry.commit_stage("first", stage("agnews", 2, sha("stage 1")), [], files_of(2))
+    assert registry.run("first").status == "done"
+
+
+def test_stages_come_in_their_order_with_their_parents(registry: Registry, run: Run) -> None:
+    registry.commit_stage("first", stage("agnews", 2, sha("stage 1")), [], files_of(2))
+    stages = registry.run("first").stages
+    assert [(s.position, s.task, s.parent) for s in stages] == [
+        (1, "sst2", None),
+        (2, "agnews", sha("stage 1")),
+    ]
+
+
+def test_a_run_keeps_the_versions_it_began_with(registry: Registry) -> None:
+    registry.begin_run(run_start(add(registry, "sst2")))
+    registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
+    assert [task.label for task in registry.run("first").tasks] == ["sst2"]
+
+
+def test_two_versions_of_one_task_are_told_apart_by_their_labels(registry: Registry) -> None:
+    (first,) = add(registry, "sst2")
+    second, _ = registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
+    registry.begin_run(run_start((first, second)))
+    registry.commit_stage("first", stage("sst2"), [], files_of(1))
+    registry.commit_stage("first", stage("sst2@2", 2), [evaluation("sst2@2", 2)], files_of(2))
+    assert [s.task for s in registry.run("first").stages] == ["sst2", "sst2@2"]
+    assert [score.task for score in registry.evaluations("first")] == ["sst2@2"]
+
+
+def test_runs_are_listed_in_the_order_they_began(registry: Registry) -> None:
+    tasks = add(registry, "sst2")
+    for name in ("zeta", "alpha"):
+        registry.begin_run(run_start(tasks, name))
+    assert [run.name for run in registry.runs()] == ["zeta", "alpha"]
+
+
+def test_runs_of_one_environment_share_its_record(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        tasks = add(registry, "sst2")
+        for name, threads in (("first", 2), ("second", 2), ("third", 4)):
+            registry.begin_run(run_start(tasks, name, environment={"threads": threads}))
+    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM environments").fetchone() == (2,)
+
+
+def test_a_run_name_can_be_taken_only_once(registry: Registry, run: Run) -> None:
+    with pytest.raises(WorkspaceUnusable, match=r"UNIQUE constraint failed: runs\.name"):
+        registry.begin_run(run_start(run.tasks, "first", base_digest=sha("other weights")))
+    assert registry.run("first") == run
+
+
+def test_appended_tasks_follow_those_that_were_there(registry: Registry, run: Run) -> None:
+    more = add(registry, "qqp", "mnli")
+    longer = registry.append_tasks("first", curriculum((*run.tasks, *more)), more)
+    assert [task.name for task in longer.tasks] == ["sst2", "agnews", "qqp", "mnli"]
+    assert longer.curriculum["tasks"] == ["sst2", "agnews", "qqp", "mnli"]
+    assert longer.status == "1 of 4 stages"
+    assert without_times(registry.run("first")) == without_times(longer)
+
+
+def test_a_task_is_learned_at_most_once_in_a_run(registry: Registry, run: Run) -> None:
+    with pytest.raises(WorkspaceUnusable, match="UNIQUE constraint failed: run_tasks"):
+        registry.append_tasks("first", curriculum(run.tasks), run.tasks[:1])
+    assert registry.run("first") == run
+
+
+Faulty = Callable[[], tuple[Stage, list[Evaluation], dict[str, tuple[str, int]]]]
+
+
+@pytest.mark.parametrize(
+    ("faulty", "words"),
+    [
+        (
+            lambda: (stage("agnews", 2), [evaluation("agnews", 2), evaluation("agnews", 2)], files_of(2)),
+            "UNIQUE constraint failed: evaluations",
+        ),
+        (
+            lambda: (stage("agnews", 2), [evaluation("agnews", 2), evaluation("sst2", 1)], files_of(2)),
+            "UNIQUE constraint failed: evaluations",
+        ),
+        (
+            lambda: (stage("agnews", 1), [evaluation("agnews", 2)], files_of(2)),
+            r"UNIQUE constraint failed: stages\.run_id, stages\.position",
+        ),
+        (
+            lambda: (stage("agnews", 2), [evaluation("agnews", 2, answers=sha("lost"))], files_of(2)),
+            "FOREIGN KEY constraint failed",
+        ),
+        (
+            lambda: (stage("agnews", 2, parent=sha("lost")), [evaluation("agnews", 2)], files_of(2)),
+            "FOREIGN KEY constraint failed",
+        ),
+        (
+            lambda: (stage("agnews", 2), [evaluation("agnews", 2, score=float("nan"))], files_of(2)),
+            r"NOT NULL constraint failed: evaluations\.score",
+        ),
+    ],
+    ids=[
+        "score twice",
+        "score again",
+        "stage again",
+        "answers unknown",
+        "parent unknown",
+        "score not a number",
+    ],
+)
+def test_a_stage_is_committed_whole_or_not_at_all(
+    workspace: Workspace, registry: Registry, run: Run, faulty: Faulty, words: str
+) -> None:
+    scores, named = registry.evaluations("first"), artifacts_named(workspace)
+    with pytest.raises(WorkspaceUnusable, match=rf"{words}.*; what was committed before stays"):
+        registry.commit_stage("first", *faulty())
+    with workspace.read() as reader:
+        assert reader.run("first") == run
+        assert reader.evaluations("first") == scores
+    assert artifacts_named(workspace) == named
+
+
+def test_a_failed_commit_can_be_repeated_rightly(registry: Registry, run: Run) -> None:
+    scores = [evaluation("agnews", 2)]
+    with pytest.raises(WorkspaceUnusable, match="UNIQUE"):
+        registry.commit_stage("first", stage("agnews", 2), scores * 2, files_of(2))
+    registry.commit_stage("first", stage("agnews", 2), scores, files_of(2))
+    assert registry.run("first").status == "done"
+
+
+def test_a_process_killed_before_the_commit_leaves_nothing_of_the_stage(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2")))
+    script = (
+        "import os, sys; from pathlib import Path; from sqlalchemy import Engine, event\n"
+        "from lori_cl.registry import Workspace\n"
+        "from lori_cl.registry.records import Evaluation, MaskRecord, Stage\n"
+        "registry = Workspace(Path(sys.argv[1])).open()\n"
+        "event.listen(Engine, 'commit', lambda connection: os._exit(9))\n"
+        f"registry.commit_stage('first', {stage('sst2')!r}, [], {files_of(1)!r})"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(workspace.root)], check=False)
+    assert killed.returncode == 9
+    with workspace.read() as registry:
+        assert registry.run("first").stages == ()
+    assert sha("stage 1") not in artifacts_named(workspace)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda registry: registry.run("frist"),
+        lambda registry: registry.evaluations("frist"),
+        lambda registry: registry.append_tasks("frist", {}, ()),
+        lambda registry: registry.commit_stage("frist", None, [], {}),
+    ],
+    ids=["run", "evaluations", "append_tasks", "commit_stage"],
+)
+def test_an_unknown_run_is_answered_with_the_nearest_name(
+    registry: Registry, run: Run, ask: Callable[[Registry], object]
+) -> None:
+    with pytest.raises(UnknownRun, match=r"^'frist'\. Did you mean 'first'\? See: lori-cl runs$"):
+        ask(registry)
+
+
+def test_find_run_answers_none_where_the_run_has_not_begun(registry: Registry, run: Run) -> None:
+    assert registry.find_run("second") is None
+    assert registry.find_run("first") == run

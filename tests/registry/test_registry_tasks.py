@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lori_cl.errors import UnknownTask
+from lori_cl.registry import Registry, Workspace
+
+from .registry_records import LONG_AGO, add, eval_set, sha, task_spec
+
+
+def test_the_first_version_of_a_task_is_new_and_bears_its_plain_name(registry: Registry) -> None:
+    task, new = registry.add_task(task_spec("sst2"), eval_set(), "tasks")
+    assert (task.version, task.label, new) == (1, "sst2", True)
+
+
+def test_the_same_content_twice_is_the_same_version(registry: Registry) -> None:
+    first, _ = registry.add_task(task_spec("sst2"), eval_set(), "tasks")
+    second, new = registry.add_task(task_spec("sst2"), eval_set(), "tasks")
+    assert (second.version, new) == (first.version, False)
+    assert len(registry.tasks()) == 1
+
+
+def test_the_order_of_a_declarations_fields_makes_no_new_version(registry: Registry) -> None:
+    registry.add_task(task_spec("sst2"), eval_set(), "tasks")
+    turned = dict(reversed(task_spec("sst2").items()))
+    assert registry.add_task(turned, eval_set(), "tasks")[1] is False
+
+
+def test_other_content_under_a_known_name_is_version_2(registry: Registry) -> None:
+    registry.add_task(task_spec("sst2"), eval_set(), "tasks")
+    task, new = registry.add_task(task_spec("sst2", seed=4), eval_set(), "tasks")
+    assert (task.version, task.label, task.seed, new) == (2, "sst2@2", 4, True)
+
+
+def test_another_eval_set_under_the_same_declaration_is_a_new_version(registry: Registry) -> None:
+    registry.add_task(task_spec("sst2"), eval_set("examples"), "tasks")
+    task, new = registry.add_task(task_spec("sst2"), eval_set("other examples"), "tasks")
+    assert (task.label, task.eval_set.digest, new) == ("sst2@2", sha("other examples"), True)
+
+
+def test_going_back_to_earlier_content_finds_its_version_again(registry: Registry) -> None:
+    for seed in (3, 4):
+        registry.add_task(task_spec("sst2", seed=seed), eval_set(), "tasks")
+    task, new = registry.add_task(task_spec("sst2", seed=3), eval_set(), "tasks")
+    assert (task.version, new) == (1, False)
+
+
+def test_a_plain_name_is_the_newest_version_and_a_number_is_that_version(registry: Registry) -> None:
+    for seed in (3, 4, 5):
+        registry.add_task(task_spec("sst2", seed=seed), eval_set(), "tasks")
+    assert [registry.task(name).seed for name in ("sst2", "sst2@1", "sst2@2", "sst2@3")] == [5, 3, 4, 5]
+
+
+def test_tasks_are_listed_in_the_order_they_were_added(registry: Registry) -> None:
+    add(registry, "sst2", "agnews")
+    registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
+    assert [task.label for task in registry.tasks()] == ["sst2", "agnews", "sst2@2"]
+
+
+def test_two_tasks_may_share_one_eval_set(registry: Registry) -> None:
+    for name in ("sst2", "sst2-again"):
+        registry.add_task(task_spec(name), eval_set("shared"), "tasks")
+    assert {task.eval_set.digest for task in registry.tasks()} == {sha("shared")}
+
+
+def test_a_task_comes_back_as_it_was_added(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        added, _ = registry.add_task(task_spec("sst2", description="naïve 🙂"), eval_set(), "tasks/bench")
+    with workspace.read() as registry:
+        found = registry.task("sst2")
+    assert replace(found, created_at=LONG_AGO) == replace(added, created_at=LONG_AGO)
+    assert (found.declared_in, found.eval_set.n) == ("tasks/bench", 4)
+    assert found.spec == task_spec("sst2", description="naïve 🙂")
+
+
+def test_a_time_comes_back_as_the_moment_it_was(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        added, _ = registry.add_task(task_spec(), eval_set(), "tasks")
+    with workspace.read() as registry:
+        found = registry.task("sst2").created_at
+    assert found == added.created_at
+    assert abs(datetime.now(UTC) - found) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [("sst3", "sst2"), ("SST2", "sst2"), ("agnew", "agnews"), ("agnews@2", "agnews"), ("sst2@9", "sst2@2")],
+)
+def test_an_unknown_task_is_answered_with_the_nearest_name(registry: Registry, asked: str, near: str) -> None:
+    add(registry, "sst2", "agnews")
+    registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
+    with pytest.raises(UnknownTask, match=rf"^'{asked}'\. Did you mean '{near}'\? See: lori-cl tasks$"):
+        registry.task(asked)
+
+
+def test_an_unknown_task_with_no_near_name_is_answered_with_where_to_look(registry: Registry) -> None:
+    add(registry, "sst2")
+    with pytest.raises(UnknownTask, match=r"^'xylophone'\. See: lori-cl tasks$"):
+        registry.task("xylophone")

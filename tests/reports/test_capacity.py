@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import re
+
+from lori_cl.reports import capacity_of, print_capacity
+
+from .conftest import Recorder, Shown
+
+TWO_STAGES = ((0.6, None, None), (0.8, 0.5, None))
+
+
+def test_cells_are_counted_exactly(recorder: Recorder) -> None:
+    capacity = capacity_of(recorder.registry.run(recorder.run(rows=TWO_STAGES)))
+    assert capacity
+    assert (capacity.cells, capacity.free) == ((8 + 4) * 4, 48 - 10)
+    assert capacity.by_task == {"sst2": 5, "agnews": 5}
+    assert capacity.by_site["layer.0.query"].by_task == {"sst2": 3, "agnews": 3}
+    assert capacity.by_site["layer.0.query"].free == 32 - 6
+
+
+def test_as_many_more_tasks_fit_as_whole_masks_are_free(recorder: Recorder) -> None:
+    capacity = capacity_of(recorder.registry.run(recorder.run(rows=TWO_STAGES)))
+    assert capacity
+    assert (capacity.cells_per_task, capacity.more_tasks) == (5, 7)  # 38 free cells
+
+
+def test_the_record_has_the_documented_keys(recorder: Recorder) -> None:
+    capacity = capacity_of(recorder.registry.run(recorder.run(rows=TWO_STAGES)))
+    assert capacity
+    record = capacity.to_record()
+    assert (record["cells"], record["free"], record["by_task"]) == (48, 38, {"sst2": 5, "agnews": 5})
+    assert record["more_tasks"] == 7
+
+
+def test_a_run_that_has_not_learned_yet_is_all_free(recorder: Recorder) -> None:
+    capacity = capacity_of(recorder.registry.run(recorder.run(rows=[])))
+    assert capacity
+    assert capacity.free == capacity.cells == 48
+
+
+def test_a_method_without_masks_has_no_capacity(recorder: Recorder) -> None:
+    assert capacity_of(recorder.registry.run(recorder.run(method="sequential-lora"))) is None
+
+
+def test_the_terminal_shows_each_site_and_each_task(recorder: Recorder, shown: Shown) -> None:
+    text = shown(print_capacity, recorder.registry.run(recorder.run(rows=TWO_STAGES)))
+    assert re.search(r"layer\.0\.query +3 +3 +26 +32", text)
+    assert re.search(r"agnews +5 +10\.4 %", text)
+    assert "38 of 48 cells are free (79.2 %); 7 more tasks of density 0.1 fit" in text
+
+
+def test_the_terminal_says_why_there_is_no_capacity(recorder: Recorder, shown: Shown) -> None:
+    text = shown(print_capacity, recorder.registry.run(recorder.run(method="sequential-lora")))
+    assert "Every stage overwrites the whole adapter" in text

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lori_cl.errors import UnknownRun
+from lori_cl.reports import FORMATS, RunReport, gather, to_record
+
+from .conftest import BASE, WORKED, Recorder
+
+
+def record_of(recorder: Recorder, name: str) -> dict[str, Any]:
+    return to_record(gather(recorder.registry, name))
+
+
+def test_a_record_has_the_keys_of_schema_1(worked: RunReport) -> None:
+    record = to_record(worked)
+    assert record["schema"] == 1
+    assert {"run", "tasks", "views", "capacity", "lineage"} <= set(record)
+    assert set(record["views"]) == {"as_trained", "current"}
+    for view in record["views"].values():
+        assert {"matrix", "n", "source", "metrics"} <= set(view)
+
+
+def test_row_0_of_both_views_is_the_base_model(worked: RunReport) -> None:
+    views = to_record(worked)["views"]
+    assert views["as_trained"]["matrix"][0] == views["current"]["matrix"][0] == list(BASE)
+
+
+def test_the_matrix_is_the_worked_example(worked: RunReport) -> None:
+    matrix = to_record(worked)["views"]["current"]["matrix"]
+    assert matrix[1:] == [list(row) for row in WORKED]
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        ("acc", 0.75),
+        ("bwt", 0.125),
+        ("forgetting", -0.025),
+        ("learning_accuracy", 2 / 3),
+        ("average_anytime_accuracy", 2 / 3),
+        ("fwt", ((0.7 - 0.25) + (0.2 - 0.05)) / 2),
+    ],
+)
+def test_the_metrics_are_those_of_the_worked_example(worked: RunReport, metric: str, value: float) -> None:
+    metrics = to_record(worked)["views"]["current"]["metrics"]
+    assert metrics[metric] == pytest.approx(value, abs=1e-12)
+
+
+def test_a_cell_that_was_not_evaluated_is_null(worked: RunReport) -> None:
+    view = to_record(worked)["views"]["as_trained"]
+    assert view["matrix"][1][1:] == [None, None]
+    assert view["source"][1] == ["measured", None, None]
+    assert view["stderr"][1] == [0.1, None, None]
+
+
+def test_a_missing_metric_is_null_and_says_which_cell_it_needs(worked: RunReport) -> None:
+    view = to_record(worked)["views"]["as_trained"]
+    assert view["metrics"]["fwt"] is None
+    assert "R[1, agnews]" in view["missing"]["fwt"]
+
+
+def test_a_proved_cell_is_told_from_a_measured_one(worked: RunReport) -> None:
+    source = to_record(worked)["views"]["as_trained"]["source"]
+    assert source[3] == ["proved", "proved", "measured"]
+
+
+def test_n_is_the_number_of_examples_of_each_task(worked: RunReport) -> None:
+    assert to_record(worked)["views"]["current"]["n"] == [20, 20, 20]
+
+
+def test_a_task_that_was_never_scored_has_no_n(recorder: Recorder) -> None:
+    name = recorder.run(rows=[], base=(0.5, None, 0.5))
+    assert record_of(recorder, name)["views"]["current"]["n"] == [20, None, 20]
+
+
+def test_change_starts_at_the_stage_where_a_task_was_learned(worked: RunReport) -> None:
+    change = to_record(worked)["views"]["current"]["change"]
+    assert [row[1] for row in change[:3]] == [None, None, 0.0]
+    assert change[3][1] == pytest.approx(0.15)
+
+
+def test_every_earlier_task_is_tested_against_its_own_stage(recorder: Recorder) -> None:
+    rows = ((0.9, None, None), (0.9, 0.5, None), (0.2, 0.5, 0.9))
+    found = record_of(recorder, recorder.run(rows=rows))["views"]["current"]["significance"]
+    assert [each["task"] for each in found] == ["sst2", "agnews"]
+    assert found[0]["change"] == pytest.approx(-0.7)
+    assert found[0]["worsened"] == 14
+    assert found[0]["p_value"] == pytest.approx(2 / 2**14)
+    assert found[1]["p_value"] == 1
+
+
+def test_only_the_current_view_is_tested(worked: RunReport) -> None:
+    assert to_record(worked)["views"]["as_trained"]["significance"] == []
+
+
+def test_only_the_curriculums_views_are_reported(recorder: Recorder) -> None:
+    assert set(record_of(recorder, recorder.run(views=["current"]))["views"]) == {"current"}
+
+
+def test_lineage_names_every_digest_seed_and_version(worked: RunReport) -> None:
+    lineage = to_record(worked)["lineage"]
+    stage = lineage["stages"][1]
+    assert len(lineage["base"]["digest"]) == len(lineage["projection"]["digest"]) == 64
+    assert len(stage["artifact"]) == len(stage["mask"]["digest"]) == len(stage["train_digest"]) == 64
+    assert (stage["task"], stage["n_train"], stage["n_truncated"]) == ("agnews", 1000, 12)
+    assert stage["seeds"] == {"mask": 11, "train": 22, "head": 33}
+    assert lineage["environment"]["torch"] == "2.6.0"
+
+
+def test_sequential_lora_has_no_capacity(recorder: Recorder) -> None:
+    assert record_of(recorder, recorder.run(method="sequential-lora"))["capacity"] is None
+
+
+def test_a_run_without_a_stage_has_row_0_alone(recorder: Recorder) -> None:
+    record = record_of(recorder, recorder.run(rows=[]))
+    assert record["views"]["current"]["matrix"] == [list(BASE)]
+    assert set(record["views"]["current"]["metrics"].values()) == {None}
+
+
+def test_one_run_is_an_object_and_several_are_a_list(worked: RunReport) -> None:
+    assert json.loads(FORMATS["json"]([worked])) == to_record(worked)
+    assert json.loads(FORMATS["json"]([worked, worked])) == [to_record(worked), to_record(worked)]
+
+
+def test_a_run_that_nobody_started_is_refused_with_the_nearest_name(recorder: Recorder) -> None:
+    recorder.run("first")
+    with pytest.raises(UnknownRun, match="'first'"):
+        gather(recorder.registry, "frist")

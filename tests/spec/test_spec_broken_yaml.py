@@ -1,0 +1,225 @@
+"""Whatever stands in the file: a declaration, or one line that says what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lori_cl import digest
+from lori_cl.errors import SpecError
+from lori_cl.spec import load_curriculum, load_task
+
+from .conftest import CURRICULUM, TASK, Write
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_task(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_file_is_named_with_the_files_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "agnews.yaml").write_text(TASK)
+    message = refusal(tmp_path / "agnwes.yaml")
+    assert message == f"{tmp_path}/agnwes.yaml: no such file; there are: agnews.yaml"
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none" / "a.yaml") == f"{tmp_path}/none/a.yaml: no such file"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert refusal(tmp_path).startswith(f"{tmp_path}: no such file")
+
+
+def test_a_file_that_is_not_utf_8_is_named_with_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"name: caf\xe9\n")
+    message = refusal(path)
+    assert message.startswith(f"{path}: byte 9 is not UTF-8")
+
+
+def test_a_huge_file_is_refused_with_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    path.write_bytes(b"#" * ((1 << 20) + 1))
+    message = refusal(path)
+    assert "1,048,577" in message
+    assert "1,048,576" in message
+
+
+def test_a_yaml_mistake_is_named_with_its_line(write: Write) -> None:
+    message = refusal(path := write("name: a\nkind: classification\nlabels: [a, b\nseed: 0\n"))
+    assert message.startswith(f"{path}, line 4: ")
+
+
+def test_a_tab_is_named_with_its_line(write: Write) -> None:
+    assert refusal(path := write("name: a\nsource:\n\tlocal: b\n")).startswith(f"{path}, line 3: ")
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n"])
+def test_an_empty_file_is_refused(write: Write, text: str) -> None:
+    assert refusal(path := write(text)).startswith(f"{path}, line 1: expected 'field: value' lines")
+
+
+@pytest.mark.parametrize(("text", "found"), [("- name: a\n", "list"), ("agnews\n", "str"), ("3\n", "int")])
+def test_a_file_that_is_no_mapping_is_refused_with_what_it_is(write: Write, text: str, found: str) -> None:
+    message = refusal(path := write(text))
+    assert message.startswith(f"{path}, line 1: expected 'field: value' lines")
+    assert message.endswith(found)
+
+
+def test_a_second_document_in_the_file_is_refused(write: Write) -> None:
+    assert refusal(path := write(TASK + "---\n" + TASK)).startswith(f"{path}, line 8: ")
+
+
+def test_a_field_named_twice_is_shown_with_both_lines(write: Write) -> None:
+    assert refusal(path := write(TASK + "name: other\n")) == (
+        f"{path}, line 8: 'name' stands here and in line 1; keep one"
+    )
+
+
+def test_a_nested_field_named_twice_is_shown_with_both_lines(write: Write) -> None:
+    message = refusal(path := write(TASK.replace("  local: agnews", "  local: agnews\n  local: other")))
+    assert message.startswith(f"{path}, line 5: 'local' stands here and in line 4")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "windows.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + TASK.replace("\n", "\r\n").encode())
+    assert load_task(path).name == "agnews"
+
+
+@pytest.mark.parametrize("key", ["1", "~", "yes", "3.5", "2001-01-01"])
+def test_a_field_whose_name_is_no_text_is_refused(write: Write, key: str) -> None:
+    assert refusal(path := write(f"{TASK}{key}: x\n")).startswith(f"{path}, line ")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '!!int ""',
+        '!!float ""',
+        "!!bool maybe",
+        "!!timestamp soon",
+        "2001-99-99",
+        '"\\U99999999"',
+        "!!python/name:os.system x",
+        "[" * 3000,
+    ],
+)
+def test_a_value_that_yaml_cannot_build_is_refused_with_the_file(write: Write, value: str) -> None:
+    assert refusal(path := write(f"{TASK}description: {value}\n")).startswith(str(path))
+
+
+def test_a_mapping_inside_itself_is_refused(write: Write) -> None:
+    assert refusal(path := write(TASK + "train: &a\n  split: *a\n")).startswith(str(path))
+
+
+def test_a_few_lines_that_stand_for_a_billion_are_refused_at_once(write: Write) -> None:
+    laughs = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 11))
+    path = write(f"{TASK}a0: &a0 [x]\n{laughs}")
+    begin_s = time.perf_counter()
+    assert refusal(path).startswith(str(path))
+    assert time.perf_counter() - begin_s < 1.0
+
+
+def test_half_a_character_is_refused_as_it_cannot_be_recorded(write: Write) -> None:
+    message = refusal(path := write(TASK + 'description: "\\ud800"\n'))
+    assert message.startswith(f"{path}, line 8: ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['name: "a\\nb"', '"a\\nb": 1', 'metric: "a\\nb"', 'eval: {"a\\nb": 1}', 'labels: ["a\\nb", "a\\nb"]'],
+)
+def test_a_line_break_in_the_file_makes_none_in_the_message(write: Write, line: str) -> None:
+    field = line.partition(":")[0]
+    lines = [kept for kept in TASK.splitlines() if not kept.startswith(field)]
+    assert refusal(path := write("\n".join([*lines, line]))).startswith(f"{path}, line ")
+
+
+@pytest.mark.parametrize("place", ["seed: {}\n", "eval: {{limit: {}}}\n", "description: {}\n"])
+def test_a_number_of_six_thousand_digits_is_refused(write: Write, place: str) -> None:
+    assert refusal(path := write(TASK + place.format("0x" + "f" * 5000))).startswith(str(path))
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+    st.dates(),
+    st.sampled_from(["yes", "lori", "sst2", "classification", "5e-3", "", "~"]),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.text("abc", max_size=2) | st.integers() | st.none(), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+WORDS = ["&a", "*a", "!!int", "!!str", "!!bool", "!!set", "<<", "x", "0x", "1:2", ".inf", "2001-13-01"]
+MARKS = ["- ", "? ", '""', "\n  ", *"'[]{},:|>#%@\t\n"]
+junk = st.one_of(
+    values.map(lambda value: yaml.safe_dump(value, default_flow_style=True).strip()),
+    st.lists(
+        st.sampled_from(WORDS + MARKS),
+        max_size=8,
+    ).map(" ".join),
+    st.text(max_size=12),
+)
+
+
+@st.composite
+def broken_documents(draw: st.DrawFn) -> str:
+    """A good document in which lines were lost, doubled, indented or given another value."""
+    lines = draw(st.sampled_from([TASK, CURRICULUM])).splitlines()
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(lines) - 1))
+        key = lines[at].partition(":")[0]
+        lines[at : at + 1] = draw(
+            st.sampled_from(
+                [[], [lines[at]] * 2, ["  " + lines[at]], [lines[at].strip()], [f"{key}: {draw(junk)}"]]
+            )
+        )
+        lines = lines or [draw(junk)]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("broken") / "spec.yaml"
+
+
+def assert_recordable_or_refused(path: Path) -> None:
+    for load in (load_task, load_curriculum):
+        message = None
+        try:
+            spec = load(path)
+        except SpecError as refused:
+            message = str(refused)
+        if message is None:
+            assert len(digest.of_json(spec.to_record())) == 64
+        else:
+            assert str(path) in message
+            assert "\n" not in message
+
+
+@given(text=broken_documents())
+def test_a_broken_document_is_recordable_or_refused_and_never_a_traceback(scratch: Path, text: str) -> None:
+    scratch.write_text(text, encoding="utf-8")
+    assert_recordable_or_refused(scratch)
+
+
+@given(content=st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+def test_any_bytes_are_refused_and_never_a_traceback(scratch: Path, content: bytes) -> None:
+    scratch.write_bytes(content)
+    assert_recordable_or_refused(scratch)

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from transformers import BertModel, PreTrainedTokenizerFast
+
+from lori_cl.tasks import KINDS, Example
+from lori_cl.tasks.kinds.classification import Classifier, mean_pooled
+
+from .task_files import classification
+from .tiny_models import WIDTH, WORDS, bert
+
+KIND = KINDS["classification"]
+TASK = classification(["negative", "positive"])
+TEXTS = ["good", "bad poor awful", "a b c d e f", "fine great a b"]
+EXAMPLES = [Example(i, text, TASK.labels[i % 2]) for i, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> BertModel:
+    return bert()
+
+
+def batch_of(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> dict[str, torch.Tensor]:
+    return KIND.collate(tokenizer, [KIND.features(TASK, tokenizer, e, 32).fields for e in examples])
+
+
+def batch_of_texts(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> dict[str, torch.Tensor]:
+    return batch_of(tokenizer, [Example(i, text, "negative") for i, text in enumerate(texts)])
+
+
+@torch.no_grad()
+def pooled(encoder: BertModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return mean_pooled(encoder, batch["input_ids"], batch["attention_mask"])
+
+
+def test_a_text_is_pooled_the_same_alone_and_padded_in_a_batch(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    alone = torch.cat([pooled(encoder, batch_of(tokenizer, [e])) for e in EXAMPLES])
+    together = pooled(encoder, batch_of(tokenizer, EXAMPLES))
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_the_mean_is_over_the_states_of_the_tokens_that_are_no_padding(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    batch = batch_of(tokenizer, EXAMPLES[:2])
+    with torch.no_grad():
+        states = encoder(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+    by_hand = torch.stack([states[0, 0], states[1].sum(dim=0) / 3])
+    torch.testing.assert_close(pooled(encoder, batch), by_hand, atol=1e-6, rtol=0)
+
+
+def test_the_loss_is_the_mean_cross_entropy(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    learner = KIND.learner(encoder, KIND.head(TASK, WIDTH, seed=0))
+    out = learner(**batch_of(tokenizer, EXAMPLES))
+    chances = out["logits"].exp() / out["logits"].exp().sum(dim=1, keepdim=True)
+    by_hand = -sum(chances[i, i % 2].log() for i in range(4)) / 4
+    torch.testing.assert_close(out["loss"], by_hand)
+
+
+def test_the_logits_are_the_heads_over_the_pooled_states(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    head = KIND.head(TASK, WIDTH, seed=0)
+    batch = batch_of(tokenizer, EXAMPLES)
+    by_hand = pooled(encoder, batch) @ head.weight.T + head.bias
+    torch.testing.assert_close(KIND.learner(encoder, head)(**batch)["logits"], by_hand)
+
+
+def test_without_labels_there_is_no_loss(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    batch = batch_of(tokenizer, EXAMPLES)
+    del batch["labels"]
+    assert set(KIND.learner(encoder, KIND.head(TASK, WIDTH, seed=0))(**batch)) == {"logits"}
+
+
+def test_the_loss_reaches_the_head_and_the_encoder(tokenizer: PreTrainedTokenizerFast) -> None:
+    learner = KIND.learner(bert(), KIND.head(TASK, WIDTH, seed=0))
+    learner(**batch_of(tokenizer, EXAMPLES))["loss"].backward()
+    unreached = [name for name, p in learner.named_parameters() if p.grad is None or not p.grad.any()]
+    # A key's bias moves all scores of one query alike, which softmax does not see.
+    assert [name for name in unreached if "key.bias" not in name] == []
+
+
+def test_gradient_checkpointing_reaches_the_encoder() -> None:
+    encoder = bert()
+    Classifier(encoder, nn.Identity()).gradient_checkpointing_enable()
+    assert any(getattr(module, "gradient_checkpointing", False) for module in encoder.modules())
+
+
+def test_a_head_is_drawn_from_its_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = KIND.head(TASK, WIDTH, seed=5).state_dict()
+    torch.manual_seed(2)
+    second = KIND.head(TASK, WIDTH, seed=5).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in ("weight", "bias"))
+
+
+def test_another_seed_is_another_head() -> None:
+    assert not torch.equal(KIND.head(TASK, WIDTH, seed=5).weight, KIND.head(TASK, WIDTH, seed=6).weight)
+
+
+def test_a_head_has_a_row_for_every_label_in_the_range_torch_draws_a_linear_from() -> None:
+    head = KIND.head(classification([str(i) for i in range(50)]), 100, seed=0)
+    assert (head.weight.shape, head.bias.shape) == ((50, 100), (50,))
+    assert 0.099 < head.weight.abs().max() <= 1 / math.sqrt(100)
+    assert abs(head.weight.mean()) < 0.01
+    assert all(parameter.requires_grad for parameter in head.parameters())
+
+
+def test_drawing_a_head_leaves_torchs_global_generator_untouched() -> None:
+    before = torch.get_rng_state()
+    KIND.head(TASK, WIDTH, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_zero_shot_heads_rows_are_the_unit_vectors_of_the_label_words(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    head = KIND.zero_shot_head(TASK, encoder, tokenizer)
+    vectors = pooled(encoder, batch_of_texts(tokenizer, list(TASK.labels)))
+    torch.testing.assert_close(head.weight.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(head.weight.detach(), vectors / vectors.norm(dim=1, keepdim=True))
+    assert head.bias is None
+
+
+def test_a_zero_shot_head_answers_the_label_nearest_by_cosine(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    task = classification(["negative", "positive", "good", "a b c"])
+    learner = KIND.learner(encoder, KIND.zero_shot_head(task, encoder, tokenizer))
+    examples = [Example(i, word, word) for i, word in enumerate([*task.labels, *WORDS[12:]])]
+    vectors = pooled(encoder, batch_of_texts(tokenizer, [e.text for e in examples]))
+    labels = pooled(encoder, batch_of_texts(tokenizer, list(task.labels)))
+    nearest = torch.cosine_similarity(vectors[:, None], labels[None], dim=2).argmax(dim=1).tolist()
+    answers = KIND.answers(task, learner, tokenizer, examples, 32)
+    assert answers == [task.labels[i] for i in nearest]
+    assert answers[:4] == list(task.labels)
+    assert len(set(answers[4:])) > 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_zero_shot_head_is_read_without_dropout_and_leaves_the_models_mode(
+    tokenizer: PreTrainedTokenizerFast, training: bool
+) -> None:
+    model = bert().train(training)
+    first, second = (KIND.zero_shot_head(TASK, model, tokenizer).weight for _ in range(2))
+    assert torch.equal(first, second)
+    assert model.training is training
+
+
+def test_a_zero_shot_head_leaves_torchs_global_generator_untouched(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    before = torch.get_rng_state()
+    KIND.zero_shot_head(TASK, encoder, tokenizer)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_ties_go_to_the_label_named_first(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    task = classification(["negative", "positive", "neutral"])
+    head = nn.Linear(WIDTH, 3)
+    nn.init.zeros_(head.weight)
+    head.bias = nn.Parameter(torch.tensor([0.0, 1.0, 1.0]))
+    answers = KIND.answers(task, KIND.learner(encoder, head), tokenizer, EXAMPLES, 32)
+    assert answers == ["positive"] * 4
+
+
+@torch.no_grad()
+def test_answers_do_not_depend_on_the_batch(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    examples = [Example(i, " ".join(WORDS[4 : 5 + i]), "negative") for i in range(15)]
+    learner = KIND.learner(encoder, KIND.zero_shot_head(TASK, encoder, tokenizer))
+    together = KIND.answers(TASK, learner, tokenizer, examples, 32)
+    assert together == [KIND.answers(TASK, learner, tokenizer, [e], 32)[0] for e in examples]
+    assert set(together) == set(TASK.labels)
+
+
+@torch.no_grad()
+def test_an_answer_is_read_from_the_first_max_length_tokens(
+    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    learner = KIND.learner(encoder, KIND.zero_shot_head(TASK, encoder, tokenizer))
+    long = [Example(i, f"{word} a b c d e f g h", "negative") for i, word in enumerate(TASK.labels)]
+    assert KIND.answers(TASK, learner, tokenizer, long, max_length=1) == list(TASK.labels)
+
+
+def test_a_text_is_cut_at_its_end(tokenizer: PreTrainedTokenizerFast) -> None:
+    features = KIND.features(TASK, tokenizer, Example(0, "good bad a b", "positive"), max_length=2)
+    assert features.fields == {"input_ids": [WORDS.index("good"), WORDS.index("bad")], "labels": 1}
+    assert features.truncated
+
+
+def test_a_text_of_exactly_max_length_is_not_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
+    features = KIND.features(TASK, tokenizer, Example(0, "good bad a b", "positive"), max_length=4)
+    assert len(features.fields["input_ids"]) == 4
+    assert not features.truncated
+
+
+@pytest.mark.parametrize(("max_length", "too_long"), [(6, 0), (5, 1), (3, 2), (2, 3)])
+def test_texts_longer_than_max_length_are_counted(
+    tokenizer: PreTrainedTokenizerFast, max_length: int, too_long: int
+) -> None:
+    assert KIND.truncated(TASK, tokenizer, EXAMPLES, max_length) == too_long
+    cut = [KIND.features(TASK, tokenizer, e, max_length).truncated for e in EXAMPLES]
+    assert sum(cut) == too_long
+
+
+def test_a_batch_is_padded_under_a_mask_and_its_labels_are_positions(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    batch = batch_of(tokenizer, EXAMPLES[:2])
+    good, bad, poor, awful = (WORDS.index(word) for word in ("good", "bad", "poor", "awful"))
+    assert {name: tensor.tolist() for name, tensor in batch.items()} == {
+        "input_ids": [[good, 0, 0], [bad, poor, awful]],
+        "attention_mask": [[1, 0, 0], [1, 1, 1]],
+        "labels": [0, 1],
+    }
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+def test_padding_goes_to_the_tokenizers_side(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.padding_side = "left"
+    assert batch_of(tokenizer, EXAMPLES[:2])["attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]
+
+
+def test_a_classification_task_needs_an_encoder() -> None:
+    assert KIND.architecture == "encoder"
