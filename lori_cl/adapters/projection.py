@@ -24,7 +24,8 @@ def draw_projection(
     key = hashlib.sha256(f"{seed}|{site}|{rank}x{in_features}|{distribution}".encode()).digest()
     # Raw words of a bit generator are stable by NumPy's policy; Generator.uniform and .normal are not.
     words = np.random.PCG64(int.from_bytes(key, "little")).random_raw(rank * in_features)
-    unit = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53  # in (0, 1), never an end
+    unit = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    unit = np.minimum(unit, 1.0 - 2.0**-53)  # in (0, 1): the largest word alone would round to 1
     if distribution == "uniform":
         drawn = (2.0 * unit - 1.0) / np.sqrt(in_features)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,5 +63,15 @@ def require_free(task: str, k: int, free: int, cells: int, tasks: int) -> None:
     if k > free:
         raise CapacityExhausted(
             f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free. Begin a new run with "
-            f"masks.density at most {int(1000 / tasks) / 1000:g} for {tasks} tasks, or with fewer tasks."
+            f"masks.density at most {_density_for(tasks, cells):g} for {tasks} tasks, or with fewer tasks."
         )
+
+
+def _density_for(tasks: int, cells: int) -> float:
+    """A short density at which so many tasks fit: 1/tasks can round up to a cell too many for each."""
+    plain = int(1000 / tasks) / 1000
+    if plain and tasks * round(plain * cells) <= cells:
+        return plain
+    share = max(1, cells // tasks) / cells
+    unit = 10.0 ** (2 - math.floor(math.log10(share)))
+    return math.floor(share * unit) / unit

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """A name that is safe in a file name and on a command line."""
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 """A whole number of at least one."""
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):  # YAML 1.1 reads `yes` as true, and pydantic true as 1.0
+        raise PydanticCustomError("number", "Input should be a number")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth_value)]
+"""A finite number; YAML 1.1 reads 5e-3 as text, which is taken as well."""
 
 
 class Spec(BaseModel):
     """A frozen declaration that refuses fields it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

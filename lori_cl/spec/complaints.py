@@ -28,19 +28,19 @@ def complaint(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
             return str(error["ctx"]["error"])
         case "literal_error" | "enum":
             known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-            near = suggestion(str(error["input"]), known)
+            near = suggestion(shown(error["input"]).strip("'"), known)
             choice = f"it is one of {', '.join(known)}.{near}"
-            return f"'{dotted(location)}' cannot be {_shown(error['input'])}; {choice}"
+            return f"'{dotted(location)}' cannot be {shown(error['input'])}; {choice}"
         case "string_type":
-            return f"'{dotted(location)}' should be text, not {_shown(error['input'])}; put it in quotes"
+            return f"'{dotted(location)}' should be text, not {shown(error['input'])}; put it in quotes"
         case "string_pattern_mismatch":
             return (
-                f"'{dotted(location)}' cannot be {_shown(error['input'])}: "
+                f"'{dotted(location)}' cannot be {shown(error['input'])}: "
                 "use at most 64 of a-z, 0-9, '_' and '-', beginning with a letter or digit"
             )
         case _:
             wanted = error["msg"].removeprefix("Input ")
-            return f"'{dotted(location)}' {wanted}, not {_shown(error['input'])}"
+            return f"'{dotted(location)}' {wanted}, not {shown(error['input'])}"
 
 
 def dotted(location: Location) -> str:
@@ -53,10 +53,14 @@ def _owner_name(location: Location, whole: str) -> str:
     return f"'{dotted(location)}'" if location else f"a {whole}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as an error names it: short, and text in quotes."""
     if isinstance(value, bool):
         return str(value).lower()
-    text = f"'{value}'" if isinstance(value, str) else str(value)
+    try:
+        text = f"'{value}'" if isinstance(value, str) else str(value)
+    except ValueError:  # Python refuses to write out more than 4,300 digits
+        text = "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
-from lori_cl.spec.base import Count, Name, Spec
+from lori_cl.spec.base import Count, Name, Number, Spec
+from lori_cl.spec.complaints import shown
 
 
 class View(StrEnum):
@@ -34,7 +35,7 @@ class AdapterSpec(Spec):
     """The adapter: ΔW = alpha / rank · (B ⊙ M) A at every site."""
 
     rank: Count = 32
-    alpha: float = Field(default=64.0, gt=0)
+    alpha: Number = Field(default=64.0, gt=0)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """`all-linear`, or the ends of module names, such as [q_proj, v_proj]."""
     projection: Literal["shared"] = "shared"
@@ -42,13 +43,22 @@ class AdapterSpec(Spec):
     distribution: Literal["uniform", "normal"] = "uniform"
     """What A is drawn from: U(±1/√d_in), or a normal of the same variance, 1/(3·d_in)."""
 
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _names_targets(cls, value: Any) -> Any:
+        listed = isinstance(value, list | tuple) and value and all(isinstance(v, str) and v for v in value)
+        if value != "all-linear" and not listed:
+            wanted = "'all-linear' or a list such as [q_proj, v_proj]"
+            raise ValueError(f"'adapter.targets' should be {wanted}, not {shown(value)}")
+        return value
+
 
 class CalibrationSpec(Spec):
     """The short dense training (LoRI-D) that `magnitude` masks are read from."""
 
-    epochs: float | None = Field(default=None, gt=0)
+    epochs: Number | None = Field(default=None, gt=0)
     """Passes over the training examples; None means `train.epochs`."""
-    lr: float | None = Field(default=None, gt=0)
+    lr: Number | None = Field(default=None, gt=0)
     """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
 
 
@@ -56,7 +66,7 @@ class MasksSpec(Spec):
     """How each task's cells are chosen from the free ones."""
 
     strategy: str = "magnitude"
-    density: float = Field(default=0.1, gt=0, le=1)
+    density: Number = Field(default=0.1, gt=0, le=1)
     """Fraction of all cells that one task claims."""
     granularity: Literal["model"] = "model"
     """The cells compete over the whole model."""
@@ -66,12 +76,12 @@ class MasksSpec(Spec):
 class TrainSpec(Spec):
     """How one stage trains; everything here is handed to transformers.Trainer."""
 
-    epochs: float = Field(default=1.0, gt=0)
+    epochs: Number = Field(default=1.0, gt=0)
     batch_size: Count = 32
     """Examples a step and device."""
-    lr: float | None = Field(default=None, gt=0)
+    lr: Number | None = Field(default=None, gt=0)
     """Peak learning rate of the adapter; None means the method's own default."""
-    head_lr: float = Field(default=5e-3, gt=0)
+    head_lr: Number = Field(default=5e-3, gt=0)
     """Peak learning rate of a classification head."""
     max_length: Count = 128
     """Tokens; longer texts are truncated and counted."""
@@ -79,14 +89,14 @@ class TrainSpec(Spec):
     """Learn from so many training examples, drawn by the task's seed; None takes all."""
     optimizer: str = "adamw_torch"
     """A name that transformers.TrainingArguments knows as `optim`."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Number = Field(default=0.0, ge=0)
     """Decay of this stage's own cells and head; earlier cells cannot decay."""
     scheduler: str = "constant"
     """A name that transformers.TrainingArguments knows as `lr_scheduler_type`."""
     warmup_steps: int = Field(default=0, ge=0, strict=True)
     gradient_accumulation: Count = 1
     """Batches a step."""
-    max_grad_norm: float = Field(default=1.0, ge=0)
+    max_grad_norm: Number = Field(default=1.0, ge=0)
     """Clip the gradient's norm; 0 does not clip."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision of the forward and backward pass."""
@@ -117,15 +127,16 @@ class CurriculumSpec(Spec):
     train: TrainSpec = TrainSpec()
     eval: EvalSpec = EvalSpec()
 
-    @model_validator(mode="after")
-    def _names_each_task_once(self) -> Self:
-        twice = [task for task in self.tasks if self.tasks.count(task) > 1]
+    @field_validator("tasks")
+    @classmethod
+    def _names_each_task_once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [task for task in tasks if tasks.count(task) > 1]
         if twice:
             raise ValueError(
                 f"tasks name '{twice[0]}' twice; to learn it again, change its file and add it: "
                 "it becomes a new version"
             )
-        return self
+        return tasks
 
     @property
     def default_run_name(self) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from lori_cl.errors import SpecError, suggestion
 from lori_cl.spec.base import Spec
-from lori_cl.spec.complaints import complaint, dotted
+from lori_cl.spec.complaints import complaint, dotted, shown
 from lori_cl.spec.curriculum import CurriculumSpec
 from lori_cl.spec.task import TASK_SPECS, TaskSpec
-from lori_cl.spec.yaml_lines import Document, Location, read_document
+from lori_cl.spec.yaml_lines import UNREADABLE, Document, Location, one_line, parse, read_document
 
 S = TypeVar("S", bound=Spec)
 
@@ -63,13 +62,17 @@ def _validate(model: type[S], document: Document, origins: Mapping[Location, str
         first = failure.errors()[0]
         more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
         place = _origin(document, origins, first["loc"])
-        raise SpecError(f"{place}: {complaint(first, model, whole)}{more}") from None
+        raise SpecError(one_line(f"{place}: {complaint(first, model, whole)}{more}")) from None
 
 
 def _origin(document: Document, origins: Mapping[Location, str], location: Location) -> str:
     for end in range(len(location), 0, -1):
         if location[:end] in origins:
             return f"--set {origins[location[:end]]}"
+    if location and location not in document.lines:
+        for place, setting in origins.items():
+            if place[: len(location)] == location:
+                return f"--set {setting}"
     return document.where(location)
 
 
@@ -78,8 +81,8 @@ def _apply(data: dict[str, Any], setting: str) -> Location:
     if not equals or not key:
         raise SpecError(f"--set {setting}: write key=value, for instance --set train.limit=200")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        _, value = parse(text)
+    except UNREADABLE:
         value = text
     *parents, last = key.split(".")
     for parent in parents:
@@ -96,8 +99,8 @@ def _require_known(
     if isinstance(name, str) and name in names:
         return
     place = _origin(document, origins, location)
-    near = suggestion(str(name), names) or f" There are: {_list(names)}."
-    raise SpecError(f"{place}: '{dotted(location)}' names '{name}', which nobody knows.{near}")
+    near = suggestion(shown(name).strip("'"), names) or f" There are: {_list(names)}."
+    raise SpecError(one_line(f"{place}: '{dotted(location)}' names {shown(name)}, which nobody knows.{near}"))
 
 
 def _value_at(spec: Spec, location: Location) -> Any:

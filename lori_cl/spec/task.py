@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lori_cl.spec.base import Count, Name, Spec
 
@@ -80,12 +80,13 @@ class ClassificationSpec(TaskSpec):
     """The label set; the order fixes the head's rows and what a whole-number label stands for."""
     metric: Literal["accuracy", "f1_macro", "matthews"] = "accuracy"
 
-    @model_validator(mode="after")
-    def _labels_differ(self) -> Self:
-        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"labels name '{twice[0]}' twice")
-        return self
+        return labels
 
 
 class GenerationSpec(TaskSpec):

@@ -17,6 +17,30 @@ Location = tuple[int | str, ...]
 """A field's place in the document: ("train", "epochs"), or ("tasks", 2)."""
 
 
+UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What PyYAML raises: its own errors, and those of int(), datetime and its tables, which it lets through."""
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases.
+
+    With them a few lines can stand for a billion, a mapping can hold itself, and --set changes two fields.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            problem = f"'*{event.anchor}' stands for another place; write it out"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
+
+
+def one_line(text: str) -> str:
+    """The text with its line breaks made visible."""
+    return text.replace("\n", "\\n")
+
+
 @dataclass(frozen=True)
 class Document:
     """A YAML mapping and where each of its fields stands."""
@@ -40,18 +64,31 @@ def read_document(path: Path) -> Document:
     """
     text = _read_text(path)
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        node, data = parse(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SpecError(f"{path}, line {line}: this is no YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{path}: this is no YAML: {str(error).splitlines()[0]}") from None
+    except UNREADABLE as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SpecError(f"{path}: this is no YAML: {reason}") from None
     if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
         raise SpecError(f"{path}, line 1: expected 'field: value' lines, found {type(data).__name__}")
     lines: dict[Location, int] = {(): 1}
     _collect_lines(path, node, (), lines)
     return Document(path, data, lines)
+
+
+def parse(text: str) -> tuple[yaml.Node | None, Any]:
+    """The one document in the text, as nodes that know their lines and as plain values.
+
+    Raises: one of UNREADABLE.
+    """
+    loader = PlainLoader(text)
+    try:
+        node = loader.get_single_node()
+        return node, None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
 
 
 def _read_text(path: Path) -> str:
@@ -78,11 +115,23 @@ def _collect_lines(path: Path, node: yaml.Node, at: Location, lines: dict[Locati
             line = key.start_mark.line + 1
             if place in lines:
                 raise SpecError(
-                    f"{path}, line {line}: '{key.value}' stands here and in line {lines[place]}; keep one"
+                    one_line(
+                        f"{path}, line {line}: '{key.value}' stands here and in line {lines[place]}; keep one"
+                    )
                 )
             lines[place] = line
+            _collect_lines(path, key, place, lines)
             _collect_lines(path, value, place, lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             lines[*at, index] = item.start_mark.line + 1
             _collect_lines(path, item, (*at, index), lines)
+    else:
+        _require_whole_characters(path, node)
+
+
+def _require_whole_characters(path: Path, node: yaml.Node) -> None:
+    try:
+        node.value.encode()
+    except UnicodeEncodeError:
+        raise SpecError(f"{path}, line {node.start_mark.line + 1}: half a character (a surrogate)") from None
