@@ -36,7 +36,7 @@ FRAMES = (
     "If you ask me, the {noun} was {judgement}.",
     "Everyone in our group agreed that the {noun} was {judgement}.",
 )
-SIZES = {"train": 480, "test": 64}
+SIZES = {"train": 384, "test": 64}
 
 
 def sentences(split: str) -> list[dict[str, str]]:

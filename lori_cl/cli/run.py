@@ -42,7 +42,7 @@ def run(
     """
     from lori_cl.masks import STRATEGIES  # torch comes with these
     from lori_cl.methods import METHODS
-    from lori_cl.reports import gather, print_report
+    from lori_cl.reports import gather, print_outcome
     from lori_cl.spec import load_curriculum
     from lori_cl.training import RunOptions, run_curriculum
 
@@ -54,4 +54,4 @@ def run(
     with bars() as observer:
         done = run_curriculum(workspace, spec, name or spec.default_run_name, options, observer)
     with workspace.read() as registry:
-        print_report([gather(registry, done.name)], console())
+        print_outcome(gather(registry, done.name), console())

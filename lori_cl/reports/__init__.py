@@ -7,7 +7,7 @@ from lori_cl.reports.gather import gather
 from lori_cl.reports.listings import print_run, print_runs, print_task, print_tasks
 from lori_cl.reports.record import run_record, run_summary, task_record, to_record
 from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
-from lori_cl.reports.terminal import print_report
+from lori_cl.reports.terminal import print_outcome, print_report
 
 __all__ = [
     "FORMATS",
@@ -21,6 +21,7 @@ __all__ = [
     "capacity_of",
     "gather",
     "print_capacity",
+    "print_outcome",
     "print_report",
     "print_run",
     "print_runs",

@@ -51,6 +51,14 @@ def print_report(reports: Sequence[RunReport], console: Console) -> None:
         say(console, note, "dim")
 
 
+def print_outcome(report: RunReport, console: Console) -> None:
+    """What a run ends with: its matrices and its capacity, and where the rest stands."""
+    for view in report.views:
+        _print_view(view, console)
+    say(console, f"Capacity: {capacity_line(report.capacity)}")
+    say(console, f"Metrics and lineage: lori-cl report {report.run.name}", "dim")
+
+
 def _metrics(metrics: MetricTable) -> Table:
     table = plain_table(["", *metrics.columns], numbers=len(metrics.columns))
     for title, values in metrics.rows:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from lori_cl.reports import RunReport, gather, print_report
+from lori_cl.reports import RunReport, gather, print_outcome, print_report
 
 from .conftest import Recorder, Shown
 
@@ -76,3 +76,10 @@ def test_five_tasks_fit_into_80_columns(recorder: Recorder, shown: Shown) -> Non
     text = shown(print_report, [gather(recorder.registry, recorder.run("r", tasks, rows, rows[0]))], width=80)
     assert len(re.findall(r"^5 amazon( +50\.0=? +0\.0){4} +50\.0", text, re.MULTILINE)) == 2
     assert "…" not in text
+
+
+def test_a_runs_outcome_is_its_matrices_and_where_the_rest_stands(worked: RunReport, shown: Shown) -> None:
+    text = shown(print_outcome, worked)
+    assert re.search(r"3 qqp +70\.0 +\+10\.0 +65\.0 +\+15\.0 +90\.0", text)
+    assert f"Metrics and lineage: lori-cl report {worked.run.name}" in text
+    assert "seeds" not in text
