@@ -58,7 +58,7 @@ class CalibrationSpec(Spec):
 
     epochs: Number | None = Field(default=None, gt=0)
     """Passes over the training examples; None means `train.epochs`."""
-    lr: Number | None = Field(default=None, gt=0)
+    lr: Number | None = Field(default=None, gt=0, le=1e30)
     """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
 
 
@@ -79,9 +79,9 @@ class TrainSpec(Spec):
     epochs: Number = Field(default=1.0, gt=0)
     batch_size: Count = 32
     """Examples a step and device."""
-    lr: Number | None = Field(default=None, gt=0)
+    lr: Number | None = Field(default=None, gt=0, le=1e30)
     """Peak learning rate of the adapter; None means the method's own default."""
-    head_lr: Number = Field(default=5e-3, gt=0)
+    head_lr: Number = Field(default=5e-3, gt=0, le=1e30)
     """Peak learning rate of a classification head."""
     max_length: Count = 128
     """Tokens; longer texts are truncated and counted."""
@@ -109,7 +109,7 @@ class EvalSpec(Spec):
     """How tasks are scored after every stage."""
 
     limit: Count | None = None
-    """Score the first so many examples of a task's eval set; None scores all."""
+    """Score so many examples of a task's eval set, drawn by the task's seed; None scores all."""
     batch_size: Count = 64
     views: tuple[View, ...] = Field(default=(View.AS_TRAINED, View.CURRENT), min_length=1)
 

@@ -44,7 +44,7 @@ class EvalSplit(Spec):
     split: str = "test"
     """The split's name; of a local source the file's name without its ending."""
     limit: Count | None = None
-    """Keep the first so many examples; None keeps all."""
+    """Keep so many examples, drawn by the task's seed; None keeps all."""
 
 
 class TaskSpec(Spec):

@@ -2,7 +2,7 @@
 
 from lori_cl.tasks.examples import Example, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind
-from lori_cl.tasks.materialise import eval_examples, train_examples
+from lori_cl.tasks.materialise import drawn, eval_examples, train_examples
 from lori_cl.tasks.scorers import SCORERS, Scorer
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Example",
     "Kind",
     "Scorer",
+    "drawn",
     "eval_examples",
     "examples_digest",
     "from_jsonl",

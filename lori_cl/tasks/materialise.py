@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,20 +19,24 @@ def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed:
 
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
-    examples = _examples(task, task.train.split, beside)
-    if limit is None or limit >= len(examples):
-        return examples
-    # Raw words of a bit generator are stable by NumPy's policy; Generator.choice is not.
-    order = np.argsort(np.random.PCG64(seed).random_raw(len(examples)), kind="stable")
-    return [examples[i] for i in sorted(order[:limit])]
+    return drawn(_examples(task, task.train.split, beside), limit, seed)
 
 
 def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
-    """What the task is scored on.
+    """What the task is scored on; its own limit draws by the task's seed.
 
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
-    return _examples(task, task.eval.split, beside)[: task.eval.limit]
+    return drawn(_examples(task, task.eval.split, beside), task.eval.limit, task.seed)
+
+
+def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    """So many examples at random, in their old order: the first of a sorted data set are all of one label."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    # Raw words of a bit generator are stable by NumPy's policy; Generator.choice is not.
+    order = np.argsort(np.random.PCG64(seed).random_raw(len(examples)), kind="stable")
+    return [examples[i] for i in sorted(order[:limit])]
 
 
 def _examples(task: TaskSpec, split: str, beside: Path) -> list[Example]:

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import ModelError
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 
 log = logging.getLogger(__name__)
+
+READING_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""What says how the weights are read; a tokenizer's own vocabulary files come on top."""
 
 LOADERS = {"encoder": AutoModel, "causal-lm": AutoModelForCausalLM}
 
@@ -34,13 +49,13 @@ class BaseModel:
     context: int
     """Tokens it can read."""
     digest: str
-    """SHA-256 of every weight: name, dtype, shape, bytes."""
+    """SHA-256 of every weight (name, dtype, shape, bytes), and of the files that say how they are read."""
 
 
 def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     """Load weights from safetensors only, and run no code that comes with them.
 
-    Raises: ModelError, if there is no such model, or it is not of the architecture.
+    Raises: ModelError, if there is no such model, or it is not of the architecture, or lacks weights.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -48,14 +63,15 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     options = {"revision": spec.revision, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, **options)
-        model = LOADERS[architecture].from_pretrained(
-            place, dtype=getattr(torch, spec.dtype), use_safetensors=True, **options
+        model, info = LOADERS[architecture].from_pretrained(
+            place, dtype=getattr(torch, spec.dtype), use_safetensors=True, output_loading_info=True, **options
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
         raise ModelError(f"model.path '{spec.path}' cannot be loaded as {architecture}: {reason}") from error
+    _check_whole(spec, architecture, info)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # mean pooling never reads it, so a site there would never learn
     model.requires_grad_(False)
@@ -67,8 +83,41 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         tokenizer=tokenizer,
         width=model.config.hidden_size,
         context=min(getattr(model.config, "max_position_embeddings", 2**31), tokenizer.model_max_length),
-        digest=tensors_digest(sorted(model.state_dict().items())),
+        digest=digest.of_json(
+            {
+                "weights": tensors_digest(sorted(model.state_dict().items())),
+                "files": _reading_files(place, spec.revision, tokenizer),
+            }
+        ),
     )
+
+
+def _check_whole(spec: ModelSpec, architecture: Architecture, info: Mapping[str, Any]) -> None:
+    """Make sure that no weight was drawn at random because the files do not hold it."""
+    drawn = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    drawn += sorted(str(key) for key in info["mismatched_keys"])
+    if drawn:
+        raise ModelError(
+            f"model.path '{spec.path}' does not hold {len(drawn)} of the weights of a model of type "
+            f"{architecture}: {', '.join(drawn[:3])}{', …' if len(drawn) > 3 else ''}; "
+            "name a model that was saved whole, as the type that the tasks need"
+        )
+
+
+def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str, str]:
+    """SHA-256 by name of the files that say how the weights are read."""
+    found = {}
+    for name in sorted({*READING_FILES, *tokenizer.vocab_files_names.values()}):
+        file = cached_file(
+            place,
+            name,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if file is not None:
+            found[name] = digest.of_file(Path(file))
+    return found
 
 
 def locate(path: str) -> str:

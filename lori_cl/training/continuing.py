@@ -46,15 +46,16 @@ def check_same_settings(run: Run, curriculum: CurriculumSpec) -> None:
         )
 
 
-def check_same_weights(run: Run, base_digest: str) -> None:
-    """Make sure that the run goes on with the weights it began with.
+def check_same_base(run: Run, base_digest: str) -> None:
+    """Make sure that the run goes on with the base model it began with.
 
     Raises: RunConflict, with both digests.
     """
     if run.base_digest != base_digest:
         raise RunConflict(
-            f"run '{run.name}' was begun on base weights {run.base_digest[:16]}…, and {run.base_path} "
-            f"now holds {base_digest[:16]}…; restore the old weights, or choose another --name"
+            f"run '{run.name}' was begun on a base model of digest {run.base_digest[:16]}…, and "
+            f"{run.base_path} now has {base_digest[:16]}…: its weights, configuration or tokenizer changed; "
+            "restore them, or choose another --name"
         )
 
 

@@ -40,8 +40,7 @@ def environment() -> dict[str, Any]:
 def compute() -> dict[str, Any]:
     """The part of the environment that a score's last bits depend on."""
     return {
-        "torch": version("torch"),
-        "transformers": version("transformers"),
+        **{name.replace("-", "_"): version(name) for name in ("lori-cl", "torch", "transformers", "peft")},
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),

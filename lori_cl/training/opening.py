@@ -11,7 +11,7 @@ from lori_cl.methods import METHODS, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel, load_base
-from lori_cl.training.continuing import check_same_weights
+from lori_cl.training.continuing import check_same_base
 from lori_cl.training.determinism import derive_seed, environment, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.preparation import TrainingSet, architecture_of, prepare_question, prepare_training
@@ -57,7 +57,7 @@ def open_run(
     check_settings(curriculum.train)
     base = load_base(curriculum.model, architecture_of(tasks))
     if run is not None:
-        check_same_weights(run, base.digest)
+        check_same_base(run, base.digest)
     method = METHODS[curriculum.method](curriculum)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
     labels = [task.label for task in tasks]

@@ -9,7 +9,7 @@ from typing import Any
 from lori_cl.errors import ArtifactMissing, InputError
 from lori_cl.registry import Task, Workspace
 from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
-from lori_cl.tasks import KINDS, eval_examples, examples_digest, from_jsonl, to_jsonl, train_examples
+from lori_cl.tasks import KINDS, drawn, eval_examples, examples_digest, from_jsonl, to_jsonl, train_examples
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.determinism import derive_seed
@@ -54,7 +54,7 @@ def prepare_question(
     return Question(
         label=task.label,
         spec=spec,
-        examples=examples[: curriculum.eval.limit],
+        examples=drawn(examples, curriculum.eval.limit, task.seed),
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
         max_length=max_length,

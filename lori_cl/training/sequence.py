@@ -163,6 +163,7 @@ def _learn(
         "projection": opened.run.projection.digest if opened.run.projection else None,
         "mask": mask.digest if mask else None,
         "parent": history[-1].artifact if history else None,
+        "seeds": {purpose: opened.seed(purpose, task) for purpose in SEEDS},
     }
     content = stage_bytes(tensors, lesson.head, metadata)
     artifact = opened.workspace.artifacts.put(content, "safetensors")

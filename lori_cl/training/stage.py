@@ -50,7 +50,7 @@ class Taught:
 def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
     """Train everything in the learner that requires a gradient, with a fresh optimizer.
 
-    Raises: TrainingDiverged, if the loss is not a finite number.
+    Raises: TrainingDiverged, if the loss or a weight is not a finite number.
     """
     began = time.perf_counter()
     lesson.learner.train()
@@ -69,12 +69,21 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
             trainer.remove_callback(printer)
         result = trainer.train()
     lesson.learner.eval()
-    if not math.isfinite(result.training_loss):
-        raise TrainingDiverged(
-            f"{lesson.title}: the loss became {result.training_loss} at learning rate {lesson.lr:g}; "
-            "nothing of this stage was kept. Lower train.lr, or set train.warmup_steps"
-        )
+    _check_finite(lesson, result.training_loss)
     return Taught(result.global_step, result.training_loss, time.perf_counter() - began)
+
+
+def _check_finite(lesson: Lesson, loss: float) -> None:
+    # The mean loss knows nothing of what the last step did.
+    if math.isfinite(loss) and all(
+        p.isfinite().all() for p in lesson.learner.parameters() if p.requires_grad
+    ):
+        return
+    what = "the weights are no longer finite" if math.isfinite(loss) else f"the loss became {loss}"
+    raise TrainingDiverged(
+        f"{lesson.title}: {what} at learning rate {lesson.lr:g}; "
+        "nothing of this stage was kept. Lower train.lr, or set train.warmup_steps"
+    )
 
 
 def _steps(lesson: Lesson, settings: TrainSpec) -> int:

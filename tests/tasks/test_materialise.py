@@ -60,9 +60,13 @@ def test_a_drawn_example_keeps_its_row_in_the_source(beside: Path) -> None:
     assert all(e.text == f"train {e.id}" for e in train_examples(classification(), beside, 4, seed=1))
 
 
-def test_an_eval_limit_keeps_the_first(beside: Path) -> None:
-    task = classification(eval={"limit": 2})
-    assert [example.text for example in eval_examples(task, beside)] == ["test 0", "test 1"]
+def test_an_eval_limit_draws_by_the_tasks_seed_and_keeps_the_order(beside: Path) -> None:
+    kept = {
+        tuple(example.id for example in eval_examples(classification(eval={"limit": 2}, seed=seed), beside))
+        for seed in range(20)
+    }
+    assert len(kept) > 5  # of 15 pairs; the first ones of a sorted data set are all of one label
+    assert all(first < second for first, second in kept)
 
 
 def test_without_an_eval_limit_all_are_scored(beside: Path) -> None:

@@ -13,6 +13,7 @@ from lori_cl.errors import (
     CapacityExhausted,
     DataError,
     InputError,
+    LoriError,
     RunConflict,
     TrainingDiverged,
 )
@@ -172,6 +173,27 @@ def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
         learn("a", "b")
     with workspace.read() as registry:
         assert [s.task for s in registry.run("run").stages] == ["a"]
+
+
+def test_weights_that_a_last_step_ruined_are_not_committed(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.nn.functional.cross_entropy
+    # The root of 0 has an infinite slope, so the loss is finite and its gradient is not.
+    monkeypatch.setattr(
+        torch.nn.functional, "cross_entropy", lambda z, y: real(z, y) + (0.0 * z).square().sum().sqrt()
+    )
+    with pytest.raises(TrainingDiverged, match="the weights are no longer finite"):
+        learn("a", train={"epochs": 1, "batch_size": 64, "lr": 0.01, "max_grad_norm": 0.0})
+    with workspace.read() as registry:
+        assert registry.run("run").stages == ()
+
+
+def test_a_model_whose_logits_overflow_is_not_given_a_score(learn: Learn, workspace: Workspace) -> None:
+    with pytest.raises(LoriError, match="logits are not finite"):
+        learn("a", train={"epochs": 1, "batch_size": 64, "lr": 1e30})
+    with workspace.read() as registry:
+        assert registry.run("run").stages == ()
 
 
 def test_a_lost_eval_set_is_made_again_from_an_unchanged_source(learn: Learn, workspace: Workspace) -> None:

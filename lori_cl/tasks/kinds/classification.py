@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lori_cl.errors import DataError, suggestion
+from lori_cl.errors import DataError, LoriError, suggestion
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
@@ -89,6 +89,11 @@ class Classification(Kind):
     ) -> list[str]:
         """The label with the largest logit; ties go to the label named first."""
         logits = learner(**_tokens(learner, tokenizer, [e.text for e in examples], max_length))["logits"]
+        if not logits.isfinite().all():
+            raise LoriError(
+                f"task '{task.name}': the model's logits are not finite; "
+                "lower train.lr, or hold the weights in another model.dtype"
+            )
         return [task.labels[i] for i in logits.argmax(dim=1).tolist()]
 
     def head(self, task: ClassificationSpec, width: int, seed: int) -> nn.Module:  # type: ignore[override]
