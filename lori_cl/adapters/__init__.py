@@ -1,7 +1,7 @@
 """The adapter: frozen projections, sparse B, and their place inside an ordinary PEFT model."""
 
 from lori_cl.adapters.cells import Cells
-from lori_cl.adapters.lora_model import lora_model
+from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.sites import Site
 from lori_cl.adapters.sparse_adapter import (
@@ -13,6 +13,7 @@ from lori_cl.adapters.sparse_adapter import (
 )
 
 __all__ = [
+    "ADAPTER_NAME",
     "Cells",
     "Site",
     "SparseAdapter",

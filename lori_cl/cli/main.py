@@ -97,15 +97,16 @@ def entry() -> None:
     """Run the command line; a LoriError leaves as one line and its exit code."""
     try:
         result: Any = main(standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk can still be told
         sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(f"{type(error).__name__}: {error.format_message()}", err=True)
+        _say(type(error).__name__, error.format_message())
         sys.exit(2)
     except LoriError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
+        _say(type(error).__name__, str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. What was committed stays; the same command goes on from there.", err=True)
@@ -113,3 +114,17 @@ def entry() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left (for instance `| head`); nothing is wrong
         sys.exit(0)
+    except Exception as error:
+        if {"-v", "--verbose"} & set(sys.argv):
+            raise
+        _say(
+            type(error).__name__,
+            f"{error}. This is unexpected; lori-cl --verbose … shows where it happened",
+        )
+        sys.exit(1)
+
+
+def _say(kind: str, message: str) -> None:
+    """One line on stderr, whatever stood in a file or a name that the message repeats."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message.strip())
+    click.echo(f"{kind}: {line}", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import bars, console
+from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.registry.workspace import Workspace
 
 
@@ -22,6 +22,7 @@ from lori_cl.registry.workspace import Workspace
 )
 @click.option("--upper-triangle", is_flag=True, help="Score the tasks still to come, too.")
 @click.option("--measure-all", is_flag=True, help="Measure every score, also those that digests prove.")
+@json_option
 @click.pass_obj
 def run(
     workspace: Workspace,
@@ -30,6 +31,7 @@ def run(
     settings: tuple[str, ...],
     upper_triangle: bool,
     measure_all: bool,
+    as_json: bool,
 ) -> None:
     """Learn the tasks of CURRICULUM one after another, and score all of them after every stage.
 
@@ -42,9 +44,10 @@ def run(
     """
     from lori_cl.masks import STRATEGIES  # torch comes with these
     from lori_cl.methods import METHODS
-    from lori_cl.reports import gather, print_outcome
+    from lori_cl.reports import gather, print_outcome, to_record
     from lori_cl.spec import load_curriculum
     from lori_cl.training import RunOptions, run_curriculum
+    from lori_cl.training.launch import is_writer
 
     with workspace.read() as registry:
         registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
@@ -52,6 +55,9 @@ def run(
     spec = load_curriculum(curriculum, settings, known)
     options = RunOptions(upper_triangle, measure_all)
     with bars() as observer:
-        done = run_curriculum(workspace, spec, name or spec.default_run_name, options, observer)
+        done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
     with workspace.read() as registry:
-        print_outcome(gather(registry, done.name), console())
+        outcome = gather(registry, done.name)
+    if not is_writer():  # of several processes of a launcher, one speaks
+        return
+    print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

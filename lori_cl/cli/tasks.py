@@ -12,8 +12,9 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command("add-task")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@json_option
 @click.pass_obj
-def add_task(workspace: Workspace, files: tuple[Path, ...]) -> None:
+def add_task(workspace: Workspace, files: tuple[Path, ...], as_json: bool) -> None:
     """Register the tasks that these YAML FILES declare, and freeze their eval sets.
 
     All of them are added, or none where one is wrong. Other content under a known name becomes a new version.
@@ -22,9 +23,14 @@ def add_task(workspace: Workspace, files: tuple[Path, ...]) -> None:
     Example:
       LORI_CL_DATA=~/data lori-cl add-task tasks/cl_bench/sst2.yaml tasks/cl_bench/agnews.yaml
     """
+    from lori_cl.reports import task_record
     from lori_cl.training.enrolment import enrol  # torch comes with it
 
-    for enrolled in enrol(workspace, files):
+    added = enrol(workspace, files)
+    if as_json:
+        print_json([{**task_record(enrolled.task), "is_new": enrolled.is_new} for enrolled in added])
+        return
+    for enrolled in added:
         task = enrolled.task
         what = "added" if enrolled.is_new else "already there, unchanged"
         if enrolled.is_new and task.version > 1:

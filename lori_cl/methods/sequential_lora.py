@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lori_cl.adapters import lora_layers, lora_model, tensors_digest
+from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_digest
 from lori_cl.methods.base import Method, StageContext, Tensors
 from lori_cl.spec import CurriculumSpec
 
@@ -60,7 +60,7 @@ class SequentialLoRA(Method):
 
     def _weights(self) -> dict[str, Tensor]:
         return {
-            f"{part}/{site}": getattr(layer, part)["default"].weight
+            f"{part}/{site}": getattr(layer, part)[ADAPTER_NAME].weight
             for site, layer in lora_layers(self._model).items()
             for part in ("lora_A", "lora_B")
         }

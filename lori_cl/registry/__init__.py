@@ -10,11 +10,12 @@ from lori_cl.registry.records import (
     Stage,
     Task,
 )
-from lori_cl.registry.registry import Registry, RunStart
+from lori_cl.registry.registry import Declaration, Registry, RunStart
 from lori_cl.registry.workspace import Workspace
 
 __all__ = [
     "ArtifactStore",
+    "Declaration",
     "EvalSet",
     "Evaluation",
     "MaskRecord",

@@ -31,9 +31,9 @@ class ArtifactStore:
         """
         sha256 = digest.of_bytes(content)
         target = self.path(sha256, suffix)
-        if target.is_file() and digest.of_file(target) == sha256:
-            return sha256
         try:
+            if target.is_file() and digest.of_file(target) == sha256:
+                return sha256
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_atomically(target, content)
         except OSError as error:

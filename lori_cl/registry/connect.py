@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,27 @@ def keep_a_log(engine: Engine) -> None:
     """Set SQLite's WAL mode, which the file remembers."""
     connection = engine.raw_connection()
     try:
-        connection.cursor().execute("PRAGMA journal_mode = WAL")
+        give_up = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                connection.cursor().execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:  # this pragma alone does not wait for another process
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.05)
     finally:
         connection.close()
+
+
+def fold_log(engine: Engine) -> bool:
+    """Fold SQLite's log into the file, so that the file alone holds all; False if a reader is in the way."""
+    with engine.connect() as connection:
+        connection.rollback()  # a checkpoint cannot run inside a transaction
+        raw = connection.connection.cursor()
+        raw.execute("PRAGMA busy_timeout = 2000")
+        busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 def reading_engine(url: URL) -> Engine:

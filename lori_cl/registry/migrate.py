@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 import lori_cl
+from lori_cl.registry.connect import WRITES
 from lori_cl.registry.tables import AboutRow
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -19,7 +20,7 @@ def upgrade(engine: Engine) -> None:
     """Run every migration that the database has not seen, in one transaction."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.begin() as connection:
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         with Session(connection, join_transaction_mode="create_savepoint") as session:

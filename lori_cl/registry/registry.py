@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Engine, select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+import lori_cl
 from lori_cl import digest
-from lori_cl.errors import UnknownRun, UnknownTask, WorkspaceUnusable, suggestion
+from lori_cl.errors import InputError, RunConflict, UnknownRun, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import rows
 from lori_cl.registry.connect import (
     WRITES,
     check_schema,
+    fold_log,
     keep_a_log,
     parse_url,
     reading_engine,
@@ -27,6 +31,7 @@ from lori_cl.registry.connect import (
 )
 from lori_cl.registry.records import Evaluation, Projection, Run, Stage, Task
 from lori_cl.registry.tables import (
+    SCHEMA,
     ArtifactRow,
     EnvironmentRow,
     EvalSetRow,
@@ -35,6 +40,8 @@ from lori_cl.registry.tables import (
     RunTaskRow,
     TaskRow,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,17 @@ class RunStart:
     environment: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Declaration:
+    """A task as it is added."""
+
+    spec: Mapping[str, Any]
+    eval_set: tuple[str, int, int]
+    """(artifact digest, examples, bytes)."""
+    declared_in: str
+    """The folder of its file."""
+
+
 class Registry:
     """One database of tasks and runs.
 
@@ -56,9 +74,10 @@ class Registry:
     Raises, from every method: WorkspaceUnusable, if the database cannot be read or written.
     """
 
-    def __init__(self, engine: Engine, shown: str) -> None:
+    def __init__(self, engine: Engine, shown: str, *, folds: bool = False) -> None:
         self._engine = engine
         self._shown = shown
+        self._folds = folds
 
     @classmethod
     def create(cls, url: str | URL) -> bool:
@@ -89,22 +108,39 @@ class Registry:
         shown = _shown(url)
         path = sqlite_file(parsed)
         missing = WorkspaceUnusable(f"no registry at {shown}; make one: lori-cl init")
-        if path is not None and not path.is_file():
+        if path is not None and not _is_file(path):
             raise missing
         engine = reading_engine(parsed) if read_only else writing_engine(parsed)
         try:
-            if check_schema(engine, shown) is None:
+            schema = check_schema(engine, shown)
+            if schema is None:
                 raise missing
+            if schema < SCHEMA:
+                raise WorkspaceUnusable(
+                    f"{shown} has schema {schema} and lori_cl {lori_cl.__version__} works with {SCHEMA}; "
+                    "bring it up to date: lori-cl init"
+                )
         except BaseException as error:
             engine.dispose()
             if isinstance(error, SQLAlchemyError):
                 raise WorkspaceUnusable(f"{shown} cannot be opened: {_words(error)}") from error
             raise
-        return cls(engine, shown)
+        return cls(engine, shown, folds=path is not None and not read_only)
 
     def close(self) -> None:
-        """Let go of the database; SQLite then folds its log into the file."""
-        self._engine.dispose()
+        """Let go of the database; of SQLite's, the file alone then holds everything."""
+        try:
+            if self._folds and not fold_log(self._engine):
+                log.warning(
+                    "%s: somebody is reading it, so the last changes stay in %s-wal until the next command "
+                    "that writes; copy or commit both",
+                    self._shown,
+                    self._shown,
+                )
+        except SQLAlchemyError as error:
+            log.warning("%s: its log could not be folded in: %s", self._shown, _words(error))
+        finally:
+            self._engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -115,34 +151,17 @@ class Registry:
     def add_task(
         self, spec: Mapping[str, Any], eval_set: tuple[str, int, int], declared_in: str
     ) -> tuple[Task, bool]:
-        """Register a task; other content under a known name becomes a new version.
+        """Register a task; see `add_tasks`."""
+        ((task, is_new),) = self.add_tasks([Declaration(spec, eval_set, declared_in)])
+        return task, is_new
 
-        `eval_set` is (artifact digest, examples, bytes). Returns the task, and False where the same
-        content was there already.
+    def add_tasks(self, declarations: Sequence[Declaration]) -> list[tuple[Task, bool]]:
+        """Register tasks, all of them or none; other content than the newest version's is a new version.
+
+        Returns each task, and False where its newest version has the same content.
         """
-        spec_digest = digest.of_json(spec)
-        artifact, n, size = eval_set
         with self._writing() as session:
-            known = self._versions(session, str(spec["name"]))
-            for row in known:
-                if row.spec_digest == spec_digest and row.eval_set.artifact == artifact:
-                    return rows.task(row), False
-            _name_artifact(session, artifact, "jsonl", size)
-            eval_row = session.scalar(select(EvalSetRow).where(EvalSetRow.artifact == artifact))
-            row = TaskRow(
-                name=spec["name"],
-                version=len(known) + 1,
-                kind=spec["kind"],
-                metric=spec["metric"],
-                seed=spec["seed"],
-                spec=dict(spec),
-                spec_digest=spec_digest,
-                eval_set=eval_row or EvalSetRow(artifact=artifact, n=n),
-                declared_in=declared_in,
-            )
-            session.add(row)
-            session.flush()
-            return rows.task(row), True
+            return [self._add_task(session, declared) for declared in declarations]
 
     def tasks(self) -> list[Task]:
         """Every version of every task, in the order they were added."""
@@ -187,11 +206,15 @@ class Registry:
             self._append_tasks(session, row, start.tasks)
             return rows.run(row)
 
-    def append_tasks(self, name: str, curriculum: Mapping[str, Any], tasks: Sequence[Task]) -> Run:
-        """Lengthen a run's curriculum."""
+    def plan_tasks(self, name: str, curriculum: Mapping[str, Any], tasks: Sequence[Task]) -> Run:
+        """Put these tasks after those that the run has learned, in place of what was planned there."""
         with self._writing() as session:
             row = self._run_row(session, name)
             row.curriculum = dict(curriculum)
+            for planned in row.tasks[len(row.stages) :]:
+                row.tasks.remove(planned)
+                session.delete(planned)
+            session.flush()
             self._append_tasks(session, row, tasks)
             return rows.run(row)
 
@@ -263,6 +286,11 @@ class Registry:
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except SQLAlchemyError as error:
+            if isinstance(error, IntegrityError) and "unique" in _words(error).lower():
+                raise RunConflict(
+                    f"another process wrote the same to {self._shown} meanwhile ({_words(error)}); "
+                    "what was committed stays: look at lori-cl runs, and call it again"
+                ) from error
             raise WorkspaceUnusable(
                 f"{self._shown} cannot be written: {_words(error)}; what was committed before stays"
             ) from error
@@ -274,10 +302,33 @@ class Registry:
                 yield session
         except SQLAlchemyError as error:
             raise WorkspaceUnusable(f"{self._shown} cannot be read: {_words(error)}") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"{error.object!r} is no name: it holds bytes that are no text") from None
 
     @staticmethod
     def _versions(session: Session, name: str) -> list[TaskRow]:
         return list(session.scalars(select(TaskRow).where(TaskRow.name == name).order_by(TaskRow.version)))
+
+    def _add_task(self, session: Session, declared: Declaration) -> tuple[Task, bool]:
+        spec_digest = digest.of_json(declared.spec)
+        artifact, n, size = declared.eval_set
+        known = self._versions(session, str(declared.spec["name"]))
+        if known and (known[-1].spec_digest, known[-1].eval_set.artifact) == (spec_digest, artifact):
+            known[-1].declared_in = declared.declared_in  # where the data lies is not what the task is
+            return rows.task(known[-1]), False
+        _name_artifact(session, artifact, "jsonl", size)
+        eval_row = session.scalar(select(EvalSetRow).where(EvalSetRow.artifact == artifact))
+        row = TaskRow(
+            **{field: declared.spec[field] for field in ("name", "kind", "metric", "seed")},
+            version=len(known) + 1,
+            spec=dict(declared.spec),
+            spec_digest=spec_digest,
+            eval_set=eval_row or EvalSetRow(artifact=artifact, n=n),
+            declared_in=declared.declared_in,
+        )
+        session.add(row)
+        session.flush()
+        return rows.task(row), True
 
     def _append_tasks(self, session: Session, row: RunRow, tasks: Sequence[Task]) -> None:
         for task in tasks:
@@ -292,6 +343,13 @@ class Registry:
             known = list(session.scalars(select(RunRow.name)))
             raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
         return row
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
+        raise WorkspaceUnusable(f"{str(path)[:80]} cannot be opened: {error}") from None
 
 
 def _name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:

@@ -32,7 +32,10 @@ def _view(run: Run, view: str, evaluations: Sequence[Evaluation]) -> ViewReport:
     tasks, stages = [task.label for task in run.tasks], len(run.stages)
     matrix = ForgettingMatrix.from_cells(tasks, view, stages, {at: _cell(e) for at, e in scored.items()})
     changes = _changes(matrix, scored) if view == CURRENT else ()
-    return ViewReport(matrix, all_metrics(matrix), changes)
+    # In the order of the stages, so that the last one stays.
+    last = {j: e.n_truncated for (_, j), e in sorted(scored.items(), key=lambda item: item[0])}
+    truncated = tuple(last.get(j, 0) for j in range(len(tasks)))
+    return ViewReport(matrix, all_metrics(matrix), changes, truncated)
 
 
 def _scored(run: Run, view: str, evaluations: Sequence[Evaluation]) -> Scored:

@@ -9,9 +9,11 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
       matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
                     null where a task was not evaluated
       n             examples each task is scored on; null where it never was
+      truncated     how many of them were too long to be read whole
       source        'measured' or 'proved' for every score; null where there is none
       stderr        standard error of every score; null where unknown
       change        score − score when learned, negative is worse; null before the task was learned
+      overall_performance  for every stage: mean over the tasks learned so far; null if one is missing
       metrics       acc, bwt, forgetting, learning_accuracy, average_anytime_accuracy, fwt; null if missing
       missing       by metric's name: why it is null
       significance  of view 'current', for each earlier task, last stage against its own:
@@ -112,9 +114,11 @@ def _view(view: ViewReport) -> dict[str, Any]:
     return {
         "matrix": _numbers(matrix.scores),
         "n": list(view.n),
+        "truncated": list(view.truncated),
         "source": [list(row) for row in matrix.source],
         "stderr": _numbers(matrix.stderr),
         "change": _numbers(matrix.change_since_learned()),
+        "overall_performance": [row.overall for row in view.rows()[1:]],
         "metrics": {metric.name: metric.value for metric in view.metrics},
         "missing": {metric.name: metric.missing for metric in view.metrics if metric.missing},
         "significance": [_change(change) for change in view.changes],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lori_cl.forgetting import Cell, ForgettingMatrix, Metric, PairedTest
+from lori_cl.forgetting import Cell, ForgettingMatrix, Metric, PairedTest, overall_performance
 from lori_cl.registry import Run
 from lori_cl.reports.capacity import Capacity
 
@@ -31,6 +31,8 @@ class Row:
     """What was learned at this stage; None in row 0."""
     entries: tuple[Entry | None, ...]
     """One a task; None where it was not evaluated."""
+    overall: float | None
+    """Overall performance, the mean over the tasks learned so far; None in row 0, or if one is missing."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class ViewReport:
     """In the order of a table."""
     changes: tuple[Change, ...]
     """One for each earlier task; empty under views other than `current`."""
+    truncated: tuple[int, ...]
+    """Of each task's examples, those that were too long to be read whole, in the last row that has it."""
 
     @property
     def name(self) -> str:
@@ -75,6 +79,7 @@ class ViewReport:
                     None if cell is None else Entry(cell, number(changes[i, j]), own=j == i - 1)
                     for j, cell in enumerate(cells)
                 ),
+                overall=overall_performance(self.matrix, i).value if i else None,
             )
             for i, cells in enumerate(self.matrix.cells)
         )

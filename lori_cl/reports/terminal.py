@@ -96,6 +96,8 @@ def _matrix(view: ViewReport) -> Table:
         add_row(table, name, *map(_entry, row.entries), style="dim" if row.task is None else "")
     table.add_section()
     add_row(table, "examples", *("" if n is None else f"{n:>5,}" for n in view.n), style="dim")
+    if any(view.truncated):
+        add_row(table, "cut", *(f"{n:>5,}" for n in view.truncated), style="dim")
     return table
 
 

@@ -150,4 +150,6 @@ def notes(reports: Sequence[RunReport]) -> list[str]:
         "Scores are percent; beside a score, in points, stands its change since the task was learned.",
         PROVED,
     ]
+    if any(any(view.truncated) for report in reports for view in report.views):
+        told.append("cut: examples that were too long to be read whole; train.max_length says how long.")
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -9,6 +10,9 @@ from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """A name that is safe in a file name and on a command line."""
+
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,159}")
+"""A run's name; long enough for curriculum-method-seed."""
 
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 """A whole number of at least one."""

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from lori_cl.spec.base import Count, Name, Number, Spec
+from lori_cl.errors import SpecError
+from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec
 from lori_cl.spec.complaints import shown
 
 
@@ -76,7 +77,7 @@ class MasksSpec(Spec):
 class TrainSpec(Spec):
     """How one stage trains; everything here is handed to transformers.Trainer."""
 
-    epochs: Number = Field(default=1.0, gt=0)
+    epochs: Number = Field(default=1.0, gt=0, le=1e6)
     batch_size: Count = 32
     """Examples a step and device."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
@@ -113,6 +114,14 @@ class EvalSpec(Spec):
     batch_size: Count = 64
     views: tuple[View, ...] = Field(default=(View.AS_TRAINED, View.CURRENT), min_length=1)
 
+    @field_validator("views")
+    @classmethod
+    def _names_each_view_once(cls, views: tuple[View, ...]) -> tuple[View, ...]:
+        twice = [view for view in views if views.count(view) > 1]
+        if twice:
+            raise ValueError(f"'eval.views' names '{twice[0]}' twice")
+        return views
+
 
 class CurriculumSpec(Spec):
     """What `lori-cl run` is given."""
@@ -137,6 +146,20 @@ class CurriculumSpec(Spec):
                 "it becomes a new version"
             )
         return tasks
+
+    def run_name(self, given: str | None) -> str:
+        """The name that the user gave, or else curriculum-method-seed.
+
+        Raises: SpecError, if the name is none for a file or a command line.
+        """
+        if given is None:
+            return self.default_run_name
+        if not RUN_NAME.fullmatch(given):
+            raise SpecError(
+                f"a run cannot be named {shown(given)}: use at most 160 of a-z, 0-9, '_', '.' and '-', "
+                "beginning with a letter or digit"
+            )
+        return given
 
     @property
     def default_run_name(self) -> str:

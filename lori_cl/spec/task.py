@@ -86,6 +86,9 @@ class ClassificationSpec(TaskSpec):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"labels name '{twice[0]}' twice")
+        bare = [label for label in labels if label != label.strip() or not label]
+        if bare:
+            raise ValueError(f"the label '{bare[0]}' is empty, or has spaces around it")
         return labels
 
 

@@ -92,6 +92,14 @@ def parse(text: str) -> tuple[yaml.Node | None, Any]:
 
 
 def _read_text(path: Path) -> str:
+    try:
+        return _checked_text(path)
+    except (OSError, ValueError) as error:  # no right to read it, a name too long, a null byte in it
+        what = error.strerror if isinstance(error, OSError) else error
+        raise SpecError(one_line(f"{str(path)[:80]}: cannot be read: {what}")) from None
+
+
+def _checked_text(path: Path) -> str:
     if not path.is_file():
         near = f"; there are: {_neighbours(path)}" if path.parent.is_dir() else ""
         raise SpecError(f"{path}: no such file{near}")

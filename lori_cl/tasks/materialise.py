@@ -44,4 +44,14 @@ def _examples(task: TaskSpec, split: str, beside: Path) -> list[Example]:
     examples = KINDS[task.kind].examples(task, rows)
     if not examples:
         raise DataError(f"{rows.origin}: no examples in it")
+    for example in examples:
+        _check_whole_characters(example, rows.where(example.id))
     return examples
+
+
+def _check_whole_characters(example: Example, where: str) -> None:
+    try:
+        f"{example.text}{example.target}".encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise DataError(f"{where}: {half} is half of a character (a lone surrogate)") from None

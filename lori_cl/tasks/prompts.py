@@ -32,7 +32,7 @@ def render(template: str, row: Row, field: str, where: str) -> str:
     except TemplateError as error:
         raise DataError(f"{where}: {field} is no Jinja template: {error}") from None
     except Exception as error:  # a template computes: 1 / 0, a number of a text, a range too large
-        raise DataError(f"{where}: {field} fails on this row: {error}") from None
+        raise DataError(f"{where}: {field} fails on this row: {str(error) or type(error).__name__}") from None
 
 
 def _not_null(value: Any) -> Any:

@@ -56,8 +56,11 @@ def read_split(source: Source, split: str, beside: Path) -> Rows:
     """
     folders = _candidates(source, beside)
     for folder in folders:
-        if folder.is_dir():
-            return _read_local(folder, split)
+        try:
+            if folder.is_dir():
+                return _read_local(folder, split)
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be read: {error.strerror}") from error
     if source.hub is None:
         tried = " and ".join(str(folder) for folder in folders)
         hint = "" if "LORI_CL_DATA" in os.environ else "; set LORI_CL_DATA to the folder that holds your data"
@@ -68,7 +71,10 @@ def read_split(source: Source, split: str, beside: Path) -> Rows:
 def _candidates(source: Source, beside: Path) -> list[Path]:
     if source.local is None:
         return []
-    local = Path(source.local).expanduser()
+    try:
+        local = Path(source.local).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise DataError(f"source.local '{source.local}': {error}") from None
     if local.is_absolute():
         return [local]
     roots = [beside, *([Path(root)] if (root := os.environ.get("LORI_CL_DATA")) else [])]
@@ -81,6 +87,9 @@ def _read_local(folder: Path, split: str) -> Rows:
         stems = sorted({p.stem for p in folder.iterdir() if p.suffix in READERS})
         there = f" There are: {', '.join(stems)}." if stems else ""
         raise DataError(f"{folder}: no {split}.jsonl, {split}.csv or {split}.parquet.{there}")
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise DataError(f"{folder}: {names} are both there; leave one, so that it is clear which is meant")
     path = found[0]
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
@@ -99,8 +108,9 @@ def _read_jsonl(path: Path) -> Rows:
             row = json.loads(raw.decode())
         except UnicodeDecodeError:
             raise DataError(f"{path}, line {number}: this is not UTF-8; save the file as UTF-8") from None
-        except json.JSONDecodeError as problem:
-            raise DataError(f"{path}, line {number}: this is no JSON: {problem.msg}") from None
+        except (ValueError, RecursionError) as problem:
+            what = getattr(problem, "msg", "too large or too deep")
+            raise DataError(f"{path}, line {number}: this is no JSON: {what}") from None
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected one JSON object a line")
         rows.append(row)
@@ -114,11 +124,15 @@ def _read_csv(path: Path) -> Rows:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than the 128 KiB that csv expects
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows, lines = [], []
     begins = 2
     try:
         columns = list(reader.fieldnames or [])
+        twice = [column for column in columns if columns.count(column) > 1]
+        if twice:
+            raise DataError(f"{path}, line 1: two columns are named '{twice[0]}'")
         begins = reader.line_num + 1
         for row in reader:
             if None in row or None in row.values():

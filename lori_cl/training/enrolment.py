@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lori_cl.registry import Task, Workspace
+from lori_cl.registry import Declaration, Task, Workspace
 from lori_cl.spec import load_task
 from lori_cl.tasks import eval_examples, to_jsonl
 
@@ -31,10 +31,10 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
             spec = load_task(file)
             examples = eval_examples(spec, file.parent)
             ready.append((spec, to_jsonl(examples), len(examples), workspace.relative(file.parent)))
-        enrolled = []
-        for spec, content, n, declared_in in ready:
-            sha256 = workspace.artifacts.put(content, "jsonl")
-            enrolled.append(
-                Enrolled(*registry.add_task(spec.to_record(), (sha256, n, len(content)), declared_in))
+        declarations = [
+            Declaration(
+                spec.to_record(), (workspace.artifacts.put(content, "jsonl"), n, len(content)), declared_in
             )
-        return enrolled
+            for spec, content, n, declared_in in ready
+        ]
+        return [Enrolled(task, is_new) for task, is_new in registry.add_tasks(declarations)]

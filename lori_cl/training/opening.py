@@ -10,12 +10,15 @@ from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
+from lori_cl.tasks import KINDS
 from lori_cl.training.base_model import BaseModel, load_base
 from lori_cl.training.continuing import check_same_base
 from lori_cl.training.determinism import derive_seed, environment, make_deterministic
 from lori_cl.training.evaluate import Question
+from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.preparation import TrainingSet, architecture_of, prepare_question, prepare_training
 from lori_cl.training.stage import check_settings
+from lori_cl.training.stage_file import StageMemory, read_stage
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class OpenRun:
     """One a task, in the run's order."""
     training_sets: Mapping[str, TrainingSet]
     """By task label, of the stages that are not done."""
+    history: Sequence[StageMemory]
+    """The stages that were committed before."""
 
     def seed(self, purpose: str, task: Task) -> int:
         """A seed for one purpose in one task's stage."""
@@ -62,16 +67,44 @@ def open_run(
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
     labels = [task.label for task in tasks]
     method.check_room(labels)
-    max_length = min(curriculum.train.max_length, base.context)
     done = {stage.task for stage in run.stages} if run else set()
-    questions = [prepare_question(workspace, task, curriculum, max_length) for task in tasks]
+    questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
     training_sets = {
-        task.label: prepare_training(workspace, task, curriculum, base, max_length)
+        task.label: prepare_training(workspace, task, curriculum, base)
         for task in tasks
         if task.label not in done
     }
-    run = _begin(registry, curriculum, tasks, name, run, base, method)
-    return OpenRun(workspace, registry, run, curriculum, base, model, method, questions, training_sets)
+    history = _read_history(workspace, run, questions, base) if run else []
+    if is_writer():
+        _begin(registry, curriculum, tasks, name, run, base, method)
+    wait()
+    return OpenRun(
+        workspace=workspace,
+        registry=registry,
+        run=registry.run(name),
+        curriculum=curriculum,
+        base=base,
+        model=model,
+        method=method,
+        questions=questions,
+        training_sets=training_sets,
+        history=history,
+    )
+
+
+def _read_history(
+    workspace: Workspace, run: Run, questions: Sequence[Question], base: BaseModel
+) -> list[StageMemory]:
+    """The committed stages, read back from their files."""
+    history = []
+    for stage, question in zip(run.stages, questions, strict=False):
+        tensors, state = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
+        head = KINDS[question.spec.kind].head(question.spec, base.width, seed=0)
+        if head is not None:
+            head.load_state_dict(state)
+            head.to(base.model.device)
+        history.append(StageMemory(stage.task, tensors, head, stage.artifact))
+    return history
 
 
 def _begin(
@@ -82,20 +115,21 @@ def _begin(
     run: Run | None,
     base: BaseModel,
     method: Method,
-) -> Run:
+) -> None:
+    """Store a new run, or what a run that is there goes on with."""
     projection = method.projection()
     if run is None:
         start = RunStart(name, curriculum.to_record(), tuple(tasks), base.digest, projection, environment())
-        return registry.begin_run(start)
+        registry.begin_run(start)
+        return
     if projection != run.projection:
         raise RunConflict(
             f"run '{name}': the projections drawn now have digest {_digest(projection)} and the run's have "
             f"{_digest(run.projection)}; its earlier cells would mean something else. "
             f"Run it with numpy {run.environment.get('numpy')}, as it was begun"
         )
-    if len(tasks) > len(run.tasks):
-        return registry.append_tasks(name, curriculum.to_record(), tasks[len(run.tasks) :])
-    return run
+    if (tuple(tasks), curriculum.to_record()) != (run.tasks, run.curriculum):
+        registry.plan_tasks(name, curriculum.to_record(), tasks[len(run.stages) :])
 
 
 def _digest(projection: Any) -> str:

@@ -42,12 +42,11 @@ def architecture_of(tasks: Sequence[Task]) -> Architecture:
     return needed
 
 
-def prepare_question(
-    workspace: Workspace, task: Task, curriculum: CurriculumSpec, max_length: int
-) -> Question:
-    """The task's frozen eval set, cut to the curriculum's limit.
+def prepare_question(workspace: Workspace, task: Task, curriculum: CurriculumSpec, context: int) -> Question:
+    """The task's frozen eval set, cut to the curriculum's limit; the base model reads `context` tokens.
 
-    Raises: ArtifactMissing, if its file is gone and the source no longer gives the same examples.
+    Raises: DataError, if the base model cannot do the task; ArtifactMissing, if the eval set's file is gone
+    and the source no longer gives the same examples.
     """
     spec = task_from_record(task.spec)
     examples = from_jsonl(_eval_set(workspace, task, spec))
@@ -57,12 +56,12 @@ def prepare_question(
         examples=drawn(examples, curriculum.eval.limit, task.seed),
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
-        max_length=max_length,
+        max_length=KINDS[task.kind].prompt_length(spec, _max_length(curriculum, context), context),
     )
 
 
 def prepare_training(
-    workspace: Workspace, task: Task, curriculum: CurriculumSpec, base: BaseModel, max_length: int
+    workspace: Workspace, task: Task, curriculum: CurriculumSpec, base: BaseModel
 ) -> TrainingSet:
     """Read, check and tokenise what the task learns from.
 
@@ -75,12 +74,17 @@ def prepare_training(
         curriculum.train.limit,
         seed=derive_seed(curriculum.seed, task.name, task.seed, "data"),
     )
+    max_length = _max_length(curriculum, base.context)
     features = [kind.features(spec, base.tokenizer, example, max_length) for example in examples]
     return TrainingSet(
         fields=[feature.fields for feature in features],
         digest=examples_digest(examples),
         n_truncated=sum(feature.truncated for feature in features),
     )
+
+
+def _max_length(curriculum: CurriculumSpec, context: int) -> int:
+    return min(curriculum.train.max_length, context)
 
 
 def _eval_set(workspace: Workspace, task: Task, spec: TaskSpec) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +16,11 @@ from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import KINDS
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
+from lori_cl.training.launch import is_writer, join, wait
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.stage import Lesson, Taught, teach
-from lori_cl.training.stage_file import StageMemory, read_stage, stage_bytes
+from lori_cl.training.stage_file import StageMemory, stage_bytes
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,13 @@ def run_curriculum(
     Raises: InputError; LoriError, if a stage fails; what was committed stays.
     """
     curriculum = _with_learning_rate(curriculum)
+    join()
     with workspace.open() as registry:
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
             check_same_settings(run, curriculum)
-            if len(run.stages) == len(tasks):
+            if len(run.stages) == len(tasks) and not options.upper_triangle:
                 return run
         opened = open_run(workspace, registry, curriculum, tasks, name, run)
         examiner = Examiner(
@@ -65,7 +67,9 @@ def run_curriculum(
         )
         with observer.bar(name, len(tasks)) as advance:
             _score_row_zero(opened, examiner)
-            history = _remember(opened)
+            if options.upper_triangle:
+                _score_tasks_to_come(opened, examiner)
+            history = list(opened.history)
             advance(len(history))
             for task in tasks[len(history) :]:
                 history.append(_run_stage(opened, examiner, history, task, options, observer))
@@ -85,20 +89,30 @@ def _score_row_zero(opened: OpenRun, examiner: Examiner) -> None:
     missing = [question for question in opened.questions if question.label not in done]
     if missing:
         scores = examiner.row_zero(missing)
-        opened.registry.commit_stage(opened.run.name, None, scores, examiner.take_written())
+        _commit(opened, None, scores, examiner.take_written())
 
 
-def _remember(opened: OpenRun) -> list[StageMemory]:
-    """The committed stages, read back from their files."""
-    history = []
-    for stage, question in zip(opened.run.stages, opened.questions, strict=False):
-        tensors, state = read_stage(opened.workspace.artifacts.get(stage.artifact, "safetensors"))
-        head = KINDS[question.spec.kind].head(question.spec, opened.base.width, seed=0)
-        if head is not None:
-            head.load_state_dict(state)
-            head.to(opened.model.device)
-        history.append(StageMemory(stage.task, tensors, head, stage.artifact))
-    return history
+def _score_tasks_to_come(opened: OpenRun, examiner: Examiner) -> None:
+    """What of the upper triangle the committed stages have not been asked yet."""
+    known = {(e.stage, e.task, e.view) for e in opened.registry.evaluations(opened.run.name)}
+    views = opened.curriculum.eval.views
+    for done in range(1, len(opened.history) + 1):
+        wanted = {(done, q.label, str(view)) for q in opened.questions[done:] for view in views} - known
+        if wanted:
+            row = examiner.row(views, opened.history[:done], opened.questions)
+            scores = [e for e in row if (e.stage, e.task, str(e.view)) in wanted]
+            _commit(opened, None, scores, examiner.take_written())
+
+
+def _commit(
+    opened: OpenRun,
+    stage: Stage | None,
+    scores: Sequence[Evaluation],
+    files: Mapping[str, tuple[str, int]],
+) -> None:
+    if is_writer():
+        opened.registry.commit_stage(opened.run.name, stage, scores, files)
+    wait()
 
 
 def _run_stage(
@@ -135,8 +149,9 @@ def _run_stage(
         seeds={purpose: opened.seed(purpose, task) for purpose in SEEDS},
     )
     files = {**examiner.take_written(), memory.artifact: ("safetensors", size)}
-    opened.registry.commit_stage(opened.run.name, stage, scores, files)
-    log.info(_summary(title, stage, scores, opened))
+    _commit(opened, stage, scores, files)
+    if is_writer():
+        log.info(_summary(title, stage, scores, opened))
     return memory
 
 
@@ -190,6 +205,7 @@ def _lesson(opened: OpenRun, task: Task, title: str, epochs: float, lr: float, p
         epochs=epochs,
         lr=lr,
         seed=opened.seed(purpose, task),
+        logs=opened.workspace.root / "logs" / opened.run.name / f"{task.label}-{purpose}",
     )
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from lori_cl.errors import InputError, TrainingDiverged
 from lori_cl.spec import TrainSpec
+from lori_cl.training.launch import processes
 from lori_cl.training.observer import Advance, Observer
+
+LOGGING_STEPS = 10
+"""Optimizer steps between two lines of a logger."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Lesson:
     epochs: float
     lr: float
     seed: int
+    logs: Path = Path()
+    """Where loggers that write files write them."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,6 @@ class Taught:
     """Optimizer steps."""
     loss: float
     """Mean over the steps."""
-    elapsed_s: float
 
 
 def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
@@ -52,7 +56,6 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
 
     Raises: TrainingDiverged, if the loss or a weight is not a finite number.
     """
-    began = time.perf_counter()
     lesson.learner.train()
     steps = _steps(lesson, settings)
     with tempfile.TemporaryDirectory() as scratch, observer.bar(lesson.title, steps) as advance:
@@ -60,7 +63,7 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
             lesson,
             settings.head_lr,
             model=lesson.learner,
-            args=_arguments(settings, scratch, lesson.epochs, lesson.lr, lesson.seed),
+            args=_arguments(settings, lesson, str(lesson.logs) if settings.loggers else scratch),
             train_dataset=lesson.fields,
             data_collator=lesson.collate,
             callbacks=[_Steps(advance)],
@@ -70,7 +73,7 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
         result = trainer.train()
     lesson.learner.eval()
     _check_finite(lesson, result.training_loss)
-    return Taught(result.global_step, result.training_loss, time.perf_counter() - began)
+    return Taught(result.global_step, result.training_loss)
 
 
 def _check_finite(lesson: Lesson, loss: float) -> None:
@@ -87,7 +90,7 @@ def _check_finite(lesson: Lesson, loss: float) -> None:
 
 
 def _steps(lesson: Lesson, settings: TrainSpec) -> int:
-    batches = math.ceil(len(lesson.fields) / settings.batch_size)
+    batches = math.ceil(len(lesson.fields) / (settings.batch_size * processes()))
     return math.ceil(math.ceil(batches / settings.gradient_accumulation) * lesson.epochs)
 
 
@@ -96,21 +99,27 @@ def check_settings(settings: TrainSpec) -> None:
 
     Raises: InputError, with the Trainer's own words.
     """
+    trial = Lesson("trial", nn.Linear(1, 1), None, (), lambda _: {}, epochs=1.0, lr=1e-3, seed=0)
     try:
-        _arguments(settings, scratch="", epochs=1.0, lr=1.0, seed=0)
-        get_reporting_integration_callbacks(list(settings.loggers))
-    except (ValueError, ImportError) as error:
-        raise InputError(f"train: {str(error).splitlines()[0]}") from error
+        with tempfile.TemporaryDirectory() as scratch:
+            # Many optimizers, schedules and loggers find out only when they are made that a package or an
+            # argument is missing.
+            trainer = Trainer(model=trial.learner, args=_arguments(settings, trial, scratch))
+            trainer.create_optimizer_and_scheduler(num_training_steps=1)
+    except (ValueError, ImportError, TypeError, RuntimeError, KeyError) as error:
+        raise InputError(f"train: {' '.join(str(error).split())}") from error
 
 
-def _arguments(settings: TrainSpec, scratch: str, epochs: float, lr: float, seed: int) -> TrainingArguments:
+def _arguments(settings: TrainSpec, lesson: Lesson, folder: str) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=scratch,
+        output_dir=folder,
+        run_name=lesson.title,
+        logging_steps=LOGGING_STEPS,
         save_strategy="no",
-        num_train_epochs=epochs,
+        num_train_epochs=lesson.epochs,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=lr,
+        learning_rate=lesson.lr,
         weight_decay=settings.weight_decay,
         optim=settings.optimizer,
         lr_scheduler_type=settings.scheduler,
@@ -120,8 +129,8 @@ def _arguments(settings: TrainSpec, scratch: str, epochs: float, lr: float, seed
         fp16=settings.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
         **_checkpointing(settings),
-        seed=seed,
-        data_seed=seed,
+        seed=lesson.seed,
+        data_seed=lesson.seed,
         report_to=list(settings.loggers) or "none",
         logging_nan_inf_filter=False,
         remove_unused_columns=False,

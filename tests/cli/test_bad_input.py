@@ -76,6 +76,12 @@ def test_an_unknown_task_in_a_curriculum(
         ("masks.density=0.7", "task 'b' asks for 314 cells; 134 of 448 are free"),
         ("tasks=[a, a]", "tasks name 'a' twice"),
         ("train.scheduler=cosin", "cosin"),
+        ("train.scheduler=warmup_stable_decay", "train: "),
+        ("train.optimizer=galore_adamw", "galore"),
+        ("train.loggers=[comet_ml]", "comet"),
+        ("eval.views=[current, current]", "'eval.views' names 'current' twice"),
+        ("model.path=package:no.such/x", "the package no.such is not installed"),
+        ("model.path=~nobody_of_this_name/x", "is no folder"),
     ],
 )
 def test_a_wrong_setting(
@@ -88,6 +94,41 @@ def test_a_wrong_setting(
 ) -> None:
     lori_cl("add-task", write_task("a"), write_task("b"))
     assert said in mistake("run", write_curriculum("a", "b"), "--set", setting)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "-x", "a\nb", "x" * 200])
+def test_a_run_name_that_no_file_or_command_line_could_bear(
+    mistake: Callable[..., str], lori_cl: Call, write_task: Write, write_curriculum: Write, name: str
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    assert "a run cannot be named" in mistake("run", write_curriculum("a"), f"--name={name}")
+
+
+def test_an_answer_that_the_model_has_no_room_for(
+    mistake: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    tiny_causal_lm: Path,
+) -> None:
+    file = write_task("a", kind="generation", prompt="{{ text }}", answer="{{ label }}", max_new_tokens=32)
+    file.write_text("".join(line for line in file.open() if not line.startswith(("labels:", "- "))))
+    lori_cl("add-task", file)
+    curriculum = write_curriculum("a", model={"path": str(tiny_causal_lm)})
+    assert "max_new_tokens is 32 and the model reads 32 tokens" in mistake("run", curriculum)
+
+
+def test_a_file_name_that_is_too_long(mistake: Callable[..., str]) -> None:
+    assert "cannot be read: File name too long" in mistake("add-task", "x" * 300)
+
+
+def test_what_was_not_foreseen_is_one_line_too(
+    lori_cl: Call, write_task: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lori_cl.training.enrolment.load_task", lambda _: 1 / 0)
+    code, _, err = lori_cl("add-task", write_task("a"))
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("ZeroDivisionError: division by zero. This is unexpected; lori-cl --verbose")
 
 
 def test_weights_that_are_no_safetensors(

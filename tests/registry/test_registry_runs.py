@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lori_cl.errors import UnknownRun, WorkspaceUnusable
+from lori_cl.errors import InputError, RunConflict, UnknownRun
 from lori_cl.registry import Evaluation, Registry, Run, Stage, Workspace
 
 from .registry_records import (
@@ -178,23 +178,23 @@ def test_runs_of_one_environment_share_its_record(workspace: Workspace) -> None:
 
 
 def test_a_run_name_can_be_taken_only_once(registry: Registry, run: Run) -> None:
-    with pytest.raises(WorkspaceUnusable, match=r"UNIQUE constraint failed: runs\.name"):
+    with pytest.raises(RunConflict, match=r"UNIQUE constraint failed: runs\.name"):
         registry.begin_run(run_start(run.tasks, "first", base_digest=sha("other weights")))
     assert registry.run("first") == run
 
 
-def test_appended_tasks_follow_those_that_were_there(registry: Registry, run: Run) -> None:
+def test_planned_tasks_follow_those_that_were_learned(registry: Registry, run: Run) -> None:
     more = add(registry, "qqp", "mnli")
-    longer = registry.append_tasks("first", curriculum((*run.tasks, *more)), more)
-    assert [task.name for task in longer.tasks] == ["sst2", "agnews", "qqp", "mnli"]
-    assert longer.curriculum["tasks"] == ["sst2", "agnews", "qqp", "mnli"]
-    assert longer.status == "1 of 4 stages"
+    longer = registry.plan_tasks("first", curriculum((*run.tasks[:1], *more)), more)
+    assert [task.name for task in longer.tasks] == ["sst2", "qqp", "mnli"]
+    assert longer.curriculum["tasks"] == ["sst2", "qqp", "mnli"]
+    assert longer.status == "1 of 3 stages"
     assert without_times(registry.run("first")) == without_times(longer)
 
 
 def test_a_task_is_learned_at_most_once_in_a_run(registry: Registry, run: Run) -> None:
-    with pytest.raises(WorkspaceUnusable, match="UNIQUE constraint failed: run_tasks"):
-        registry.append_tasks("first", curriculum(run.tasks), run.tasks[:1])
+    with pytest.raises(RunConflict, match="UNIQUE constraint failed: run_tasks"):
+        registry.plan_tasks("first", curriculum(run.tasks), run.tasks[:1])
     assert registry.run("first") == run
 
 
@@ -242,7 +242,7 @@ def test_a_stage_is_committed_whole_or_not_at_all(
     workspace: Workspace, registry: Registry, run: Run, faulty: Faulty, words: str
 ) -> None:
     scores, named = registry.evaluations("first"), artifacts_named(workspace)
-    with pytest.raises(WorkspaceUnusable, match=rf"{words}.*; what was committed before stays"):
+    with pytest.raises(InputError, match=rf"{words}.*; what was committed"):
         registry.commit_stage("first", *faulty())
     with workspace.read() as reader:
         assert reader.run("first") == run
@@ -252,7 +252,7 @@ def test_a_stage_is_committed_whole_or_not_at_all(
 
 def test_a_failed_commit_can_be_repeated_rightly(registry: Registry, run: Run) -> None:
     scores = [evaluation("agnews", 2)]
-    with pytest.raises(WorkspaceUnusable, match="UNIQUE"):
+    with pytest.raises(RunConflict, match="UNIQUE"):
         registry.commit_stage("first", stage("agnews", 2), scores * 2, files_of(2))
     registry.commit_stage("first", stage("agnews", 2), scores, files_of(2))
     assert registry.run("first").status == "done"
@@ -281,10 +281,10 @@ def test_a_process_killed_before_the_commit_leaves_nothing_of_the_stage(workspac
     [
         lambda registry: registry.run("frist"),
         lambda registry: registry.evaluations("frist"),
-        lambda registry: registry.append_tasks("frist", {}, ()),
+        lambda registry: registry.plan_tasks("frist", {}, ()),
         lambda registry: registry.commit_stage("frist", None, [], {}),
     ],
-    ids=["run", "evaluations", "append_tasks", "commit_stage"],
+    ids=["run", "evaluations", "plan_tasks", "commit_stage"],
 )
 def test_an_unknown_run_is_answered_with_the_nearest_name(
     registry: Registry, run: Run, ask: Callable[[Registry], object]

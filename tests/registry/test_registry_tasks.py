@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from lori_cl.errors import UnknownTask
-from lori_cl.registry import Registry, Workspace
+from lori_cl.errors import LoriError, UnknownTask
+from lori_cl.registry import Declaration, Registry, Workspace
 
 from .registry_records import LONG_AGO, add, eval_set, sha, task_spec
 
@@ -41,11 +41,28 @@ def test_another_eval_set_under_the_same_declaration_is_a_new_version(registry: 
     assert (task.label, task.eval_set.digest, new) == ("sst2@2", sha("other examples"), True)
 
 
-def test_going_back_to_earlier_content_finds_its_version_again(registry: Registry) -> None:
+def test_going_back_to_earlier_content_is_a_new_version_so_that_the_plain_name_means_it(
+    registry: Registry,
+) -> None:
     for seed in (3, 4):
         registry.add_task(task_spec("sst2", seed=seed), eval_set(), "tasks")
     task, new = registry.add_task(task_spec("sst2", seed=3), eval_set(), "tasks")
-    assert (task.version, new) == (1, False)
+    assert (task.version, new) == (3, True)
+    assert registry.task("sst2").seed == 3
+
+
+def test_a_task_that_moved_is_the_same_version_in_its_new_folder(registry: Registry) -> None:
+    registry.add_task(task_spec("sst2"), eval_set(), "old")
+    task, new = registry.add_task(task_spec("sst2"), eval_set(), "new")
+    assert (task.version, task.declared_in, new) == (1, "new", False)
+
+
+def test_several_tasks_are_added_all_or_none(registry: Registry) -> None:
+    good = Declaration(task_spec("sst2"), eval_set(), "tasks")
+    bad = Declaration({**task_spec("agnews"), "kind": None}, eval_set(), "tasks")
+    with pytest.raises(LoriError):
+        registry.add_tasks([good, bad])
+    assert registry.tasks() == []
 
 
 def test_a_plain_name_is_the_newest_version_and_a_number_is_that_version(registry: Registry) -> None:

@@ -130,3 +130,7 @@ def test_a_run_that_nobody_started_is_refused_with_the_nearest_name(recorder: Re
     recorder.run("first")
     with pytest.raises(UnknownRun, match="'first'"):
         gather(recorder.registry, "frist")
+
+
+def test_overall_performance_is_the_mean_of_what_was_learned_by_then(worked: RunReport) -> None:
+    assert to_record(worked)["views"]["current"]["overall_performance"] == pytest.approx([0.6, 0.65, 0.75])

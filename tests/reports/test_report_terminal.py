@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lori_cl.reports import RunReport, gather, print_outcome, print_report
 
@@ -83,3 +84,9 @@ def test_a_runs_outcome_is_its_matrices_and_where_the_rest_stands(worked: RunRep
     assert re.search(r"3 qqp +70\.0 +\+10\.0 +65\.0 +\+15\.0 +90\.0", text)
     assert f"Metrics and lineage: lori-cl report {worked.run.name}" in text
     assert "seeds" not in text
+
+
+def test_examples_that_were_cut_are_counted_where_there_are_any(worked: RunReport, shown: Shown) -> None:
+    assert "cut" not in shown(print_outcome, worked)
+    views = tuple(replace(view, truncated=(0, 3, 0)) for view in worked.views)
+    assert re.search(r"^cut +0 +3 +0", shown(print_outcome, replace(worked, views=views)), re.MULTILINE)

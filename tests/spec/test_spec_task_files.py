@@ -158,7 +158,7 @@ def test_a_record_writes_every_default_out(write: Write) -> None:
 
 
 @given(
-    labels=st.lists(st.text(), min_size=2, unique=True),
+    labels=st.lists(st.text().filter(lambda t: t and t == t.strip()), min_size=2, unique=True),
     seed=st.integers(0, 2**31 - 1),
     limit=st.none() | st.integers(1, 10**6),
     description=st.text(),

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lori_cl.errors import (
+    ArtifactDamaged,
     ArtifactMissing,
     CapacityExhausted,
     DataError,
@@ -100,9 +101,9 @@ def test_an_appended_task_is_trained_alone_and_as_if_it_had_been_there_from_the_
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"seed": 5}, "seed = 0, and now it is 5"),
-        ({"adapter": {"rank": 8, "alpha": 8}}, "adapter.rank = 4, and now it is 8"),
-        ({"method": "sequential-lora"}, "method = lori, and now it is sequential-lora"),
+        ({"seed": 5}, "seed = 0 \\(now 5\\)"),
+        ({"adapter": {"rank": 8, "alpha": 8}}, "adapter.rank = 4 \\(now 8\\)"),
+        ({"method": "sequential-lora"}, "method = lori \\(now sequential-lora\\)"),
     ],
 )
 def test_a_run_goes_on_only_with_the_settings_it_began_with(
@@ -113,11 +114,39 @@ def test_a_run_goes_on_only_with_the_settings_it_began_with(
         learn("a", "b", **change)
 
 
+def test_every_setting_that_differs_is_named_at_once(learn: Learn) -> None:
+    learn("a")
+    with pytest.raises(RunConflict, match=r"seed = 0 \(now 5\), eval\.batch_size = 4 \(now 2\);"):
+        learn("a", "b", seed=5, eval={"batch_size": 2})
+
+
+def test_a_planned_task_that_was_never_learned_can_be_replaced(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn("a")
+    with monkeypatch.context() as broken:
+        broken.setattr(sequence, "teach", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            learn("a", "b")
+    with workspace.read() as registry:
+        assert [t.label for t in registry.run("run").tasks] == ["a", "b"]
+    assert [t.label for t in learn("a", "c").tasks] == ["a", "c"]
+
+
+def test_a_damaged_stage_is_found_before_the_run_is_lengthened(learn: Learn, workspace: Workspace) -> None:
+    run = learn("a")
+    workspace.artifacts.path(run.stages[0].artifact, "safetensors").write_bytes(b"damaged")
+    with pytest.raises(ArtifactDamaged):
+        learn("a", "b")
+    with workspace.read() as registry:
+        assert registry.run("run") == run
+
+
 def test_a_run_goes_on_only_with_its_tasks_in_their_order(learn: Learn) -> None:
     learn("a", "b")
-    with pytest.raises(RunConflict, match="task 1 of this run is 'a', and of the curriculum 'b'"):
+    with pytest.raises(RunConflict, match="task 1 that this run learned is 'a', and of the curriculum 'b'"):
         learn("b", "a")
-    with pytest.raises(RunConflict, match="task 2 of this run is 'b', and of the curriculum nothing"):
+    with pytest.raises(RunConflict, match=r"task 2 that this run learned is 'b', .* nothing"):
         learn("a")
 
 

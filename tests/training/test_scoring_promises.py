@@ -52,6 +52,16 @@ def test_the_upper_triangle_scores_tasks_still_to_come(learn: Learn, scores: Sco
     assert {(1, "b", "as_trained"), (1, "b", "current")} <= scores().keys()
 
 
+def test_the_upper_triangle_can_be_filled_in_later(learn: Learn, scores: Scores) -> None:
+    at_once = RunOptions(upper_triangle=True)
+    learn("a", "b", name="whole", options=at_once)
+    learn("a", "b", name="late")
+    assert (1, "b", "current") not in scores("late")
+    learn("a", "b", name="late", options=at_once)
+    filled = {key: e.score for key, e in scores("late").items()}
+    assert filled == {key: e.score for key, e in scores("whole").items()}
+
+
 def test_sequential_lora_keeps_as_trained_and_moves_current(learn: Learn, scores: Scores) -> None:
     learn("a", "b", method="sequential-lora", options=RunOptions(measure_all=True))
     found = scores()

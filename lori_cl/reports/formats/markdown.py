@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from lori_cl.registry import Run, Stage
-from lori_cl.reports.report import Entry, RunReport, ViewReport
+from lori_cl.reports.report import Entry, Row, RunReport, ViewReport
 from lori_cl.reports.tables import metric_tables
 from lori_cl.reports.wording import (
     CHANGES,
@@ -48,11 +48,14 @@ def _run(report: RunReport) -> Iterator[str]:
 
 
 def _matrix(view: ViewReport) -> Iterator[str]:
-    rows = (
-        [stage_name(row.stage, row.task), *(_entry(entry) for entry in row.entries)] for row in view.rows()
-    )
+    rows = ([stage_name(row.stage, row.task), *map(_entry, row.entries), _mean(row)] for row in view.rows())
     examples = ["examples", *("–" if n is None else f"{n:,}" for n in view.n)]
-    yield from _table(["after stage", *view.matrix.tasks], [*rows, examples])
+    cut = [["cut", *(f"{n:,}" for n in view.truncated), ""]] if any(view.truncated) else []
+    yield from _table(["after stage", *view.matrix.tasks, "mean of learned"], [*rows, [*examples, ""], *cut])
+
+
+def _mean(row: Row) -> str:
+    return "" if row.overall is None else percent(row.overall)
 
 
 def _entry(entry: Entry | None) -> str:

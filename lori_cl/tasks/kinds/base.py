@@ -61,6 +61,13 @@ class Kind(ABC):
     ) -> list[str]:
         """What the learner answers to one batch of examples."""
 
+    def prompt_length(self, task: Any, max_length: int, context: int) -> int:
+        """Tokens that may be read of an example, of `max_length` at most, in a model that reads `context`.
+
+        Raises: DataError, if the model cannot do the task.
+        """
+        return max_length
+
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many of the examples are too long to be scored whole."""
         lengths = [len(ids) for ids in tokenizer([e.text for e in examples], truncation=False)["input_ids"]]

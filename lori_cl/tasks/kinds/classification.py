@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lori_cl.errors import DataError, LoriError, suggestion
 from lori_cl.spec import ClassificationSpec
+from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.sources import Rows, require_column
@@ -147,10 +148,15 @@ def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Exam
     text, label = row[task.columns.text], row[task.columns.label]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: column '{task.columns.text}' holds no text")
-    if not isinstance(label, bool) and str(label).isdecimal() and not any(map(str.isdecimal, task.labels)):
+    if _numbered(label) and not any(map(str.isdecimal, task.labels)):
         # Hub data sets number their labels.
         label = task.labels[int(label)] if int(label) < len(task.labels) else label
     if str(label) not in task.labels:
         near = suggestion(str(label), task.labels) or f" There are: {', '.join(task.labels)}."
-        raise DataError(f"{where}: label '{label}' is not in the label set.{near}")
+        raise DataError(f"{where}: label {shown(str(label))} is not in the label set.{near}")
     return Example(index, text, str(label))
+
+
+def _numbered(label: Any) -> bool:
+    digits = "" if isinstance(label, bool) else str(label)
+    return digits.isascii() and digits.isdecimal() and len(digits) < 10

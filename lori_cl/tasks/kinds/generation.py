@@ -69,6 +69,15 @@ class Generation(Kind):
         """The language model itself."""
         return model
 
+    def prompt_length(self, task: GenerationSpec, max_length: int, context: int) -> int:
+        """So many that the answer still fits behind the prompt."""
+        if task.max_new_tokens >= context:
+            raise DataError(
+                f"task '{task.name}': max_new_tokens is {task.max_new_tokens} and the model reads "
+                f"{context} tokens; lower it below {context}"
+            )
+        return min(max_length, context - task.max_new_tokens)
+
     def answers(
         self,
         task: GenerationSpec,
@@ -78,8 +87,7 @@ class Generation(Kind):
         max_length: int,
     ) -> list[str]:
         """The greedy continuation, up to the end token or `max_new_tokens`."""
-        room = _prompt_room(task, learner, max_length)
-        prompts = [tokenizer(e.text)["input_ids"][-room:] for e in examples]
+        prompts = [tokenizer(e.text)["input_ids"][-max_length:] for e in examples]
         longest = max(len(prompt) for prompt in prompts)
         # Left padding, so that every answer begins right after its prompt.
         ids = [[tokenizer.pad_token_id] * (longest - len(p)) + p for p in prompts]
@@ -98,19 +106,6 @@ class Generation(Kind):
         return [
             text.strip() for text in tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)
         ]
-
-
-def _prompt_room(task: GenerationSpec, learner: Any, max_length: int) -> int:
-    """Tokens that the prompt may take, so that the answer still fits into what the model can read."""
-    context: int | None = getattr(learner.config, "max_position_embeddings", None)
-    if context is None:
-        return max_length
-    if task.max_new_tokens >= context:
-        raise DataError(
-            f"task '{task.name}': max_new_tokens is {task.max_new_tokens} and the model reads "
-            f"{context} tokens; lower it below {context}"
-        )
-    return min(max_length, context - task.max_new_tokens)
 
 
 def _filled(template: str, row: Any, field: str, where: str) -> str:

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from lori_cl.errors import ModelError
+from lori_cl.spec import ModelSpec
+from lori_cl.training.base_model import load_base
+
+Edit = Callable[[Path], None]
+
+
+def edit_json(name: str, **values: object) -> Edit:
+    def edit(folder: Path) -> None:
+        file = folder / name
+        file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+    return edit
+
+
+def drop_query(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "query" not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def drop_tokenizer(folder: Path) -> None:
+    for file in folder.glob("*token*"):
+        file.unlink()
+
+
+def swap_two_words(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["red"], vocabulary["blue"] = vocabulary["blue"], vocabulary["red"]
+    file.write_text(json.dumps(tokenizer))
+
+
+@pytest.fixture
+def copy(tiny_encoder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_encoder, tmp_path / "model"))
+
+
+def test_the_digest_does_not_depend_on_where_the_model_lies(tiny_encoder: Path, copy: Path) -> None:
+    digests = {load_base(ModelSpec(path=str(p)), "encoder").digest for p in (tiny_encoder, copy)}
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("edit", [swap_two_words, edit_json("config.json", layer_norm_eps=0.1)])
+def test_how_the_weights_are_read_is_part_of_the_digest(copy: Path, edit: Edit) -> None:
+    before = load_base(ModelSpec(path=str(copy)), "encoder").digest
+    edit(copy)
+    assert load_base(ModelSpec(path=str(copy)), "encoder").digest != before
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (drop_query, r"does not hold 2 of the weights .*query\.bias"),
+        (drop_tokenizer, "has no tokenizer files"),
+        (
+            edit_json("tokenizer_config.json", pad_token=None, eos_token=None),
+            "neither a pad nor an eos token",
+        ),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "cannot be loaded"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused(copy: Path, edit: Edit, said: str) -> None:
+    edit(copy)
+    with pytest.raises(ModelError, match=said):
+        load_base(ModelSpec(path=str(copy)), "encoder")
+
+
+def test_a_head_drawn_at_random_would_write_the_answers_so_an_encoder_is_no_causal_lm(copy: Path) -> None:
+    with pytest.raises(ModelError, match="of a model of type causal-lm"):
+        load_base(ModelSpec(path=str(copy)), "causal-lm")
+
+
+def test_a_decoder_is_no_encoder(tiny_causal_lm: Path) -> None:
+    with pytest.raises(ModelError, match="is a llama, which is no encoder"):
+        load_base(ModelSpec(path=str(tiny_causal_lm)), "encoder")
