@@ -38,6 +38,14 @@ class RunOptions:
     """Measure also what could be proved."""
 
 
+@dataclass(frozen=True)
+class _Learned:
+    mask: MaskRecord | None
+    taught: Taught
+    memory: StageMemory
+    file_bytes: int
+
+
 def run_curriculum(
     workspace: Workspace, curriculum: CurriculumSpec, name: str, options: RunOptions, observer: Observer
 ) -> Run:
@@ -53,7 +61,8 @@ def run_curriculum(
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
             check_same_settings(run, curriculum)
-            if len(run.stages) == len(tasks) and not options.upper_triangle:
+            whole = len(run.tasks) == len(run.stages) == len(tasks)
+            if whole and not options.upper_triangle:
                 return run
         opened = open_run(workspace, registry, curriculum, tasks, name, run)
         examiner = Examiner(
@@ -127,7 +136,8 @@ def _run_stage(
     began = time.perf_counter()
     position = len(history) + 1
     title = f"stage {position}/{len(opened.questions)} {task.label}"
-    mask, taught, memory, size = _learn(opened, history, task, title, observer)
+    learned = _learn(opened, history, task, title, observer)
+    memory = learned.memory
     train_s = time.perf_counter() - began
     questions = opened.questions if options.upper_triangle else opened.questions[:position]
     scores = examiner.row(opened.curriculum.eval.views, [*history, memory], questions)
@@ -137,18 +147,18 @@ def _run_stage(
         task=task.label,
         artifact=memory.artifact,
         parent=history[-1].artifact if history else None,
-        mask=mask,
+        mask=learned.mask,
         train_digest=training_set.digest,
         n_train=len(training_set.fields),
         n_truncated=training_set.n_truncated,
-        steps=taught.steps,
-        final_loss=taught.loss,
+        steps=learned.taught.steps,
+        final_loss=learned.taught.loss,
         elapsed_s=time.perf_counter() - began,
         train_s=train_s,
         peak_memory_bytes=_peak_memory_bytes(),
         seeds={purpose: opened.seed(purpose, task) for purpose in SEEDS},
     )
-    files = {**examiner.take_written(), memory.artifact: ("safetensors", size)}
+    files = {**examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
     _commit(opened, stage, scores, files)
     if is_writer():
         log.info(_summary(title, stage, scores, opened))
@@ -157,8 +167,8 @@ def _run_stage(
 
 def _learn(
     opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
-) -> tuple[MaskRecord | None, Taught, StageMemory, int]:
-    """(mask, training report, what the stage left behind, bytes of its file)."""
+) -> _Learned:
+    """Claim the task's cells, train them, and write down what they became."""
     context = StageContext(
         task=task.label,
         history=[(memory.task, memory.tensors) for memory in history],
@@ -182,7 +192,7 @@ def _learn(
     }
     content = stage_bytes(tensors, lesson.head, metadata)
     artifact = opened.workspace.artifacts.put(content, "safetensors")
-    return mask, taught, StageMemory(task.label, tensors, lesson.head, artifact), len(content)
+    return _Learned(mask, taught, StageMemory(task.label, tensors, lesson.head, artifact), len(content))
 
 
 def _calibrate(opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float, lr: float) -> None:

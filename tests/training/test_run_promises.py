@@ -130,6 +130,7 @@ def test_a_planned_task_that_was_never_learned_can_be_replaced(
             learn("a", "b")
     with workspace.read() as registry:
         assert [t.label for t in registry.run("run").tasks] == ["a", "b"]
+    assert learn("a").status == "done"
     assert [t.label for t in learn("a", "c").tasks] == ["a", "c"]
 
 
