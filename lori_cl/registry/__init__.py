@@ -2,15 +2,17 @@
 
 from lori_cl.registry.artifacts import ArtifactStore
 from lori_cl.registry.records import (
+    Declaration,
     EvalSet,
     Evaluation,
     MaskRecord,
     Projection,
     Run,
+    RunStart,
     Stage,
     Task,
 )
-from lori_cl.registry.registry import Declaration, Registry, RunStart
+from lori_cl.registry.registry import Registry
 from lori_cl.registry.workspace import Workspace
 
 __all__ = [

@@ -157,3 +157,26 @@ class Run:
         """'done', or how many stages are."""
         done, all_ = len(self.stages), len(self.tasks)
         return "done" if done == all_ else f"{done} of {all_} stages"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A task as it is added."""
+
+    spec: Mapping[str, Any]
+    eval_set: tuple[str, int, int]
+    """(artifact digest, examples, bytes)."""
+    declared_in: str
+    """The folder of its file."""
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What is fixed when a run begins."""
+
+    name: str
+    curriculum: Mapping[str, Any]
+    tasks: tuple[Task, ...]
+    base_digest: str
+    projection: Projection | None
+    environment: Mapping[str, Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +15,8 @@ from sqlalchemy.orm import Session
 
 import lori_cl
 from lori_cl import digest
-from lori_cl.errors import InputError, RunConflict, UnknownRun, UnknownTask, WorkspaceUnusable, suggestion
-from lori_cl.registry import rows
+from lori_cl.errors import InputError, RunConflict, UnknownTask, WorkspaceUnusable, suggestion
+from lori_cl.registry import queries, rows
 from lori_cl.registry.connect import (
     WRITES,
     check_schema,
@@ -29,42 +28,16 @@ from lori_cl.registry.connect import (
     sqlite_file,
     writing_engine,
 )
-from lori_cl.registry.records import Evaluation, Projection, Run, Stage, Task
+from lori_cl.registry.records import Declaration, Evaluation, Run, RunStart, Stage, Task
 from lori_cl.registry.tables import (
     SCHEMA,
-    ArtifactRow,
     EnvironmentRow,
-    EvalSetRow,
     EvaluationRow,
     RunRow,
-    RunTaskRow,
     TaskRow,
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunStart:
-    """What is fixed when a run begins."""
-
-    name: str
-    curriculum: Mapping[str, Any]
-    tasks: tuple[Task, ...]
-    base_digest: str
-    projection: Projection | None
-    environment: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """A task as it is added."""
-
-    spec: Mapping[str, Any]
-    eval_set: tuple[str, int, int]
-    """(artifact digest, examples, bytes)."""
-    declared_in: str
-    """The folder of its file."""
 
 
 class Registry:
@@ -161,7 +134,7 @@ class Registry:
         Returns each task, and False where its newest version has the same content.
         """
         with self._writing() as session:
-            return [self._add_task(session, declared) for declared in declarations]
+            return [queries.add_task(session, declared) for declared in declarations]
 
     def tasks(self) -> list[Task]:
         """Every version of every task, in the order they were added."""
@@ -175,7 +148,7 @@ class Registry:
         """
         plain, _, version = name.partition("@")
         with self._reading() as session:
-            known = self._versions(session, plain)
+            known = queries.task_rows(session, plain)
             wanted = [row for row in known if not version or str(row.version) == version]
             if not wanted:
                 names = [rows.task(row).label for row in known] or list(session.scalars(select(TaskRow.name)))
@@ -203,19 +176,19 @@ class Registry:
                 projection=rows.projection_row(start.projection),
             )
             session.add(row)
-            self._append_tasks(session, row, start.tasks)
+            queries.append_tasks(session, row, start.tasks)
             return rows.run(row)
 
     def plan_tasks(self, name: str, curriculum: Mapping[str, Any], tasks: Sequence[Task]) -> Run:
         """Put these tasks after those that the run has learned, in place of what was planned there."""
         with self._writing() as session:
-            row = self._run_row(session, name)
+            row = queries.run_row(session, name)
             row.curriculum = dict(curriculum)
             for planned in row.tasks[len(row.stages) :]:
                 row.tasks.remove(planned)
                 session.delete(planned)
             session.flush()
-            self._append_tasks(session, row, tasks)
+            queries.append_tasks(session, row, tasks)
             return rows.run(row)
 
     def runs(self) -> list[Run]:
@@ -229,7 +202,7 @@ class Registry:
         Raises: UnknownRun, with the nearest name.
         """
         with self._reading() as session:
-            return rows.run(self._run_row(session, name))
+            return rows.run(queries.run_row(session, name))
 
     def find_run(self, name: str) -> Run | None:
         """One run, or None where it has not begun."""
@@ -240,7 +213,7 @@ class Registry:
     def evaluations(self, run: str) -> list[Evaluation]:
         """Every score of a run, by stage."""
         with self._reading() as session:
-            run_id = self._run_row(session, run).id
+            run_id = queries.run_row(session, run).id
             found = session.scalars(
                 select(EvaluationRow)
                 .where(EvaluationRow.run_id == run_id)
@@ -271,10 +244,10 @@ class Registry:
         `artifacts` holds (suffix, bytes) by digest; their files must be on disk already.
         """
         with self._writing() as session:
-            run_row = self._run_row(session, run)
+            run_row = queries.run_row(session, run)
             task_rows = {rows.task(item.task).label: item.task for item in run_row.tasks}
             for sha256, (suffix, size) in artifacts.items():
-                _name_artifact(session, sha256, suffix, size)
+                queries.name_artifact(session, sha256, suffix, size)
             if stage is not None:
                 session.add(rows.stage_row(stage, run_row.id, task_rows[stage.task].id))
             session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
@@ -305,57 +278,12 @@ class Registry:
         except UnicodeEncodeError as error:
             raise InputError(f"{error.object!r} is no name: it holds bytes that are no text") from None
 
-    @staticmethod
-    def _versions(session: Session, name: str) -> list[TaskRow]:
-        return list(session.scalars(select(TaskRow).where(TaskRow.name == name).order_by(TaskRow.version)))
-
-    def _add_task(self, session: Session, declared: Declaration) -> tuple[Task, bool]:
-        spec_digest = digest.of_json(declared.spec)
-        artifact, n, size = declared.eval_set
-        known = self._versions(session, str(declared.spec["name"]))
-        if known and (known[-1].spec_digest, known[-1].eval_set.artifact) == (spec_digest, artifact):
-            known[-1].declared_in = declared.declared_in  # where the data lies is not what the task is
-            return rows.task(known[-1]), False
-        _name_artifact(session, artifact, "jsonl", size)
-        eval_row = session.scalar(select(EvalSetRow).where(EvalSetRow.artifact == artifact))
-        row = TaskRow(
-            **{field: declared.spec[field] for field in ("name", "kind", "metric", "seed")},
-            version=len(known) + 1,
-            spec=dict(declared.spec),
-            spec_digest=spec_digest,
-            eval_set=eval_row or EvalSetRow(artifact=artifact, n=n),
-            declared_in=declared.declared_in,
-        )
-        session.add(row)
-        session.flush()
-        return rows.task(row), True
-
-    def _append_tasks(self, session: Session, row: RunRow, tasks: Sequence[Task]) -> None:
-        for task in tasks:
-            task_row = next(r for r in self._versions(session, task.name) if r.version == task.version)
-            row.tasks.append(RunTaskRow(position=len(row.tasks) + 1, task=task_row))
-        session.flush()
-
-    @staticmethod
-    def _run_row(session: Session, name: str) -> RunRow:
-        row = session.scalar(select(RunRow).where(RunRow.name == name))
-        if row is None:
-            known = list(session.scalars(select(RunRow.name)))
-            raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
-        return row
-
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
         raise WorkspaceUnusable(f"{str(path)[:80]} cannot be opened: {error}") from None
-
-
-def _name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:
-    if session.get(ArtifactRow, sha256) is None:
-        session.add(ArtifactRow(digest=sha256, suffix=suffix, bytes=size))
-        session.flush()
 
 
 def _shown(url: str | URL) -> str:

@@ -1,0 +1,69 @@
+"""What one transaction does: pieces of the registry's methods, each over an open session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from lori_cl import digest
+from lori_cl.errors import UnknownRun, suggestion
+from lori_cl.registry import rows
+from lori_cl.registry.records import Declaration, Task
+from lori_cl.registry.tables import ArtifactRow, EvalSetRow, RunRow, RunTaskRow, TaskRow
+
+
+def task_rows(session: Session, name: str) -> list[TaskRow]:
+    """Every version of a task, oldest first."""
+    return list(session.scalars(select(TaskRow).where(TaskRow.name == name).order_by(TaskRow.version)))
+
+
+def add_task(session: Session, declared: Declaration) -> tuple[Task, bool]:
+    """The task, and whether it is a new version: other content than the newest one's."""
+    spec_digest = digest.of_json(declared.spec)
+    artifact, n, size = declared.eval_set
+    known = task_rows(session, str(declared.spec["name"]))
+    if known and (known[-1].spec_digest, known[-1].eval_set.artifact) == (spec_digest, artifact):
+        known[-1].declared_in = declared.declared_in  # where the data lies is not what the task is
+        return rows.task(known[-1]), False
+    name_artifact(session, artifact, "jsonl", size)
+    eval_row = session.scalar(select(EvalSetRow).where(EvalSetRow.artifact == artifact))
+    row = TaskRow(
+        **{field: declared.spec[field] for field in ("name", "kind", "metric", "seed")},
+        version=len(known) + 1,
+        spec=dict(declared.spec),
+        spec_digest=spec_digest,
+        eval_set=eval_row or EvalSetRow(artifact=artifact, n=n),
+        declared_in=declared.declared_in,
+    )
+    session.add(row)
+    session.flush()
+    return rows.task(row), True
+
+
+def append_tasks(session: Session, row: RunRow, tasks: Sequence[Task]) -> None:
+    """Put tasks, at their versions, at the end of a run's order."""
+    for task in tasks:
+        task_row = next(r for r in task_rows(session, task.name) if r.version == task.version)
+        row.tasks.append(RunTaskRow(position=len(row.tasks) + 1, task=task_row))
+    session.flush()
+
+
+def run_row(session: Session, name: str) -> RunRow:
+    """A run by its name.
+
+    Raises: UnknownRun, with the nearest name.
+    """
+    row = session.scalar(select(RunRow).where(RunRow.name == name))
+    if row is None:
+        known = list(session.scalars(select(RunRow.name)))
+        raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
+    return row
+
+
+def name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:
+    """Register a file, where it is not registered yet."""
+    if session.get(ArtifactRow, sha256) is None:
+        session.add(ArtifactRow(digest=sha256, suffix=suffix, bytes=size))
+        session.flush()
