@@ -236,6 +236,12 @@ METRICS: tuple[MetricEntry, ...] = (
 """Every metric, in the order of a table; those that the matrix alone gives come first."""
 
 
-def all_metrics(matrix: ForgettingMatrix) -> tuple[Metric, ...]:
-    """The metrics that need nothing but the matrix, in the order of a table."""
-    return tuple(entry.function(matrix) for entry in METRICS if not entry.needs)
+def all_metrics(matrix: ForgettingMatrix, S: Mapping[str, float] | None = None) -> tuple[Metric, ...]:
+    """The metrics that need nothing but the matrix, in the order of a table.
+
+    S, as in single_task_gap, adds those that compare with it.
+    """
+    alone = tuple(entry.function(matrix) for entry in METRICS if not entry.needs)
+    if S is None:
+        return alone
+    return (*alone, *(entry.function(matrix, S) for entry in METRICS if entry.needs == ("S",)))

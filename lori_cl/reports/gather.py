@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lori_cl.forgetting import Cell, ForgettingMatrix, all_metrics, paired_test
 from lori_cl.registry import Evaluation, Registry, Run
@@ -23,11 +24,29 @@ def gather(registry: Registry, run_name: str) -> RunReport:
     """
     run = registry.run(run_name)
     evaluations = registry.evaluations(run_name)
-    views = tuple(_view(run, str(view), evaluations) for view in run.curriculum["eval"]["views"])
+    single = _single_task_scores(registry, run)
+    views = tuple(_view(run, str(view), evaluations, single) for view in run.curriculum["eval"]["views"])
     return RunReport(run, views, capacity_of(run))
 
 
-def _view(run: Run, view: str, evaluations: Sequence[Evaluation]) -> ViewReport:
+def _single_task_scores(registry: Registry, run: Run) -> dict[str, float]:
+    """By task: its score in a run of the same settings that learned it first, so with nothing before it."""
+    return {
+        other.tasks[0].label: evaluation.score
+        for other in registry.runs()
+        if other.stages and _comparable(other) == _comparable(run)
+        for evaluation in registry.evaluations(other.name)
+        if evaluation.stage == 1 and evaluation.task == other.tasks[0].label
+    }
+
+
+def _comparable(run: Run) -> dict[str, Any]:
+    """What must be equal for scores of two runs to be compared."""
+    settings = {key: value for key, value in run.curriculum.items() if key not in {"name", "tasks", "model"}}
+    return {**settings, "eval": {**settings["eval"], "views": None}, "base": run.base_digest}
+
+
+def _view(run: Run, view: str, evaluations: Sequence[Evaluation], single: Mapping[str, float]) -> ViewReport:
     scored = _scored(run, view, evaluations)
     tasks, stages = [task.label for task in run.tasks], len(run.stages)
     matrix = ForgettingMatrix.from_cells(tasks, view, stages, {at: _cell(e) for at, e in scored.items()})
@@ -35,7 +54,7 @@ def _view(run: Run, view: str, evaluations: Sequence[Evaluation]) -> ViewReport:
     # In the order of the stages, so that the last one stays.
     last = {j: e.n_truncated for (_, j), e in sorted(scored.items(), key=lambda item: item[0])}
     truncated = tuple(last.get(j, 0) for j in range(len(tasks)))
-    return ViewReport(matrix, all_metrics(matrix), changes, truncated)
+    return ViewReport(matrix, all_metrics(matrix, single), changes, truncated)
 
 
 def _scored(run: Run, view: str, evaluations: Sequence[Evaluation]) -> Scored:

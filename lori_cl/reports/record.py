@@ -14,7 +14,9 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
       stderr        standard error of every score; null where unknown
       change        score − score when learned, negative is worse; null before the task was learned
       overall_performance  for every stage: mean over the tasks learned so far; null if one is missing
-      metrics       acc, bwt, forgetting, learning_accuracy, average_anytime_accuracy, fwt; null if missing
+      metrics       acc, bwt, forgetting, learning_accuracy, average_anytime_accuracy, fwt,
+                    single_task_gap, retention (against runs of the same settings that learned the task
+                    first); null if missing
       missing       by metric's name: why it is null
       significance  of view 'current', for each earlier task, last stage against its own:
                     task, change, test, p_value, n, worsened, improved

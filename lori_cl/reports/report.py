@@ -9,6 +9,9 @@ from lori_cl.forgetting import Cell, ForgettingMatrix, Metric, PairedTest, overa
 from lori_cl.registry import Run
 from lori_cl.reports.capacity import Capacity
 
+COMPARED = frozenset({"single_task_gap", "retention"})
+"""Metrics that need runs of single tasks."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -62,6 +65,11 @@ class ViewReport:
     def name(self) -> str:
         """The view's name."""
         return self.matrix.view
+
+    @property
+    def told(self) -> tuple[Metric, ...]:
+        """The metrics that a reader is shown: those against other runs only where there are such runs."""
+        return tuple(m for m in self.metrics if m.value is not None or m.name not in COMPARED)
 
     @property
     def n(self) -> tuple[int | None, ...]:

@@ -33,10 +33,12 @@ def _under(name: str, reports: Sequence[RunReport]) -> list[tuple[str, ViewRepor
 
 
 def _table(title: str, columns: Sequence[tuple[str, ViewReport]]) -> MetricTable:
-    names = [metric.name for metric in columns[0][1].metrics]
-    values = zip(*(map(metric_value, view.metrics) for _, view in columns), strict=True)
+    told = {metric.name for _, view in columns for metric in view.told}
+    rows = zip(*(view.metrics for _, view in columns), strict=True)
     return MetricTable(
         title=title,
         columns=tuple(heading for heading, _ in columns),
-        rows=tuple((metric_title(name), row) for name, row in zip(names, values, strict=True)),
+        rows=tuple(
+            (metric_title(row[0].name), tuple(map(metric_value, row))) for row in rows if row[0].name in told
+        ),
     )

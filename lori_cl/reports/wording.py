@@ -12,7 +12,7 @@ from lori_cl.reports.report import Change, RunReport, ViewReport
 
 TITLES = {entry.name: entry.title.partition(",")[0] for entry in METRICS}
 """Without what the notes say at length, such as the baseline of fwt."""
-DIFFERENCES = frozenset({"bwt", "fwt", "forgetting"})
+DIFFERENCES = frozenset({"bwt", "fwt", "forgetting", "single_task_gap"})
 """Metrics that are differences of scores, so they are shown in points with their sign."""
 VIEWS = {
     "as_trained": "each task is scored with the adapter as it stood when that task's own stage ended, "
@@ -62,7 +62,7 @@ def metric_title(name: str) -> str:
 def missing_metrics(view: ViewReport) -> list[str]:
     """Why metrics are missing and how to get them, one line a reason."""
     names: dict[str, list[str]] = {}
-    for metric in view.metrics:
+    for metric in view.told:
         if metric.missing:
             names.setdefault(metric.missing + _remedy(view, metric), []).append(metric.name)
     return [f"{', '.join(of)} missing: {reason}" for reason, of in names.items()]

@@ -134,3 +134,15 @@ def test_a_run_that_nobody_started_is_refused_with_the_nearest_name(recorder: Re
 
 def test_overall_performance_is_the_mean_of_what_was_learned_by_then(worked: RunReport) -> None:
     assert to_record(worked)["views"]["current"]["overall_performance"] == pytest.approx([0.6, 0.65, 0.75])
+
+
+def test_runs_of_single_tasks_give_the_gap_to_them_and_the_retention(recorder: Recorder) -> None:
+    recorder.run()
+    alone = {"agnews": 0.6, "qqp": 0.8}
+    for task, score in alone.items():
+        assert record_of(recorder, "first")["views"]["current"]["metrics"]["retention"] is None
+        recorder.run(f"{task}-alone", tasks=[task], rows=[[score]], base=[None])
+    found = record_of(recorder, "first")["views"]["current"]["metrics"]
+    # R's diagonal is .6, .5, .9 and its last row .7, .65, .9; sst2 was learned first in the run itself.
+    assert found["single_task_gap"] == pytest.approx((0.0 + 0.1 - 0.1) / 3)
+    assert found["retention"] == pytest.approx((0.7 / 0.6 + 0.65 / 0.6 + 0.9 / 0.8) / 3)
