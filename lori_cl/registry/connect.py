@@ -32,6 +32,8 @@ def parse_url(url: str | URL) -> URL:
         dialect = parsed.get_dialect()
         dialect.import_dbapi()
         dialect().create_connect_args(parsed)
+        if parsed.get_backend_name() == "sqlite" and not parsed.database:
+            raise ValueError("a database in memory forgets everything")
         if "@" in (parsed.host or ""):
             raise ValueError("an @ in the password is written %40")
     except ImportError as error:

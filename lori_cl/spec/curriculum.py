@@ -35,7 +35,7 @@ class ModelSpec(Spec):
 class AdapterSpec(Spec):
     """The adapter: ΔW = alpha / rank · (B ⊙ M) A at every site."""
 
-    rank: Count = 32
+    rank: int = Field(default=32, strict=True, ge=1, le=16_384)
     alpha: Number = Field(default=64.0, gt=0)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """`all-linear`, or the ends of module names, such as [q_proj, v_proj]."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FULL_HEAT = 0.2
 """A change of so much, or more, has the full colour."""
-SHOWN = [entry for entry in METRICS if not entry.needs]
+SHOWN = [entry for entry in METRICS if entry.needs in ((), ("S",))]
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
