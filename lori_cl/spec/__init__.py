@@ -11,7 +11,14 @@ from lori_cl.spec.curriculum import (
     View,
 )
 from lori_cl.spec.loading import load_curriculum, load_task
-from lori_cl.spec.task import TASK_SPECS, ClassificationSpec, GenerationSpec, TaskSpec, task_from_record
+from lori_cl.spec.task import (
+    TASK_SPECS,
+    ClassificationSpec,
+    GenerationSpec,
+    MultipleChoiceSpec,
+    TaskSpec,
+    task_from_record,
+)
 
 __all__ = [
     "TASK_SPECS",
@@ -23,6 +30,7 @@ __all__ = [
     "GenerationSpec",
     "MasksSpec",
     "ModelSpec",
+    "MultipleChoiceSpec",
     "TaskSpec",
     "TrainSpec",
     "View",

@@ -104,9 +104,29 @@ class GenerationSpec(TaskSpec):
     metric: Literal["exact_match"] = "exact_match"
 
 
+class MultipleChoiceSpec(TaskSpec):
+    """A few texts, of which one belongs after a prompt."""
+
+    kind: Literal["multiple_choice"]
+    prompt: str
+    """A Jinja template over the data set's columns."""
+    choices: tuple[str, ...] | str
+    """Jinja templates, one a choice; or the name of a column that holds a list of texts."""
+    answer: str
+    """A Jinja template over the data set's columns: which choice is right, in the sense of `answer_is`."""
+    answer_is: Literal["position", "number", "letter", "text"] = "position"
+    """A position counts from 0, a number from 1, a letter from A; a text is the choice itself."""
+    allow_unequal: bool = False
+    """Whether rows may have different numbers of choices."""
+    normalise: Literal["none", "tokens", "bytes"] = "none"
+    """What a choice's log-likelihood is divided by, so that a long choice is not unlikely for its length."""
+    metric: Literal["accuracy"] = "accuracy"
+
+
 TASK_SPECS: Mapping[str, type[TaskSpec]] = {
     "classification": ClassificationSpec,
     "generation": GenerationSpec,
+    "multiple_choice": MultipleChoiceSpec,
 }
 """The declaration of each kind; its behaviour stands in `lori_cl/tasks/kinds/`."""
 

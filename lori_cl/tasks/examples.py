@@ -18,20 +18,24 @@ class Example:
     text: str
     """The input, after the prompt template."""
     target: str
-    """The label, or the answer to be written."""
+    """The label, the answer to be written, or the right choice."""
+    choices: tuple[str, ...] = ()
+    """Those of a multiple-choice task."""
 
 
 def to_jsonl(examples: Sequence[Example]) -> bytes:
     """One JSON object a line."""
-    return "".join(
-        json.dumps(asdict(e), ensure_ascii=False, sort_keys=True) + "\n" for e in examples
-    ).encode()
+    records = (asdict(e) for e in examples)
+    # Without empty choices, so that an eval set keeps its digest from before there were any.
+    kept = ({key: value for key, value in record.items() if value or key != "choices"} for record in records)
+    return "".join(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n" for record in kept).encode()
 
 
 def from_jsonl(raw: bytes) -> list[Example]:
     """Undo `to_jsonl`."""
     # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
-    return [Example(**json.loads(line)) for line in raw.decode().split("\n") if line]
+    records = (json.loads(line) for line in raw.decode().split("\n") if line)
+    return [Example(**{**record, "choices": tuple(record.get("choices", ()))}) for record in records]
 
 
 def examples_digest(examples: Sequence[Example]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lori_cl.spec import ClassificationSpec, GenerationSpec
+from lori_cl.spec import ClassificationSpec, GenerationSpec, MultipleChoiceSpec
 
 Row = Mapping[str, Any]
 
@@ -34,6 +34,19 @@ def generation(**changes: Any) -> GenerationSpec:
         "answer": "{{ a }}",
     }
     return GenerationSpec.model_validate({**fields, **changes})
+
+
+def multiple_choice(**changes: Any) -> MultipleChoiceSpec:
+    """A multiple-choice task over the folder `data` with columns q, x, y and label."""
+    fields = {
+        "name": "piqa",
+        "kind": "multiple_choice",
+        "source": {"local": "data"},
+        "prompt": "{{ q }}",
+        "choices": ["{{ x }}", "{{ y }}"],
+        "answer": "{{ label }}",
+    }
+    return MultipleChoiceSpec.model_validate({**fields, **changes})
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> Path:

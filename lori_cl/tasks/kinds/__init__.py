@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from lori_cl.tasks.kinds.base import Architecture, Batch, Features, Kind
 from lori_cl.tasks.kinds.classification import Classification
 from lori_cl.tasks.kinds.generation import Generation
+from lori_cl.tasks.kinds.multiple_choice import MultipleChoice
 
 KINDS: Mapping[str, Kind] = {
     "classification": Classification(),
     "generation": Generation(),
+    "multiple_choice": MultipleChoice(),
 }
 
 __all__ = ["KINDS", "Architecture", "Batch", "Features", "Kind"]

@@ -1,0 +1,90 @@
+"""What kinds on a causal language model share: prompts, losses on the answer alone, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from lori_cl.errors import DataError
+from lori_cl.tasks.examples import Example
+from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.prompts import render
+
+IGNORED = -100
+"""The label that transformers leaves out of the loss."""
+
+
+class CausalKind(Kind):
+    """A prompt, and what a language model is to write after it."""
+
+    architecture = "causal-lm"
+
+    def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
+        """Pad on the right, as training wants it."""
+        longest = max(len(f["input_ids"]) for f in fields)
+
+        def padded(key: str, filler: int) -> torch.Tensor:
+            return torch.tensor([f[key] + [filler] * (longest - len(f[key])) for f in fields])
+
+        mask = [[1] * len(f["input_ids"]) + [0] * (longest - len(f["input_ids"])) for f in fields]
+        return {
+            "input_ids": padded("input_ids", tokenizer.pad_token_id),
+            "attention_mask": torch.tensor(mask),
+            "labels": padded("labels", IGNORED),
+        }
+
+    def learner(self, model: nn.Module, head: nn.Module | None) -> nn.Module:
+        """The language model itself."""
+        return model
+
+
+def taught(tokenizer: Any, example: Example, answer: Sequence[int], max_length: int) -> Features:
+    """Prompt and answer, loss on the answer only; the prompt is cut from the left, the answer never.
+
+    Raises: DataError, if the answer leaves no room for a prompt.
+    """
+    prompt = tokenizer(example.text)["input_ids"]
+    kept = prompt[-room_for_prompt(example, len(answer), max_length) :]
+    return Features(
+        {"input_ids": [*kept, *answer], "labels": [IGNORED] * len(kept) + [*answer]},
+        truncated=len(kept) < len(prompt),
+    )
+
+
+def room_for_prompt(example: Example, answer: int, max_length: int) -> int:
+    """Tokens that are left for the prompt beside an answer of so many.
+
+    Raises: DataError, if there are none.
+    """
+    room = max_length - answer
+    if room < 1:
+        raise DataError(
+            f"row {example.id + 1}: the answer has {answer} tokens and train.max_length is "
+            f"{max_length}; raise it above {answer}"
+        )
+    return room
+
+
+def left_padded(
+    prompts: Sequence[Sequence[int]], filler: int, device: Any
+) -> tuple[Int64[Tensor, "B P"], Int64[Tensor, "B P"]]:
+    """(ids, mask), so that every answer begins right after its prompt."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = [[filler] * (longest - len(p)) + list(p) for p in prompts]
+    mask = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def filled(template: str, row: Any, field: str, where: str) -> str:
+    """A template over a row.
+
+    Raises: DataError, if it fails, or writes nothing.
+    """
+    text = render(template, row, field, where)
+    if not text.strip():
+        raise DataError(f"{where}: the {field} is empty")
+    return text
