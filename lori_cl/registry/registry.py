@@ -155,6 +155,12 @@ class Registry:
                 raise UnknownTask(f"'{name}'.{suggestion(name, names)} See: lori-cl tasks")
             return rows.task(wanted[-1])
 
+    def find_task(self, name: str) -> Task | None:
+        """The newest version of a task, or None where nobody added it."""
+        with self._reading() as session:
+            known = queries.task_rows(session, name)
+            return rows.task(known[-1]) if known else None
+
     def begin_run(self, start: RunStart) -> Run:
         """Register a run that has not begun yet."""
         with self._writing() as session:

@@ -101,7 +101,16 @@ class GenerationSpec(TaskSpec):
     answer: str
     """A Jinja template over the data set's columns: what is to be written after the prompt."""
     max_new_tokens: Count = 64
-    metric: Literal["exact_match"] = "exact_match"
+    stop: tuple[str, ...] = ()
+    """Texts that end an answer; they are not part of it."""
+    metric: Literal["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu"] = "exact_match"
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_texts(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("stop names an empty text, so no answer would ever begin")
+        return stop
 
 
 class MultipleChoiceSpec(TaskSpec):

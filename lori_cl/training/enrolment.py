@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lori_cl.registry import Declaration, Task, Workspace
-from lori_cl.spec import load_task
+from lori_cl.registry import Declaration, Registry, Task, Workspace
+from lori_cl.spec import TaskSpec, load_task, task_from_record
 from lori_cl.tasks import eval_examples, to_jsonl
 
 
@@ -33,8 +34,21 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
             ready.append((spec, to_jsonl(examples), len(examples), workspace.relative(file.parent)))
         declarations = [
             Declaration(
-                spec.to_record(), (workspace.artifacts.put(content, "jsonl"), n, len(content)), declared_in
+                _record(registry, spec),
+                (workspace.artifacts.put(content, "jsonl"), n, len(content)),
+                declared_in,
             )
             for spec, content, n, declared_in in ready
         ]
         return [Enrolled(task, is_new) for task, is_new in registry.add_tasks(declarations)]
+
+
+def _record(registry: Registry, spec: TaskSpec) -> Mapping[str, Any]:
+    """The declaration as it is registered already, where that says the same.
+
+    A record from before a field was added lacks it, and means its default: that is no new version.
+    """
+    newest = registry.find_task(spec.name)
+    if newest is not None and newest.kind == spec.kind and task_from_record(newest.spec) == spec:
+        return newest.spec
+    return spec.to_record()

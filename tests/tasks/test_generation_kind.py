@@ -191,3 +191,13 @@ def test_a_generation_task_needs_a_causal_language_model_and_no_head(model: PreT
     assert KIND.architecture == "causal-lm"
     assert KIND.head(TASK, 16, seed=0) is None
     assert KIND.learner(model, None) is model
+
+
+def test_an_answer_ends_before_a_stop_text(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    whole = KIND.answers(TASK, model, tokenizer, EXAMPLES, 32)
+    stop = next(words[1] for words in map(str.split, whole) if len(set(words)) > 1)
+    found = KIND.answers(generation(max_new_tokens=6, stop=[stop]), model, tokenizer, EXAMPLES, 32)
+    assert found == [text.partition(stop)[0].strip() for text in whole]
+    assert found != whole

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 from lori_cl.spec import ClassificationSpec, GenerationSpec
 from lori_cl.tasks import SCORERS, Scorer
 from lori_cl.tasks.scorers.exact_match import normalise
+from lori_cl.tasks.scorers.numeric import last_number
 
 LABELS = ["negative", "neutral", "positive"]
 
@@ -58,7 +60,7 @@ def test_matthews_of_one_answer_for_everything_is_zero() -> None:
 
 @pytest.mark.parametrize("metric", sorted(SCORERS))
 def test_outcomes_are_in_the_examples_order(metric: str) -> None:
-    outcomes = SCORERS[metric].outcomes(["a", "b", "c"], ["a", "x", "c"])
+    outcomes = SCORERS[metric].outcomes(["1", "2", "3"], ["1", "x", "3"])
     assert outcomes.tolist() == [1.0, 0.0, 1.0]
 
 
@@ -156,3 +158,51 @@ def test_one_answer_has_no_standard_error(metric: str) -> None:
 def test_a_score_is_a_plain_float_that_json_can_hold() -> None:
     scores = [scorer.score(*half_right(4)) for scorer in SCORERS.values()]
     assert {type(score) for score in scores} == {float}
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("so the answer is 42.", "42"),
+        ("#### 1,234", "1234"),
+        ("$1,234,567.50 in all", "1234567.5"),
+        ("3 apples and then 5", "5"),
+        ("it falls to -5 degrees", "-5"),
+        ("it falls to −0.5", "-0.5"),
+        ("10-3", "3"),
+        ("three quarters, 3/4", "3/4"),
+        ("1 1/2 cups", "3/2"),
+        ("-2/4", "-1/2"),
+        (".25", "1/4"),
+        ("1,23", "23"),
+        ("1/0", "0"),
+        ("version 2", "2"),
+    ],
+)
+def test_the_last_number_is_read_exactly(text: str, number: str) -> None:
+    assert last_number(text) == Fraction(number)
+
+
+def test_a_number_is_matched_by_its_value_and_nothing_by_nothing() -> None:
+    outcome = SCORERS["numeric_match"].outcome
+    assert outcome("about 0.50", "1/2") == 1.0
+    assert outcome("1,000", "so: 1000.0") == 1.0
+    assert outcome("none", "5") == outcome("5", "none") == outcome("none", "none") == 0.0
+
+
+def test_f1_counts_shared_words_without_articles_and_punctuation() -> None:
+    outcome = SCORERS["f1"].outcome
+    assert outcome("The cat sat.", "a cat sat") == 1.0
+    assert outcome("cat cat dog", "cat") == pytest.approx(2 * 1 / (3 + 1))
+    assert (outcome("", "cat"), outcome("the", "a")) == (0.0, 1.0)
+
+
+def test_rouge_l_is_over_the_longest_common_subsequence() -> None:
+    # 'police killed the gunman' / 'police kill the gunman': 3 of 4 words in order, both ways.
+    assert SCORERS["rouge_l"].outcome("police kill the gunman", "police killed the gunman") == 0.75
+
+
+def test_sentence_bleu_of_the_wanted_text_is_one_and_of_another_is_near_none() -> None:
+    outcome = SCORERS["sentence_bleu"].outcome
+    assert outcome("yes", "yes") == pytest.approx(1.0)
+    assert outcome("x y z", "the cat sat on the mat") < 0.05

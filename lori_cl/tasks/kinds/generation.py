@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+from transformers import StoppingCriteria
+
 from lori_cl.errors import DataError
 from lori_cl.spec import GenerationSpec
 from lori_cl.tasks.examples import Example
@@ -62,6 +67,27 @@ class Generation(CausalKind):
             no_repeat_ngram_size=0,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
+            stopping_criteria=[_Stopped(task.stop, tokenizer, ids.shape[1])] if task.stop else [],
         )
         texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
-        return [text.strip() for text in texts]
+        return [_until(text, task.stop).strip() for text in texts]
+
+
+class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers ships no types
+    """An answer ends when its text holds a stop; transformers' own takes only some tokenizers."""
+
+    def __init__(self, stop: Sequence[str], tokenizer: Any, begins: int) -> None:
+        self._stop = stop
+        self._tokenizer = tokenizer
+        self._begins = begins
+
+    def __call__(self, input_ids: Int64[Tensor, "B T"], *_: Any, **__: Any) -> Bool[Tensor, "B"]:
+        """Which rows are done."""
+        texts = self._tokenizer.batch_decode(input_ids[:, self._begins :], skip_special_tokens=True)
+        done = [any(stop in text for stop in self._stop) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _until(text: str, stop: Sequence[str]) -> str:
+    """The text before whichever stop comes first; a token may reach beyond it."""
+    return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]

@@ -8,12 +8,18 @@ from collections.abc import Mapping
 from lori_cl.tasks.scorers.base import Scorer
 from lori_cl.tasks.scorers.exact_match import EXACT_MATCH
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
+from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
+from lori_cl.tasks.scorers.overlap import F1, ROUGE_L, SENTENCE_BLEU
 
 SCORERS: Mapping[str, Scorer] = {
     "accuracy": ACCURACY,
     "f1_macro": F1_MACRO,
     "matthews": MATTHEWS,
     "exact_match": EXACT_MATCH,
+    "numeric_match": NUMERIC_MATCH,
+    "f1": F1,
+    "rouge_l": ROUGE_L,
+    "sentence_bleu": SENTENCE_BLEU,
 }
 
 __all__ = ["SCORERS", "Scorer"]

@@ -1,0 +1,59 @@
+"""How much of the wanted text was written: graded outcomes in [0, 1], whose mean is the score."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from lori_cl.tasks.scorers.base import Scorer
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def _f1(answer: str, target: str) -> float:
+    """Harmonic mean of precision and recall over the words; source: SQuAD (Rajpurkar et al. 2016)."""
+    written, wanted = _words(answer), _words(target)
+    if not written or not wanted:
+        return float(written == wanted)
+    shared = (Counter(written) & Counter(wanted)).total()
+    return 2 * shared / (len(written) + len(wanted))
+
+
+def _words(text: str) -> list[str]:
+    """SQuAD's own: lower case, no punctuation, no articles."""
+    bare = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return ARTICLES.sub(" ", bare).split()
+
+
+def _rouge_l(answer: str, target: str) -> float:
+    """F-measure over the longest common subsequence, by rouge-score; source: Lin 2004.
+
+    Words are runs of a–z and 0–9, as in the original: it says nothing of texts in other scripts.
+    """
+    return float(_rouge().score(target, answer)["rougeL"].fmeasure)
+
+
+def _sentence_bleu(answer: str, target: str) -> float:
+    """BLEU of one text against one other, by sacrebleu; sources: Papineni et al. 2002, Post 2018.
+
+    Smoothed exponentially, over no longer n-grams than the texts have: a short answer can reach 1.
+    """
+    from sacrebleu.metrics import BLEU
+
+    percent = BLEU(effective_order=True).sentence_score(answer, [target]).score
+    return min(1.0, float(percent) / 100)  # it may be a rounding error above
+
+
+@cache
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # slow to import
+
+    return RougeScorer(["rougeL"])
+
+
+F1 = Scorer(_f1)
+ROUGE_L = Scorer(_rouge_l)
+SENTENCE_BLEU = Scorer(_sentence_bleu)
