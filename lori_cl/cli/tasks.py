@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -12,9 +13,19 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command("add-task")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Show what the tasks ask and how long it is; store nothing.")
+@click.option("--model", metavar="PATH", help="With --dry-run: count tokens as this model.path would.")
+@click.option("--max-length", default=128, show_default=True, help="With --dry-run: as train.max_length.")
 @json_option
 @click.pass_obj
-def add_task(workspace: Workspace, files: tuple[Path, ...], as_json: bool) -> None:
+def add_task(
+    workspace: Workspace,
+    files: tuple[Path, ...],
+    dry_run: bool,
+    model: str | None,
+    max_length: int,
+    as_json: bool,
+) -> None:
     """Register the tasks that these YAML FILES declare, and freeze their eval sets.
 
     All of them are added, or none where one is wrong. Other content under a known name becomes a new version.
@@ -23,6 +34,9 @@ def add_task(workspace: Workspace, files: tuple[Path, ...], as_json: bool) -> No
     Example:
       LORI_CL_DATA=~/data lori-cl add-task tasks/cl_bench/sst2.yaml tasks/cl_bench/agnews.yaml
     """
+    if dry_run:
+        _preview(files, model, max_length, as_json)
+        return
     from lori_cl.reports import task_record
     from lori_cl.training.enrolment import enrol  # torch comes with it
 
@@ -36,6 +50,25 @@ def add_task(workspace: Workspace, files: tuple[Path, ...], as_json: bool) -> No
         if enrolled.is_new and task.version > 1:
             what = f"changed since version {task.version - 1}: added as version {task.version}"
         click.echo(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
+
+
+def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_json: bool) -> None:
+    from lori_cl.training.preview import preview  # torch comes with it
+
+    seen = [part for file in files for part in preview(file, model, max_length)]
+    if as_json:
+        print_json([asdict(part) for part in seen])
+        return
+    for part in seen:
+        click.echo(f"{part.task}, {part.split}: {part.n:,} examples")
+        if part.lengths is not None:
+            told = part.lengths
+            click.echo(
+                f"  tokens: median {told.median:,}, longest {told.longest:,}; "
+                f"{told.truncated:,} are cut at {told.max_length:,}"
+            )
+        for example in part.first:
+            click.echo(f"  {example.text!r} → {example.target!r}")
 
 
 @click.command()

@@ -68,24 +68,19 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     transformers_logging.disable_progress_bar()
     place = locate(spec.path)
     options = {"revision": spec.revision, "trust_remote_code": False}
+    tokenizer = load_tokenizer(spec)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
         model, info = LOADERS[architecture].from_pretrained(
             place, dtype=getattr(torch, spec.dtype), use_safetensors=True, output_loading_info=True, **options
         )
     except UNLOADABLE as error:
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
-        raise ModelError(f"model.path '{spec.path}' cannot be loaded as {architecture}: {reason}") from error
+        raise _unloadable(spec, f"as {architecture}", error) from error
     check_whole(spec, architecture, info)
     check_architecture(spec, architecture, model.config)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # mean pooling never reads it, so a site there would never learn
     model.requires_grad_(False)
     model.to(device())
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     files = _reading_files(place, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
     return BaseModel(
@@ -116,6 +111,28 @@ def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str
         if file is not None:
             found[name] = digest.of_file(Path(file))
     return found
+
+
+def load_tokenizer(spec: ModelSpec) -> Any:
+    """The model's tokenizer; where it has no token to pad with, it pads with its end token.
+
+    Raises: ModelError, if there is none.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            locate(spec.path), revision=spec.revision, trust_remote_code=False
+        )
+    except UNLOADABLE as error:
+        raise _unloadable(spec, "with its tokenizer", error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _unloadable(spec: ModelSpec, how: str, error: Exception) -> ModelError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(error).__name__
+    return ModelError(f"model.path '{spec.path}' cannot be loaded {how}: {reason}")
 
 
 def locate(path: str) -> str:

@@ -157,3 +157,13 @@ def test_reading_leaves_the_registry_as_it_was(lori_cl: Call, learned: Path, wor
         assert lori_cl(*arguments)[0] == 0
     assert (workspace.root / "registry.db").read_bytes() == before
     assert sorted(p.name for p in workspace.root.iterdir()) == ["artifacts", "registry.db", "tasks"]
+
+
+def test_a_dry_run_shows_the_tasks_and_stores_nothing(
+    lori_cl: Call, write_task: Write, tiny_encoder: Path
+) -> None:
+    code, out, _ = lori_cl("add-task", write_task("a"), "--dry-run", "--model", tiny_encoder)
+    assert code == 0
+    assert "a, train: 16 examples" in out
+    assert "tokens: median 5, longest 5; 0 are cut at 128" in out
+    assert lori_cl("tasks", "--json").out.strip() == "[]"

@@ -129,6 +129,32 @@ def test_a_causal_lm_learns_to_answer(
     assert found[1, "copy", "as_trained"].score >= 0.75
 
 
+def test_a_causal_lm_learns_to_choose(
+    workspace: Workspace,
+    generation_task: Path,
+    tiny_causal_lm: Path,
+    write_curriculum: Callable[..., Path],
+    scores: Scores,
+) -> None:
+    declaration = yaml.safe_load(generation_task.read_text())
+    del declaration["max_new_tokens"]
+    declaration |= {"kind": "multiple_choice", "choices": ["red", "blue", "green", "wet"]}
+    right = {"red": "wet", "blue": "green", "green": "red", "wet": "blue"}
+    declaration |= {"answer_is": "text", "answer": f"{{{{ {right}[q] }}}}"}
+    generation_task.write_text(yaml.safe_dump(declaration))
+    enrol(workspace, [generation_task])
+    file = write_curriculum(
+        "copy",
+        model={"path": str(tiny_causal_lm)},
+        masks={"strategy": "random", "density": 1.0},
+        train={"epochs": 60, "batch_size": 4, "lr": 0.05, "max_length": 16},
+    )
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    found = scores()
+    assert found[0, "copy", "base"].score <= 0.5
+    assert found[1, "copy", "as_trained"].score == 1.0
+
+
 def test_a_curriculum_cannot_mix_encoders_and_causal_lms(
     workspace: Workspace,
     generation_task: Path,

@@ -1,0 +1,73 @@
+"""What a task will look like to a model, before anything is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lori_cl.spec import ModelSpec, load_task
+from lori_cl.tasks import KINDS, Example, eval_examples, train_examples
+from lori_cl.training.base_model import load_tokenizer
+
+SHOWN = 3
+"""Examples of each split."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a split's inputs, without what is to be written after them, under one tokenizer."""
+
+    median: int
+    longest: int
+    truncated: int
+    """How many will be cut, so that they fit into `max_length` with what is written after them."""
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A split of a task that is not registered yet."""
+
+    task: str
+    split: str
+    n: int
+    first: Sequence[Example]
+    lengths: Lengths | None
+    """None where no model was named."""
+
+
+def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
+    """The task's splits: how many examples, the first ones rendered, and their lengths in tokens.
+
+    Raises: SpecError; DataError, also where an answer leaves no room for its prompt; ModelError.
+    """
+    spec = load_task(file)
+    tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
+    splits = {
+        spec.train.split: train_examples(spec, file.parent),
+        spec.eval.split: eval_examples(spec, file.parent),
+    }
+    return [
+        Preview(
+            task=spec.name,
+            split=split,
+            n=len(examples),
+            first=examples[:SHOWN],
+            lengths=None if tokenizer is None else _lengths(spec, tokenizer, examples, max_length),
+        )
+        for split, examples in splits.items()
+    ]
+
+
+def _lengths(spec: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> Lengths:
+    counts = [len(ids) for ids in tokenizer([e.text for e in examples], truncation=False)["input_ids"]]
+    return Lengths(
+        median=int(np.median(counts)),
+        longest=max(counts),
+        truncated=sum(KINDS[spec.kind].features(spec, tokenizer, e, max_length).truncated for e in examples),
+        max_length=max_length,
+    )
