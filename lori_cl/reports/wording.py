@@ -145,8 +145,8 @@ def notes(reports: Sequence[RunReport]) -> list[str]:
             "A classification head always belongs to its task: the views differ in the adapter's cells alone."
         )
     told += [
-        "Row 0: the base model, zero-shot (for a classification task: the label whose words are nearest); "
-        "it is the baseline of fwt.",
+        "Row 0: the base model, zero-shot (for a classification task: the label whose words are nearest, "
+        "or likeliest after its prompt); it is the baseline of fwt.",
         "Scores are percent; beside a score, in points, stands its change since the task was learned.",
         PROVED,
     ]

@@ -78,7 +78,32 @@ class ClassificationSpec(TaskSpec):
     columns: TextColumns = TextColumns()
     labels: tuple[str, ...] = Field(min_length=2)
     """The label set; the order fixes the head's rows and what a whole-number label stands for."""
+    prompt: str | None = None
+    """A Jinja template over the data set's columns: the task is then asked of a causal language model, and
+    the label with the likeliest words after the prompt is the answer. Without it, an encoder is asked."""
+    label_words: tuple[str, ...] | None = None
+    """What a causal language model may say, one a label; None means a space and the label itself."""
+    normalise: Literal["none", "tokens", "bytes"] = "tokens"
+    """What the log-likelihood of label words is divided by."""
     metric: Literal["accuracy", "f1_macro", "matthews"] = "accuracy"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a causal language model may say, in the labels' order."""
+        return self.label_words or tuple(f" {label}" for label in self.labels)
+
+    @model_validator(mode="after")
+    def _words_fit_the_labels(self) -> Self:
+        if self.label_words is None:
+            return self
+        if self.prompt is None:
+            raise ValueError("label_words are for a causal language model, which needs 'prompt' too")
+        if len(self.label_words) != len(self.labels) or len({*self.label_words, ""}) <= len(self.labels):
+            raise ValueError(
+                f"label_words are {len(self.label_words)} and labels {len(self.labels)}; "
+                "give every label words of its own"
+            )
+        return self
 
     @field_validator("labels")
     @classmethod

@@ -1,7 +1,7 @@
 """What a task does: its sources, prompts, kinds and scorers."""
 
 from lori_cl.tasks.examples import Example, examples_digest, from_jsonl, to_jsonl
-from lori_cl.tasks.kinds import KINDS, Kind
+from lori_cl.tasks.kinds import KINDS, Kind, kind_of
 from lori_cl.tasks.materialise import drawn, eval_examples, train_examples
 from lori_cl.tasks.scorers import SCORERS, Scorer
 
@@ -15,6 +15,7 @@ __all__ = [
     "eval_examples",
     "examples_digest",
     "from_jsonl",
+    "kind_of",
     "to_jsonl",
     "train_examples",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from lori_cl.errors import DataError
 from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds import KINDS
+from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.sources import read_split
 
 
@@ -41,7 +41,7 @@ def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Exa
 
 def _examples(task: TaskSpec, split: str, beside: Path) -> list[Example]:
     rows = read_split(task.source, split, beside)
-    examples = KINDS[task.kind].examples(task, rows)
+    examples = kind_of(task).examples(task, rows)
     if not examples:
         raise DataError(f"{rows.origin}: no examples in it")
     for example in examples:

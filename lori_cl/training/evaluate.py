@@ -14,7 +14,7 @@ from torch import nn
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError
-from lori_cl.tasks import KINDS, SCORERS, Example
+from lori_cl.tasks import SCORERS, Example, kind_of
 from lori_cl.training.determinism import compute
 from lori_cl.training.observer import Observer
 
@@ -76,7 +76,7 @@ def measure(
     Raises: LoriError, if the metric gives no number.
     """
     began = time.perf_counter()
-    kind, scorer = KINDS[question.spec.kind], SCORERS[question.spec.metric]
+    kind, scorer = kind_of(question.spec), SCORERS[question.spec.metric]
     learner.eval()
     answers = _ask(question, learner, tokenizer, observer, title)
     targets = [example.target for example in question.examples]
@@ -94,7 +94,7 @@ def measure(
 
 
 def _ask(question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str) -> list[str]:
-    kind = KINDS[question.spec.kind]
+    kind = kind_of(question.spec)
     order = sorted(range(len(question.examples)), key=lambda i: (len(question.examples[i].text), i))
     answers = [""] * len(order)
     with observer.bar(title, len(order)) as advance:

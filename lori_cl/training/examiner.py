@@ -12,7 +12,7 @@ from torch import nn
 from lori_cl.methods import Method
 from lori_cl.registry import ArtifactStore, Evaluation
 from lori_cl.spec import View
-from lori_cl.tasks import KINDS
+from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.evaluate import Measured, Question, measure
 from lori_cl.training.observer import Observer
@@ -69,7 +69,7 @@ class Examiner:
     def _score(
         self, stage: int, view: str, question: Question, head: nn.Module | None, acting: str
     ) -> Evaluation:
-        kind = KINDS[question.spec.kind]
+        kind = kind_of(question.spec)
         if head is None:
             head = kind.zero_shot_head(question.spec, self.model, self.base.tokenizer)
         input_digest = question.input_digest(self.base.digest, acting, head)

@@ -10,7 +10,7 @@ from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
-from lori_cl.tasks import KINDS
+from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel, load_base
 from lori_cl.training.continuing import check_same_base
 from lori_cl.training.determinism import derive_seed, environment, make_deterministic
@@ -99,7 +99,7 @@ def _read_history(
     history = []
     for stage, question in zip(run.stages, questions, strict=False):
         tensors, state = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
-        head = KINDS[question.spec.kind].head(question.spec, base.width, seed=0)
+        head = kind_of(question.spec).head(question.spec, base.width, seed=0)
         if head is not None:
             head.load_state_dict(state)
             head.to(base.model.device)

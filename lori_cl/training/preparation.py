@@ -9,7 +9,7 @@ from typing import Any
 from lori_cl.errors import ArtifactMissing, InputError
 from lori_cl.registry import Task, Workspace
 from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
-from lori_cl.tasks import KINDS, drawn, eval_examples, examples_digest, from_jsonl, to_jsonl, train_examples
+from lori_cl.tasks import drawn, eval_examples, examples_digest, from_jsonl, kind_of, to_jsonl, train_examples
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.determinism import derive_seed
@@ -31,7 +31,7 @@ def architecture_of(tasks: Sequence[Task]) -> Architecture:
 
     Raises: InputError, if they need different ones.
     """
-    needs = {task.label: KINDS[task.kind].architecture for task in tasks}
+    needs = {task.label: kind_of(task_from_record(task.spec)).architecture for task in tasks}
     first, needed = next(iter(needs.items()))
     for label, other in needs.items():
         if other != needed:
@@ -56,7 +56,7 @@ def prepare_question(workspace: Workspace, task: Task, curriculum: CurriculumSpe
         examples=drawn(examples, curriculum.eval.limit, task.seed),
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
-        max_length=KINDS[task.kind].prompt_length(spec, _max_length(curriculum, context), context),
+        max_length=kind_of(spec).prompt_length(spec, _max_length(curriculum, context), context),
     )
 
 
@@ -67,7 +67,8 @@ def prepare_training(
 
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
-    spec, kind = task_from_record(task.spec), KINDS[task.kind]
+    spec = task_from_record(task.spec)
+    kind = kind_of(spec)
     examples = train_examples(
         spec,
         workspace.folder_of(task.declared_in),

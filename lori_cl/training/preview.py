@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lori_cl.spec import ModelSpec, load_task
-from lori_cl.tasks import KINDS, Example, eval_examples, train_examples
+from lori_cl.tasks import Example, eval_examples, kind_of, train_examples
 from lori_cl.training.base_model import load_tokenizer
 
 SHOWN = 3
@@ -68,6 +68,6 @@ def _lengths(spec: Any, tokenizer: Any, examples: Sequence[Example], max_length:
     return Lengths(
         median=int(np.median(counts)),
         longest=max(counts),
-        truncated=sum(KINDS[spec.kind].features(spec, tokenizer, e, max_length).truncated for e in examples),
+        truncated=sum(kind_of(spec).features(spec, tokenizer, e, max_length).truncated for e in examples),
         max_length=max_length,
     )

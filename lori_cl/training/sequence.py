@@ -13,7 +13,7 @@ import torch
 from lori_cl.methods import METHODS, StageContext
 from lori_cl.registry import Evaluation, MaskRecord, Run, Stage, Task, Workspace
 from lori_cl.spec import CurriculumSpec
-from lori_cl.tasks import KINDS
+from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.launch import is_writer, join, wait
@@ -202,7 +202,7 @@ def _calibrate(opened: OpenRun, task: Task, title: str, observer: Observer, epoc
 
 def _lesson(opened: OpenRun, task: Task, title: str, epochs: float, lr: float, purpose: str) -> Lesson:
     question = next(q for q in opened.questions if q.label == task.label)
-    kind = KINDS[task.kind]
+    kind = kind_of(question.spec)
     head = kind.head(question.spec, opened.base.width, opened.seed("head", task))
     if head is not None:
         head.to(opened.model.device)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from lori_cl.errors import DataError
 from lori_cl.tasks import KINDS, Example, eval_examples, from_jsonl, to_jsonl
-from lori_cl.tasks.kinds.multiple_choice import log_likelihoods
+from lori_cl.tasks.kinds.likelihood import log_likelihoods
 
 from .task_files import multiple_choice, write_rows
 from .tiny_models import WORDS, gpt2, llama, word_tokenizer

@@ -6,9 +6,11 @@ subclass of `Kind`, and name it here.
 
 from collections.abc import Mapping
 
+from lori_cl.spec import ClassificationSpec, TaskSpec
 from lori_cl.tasks.kinds.base import Architecture, Batch, Features, Kind
 from lori_cl.tasks.kinds.classification import Classification
 from lori_cl.tasks.kinds.generation import Generation
+from lori_cl.tasks.kinds.label_likelihood import LabelLikelihood
 from lori_cl.tasks.kinds.multiple_choice import MultipleChoice
 
 KINDS: Mapping[str, Kind] = {
@@ -16,5 +18,14 @@ KINDS: Mapping[str, Kind] = {
     "generation": Generation(),
     "multiple_choice": MultipleChoice(),
 }
+_LABEL_LIKELIHOOD = LabelLikelihood()
 
-__all__ = ["KINDS", "Architecture", "Batch", "Features", "Kind"]
+
+def kind_of(task: TaskSpec) -> Kind:
+    """What a task does: its kind, and with a prompt a classification by a causal language model."""
+    if isinstance(task, ClassificationSpec) and task.prompt is not None:
+        return _LABEL_LIKELIHOOD
+    return KINDS[task.kind]
+
+
+__all__ = ["KINDS", "Architecture", "Batch", "Features", "Kind", "kind_of"]

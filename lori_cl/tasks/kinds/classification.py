@@ -145,16 +145,25 @@ def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length:
 
 
 def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Example:
-    text, label = row[task.columns.text], row[task.columns.label]
+    text = row[task.columns.text]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: column '{task.columns.text}' holds no text")
+    return Example(index, text, label_of(task, row, where))
+
+
+def label_of(task: ClassificationSpec, row: Any, where: str) -> str:
+    """The label of a row, which may also be its number.
+
+    Raises: DataError, if it is not in the label set.
+    """
+    label = row[task.columns.label]
     if _numbered(label) and not any(map(str.isdecimal, task.labels)):
         # Hub data sets number their labels.
         label = task.labels[int(label)] if int(label) < len(task.labels) else label
     if str(label) not in task.labels:
         near = suggestion(str(label), task.labels) or f" There are: {', '.join(task.labels)}."
         raise DataError(f"{where}: label {shown(str(label))} is not in the label set.{near}")
-    return Example(index, text, str(label))
+    return str(label)
 
 
 def _numbered(label: Any) -> bool:

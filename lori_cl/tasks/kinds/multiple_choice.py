@@ -16,16 +16,12 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn import functional
-
 from lori_cl.errors import DataError
 from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, left_padded, room_for_prompt, taught
+from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
+from lori_cl.tasks.kinds.likelihood import likeliest, word_ids
 from lori_cl.tasks.sources import Rows, require_column
 
 
@@ -49,12 +45,12 @@ class MultipleChoice(CausalKind):
         self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int
     ) -> Features:
         """The right choice after the prompt."""
-        return taught(tokenizer, example, _tokens(tokenizer, example.target), max_length)
+        return taught(tokenizer, example, word_ids(tokenizer, example.target), max_length)
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many do not fit together with their longest choice."""
         return sum(
-            len(tokenizer(e.text)["input_ids"]) + max(len(_tokens(tokenizer, c)) for c in e.choices)
+            len(tokenizer(e.text)["input_ids"]) + max(len(word_ids(tokenizer, c)) for c in e.choices)
             > max_length
             for e in examples
         )
@@ -68,63 +64,9 @@ class MultipleChoice(CausalKind):
         max_length: int,
     ) -> list[str]:
         """The likeliest choice of every example; ties go to the choice named first."""
-        choices = [[_tokens(tokenizer, choice) for choice in e.choices] for e in examples]
-        prompts = [
-            tokenizer(e.text)["input_ids"][-room_for_prompt(e, max(map(len, of)), max_length) :]
-            for e, of in zip(examples, choices, strict=True)
-        ]
-        found = log_likelihoods(learner, tokenizer.pad_token_id, prompts, choices)
-        lengths = [
-            [_length(task, text, ids) for text, ids in zip(e.choices, of, strict=True)]
-            for e, of in zip(examples, choices, strict=True)
-        ]
-        return [
-            e.choices[int((scores / torch.tensor(of)).argmax())]
-            for e, scores, of in zip(examples, found, lengths, strict=True)
-        ]
-
-
-def log_likelihoods(
-    learner: Any, pad: int, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]
-) -> list[Float[Tensor, "choices"]]:
-    """log p(choice | prompt) in nats, of every choice of every prompt, in float32 on the CPU.
-
-    Every prompt is read once; its keys and values are then shared by its choices, which are read together.
-    """
-    ids, mask = left_padded(prompts, pad, learner.device)  # (B, P)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, P)
-    read = learner(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-    owner = torch.tensor([i for i, of in enumerate(choices) for _ in of], device=learner.device)  # (C,)
-    flat = [choice for of in choices for choice in of]
-    longest = max(map(len, flat))
-    tokens = torch.tensor([[*c, *[pad] * (longest - len(c))] for c in flat], device=learner.device)  # (C, L)
-    counts = torch.tensor([[1] * len(c) + [0] * (longest - len(c)) for c in flat], device=learner.device)
-    logits = read.logits[owner, -1:]  # (C, 1, V)
-    if longest > 1:
-        cache = read.past_key_values
-        cache.batch_select_indices(owner)
-        after = positions[owner, -1:] + 1 + torch.arange(longest - 1, device=learner.device)  # (C, L−1)
-        more = learner(
-            input_ids=tokens[:, :-1],
-            attention_mask=torch.cat([mask[owner], counts[:, :-1]], dim=1),
-            position_ids=after,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = torch.cat([logits, more.logits], dim=1)  # (C, L, V)
-    each = functional.log_softmax(logits.float(), dim=-1).gather(2, tokens.unsqueeze(2)).squeeze(2)  # (C, L)
-    whole = (each * counts).sum(dim=1).cpu()  # (C,)
-    return list(torch.tensor_split(whole, [sum(map(len, choices[:i])) for i in range(1, len(choices))]))
-
-
-def _length(task: MultipleChoiceSpec, text: str, ids: Sequence[int]) -> int:
-    """What a choice's log-likelihood is divided by."""
-    return {"none": 1, "tokens": len(ids), "bytes": len(text.encode())}[task.normalise]
-
-
-def _tokens(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+        choices = [e.choices for e in examples]
+        best = likeliest(task.normalise, learner, tokenizer, examples, choices, max_length)
+        return [of[i] for of, i in zip(choices, best, strict=True)]
 
 
 def _example(task: MultipleChoiceSpec, index: int, row: Any, where: str) -> Example:

@@ -1,0 +1,64 @@
+"""`classification` with a prompt: a causal language model's likeliest label words are the answer.
+
+name: sentiment
+kind: classification
+source: {local: sst2}
+labels: [Good, Bad]
+prompt: "{{ text }}\nIs this review good or bad?"
+label_words: [" good", " bad"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lori_cl.spec import ClassificationSpec
+from lori_cl.tasks.examples import Example
+from lori_cl.tasks.kinds.base import Features
+from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
+from lori_cl.tasks.kinds.classification import label_of
+from lori_cl.tasks.kinds.likelihood import likeliest, word_ids
+from lori_cl.tasks.sources import Rows, require_column
+
+
+class LabelLikelihood(CausalKind):
+    """Prompts with one label each."""
+
+    def examples(self, task: ClassificationSpec, rows: Rows) -> list[Example]:
+        """Render the prompt and check the label of every row."""
+        assert task.prompt is not None, "a task without a prompt is asked of an encoder"
+        require_column(rows, task.columns.label, "columns.label")
+        return [
+            Example(
+                index,
+                filled(task.prompt, row, "prompt", rows.where(index)),
+                label_of(task, row, rows.where(index)),
+            )
+            for index, row in rows
+        ]
+
+    def features(
+        self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> Features:
+        """The label's words after the prompt."""
+        words = task.words[task.labels.index(example.target)]
+        return taught(tokenizer, example, word_ids(tokenizer, words), max_length)
+
+    def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
+        """How many do not fit together with the longest label's words."""
+        longest = max(len(word_ids(tokenizer, words)) for words in task.words)
+        return super().truncated(task, tokenizer, examples, max_length - longest)
+
+    def answers(
+        self,
+        task: ClassificationSpec,
+        learner: Any,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        max_length: int,
+    ) -> list[str]:
+        """The label with the likeliest words; ties go to the label named first."""
+        choices = [task.words] * len(examples)
+        best = likeliest(task.normalise, learner, tokenizer, examples, choices, max_length)
+        return [task.labels[i] for i in best]
