@@ -1,4 +1,4 @@
-"""`classification` with a prompt: a causal language model's likeliest label words are the answer.
+r"""`classification` with a prompt: a causal language model's likeliest label words are the answer.
 
 name: sentiment
 kind: classification

@@ -1,4 +1,4 @@
-"""`multiple_choice`: a causal language model picks the choice that it finds likeliest after a prompt.
+r"""`multiple_choice`: a causal language model picks the choice that it finds likeliest after a prompt.
 
 name: piqa
 kind: multiple_choice
