@@ -4,6 +4,7 @@ LoriError                      exit code 1: the job failed
 ├── ArtifactMissing            a file the registry names is not on disk
 ├── ArtifactDamaged            a file's content is not what its digest says
 ├── TrainingDiverged           the loss is not a finite number
+├── ContainmentMissing         this machine cannot contain the programs that a model writes
 └── InputError                 exit code 2: what the user gave is wrong
     ├── SpecError              a task or curriculum file, or --set
     ├── DataError              a data set's content
@@ -41,6 +42,10 @@ class ArtifactDamaged(LoriError):
 
 class TrainingDiverged(LoriError):
     """The training loss is not a finite number."""
+
+
+class ContainmentMissing(LoriError):
+    """Programs that a model writes cannot be contained on this machine, so none was run."""
 
 
 class InputError(LoriError):

@@ -1,0 +1,649 @@
+"""Hostile programs, each contained and failed; the harmless ones pass.
+
+What is hostile here is chosen so that a leak fails its test and harms nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lori_cl.errors import ContainmentMissing
+from lori_cl.tasks.containment import Limits, pass_all, passes, require_containment, run
+from lori_cl.tasks.containment.system_calls import MACHINES, system_call_filter
+
+VERSION_OF_LANDLOCK = 444, None, 0, 1
+
+if sys.platform != "linux" or ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 1:
+    pytest.skip("programs can only be contained on Linux with Landlock", allow_module_level=True)
+
+BRIEF = Limits(seconds=0.15)
+
+HUMAN_EVAL = '''
+import collections, copy, datetime, functools, hashlib, heapq, itertools, math, random, re, string
+from typing import Dict, List, Optional, Tuple
+
+
+def has_close_elements(numbers: List[float], threshold: float) -> bool:
+    """ Check if in given list of numbers, are any two numbers closer to each other than given threshold.
+    >>> has_close_elements([1.0, 2.0, 3.0], 0.5)
+    False
+    """
+    return any(abs(a - b) < threshold for a, b in itertools.combinations(numbers, 2))
+
+
+def check(candidate):
+    assert candidate([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.3) == True
+    assert candidate([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.05) == False
+    assert hashlib.md5(b"x").hexdigest() == "9dd4e461268c8034f5c8564e155c67a6"
+    assert math.gcd(12, 18) == 6 and re.fullmatch("a+", "aa") and heapq.nsmallest(1, [2, 1]) == [1]
+    assert random.random() < 1 and datetime.date(2024, 2, 29).isoformat() == "2024-02-29"
+
+check(has_close_elements)
+'''
+
+
+def caught(act: str) -> str:
+    """A program that goes on to its end, whatever error comes of the act."""
+    return f"try:\n    {act}\nexcept BaseException:\n    pass\n"
+
+
+def refused(act: str) -> str:
+    """A program that comes to its end only where the act is not permitted, or is no system call at all."""
+    return (
+        f"import ctypes, errno, os\ntry:\n    {act}\n"
+        "except OSError as e:\n    assert e.errno in (errno.EACCES, errno.EPERM, errno.ENOSYS), e\n"
+        "else:\n    raise SystemExit('it was done')\n"
+    )
+
+
+def ends_well_uncontained(program: str) -> bool:
+    return subprocess.run([sys.executable, "-S", "-c", program]).returncode == 0
+
+
+def in_a_process_of_its_own(act: Callable[[], object]) -> int:
+    """Start the act in a fork of this process, whose id is returned."""
+    if child := os.fork():
+        return child
+    try:
+        act()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def processes_within(folder: Path) -> list[int]:
+    """The processes that work in a folder, be it removed or not."""
+
+    def works_there(process: Path) -> bool:
+        try:
+            return (process / "cwd").readlink().is_relative_to(folder)
+        except OSError:  # it has ended, or is another user's
+            return False
+
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if works_there(process)]
+
+
+def soon(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the programs' directories are made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Iterator[Path]:
+    """A user's file; the test fails if it, or its folder, is changed."""
+
+    def state() -> list[object]:
+        stats = [diary.stat(), diary.parent.stat()]
+        names = [path.name for path in diary.parent.iterdir()]
+        return [diary.read_text(), names, os.listxattr(diary)] + [
+            (s.st_mode, s.st_mtime_ns, s.st_uid, s.st_nlink) for s in stats
+        ]
+
+    diary = tmp_path / "home" / "diary.txt"
+    diary.parent.mkdir()
+    diary.write_text("dear diary")
+    before = state()
+    yield diary
+    assert state() == before
+
+
+# What passes
+
+
+def test_a_program_as_humaneval_has_them_passes() -> None:
+    assert passes(HUMAN_EVAL)
+
+
+def test_a_wrong_completion_fails() -> None:
+    assert not passes(HUMAN_EVAL.replace("< threshold", "> threshold"))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "",
+        "ñ = '日本語🙂'\nassert len(ñ) == 4 and ñ.encode()[0] == 0xE6\nprint(ñ)",
+        "# coding: latin-1\nassert 'é' == chr(233)",
+        "text = '" + "x" * 5_000_000 + "'\nassert len(text) == 5_000_000",
+        "if __name__ != '__main__': raise SystemExit(1)",
+        "import dataclasses, pickle\n@dataclasses.dataclass\nclass P:\n    x: int\n"
+        "assert pickle.loads(pickle.dumps(P(3))) == P(3)",
+        "import os\nos.close(1)\nos.close(2)",
+        "import sys\nassert sys.stdin.read() == ''\ntry: input()\nexcept EOFError: pass\nelse: assert False",
+        "import threading\nwith threading.Lock(): pass",
+        "import decimal, fractions, json, statistics, time, unittest, zlib, zoneinfo\ntime.sleep(0.01)",
+        "import tempfile\nwith tempfile.NamedTemporaryFile() as f: assert f.write(b'x') == 1",
+    ],
+    ids=[
+        "empty",
+        "unicode",
+        "cookie",
+        "large",
+        "main",
+        "pickle",
+        "closed",
+        "stdin",
+        "lock",
+        "library",
+        "tempfile",
+    ],
+)
+def test_a_harmless_program_passes(program: str) -> None:
+    assert passes(program)
+
+
+def test_a_program_may_keep_small_files_in_its_directory_which_is_empty_at_first_and_gone_after(
+    temporary: Path,
+) -> None:
+    assert passes(
+        "import os\nassert os.listdir() == []\n"
+        "with open('a', 'w') as f: f.write('b')\n"
+        "assert open('a').read() == 'b'\nos.remove('a')\nopen('c', 'w').close()"
+    )
+    assert list(temporary.iterdir()) == []
+
+
+def test_programs_are_judged_in_order_and_apart() -> None:
+    writes = "import os\nassert os.listdir() == []\nopen('a', 'w').close()"
+    programs = [writes, "assert False", writes, "while True: pass", "import os; os.fork()", writes, "1 / 0"]
+    assert pass_all(programs, Limits(seconds=1)) == [True, False, True, False, False, True, False]
+
+
+def test_no_programs_have_no_verdicts() -> None:
+    assert pass_all([]) == []
+
+
+def test_hashes_are_the_same_every_time() -> None:
+    fixed = subprocess.check_output([sys.executable, "-c", "print(hash('a'))"], env={"PYTHONHASHSEED": "0"})
+    assert passes(f"assert hash('a') == {int(fixed)}")
+
+
+# What does not come to its end
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "raise SystemExit(0)",
+        "raise SystemExit",
+        "import sys; sys.exit()",
+        "import os; os._exit(0)",
+        "import os; os.write(1, bytes(32)); os._exit(0)",
+        "exit()",
+        "raise KeyboardInterrupt",
+        "import os; os.abort()",
+        "import os\nos._exit = print\nraise SystemExit(0)",
+        "import os\nos.closerange(0, 64)",
+        "import ctypes; ctypes.string_at(0)",
+        "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
+        "import sys\nsys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**6): x = [x]\nrepr(x)",
+    ],
+)
+def test_a_program_that_leaves_before_its_end_fails(program: str) -> None:
+    assert not passes(program, Limits(memory_bytes=64 * 2**20))
+
+
+@pytest.mark.parametrize(
+    "program",
+    ["def f(:", "x = 1\0", "x = '\ud800'", "(" * 100_000, "-" * 1_000_000 + "1", "  x = 1\n y = 2", "\x06"],
+    ids=["syntax", "null", "surrogate", "brackets", "signs", "indent", "control"],
+)
+def test_a_program_that_does_not_compile_fails(program: str) -> None:
+    assert not passes(program)
+
+
+def test_the_proof_of_the_end_is_in_no_variable_container_argument_or_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("secrets.token_bytes", lambda n: b"TOKEN" + os.urandom(n - 5))
+    finds = (
+        "import gc, os, sys\n"
+        "mark = bytes([84, 79, 75, 69, 78])\n"
+        "def look(*found):\n"
+        "    for x in found:\n"
+        "        if type(x) is bytes and mark in x[:-5]: os.write(1, x[x.index(mark):][:32]), os._exit(0)\n"
+        "for container in gc.get_objects(): look(*gc.get_referents(container))\n"
+        "frame = sys._getframe()\n"
+        "while frame:\n"
+        "    for variables in (frame.f_locals, frame.f_globals): look(*variables.values())\n"
+        "    for x in [*frame.f_locals.values()]: look(*gc.get_referents(x))\n"
+        "    frame = frame.f_back\n"
+        "look(*map(os.fsencode, [*sys.argv, *sys.orig_argv, *os.environ.values()]))\n"
+        "for fd in range(64):\n"
+        "    for act in (lambda: os.lseek(fd, 0, 0), lambda: look(os.read(fd, 10_000))):\n"
+        "        try: act()\n"
+        "        except OSError: pass\n"
+    )
+    assert not passes(finds + "os._exit(0)", Limits(seconds=1))
+    assert passes(finds)  # it has looked everywhere
+
+
+# Time, memory, output, files
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "while True: pass",
+        "import time; time.sleep(60)",
+        "import re; re.match('(a+)+$', 'a' * 60 + 'b')",
+        "import os; r, w = os.pipe(); os.write(w, bytes(10**7))",
+        "import os; r, w = os.pipe(); os.read(r, 1)",
+        "import threading; threading.Semaphore(0).acquire()",
+        "import signal, time\n"
+        "for s in signal.valid_signals() - {9, 19}: signal.signal(s, signal.SIG_IGN)\n"
+        "while True:\n    try: time.sleep(60)\n    except BaseException: pass",
+        "class Stays:\n    def __del__(self): Stays()\nStays()\nwhile True: pass",
+    ],
+)
+def test_a_program_that_does_not_end_is_ended_and_fails(program: str, temporary: Path) -> None:
+    assert not passes(program, BRIEF)
+    assert processes_within(temporary) == []
+
+
+def test_the_clock_starts_with_the_program() -> None:
+    assert passes("import time; time.sleep(0.1)", Limits(seconds=5))
+    assert not passes("import time; time.sleep(0.5)", Limits(seconds=0.1))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "x = bytearray(2**30)",
+        "x = []\nwhile True: x.append(bytearray(2**20))",
+        "x = 'x' * 2**34",
+        "import mmap; mmap.mmap(-1, 2**30)",
+    ],
+)
+def test_a_program_that_wants_more_memory_than_its_limit_fails(program: str) -> None:
+    assert not passes(program)
+
+
+def test_memory_ends_at_its_limit() -> None:
+    holds = "try:\n    x = bytearray({} * 2**20)\nexcept MemoryError:\n    x = None\nassert bool(x) is {}"
+    assert passes(holds.format(100, True), Limits(memory_bytes=200 * 2**20))
+    assert passes(holds.format(200, False), Limits(memory_bytes=200 * 2**20))
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_program_that_prints_without_end_is_ended_long_before_its_time(stream: int) -> None:
+    begun = time.monotonic()
+    assert not passes(f"import os\nwhile True: os.write({stream}, bytes(1000))", Limits(seconds=60))
+    assert time.monotonic() - begun < 30
+
+
+def test_output_may_be_as_long_as_its_limit_and_no_longer() -> None:
+    limits = Limits(output_bytes=100_000)
+    assert passes("import os; os.write(1, bytes(50_000)); os.write(2, bytes(50_000))", limits)
+    assert not passes("import os; os.write(1, bytes(50_000)); os.write(2, bytes(50_001))", limits)
+
+
+def test_a_file_may_be_as_long_as_its_limit_and_no_longer() -> None:
+    limits = Limits(file_bytes=100_000)
+    writes = "with open('a', 'wb') as f: f.write(bytes({}))"
+    assert passes(writes.format(100_000), limits)
+    assert not passes(writes.format(100_001), limits)
+    assert passes(caught(writes.format(10**7)) + "assert len(open('a', 'rb').read()) == 100_000", limits)
+    assert not passes("open('a', 'wb').truncate(2**40)", limits)
+
+
+def test_a_program_that_makes_many_files_fails_and_leaves_none(temporary: Path) -> None:
+    makes = "import time\nfor i in range({}): open(str(i), 'w').close()\ntime.sleep(0.3)"
+    assert passes(makes.format(16))
+    assert not passes(makes.format(17))
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_program_holds_few_files_and_pipes_open() -> None:
+    assert passes("import os\nn = 0\n" + caught("for n in range(1000): os.pipe()") + "assert 20 < n < 32")
+
+
+# Processes, threads, network, signals
+
+
+@pytest.mark.parametrize(
+    ("module", "act"),
+    [
+        ("os", "fork()"),
+        ("os", "posix_spawn('/bin/true', ['true'], {})"),
+        ("os", "system('true')"),
+        ("os", "execv('/bin/true', ['true'])"),
+        ("subprocess", "run(['/bin/true'])"),
+        ("multiprocessing", "Process(target=print).start()"),
+        ("threading", "Thread(target=print).start()"),
+        ("ctypes", "CDLL(None).fork()"),
+        ("ctypes", "CDLL(None).kill(__import__('os').getppid(), 0)"),
+        ("os", "kill(os.getppid(), 0)"),
+        ("os", "kill(-os.getppid(), 0)"),
+        ("os", "killpg(0, 0)"),
+        ("signal", "pidfd_send_signal(0, 0)"),
+        ("socket", "socket()"),
+        ("socket", "socket(socket.AF_INET6, socket.SOCK_DGRAM)"),
+        ("socket", "create_connection(('127.0.0.1', 9), timeout=0.1)"),
+        ("socket", "getaddrinfo('localhost', 80)"),
+    ],
+)
+def test_to_start_a_process_or_reach_out_fails_even_if_every_error_is_caught(module: str, act: str) -> None:
+    program = f"import {module}\n" + caught(f"{module}.{act}")
+    assert not passes(program)
+    assert ends_well_uncontained(program)
+
+
+@pytest.mark.parametrize("act", ["socket(socket.AF_UNIX)", "socketpair()"])
+def test_sockets_within_the_machine_are_absent(act: str) -> None:
+    assert passes("import socket\n" + refused(f"socket.{act}"))
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="only there does a second set of system calls exist"
+)
+def test_the_system_calls_of_32_bits_are_no_way_round() -> None:
+    getpid = "b'\\xb8\\x14\\x00\\x00\\x00\\xcd\\x80\\xc3'"  # mov eax, 20; int 0x80; ret
+    program = (
+        f"import ctypes, mmap\npage = mmap.mmap(-1, 4096, prot=7)\npage.write({getpid})\n"
+        "start = ctypes.addressof(ctypes.c_char.from_buffer(page))\n"
+        "ctypes.CFUNCTYPE(ctypes.c_int)(start)()"
+    )
+    assert not passes(program)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [425, 428, 430, 434, 437, 444],
+    ids=["io_uring", "open_tree", "fsopen", "pidfd_open", "openat2", "landlock"],
+)
+def test_system_calls_that_no_program_needs_are_absent(number: int) -> None:
+    assert passes(
+        "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        f"assert libc.syscall({number}, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == errno.ENOSYS"
+    )
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.kill(os.getppid(), 9)",
+        "ctypes.CDLL(None).kill(os.getppid(), 9)",
+        "ctypes.CDLL(None).sigqueue(os.getppid(), 9, None)",
+        "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (0, 0))",
+        "r, w = os.pipe(); fcntl.fcntl(r, 8, os.getppid()); fcntl.fcntl(r, 10, 9); "  # F_SETOWN, F_SETSIG
+        "fcntl.fcntl(r, fcntl.F_SETFL, os.O_ASYNC); os.write(w, b'x')",
+    ],
+)
+def test_a_program_that_kills_its_parent_fails_and_the_parent_lives(act: str) -> None:
+    def parent() -> None:
+        assert not passes("import ctypes, fcntl, os, resource\n" + act)
+        sum(i for i in range(200_000))  # some processor time, for the limit on it
+
+    assert os.waitpid(in_a_process_of_its_own(parent), 0)[1] == 0
+
+
+def test_no_process_outlives_a_program_that_forks_twice(temporary: Path) -> None:
+    program = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: time.sleep(60)"
+    assert not passes(program)
+    assert processes_within(temporary) == []
+
+
+def test_a_program_dies_with_a_parent_that_is_killed(temporary: Path) -> None:
+    sleeps = "import time\nopen('begun', 'w').close()\ntime.sleep(60)"
+    parent = in_a_process_of_its_own(lambda: passes(sleeps, Limits(seconds=60)))
+    assert soon(lambda: list(temporary.glob("*/begun")) != [])
+    os.kill(parent, 9)
+    os.waitpid(parent, 0)
+    assert soon(lambda: processes_within(temporary) == [])
+
+
+def test_a_program_ends_even_while_its_parent_is_stopped(temporary: Path) -> None:
+    spins = "open('begun', 'w').close()\nwhile True: pass"
+    parent = in_a_process_of_its_own(lambda: passes(spins, Limits(seconds=1)))
+    assert soon(lambda: list(temporary.glob("*/begun")) != [])
+    os.kill(parent, signal.SIGSTOP)
+    try:
+        assert soon(lambda: processes_within(temporary) == [])
+    finally:
+        os.kill(parent, signal.SIGCONT)
+        os.waitpid(parent, 0)
+
+
+def test_an_interrupt_at_the_terminal_changes_no_verdict(temporary: Path) -> None:
+    def parent() -> None:
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        assert passes("import time\nopen('begun', 'w').close()\ntime.sleep(0.3)")
+
+    child = in_a_process_of_its_own(parent)
+    assert soon(lambda: list(temporary.glob("*/begun")) != [])
+    os.killpg(child, signal.SIGINT)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+# Files and the environment
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "open(diary).read()",
+        "os.listdir(home)",
+        "open(diary, 'w')",
+        "open(diary, 'a')",
+        "open(diary, 'r+')",
+        "open(home + '/new', 'w')",
+        "open('../new', 'w')",
+        "os.open(diary, os.O_RDONLY | os.O_TRUNC)",
+        "os.truncate(diary, 0)",
+        "os.remove(diary)",
+        "os.rename(diary, 'mine')",
+        "os.rename(diary, diary + '2')",
+        "os.link(diary, 'mine')",
+        "os.symlink(diary, 'mine')",
+        "os.mkdir(home + '/new')",
+        "os.rmdir(home)",
+        "os.mkfifo(home + '/new')",
+        "os.chmod(diary, 0o777)",
+        "os.chown(diary, 1, 1)",
+        "os.utime(diary, (0, 0))",
+        "os.setxattr(diary, 'user.a', b'1')",
+        "os.chroot(home)",
+        "open('/etc/passwd').read()",
+        "os.listdir('/')",
+        "open('/proc/self/environ').read()",
+        "open(f'/proc/{os.getppid()}/environ').read()",
+        "open('/proc/self/mem', 'r+b')",
+        "open('/dev/shm/new', 'w')",
+        "os.memfd_create('a')",
+        "os.sched_setaffinity(os.getppid(), {0})",
+        "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+    ],
+)
+def test_what_lies_outside_is_neither_read_nor_changed(act: str, diary: Path) -> None:
+    paths = f"import os\nhome, diary = {str(diary.parent)!r}, {str(diary)!r}\n"
+    assert passes(paths + refused(act))
+
+
+def test_a_program_that_writes_outside_fails(diary: Path) -> None:
+    assert not passes(f"open({str(diary)!r}, 'a').write('x')")
+
+
+def test_what_may_be_read_can_not_be_emptied(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "READABLE", (*run.READABLE, str(diary.parent)))
+    assert passes(f"assert open({str(diary)!r}).read() == 'dear diary'")
+    assert passes(refused(f"os.open({str(diary)!r}, os.O_RDONLY | os.O_TRUNC)"))
+    assert passes(refused(f"open({str(diary)!r}, 'a')"))
+    assert passes(refused(f"os.fchmod(os.open({str(diary)!r}, os.O_RDONLY), 0o777)"))
+
+
+def test_no_environment_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
+    assert passes("import os\nassert set(os.environ) <= {'PYTHONHASHSEED', 'LC_CTYPE'}, os.environ")
+
+
+@pytest.mark.parametrize("module", ["planted", "pytest", "lori_cl", "limits"])
+def test_a_program_has_the_standard_library_only(
+    module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "planted.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert not passes(f"import {module}")
+
+
+def test_no_open_file_is_inherited(diary: Path) -> None:
+    with diary.open() as held:
+        os.set_inheritable(held.fileno(), True)
+        assert passes(
+            "import os\n"
+            "for fd in range(4, 64):\n"
+            "    try: os.fstat(fd)\n    except OSError: pass\n    else: raise SystemExit('one is')"
+        )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to lose")
+def test_not_even_root_has_privileges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "READABLE", (*run.READABLE, str(tmp_path)))
+    others = tmp_path / "others"
+    others.mkdir(mode=0o700)
+    assert passes(f"import os; os.listdir({str(others)!r})")
+    os.chown(others, 12345, 12345)
+    assert passes(refused(f"os.listdir({str(others)!r})"))
+
+
+# Where programs cannot be contained
+
+
+KILL, ALLOW, ABSENT = 0x8000_0000, 0x7FFF_0000, 0x0005_0000 | 38
+
+
+def decision(machine: str, own: int, number: int, *arguments: int) -> int:
+    """What the filter for a machine says to a system call made as on machine `own`, in the kernel's words."""
+    data = struct.pack("=iIQ6Q", number, own, 0, *arguments, *[0] * (6 - len(arguments)))
+    steps = list(struct.iter_unpack("=HBBI", system_call_filter(machine)))
+    at, loaded = 0, 0
+    while True:
+        code, skip_if, skip_unless, value = steps[at]
+        at += 1
+        if code == 0x20:
+            loaded = struct.unpack_from("=I", data, value)[0]
+        elif code == 0x54:
+            loaded &= value
+        elif code == 0x15:
+            at += skip_if if loaded == value else skip_unless
+        else:
+            assert code == 0x06
+            return int(value)
+
+
+def test_the_filter_for_arm_decides_as_that_for_x86() -> None:
+    x86, arm = MACHINES["x86_64"], MACHINES["aarch64"]
+    calls = {
+        "read": (0, 63),
+        "clone": (56, 220),
+        "socket": (41, 198),
+        "openat": (257, 56),
+        "mkdirat": (258, 34),
+    }
+    made = [("read", ()), ("clone", ()), ("socket", (2,)), ("socket", (1,)), ("mkdirat", ())]
+    made += [
+        ("openat", (0, 0, flags))
+        for flags in (os.O_RDONLY, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_TRUNC)
+    ]
+    expected = [ALLOW, KILL, KILL, ABSENT, ABSENT, ALLOW, ABSENT, ALLOW]
+    assert [decision("x86_64", x86, calls[name][0], *arguments) for name, arguments in made] == expected
+    assert [decision("aarch64", arm, calls[name][1], *arguments) for name, arguments in made] == expected
+    assert decision("aarch64", x86, 63) == decision("x86_64", arm, 0) == KILL
+
+
+def test_nothing_runs_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ContainmentMissing, match=r"on Linux, not on darwin"):
+        require_containment()
+
+
+def test_nothing_runs_on_a_machine_whose_system_calls_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    with pytest.raises(ContainmentMissing, match="on x86_64 or aarch64, not on riscv64"):
+        pass_all(["pass"])
+
+
+def refuse_landlock() -> None:
+    """Have this process, and what it starts, live on a kernel without Landlock."""
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, ABSENT), (0x06, 0, 0, ALLOW)]
+    libc = ctypes.CDLL(None)
+    held = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, struct.pack("HP", len(steps), ctypes.addressof(held)), 0, 0) == 0
+
+
+def test_nothing_runs_without_landlock() -> None:
+    def on_such_a_kernel() -> None:
+        refuse_landlock()
+        with pytest.raises(ContainmentMissing, match=r"not implemented: 'Landlock'. Needed are Linux 5.13"):
+            passes("")
+
+    assert os.waitpid(in_a_process_of_its_own(on_such_a_kernel), 0)[1] == 0
+
+
+def test_nothing_runs_without_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "system_call_filter", lambda machine: b"")
+    with pytest.raises(ContainmentMissing, match="Invalid argument: 'seccomp'"):
+        passes("")
+
+
+@pytest.mark.parametrize(
+    ("executable", "said"), [("/bin/false", "the interpreter does not start"), ("/none", "No such file")]
+)
+def test_an_interpreter_that_does_not_start_is_told(
+    executable: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    with pytest.raises(ContainmentMissing, match=said):
+        passes("")
+
+
+def test_a_python_whose_library_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "ORDINARY", "import no_such_module")
+    with pytest.raises(ContainmentMissing, match=r"cannot import Python's own library.*/lib, readable"):
+        require_containment()
