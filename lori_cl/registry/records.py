@@ -129,6 +129,8 @@ class Evaluation:
     """Digest of the artifact that holds every answer."""
     outcomes: tuple[float, ...] = field(repr=False)
     """How right each answer is, in the eval set's order."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers of the same answers, as fractions, by name."""
 
 
 @dataclass(frozen=True)

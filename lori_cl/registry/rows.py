@@ -120,11 +120,12 @@ def evaluation(row: EvaluationRow) -> Evaluation:
         elapsed_s=row.elapsed_s,
         answers=row.answers,
         outcomes=tuple(row.outcomes),
+        parts=row.parts or {},
     )
 
 
 def evaluation_row(record: Evaluation, run_id: int, task_id: int) -> EvaluationRow:
     """A score's row."""
     fields = {k: v for k, v in asdict(record).items() if k != "task"}
-    fields["outcomes"] = list(record.outcomes)
+    fields |= {"outcomes": list(record.outcomes), "parts": dict(record.parts) or None}
     return EvaluationRow(**fields, run_id=run_id, task_id=task_id)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The newest migration; a registry of another schema is upgraded or refused."""
 
 
@@ -193,4 +193,5 @@ class EvaluationRow(Base):
     elapsed_s: Mapped[float]
     answers: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"))
     outcomes: Mapped[list[float]]
+    parts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     task: Mapped[TaskRow] = relationship()

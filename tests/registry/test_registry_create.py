@@ -18,7 +18,7 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA, Base
 
-from .registry_records import add, evaluation, run_start
+from .registry_records import add, evaluation, files_of, run_start
 
 
 def rows_of(workspace: Workspace, sql: str) -> list[Any]:
@@ -105,3 +105,21 @@ def test_a_creation_that_breaks_off_can_be_repeated(tmp_path: Path, monkeypatch:
     workspace.create()
     with workspace.read() as registry:
         assert registry.tasks() == []
+
+
+def test_a_registry_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.create()
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2")))
+        registry.commit_stage("first", None, [evaluation("sst2", stage=0)], files_of())
+        before = registry.evaluations("first")
+    with sqlite3.connect(tmp_path / "registry.db") as database:  # as the first version left it
+        database.execute("ALTER TABLE evaluations DROP COLUMN parts")
+        database.execute("UPDATE alembic_version SET version_num = '0001'")
+    database.close()
+    with pytest.raises(WorkspaceUnusable, match="has schema 0001 .* bring it up to date: lori-cl init"):
+        workspace.read()
+    assert not workspace.create()
+    with workspace.read() as registry:
+        assert registry.evaluations("first") == before

@@ -15,6 +15,7 @@ from sqlalchemy.engine.default import DefaultDialect
 import lori_cl
 from lori_cl.errors import RegistryTooNew, WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
+from lori_cl.registry.tables import SCHEMA
 
 from .registry_records import add, contents, eval_set, task_spec
 
@@ -99,7 +100,7 @@ def test_a_registry_of_a_newer_version_is_refused_and_left_untouched(
     with pytest.raises(RegistryTooNew) as refused:
         opener(workspace)
     message = str(refused.value)
-    for value in ("9999", "9.8.7", "0001", lori_cl.__version__, "pip install --upgrade lori-cl"):
+    for value in ("9999", "9.8.7", SCHEMA, lori_cl.__version__, "pip install --upgrade lori-cl"):
         assert value in message
     assert contents(workspace.root) == before
 
