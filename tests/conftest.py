@@ -84,11 +84,11 @@ def write_task(tmp_path: Path) -> Callable[..., Path]:
         draw = random.Random(name)
         folder = tmp_path / "declared" / name
         folder.mkdir(parents=True, exist_ok=True)
-        for split, rows in (("train", n), ("test", 8)):
+        for split, begins, rows in (("train", "it is", n), ("test", "is it", 8)):  # no text in both
             lines = []
             for index in range(rows):
                 label = labels[index % len(labels)]
-                text = f"it is {draw.choice(WORDS[5:])} {label} {draw.choice(WORDS[5:])}"
+                text = f"{begins} {draw.choice(WORDS[5:])} {label} {draw.choice(WORDS[5:])}"
                 lines.append(json.dumps({"text": text, "label": label}) + "\n")
             (folder / f"{split}.jsonl").write_text("".join(lines))
         declaration = {

@@ -22,6 +22,9 @@ from lori_cl.registry.workspace import Workspace
 )
 @click.option("--upper-triangle", is_flag=True, help="Score the tasks still to come, too.")
 @click.option("--measure-all", is_flag=True, help="Measure every score, also those that digests prove.")
+@click.option(
+    "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."
+)
 @json_option
 @click.pass_obj
 def run(
@@ -31,6 +34,7 @@ def run(
     settings: tuple[str, ...],
     upper_triangle: bool,
     measure_all: bool,
+    allow_code_execution: bool,
     as_json: bool,
 ) -> None:
     """Learn the tasks of CURRICULUM one after another, and score all of them after every stage.
@@ -53,7 +57,7 @@ def run(
         registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
     known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
     spec = load_curriculum(curriculum, settings, known)
-    options = RunOptions(upper_triangle, measure_all)
+    options = RunOptions(upper_triangle, measure_all, allow_code_execution)
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
     with workspace.read() as registry:

@@ -26,8 +26,9 @@ class StageContext:
     """(task label, tensors) of every stage before, in order."""
     mask_seed: int
     """For drawing this task's mask."""
-    calibrate: Callable[[float, float], None]
-    """(epochs, lr): train what the model has open, on this task, with a head that is thrown away."""
+    calibrate: Callable[[float | None, float], None]
+    """(epochs, lr): train what the model has open, on this task, with a head that is thrown away; for as many
+    epochs as the stage itself where they are None."""
 
 
 class Method(ABC):

@@ -107,7 +107,7 @@ class LoRI(Method):
         assert train.lr is not None, "the learning rate is settled when the run begins"
         free = Mask.from_flat(ledger.free(), ledger.shapes)
         self._open(context, free)
-        context.calibrate(settings.epochs or train.epochs, settings.lr or train.lr * CALIBRATION_LR_FACTOR)
+        context.calibrate(settings.epochs, settings.lr or train.lr * CALIBRATION_LR_FACTOR)
         values = self._adapter.opened()
         dense = torch.zeros(ledger.cells)
         dense[free.flat()] = torch.cat([values[site] for site in ledger.shapes if site in values])

@@ -52,9 +52,14 @@ def _view(run: Run, view: str, evaluations: Sequence[Evaluation], single: Mappin
     matrix = ForgettingMatrix.from_cells(tasks, view, stages, {at: _cell(e) for at, e in scored.items()})
     changes = _changes(matrix, scored) if view == CURRENT else ()
     # In the order of the stages, so that the last one stays.
-    last = {j: e.n_truncated for (_, j), e in sorted(scored.items(), key=lambda item: item[0])}
-    truncated = tuple(last.get(j, 0) for j in range(len(tasks)))
-    return ViewReport(matrix, all_metrics(matrix, single), changes, truncated)
+    last = {j: e for (_, j), e in sorted(scored.items(), key=lambda item: item[0])}
+    return ViewReport(
+        matrix=matrix,
+        metrics=all_metrics(matrix, single),
+        changes=changes,
+        truncated=tuple(last[j].n_truncated if j in last else 0 for j in range(len(tasks))),
+        parts=tuple(last[j].parts if j in last else {} for j in range(len(tasks))),
+    )
 
 
 def _scored(run: Run, view: str, evaluations: Sequence[Evaluation]) -> Scored:

@@ -76,9 +76,12 @@ def print_run(run: Run, console: Console) -> None:
 
 
 def _source(task: Task) -> str:
-    """'local agnews or hub fancyzhx/ag_news'."""
+    """'local agnews or hub fancyzhx/ag_news', and whether nobody has checked that."""
     source = task.spec.get("source") or {}
-    return " or ".join(f"{place} {source[place]}" for place in ("local", "hub") if source.get(place))
+    places = " or ".join(f"{place} {source[place]}" for place in ("local", "hub") if source.get(place))
+    learned_from = (task.spec.get("train") or {}).get("source") or {}
+    unverified = source.get("unverified") or learned_from.get("unverified")
+    return f"{places} (unverified)" if unverified else places
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

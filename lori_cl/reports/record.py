@@ -9,6 +9,7 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
       matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
                     null where a task was not evaluated
       n             examples each task is scored on; null where it never was
+      parts         further numbers of each task's last score as fractions, by name: pass@5, refusal_rate
       truncated     how many of them were too long to be read whole
       source        'measured' or 'proved' for every score; null where there is none
       stderr        standard error of every score; null where unknown
@@ -116,6 +117,7 @@ def _view(view: ViewReport) -> dict[str, Any]:
     return {
         "matrix": _numbers(matrix.scores),
         "n": list(view.n),
+        "parts": [dict(parts) for parts in view.parts],
         "truncated": list(view.truncated),
         "source": [list(row) for row in matrix.source],
         "stderr": _numbers(matrix.stderr),

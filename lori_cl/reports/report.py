@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lori_cl.forgetting import Cell, ForgettingMatrix, Metric, PairedTest, overall_performance
@@ -60,6 +61,8 @@ class ViewReport:
     """One for each earlier task; empty under views other than `current`."""
     truncated: tuple[int, ...]
     """Of each task's examples, those that were too long to be read whole, in the last row that has it."""
+    parts: tuple[Mapping[str, float], ...]
+    """Of each task, further numbers of its answers by name, in the last row that has it."""
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from lori_cl.reports.wording import (
     megabytes,
     missing_metrics,
     notes,
+    part_lines,
     percent,
     points,
     run_title,
@@ -80,6 +81,8 @@ def _print_run(report: RunReport, console: Console) -> None:
 def _print_view(view: ViewReport, console: Console) -> None:
     say(console, f"View {view.name}: score, and change since learned", "bold")
     console.print(_matrix(view))
+    for line in part_lines(view):
+        say(console, line)
     for line in missing_metrics(view):
         say(console, line, "dim")
     if view.changes:

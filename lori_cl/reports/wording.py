@@ -74,6 +74,15 @@ def _remedy(view: ViewReport, metric: Metric) -> str:
     return "" if asked else "; lori-cl run --upper-triangle scores tasks before they are learned"
 
 
+def part_lines(view: ViewReport) -> list[str]:
+    """'humaneval: pass@1 12.3, pass@5 24.0', one line a task whose metric has parts."""
+    return [
+        f"{task}: " + ", ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in parts.items())
+        for task, parts in zip(view.matrix.tasks, view.parts, strict=True)
+        if len(parts) > 1
+    ]
+
+
 def cell_title(cell: Cell) -> str:
     """'78.1 % ± 1.3 (standard error), 1,000 examples, measured'."""
     error = "" if math.isnan(cell.stderr) else f" ± {percent(cell.stderr)} (standard error)"

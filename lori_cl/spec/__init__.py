@@ -10,30 +10,36 @@ from lori_cl.spec.curriculum import (
     TrainSpec,
     View,
 )
-from lori_cl.spec.loading import load_curriculum, load_task
-from lori_cl.spec.task import (
+from lori_cl.spec.kinds import (
     TASK_SPECS,
     ClassificationSpec,
+    CodeSpec,
     GenerationSpec,
     MultipleChoiceSpec,
-    TaskSpec,
+    SafetySpec,
+    WritingSpec,
     task_from_record,
 )
+from lori_cl.spec.loading import load_curriculum, load_task
+from lori_cl.spec.task import TaskSpec
 
 __all__ = [
     "TASK_SPECS",
     "AdapterSpec",
     "CalibrationSpec",
     "ClassificationSpec",
+    "CodeSpec",
     "CurriculumSpec",
     "EvalSpec",
     "GenerationSpec",
     "MasksSpec",
     "ModelSpec",
     "MultipleChoiceSpec",
+    "SafetySpec",
     "TaskSpec",
     "TrainSpec",
     "View",
+    "WritingSpec",
     "load_curriculum",
     "load_task",
     "task_from_record",

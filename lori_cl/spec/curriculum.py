@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -58,7 +58,7 @@ class CalibrationSpec(Spec):
     """The short dense training (LoRI-D) that `magnitude` masks are read from."""
 
     epochs: Number | None = Field(default=None, gt=0)
-    """Passes over the training examples; None means `train.epochs`."""
+    """Passes over the training examples; None means as many as the stage itself."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
     """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
 
@@ -78,6 +78,8 @@ class TrainSpec(Spec):
     """How one stage trains; everything here is handed to transformers.Trainer."""
 
     epochs: Number = Field(default=1.0, gt=0, le=1e6)
+    epochs_of: dict[Name, Annotated[Number, Field(gt=0, le=1e6)]] = Field(default={})
+    """By a task's name: as many epochs instead."""
     batch_size: Count = 32
     """Examples a step and device."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
@@ -104,6 +106,10 @@ class TrainSpec(Spec):
     gradient_checkpointing: bool = False
     loggers: tuple[str, ...] = ()
     """Names that transformers.TrainingArguments knows as `report_to`."""
+
+    def epochs_for(self, task: str) -> float:
+        """Passes over the training examples of a task, by its name."""
+        return self.epochs_of.get(task, self.epochs)
 
 
 class EvalSpec(Spec):

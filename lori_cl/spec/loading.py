@@ -12,7 +12,8 @@ from lori_cl.errors import SpecError, suggestion
 from lori_cl.spec.base import Spec
 from lori_cl.spec.complaints import complaint, dotted, shown
 from lori_cl.spec.curriculum import CurriculumSpec
-from lori_cl.spec.task import TASK_SPECS, TaskSpec
+from lori_cl.spec.kinds import TASK_SPECS
+from lori_cl.spec.task import TaskSpec
 from lori_cl.spec.yaml_lines import UNREADABLE, Document, Location, one_line, parse, read_document
 
 S = TypeVar("S", bound=Spec)

@@ -2,15 +2,17 @@
 
 from lori_cl.tasks.examples import Example, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
-from lori_cl.tasks.materialise import drawn, eval_examples, train_examples
-from lori_cl.tasks.scorers import SCORERS, Scorer
+from lori_cl.tasks.materialise import both_splits, drawn, eval_examples, train_examples
+from lori_cl.tasks.scorers import SCORERS, Grade, Scorer
 
 __all__ = [
     "KINDS",
     "SCORERS",
     "Example",
+    "Grade",
     "Kind",
     "Scorer",
+    "both_splits",
     "drawn",
     "eval_examples",
     "examples_digest",

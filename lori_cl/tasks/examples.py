@@ -8,6 +8,12 @@ from dataclasses import asdict, dataclass
 
 from lori_cl import digest
 
+COMPLETION = "{{ completion }}"
+"""The place in a program for what the model wrote."""
+
+LATER = frozenset({"choices", "check"})
+"""Fields that not every kind has."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -21,13 +27,16 @@ class Example:
     """The label, the answer to be written, or the right choice."""
     choices: tuple[str, ...] = ()
     """Those of a multiple-choice task."""
+    check: str = ""
+    """What an answer is held against where that is not the target: a program with a place for the
+    completion, or whether to `refuse` or to `answer`."""
 
 
 def to_jsonl(examples: Sequence[Example]) -> bytes:
     """One JSON object a line."""
     records = (asdict(e) for e in examples)
-    # Without empty choices, so that an eval set keeps its digest from before there were any.
-    kept = ({key: value for key, value in record.items() if value or key != "choices"} for record in records)
+    # Without what is empty, so that an eval set keeps its digest from before there was such a field.
+    kept = ({key: value for key, value in record.items() if value or key not in LATER} for record in records)
     return "".join(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n" for record in kept).encode()
 
 

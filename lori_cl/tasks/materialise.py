@@ -11,7 +11,7 @@ from lori_cl.errors import DataError
 from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds import kind_of
-from lori_cl.tasks.sources import read_split
+from lori_cl.tasks.sources import Rows, read_split
 
 
 def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed: int = 0) -> list[Example]:
@@ -19,7 +19,8 @@ def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed:
 
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
-    return drawn(_examples(task, task.train.split, beside), limit, seed)
+    rows = read_split(task.train.source or task.source, task.train.split, beside)
+    return drawn(_checked(kind_of(task).lessons(task, rows), rows), limit, seed)
 
 
 def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
@@ -27,7 +28,25 @@ def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
 
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
-    return drawn(_examples(task, task.eval.split, beside), task.eval.limit, task.seed)
+    rows = read_split(task.source, task.eval.split, beside)
+    return drawn(_checked(kind_of(task).examples(task, rows), rows), task.eval.limit, task.seed)
+
+
+def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Example]]:
+    """(training examples, eval examples), with no example in both unless the task allows it.
+
+    Raises: DataError, also with the number of eval examples that stand in both.
+    """
+    train, held_out = train_examples(task, beside), eval_examples(task, beside)
+    seen = {(example.text, example.choices) for example in train}
+    both = [example for example in held_out if (example.text, example.choices) in seen]
+    if both and not task.allow_duplicates:
+        raise DataError(
+            f"task '{task.name}': {len(both):,} of {len(held_out):,} eval examples stand among the training "
+            f"examples, too (the first is row {both[0].id + 1} of split '{task.eval.split}'): a score over "
+            "them rewards remembering. Remove them from one split, or say allow_duplicates: true"
+        )
+    return train, held_out
 
 
 def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
@@ -39,9 +58,7 @@ def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Exa
     return [examples[i] for i in sorted(order[:limit])]
 
 
-def _examples(task: TaskSpec, split: str, beside: Path) -> list[Example]:
-    rows = read_split(task.source, split, beside)
-    examples = kind_of(task).examples(task, rows)
+def _checked(examples: list[Example], rows: Rows) -> list[Example]:
     if not examples:
         raise DataError(f"{rows.origin}: no examples in it")
     for example in examples:

@@ -86,7 +86,7 @@ def _read_local(folder: Path, split: str) -> Rows:
     if not found:
         stems = sorted({p.stem for p in folder.iterdir() if p.suffix in READERS})
         there = f" There are: {', '.join(stems)}." if stems else ""
-        raise DataError(f"{folder}: no {split}.jsonl, {split}.csv or {split}.parquet.{there}")
+        raise DataError(f"{folder}: no {split}.jsonl, .json, .csv or .parquet.{there}")
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise DataError(f"{folder}: {names} are both there; leave one, so that it is clear which is meant")
@@ -115,8 +115,26 @@ def _read_jsonl(path: Path) -> Rows:
             raise DataError(f"{path}, line {number}: expected one JSON object a line")
         rows.append(row)
         lines.append(number)
+    return _filled_up(rows, str(path), lines)
+
+
+def _read_json(path: Path) -> Rows:
+    try:
+        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except (ValueError, RecursionError) as problem:
+        what = getattr(problem, "msg", "too large or too deep")
+        raise DataError(f"{path}, line {getattr(problem, 'lineno', 1)}: this is no JSON: {what}") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: expected a list of JSON objects")
+    return _filled_up(rows, str(path))
+
+
+def _filled_up(rows: Sequence[dict[str, Any]], origin: str, lines: Sequence[int] | None = None) -> Rows:
+    """Rows that have every column; what a row does not name is null."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    return Rows([dict.fromkeys(columns) | row for row in rows], columns, str(path), lines)
+    return Rows([dict.fromkeys(columns) | row for row in rows], columns, origin, lines)
 
 
 def _read_csv(path: Path) -> Rows:
@@ -156,6 +174,7 @@ def _read_parquet(path: Path) -> Rows:
 
 READERS: Mapping[str, Callable[[Path], Rows]] = {
     ".jsonl": _read_jsonl,
+    ".json": _read_json,
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }

@@ -43,13 +43,19 @@ def check_same_settings(run: Run, curriculum: CurriculumSpec) -> None:
     changed = [
         f"{field} = {before} (now {now})"
         for field, before, now in differences(begun_with, curriculum.to_record())
-        if field not in FREE_FIELDS
+        if field not in FREE_FIELDS and not _of_a_task_to_come(run, field)
     ]
     if changed:
         raise RunConflict(
             f"run '{run.name}' was begun with {', '.join(changed)}; "
             "go on with what it was begun with, or choose another --name"
         )
+
+
+def _of_a_task_to_come(run: Run, field: str) -> bool:
+    """What is set for one task alone matters once that task is learned."""
+    learned = {f"train.epochs_of.{task.name}" for task in run.tasks[: len(run.stages)]}
+    return field.startswith("train.epochs_of.") and field not in learned
 
 
 def check_same_base(run: Run, base_digest: str) -> None:

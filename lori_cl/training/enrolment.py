@@ -9,7 +9,7 @@ from typing import Any
 
 from lori_cl.registry import Declaration, Registry, Task, Workspace
 from lori_cl.spec import TaskSpec, load_task, task_from_record
-from lori_cl.tasks import eval_examples, to_jsonl
+from lori_cl.tasks import both_splits, to_jsonl
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
         ready = []
         for file in files:
             spec = load_task(file)
-            examples = eval_examples(spec, file.parent)
+            _, examples = both_splits(spec, file.parent)
             ready.append((spec, to_jsonl(examples), len(examples), workspace.relative(file.parent)))
         declarations = [
             Declaration(

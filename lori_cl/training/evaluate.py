@@ -14,7 +14,7 @@ from torch import nn
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError
-from lori_cl.tasks import SCORERS, Example, kind_of
+from lori_cl.tasks import SCORERS, Example, Grade, kind_of
 from lori_cl.training.determinism import compute
 from lori_cl.training.observer import Observer
 
@@ -55,12 +55,9 @@ class Question:
 class Measured:
     """What asking every example gave."""
 
-    answers: Sequence[str]
-    """In the eval set's order."""
-    outcomes: tuple[float, ...]
-    """How right each answer is."""
-    score: float
-    stderr: float | None
+    answers: Sequence[Sequence[str]]
+    """Of every example, in the eval set's order, as many as the task asks for."""
+    grade: Grade
     n_truncated: int
     """Examples that were too long to be read whole."""
     elapsed_s: float
@@ -76,33 +73,35 @@ def measure(
     Raises: LoriError, if the metric gives no number.
     """
     began = time.perf_counter()
-    kind, scorer = kind_of(question.spec), SCORERS[question.spec.metric]
     learner.eval()
     answers = _ask(question, learner, tokenizer, observer, title)
-    targets = [example.target for example in question.examples]
-    score = scorer.score(answers, targets)
-    if not math.isfinite(score):
+    grade = SCORERS[question.spec.metric].grade(question.spec, answers, question.examples)
+    if not math.isfinite(grade.score):
         raise LoriError(f"{title}: {question.spec.metric} gave no number over {len(answers)} examples")
     return Measured(
         answers=answers,
-        outcomes=tuple(scorer.outcomes(answers, targets).tolist()),
-        score=score,
-        stderr=scorer.standard_error(answers, targets),
-        n_truncated=kind.truncated(question.spec, tokenizer, question.examples, question.max_length),
+        grade=grade,
+        n_truncated=kind_of(question.spec).truncated(
+            question.spec, tokenizer, question.examples, question.max_length
+        ),
         elapsed_s=time.perf_counter() - began,
     )
 
 
-def _ask(question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str) -> list[str]:
+def _ask(
+    question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str
+) -> list[list[str]]:
     kind = kind_of(question.spec)
+    samples = range(kind.samples(question.spec))
     order = sorted(range(len(question.examples)), key=lambda i: (len(question.examples[i].text), i))
-    answers = [""] * len(order)
+    answers: list[list[str]] = [[] for _ in order]
     with observer.bar(title, len(order)) as advance:
         for start in range(0, len(order), question.batch_size):
             chosen = order[start : start + question.batch_size]
             batch = [question.examples[i] for i in chosen]
-            written = kind.answers(question.spec, learner, tokenizer, batch, question.max_length)
-            for i, answer in zip(chosen, written, strict=True):
-                answers[i] = answer
+            for sample in samples:
+                written = kind.answers(question.spec, learner, tokenizer, batch, question.max_length, sample)
+                for i, answer in zip(chosen, written, strict=True):
+                    answers[i].append(answer)
             advance(len(chosen))
     return answers

@@ -84,27 +84,32 @@ class Examiner:
             task=question.label,
             view=view,
             metric=question.spec.metric,
-            score=measured.score,
+            score=measured.grade.score,
             n=len(measured.answers),
-            stderr=measured.stderr,
+            stderr=measured.grade.stderr,
             source="measured",
             input_digest=input_digest,
             n_truncated=measured.n_truncated,
             elapsed_s=measured.elapsed_s,
             answers=self._write(question, measured),
-            outcomes=measured.outcomes,
+            outcomes=tuple(measured.grade.outcomes.tolist()),
+            parts=measured.grade.parts,
         )
         self._fresh[input_digest] = evaluation
         return evaluation
 
     def _write(self, question: Question, measured: Measured) -> str:
         lines = [
-            {"answer": answer, "id": example.id, "outcome": outcome}
-            for example, answer, outcome in zip(
-                question.examples, measured.answers, measured.outcomes, strict=True
+            {**_answered(samples), "id": example.id, "outcome": outcome}
+            for example, samples, outcome in zip(
+                question.examples, measured.answers, measured.grade.outcomes.tolist(), strict=True
             )
         ]
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         sha256 = self.artifacts.put(content, "jsonl")
         self._written[sha256] = ("jsonl", len(content))
         return sha256
+
+
+def _answered(samples: Sequence[str]) -> dict[str, Any]:
+    return {"answer": samples[0]} if len(samples) == 1 else {"answers": list(samples)}

@@ -9,7 +9,17 @@ from typing import Any
 from lori_cl.errors import ArtifactMissing, InputError
 from lori_cl.registry import Task, Workspace
 from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
-from lori_cl.tasks import drawn, eval_examples, examples_digest, from_jsonl, kind_of, to_jsonl, train_examples
+from lori_cl.tasks import (
+    SCORERS,
+    drawn,
+    eval_examples,
+    examples_digest,
+    from_jsonl,
+    kind_of,
+    to_jsonl,
+    train_examples,
+)
+from lori_cl.tasks.containment import require_containment
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.determinism import derive_seed
@@ -40,6 +50,22 @@ def architecture_of(tasks: Sequence[Task]) -> Architecture:
                 "a curriculum has one base model: split it in two"
             )
     return needed
+
+
+def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
+    """Make sure that what scoring these tasks would run may run, and can be contained.
+
+    Raises: InputError, naming the first task that would run what the model writes, where that is not allowed;
+    ContainmentMissing.
+    """
+    runs_code = [task.label for task in tasks if SCORERS[task.metric].runs_code]
+    if runs_code and not allowed:
+        raise InputError(
+            f"task '{runs_code[0]}' is scored by running the programs that the model writes; "
+            "they run contained, and only with --allow-code-execution"
+        )
+    if runs_code:
+        require_containment()
 
 
 def prepare_question(workspace: Workspace, task: Task, curriculum: CurriculumSpec, context: int) -> Question:

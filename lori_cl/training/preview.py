@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lori_cl.spec import ModelSpec, load_task
-from lori_cl.tasks import Example, eval_examples, kind_of, train_examples
+from lori_cl.tasks import Example, both_splits, kind_of
 from lori_cl.training.base_model import load_tokenizer
 
 SHOWN = 3
@@ -47,10 +47,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
     """
     spec = load_task(file)
     tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
-    splits = {
-        spec.train.split: train_examples(spec, file.parent),
-        spec.eval.split: eval_examples(spec, file.parent),
-    }
+    splits = zip((spec.train.split, spec.eval.split), both_splits(spec, file.parent), strict=True)
     return [
         Preview(
             task=spec.name,
@@ -59,7 +56,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
             first=examples[:SHOWN],
             lengths=None if tokenizer is None else _lengths(spec, tokenizer, examples, max_length),
         )
-        for split, examples in splits.items()
+        for split, examples in splits
     ]
 
 

@@ -19,6 +19,7 @@ from lori_cl.training.examiner import Examiner
 from lori_cl.training.launch import is_writer, join, wait
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
+from lori_cl.training.preparation import check_code_execution
 from lori_cl.training.stage import Lesson, Taught, teach
 from lori_cl.training.stage_file import StageMemory, stage_bytes
 
@@ -36,6 +37,8 @@ class RunOptions:
     """Score the tasks still to come as well."""
     measure_all: bool = False
     """Measure also what could be proved."""
+    allow_code_execution: bool = False
+    """Run the programs that the model writes, contained, where a task is scored by that."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def run_curriculum(
             whole = len(run.tasks) == len(run.stages) == len(tasks)
             if whole and not options.upper_triangle:
                 return run
+        check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run)
         examiner = Examiner(
             opened.base,
@@ -178,7 +182,7 @@ def _learn(
     mask = opened.method.begin_stage(context)
     train = opened.curriculum.train
     assert train.lr is not None, "settled when the run began"
-    lesson = _lesson(opened, task, f"{title}: training", train.epochs, train.lr, "train")
+    lesson = _lesson(opened, task, f"{title}: training", train.epochs_for(task.name), train.lr, "train")
     taught = teach(lesson, train, observer)
     tensors = opened.method.end_stage()
     metadata = {
@@ -195,9 +199,12 @@ def _learn(
     return _Learned(mask, taught, StageMemory(task.label, tensors, lesson.head, artifact), len(content))
 
 
-def _calibrate(opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float, lr: float) -> None:
-    lesson = _lesson(opened, task, f"{title}: calibrating", epochs, lr, "calibration")
-    teach(lesson, opened.curriculum.train, observer)
+def _calibrate(
+    opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float | None, lr: float
+) -> None:
+    train = opened.curriculum.train
+    epochs = train.epochs_for(task.name) if epochs is None else epochs
+    teach(_lesson(opened, task, f"{title}: calibrating", epochs, lr, "calibration"), train, observer)
 
 
 def _lesson(opened: OpenRun, task: Task, title: str, epochs: float, lr: float, purpose: str) -> Lesson:

@@ -241,3 +241,67 @@ def test_a_damaged_artifact_is_the_jobs_failure_not_the_users(
     code, _, err = lori_cl("run", write_curriculum("a", "b"), "--name", "r")
     assert code == 1
     assert stage.artifact in err
+
+
+def code_task(file: Path, **fields: object) -> Path:
+    """Make a code task of a task file."""
+    declared = {
+        "name": "a",
+        "kind": "code",
+        "source": {"local": "a"},
+        "prompt": "{{ text }}",
+        "answer": "1",
+        "program": "{{ completion }}",
+        **fields,
+    }
+    file.write_text(yaml.safe_dump(declared, sort_keys=False))
+    return file
+
+
+def test_code_that_a_model_writes_runs_only_where_it_is_allowed(
+    mistake: Callable[..., str], lori_cl: Call, write_task: Write, write_curriculum: Write
+) -> None:
+    assert lori_cl("add-task", code_task(write_task("a"))).code == 0  # type: ignore[attr-defined]
+    said = mistake("run", write_curriculum("a"))
+    assert "task 'a' is scored by running the programs" in said
+    assert "only with --allow-code-execution" in said
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"program": "{{ completion }} = ="}, "line 1: the program with the row's answer does not compile"),
+        ({"program": "print()"}, "the program holds 0 places for the completion"),
+        ({"pass_at": [1, 5]}, "pass_at names 5 and samples is 1; draw at least as many"),
+        ({"samples": 5}, "samples is 5, and at temperature 0 all are the same; raise temperature"),
+        ({"prompt": "{{ txt }}"}, "'txt' is undefined. Columns: text, label"),
+        ({"prompt": "{{ ''.__class__ }}"}, "reaches outside its sandbox"),
+        ({"kind": "safety"}, "'expect' is missing from a task"),
+    ],
+)
+def test_a_task_that_cannot_be_asked(
+    mistake: Callable[..., str], write_task: Write, fields: dict[str, object], said: str
+) -> None:
+    assert said in mistake("add-task", code_task(write_task("a"), **fields))
+
+
+def test_an_eval_example_that_is_learned_from(mistake: Callable[..., str], write_task: Write) -> None:
+    file = write_task("a")
+    folder = file.parent / "a"
+    (folder / "test.jsonl").write_bytes((folder / "train.jsonl").read_bytes())
+    said = "task 'a': 16 of 16 eval examples stand among the training examples, too"
+    assert said in mistake("add-task", file)
+    assert said in mistake("add-task", "--dry-run", file)
+
+
+def test_a_chat_without_a_chat_template(
+    mistake: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    tiny_causal_lm: Path,
+) -> None:
+    file = change(write_task("a"), prompt="{{ text }}", chat=True)
+    assert lori_cl("add-task", file).code == 0  # type: ignore[attr-defined]
+    said = mistake("run", write_curriculum("a", model={"path": str(tiny_causal_lm)}))
+    assert "task 'a' says chat: true, and the model's tokenizer has no chat template" in said

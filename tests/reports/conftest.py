@@ -94,6 +94,7 @@ def evaluation(at: int, task: Task, view: str, score: float, source: str = "meas
         elapsed_s=0.5,
         answers=of_bytes(b"answers"),
         outcomes=tuple([1.0] * right + [0.0] * (N - right)),
+        parts={"refusal_rate": score / 2, "answer_rate": score} if task.name == "qqp" else {},
     )
 
 

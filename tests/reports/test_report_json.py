@@ -146,3 +146,8 @@ def test_runs_of_single_tasks_give_the_gap_to_them_and_the_retention(recorder: R
     # R's diagonal is .6, .5, .9 and its last row .7, .65, .9; sst2 was learned first in the run itself.
     assert found["single_task_gap"] == pytest.approx((0.0 + 0.1 - 0.1) / 3)
     assert found["retention"] == pytest.approx((0.7 / 0.6 + 0.65 / 0.6 + 0.9 / 0.8) / 3)
+
+
+def test_a_scores_parts_are_fractions_by_name(worked: RunReport) -> None:
+    parts = to_record(worked)["views"]["current"]["parts"]
+    assert parts == [{}, {}, {"refusal_rate": pytest.approx(0.45), "answer_rate": pytest.approx(0.9)}]

@@ -90,3 +90,7 @@ def test_examples_that_were_cut_are_counted_where_there_are_any(worked: RunRepor
     assert "cut" not in shown(print_outcome, worked)
     views = tuple(replace(view, truncated=(0, 3, 0)) for view in worked.views)
     assert re.search(r"^cut +0 +3 +0", shown(print_outcome, replace(worked, views=views)), re.MULTILINE)
+
+
+def test_a_scores_parts_are_told_in_percent(worked: RunReport, shown: Shown) -> None:
+    assert "qqp: refusal rate 45.0, answer rate 90.0" in shown(print_report, [worked])

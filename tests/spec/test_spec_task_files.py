@@ -106,7 +106,7 @@ def test_an_unknown_kind_suggests_the_nearest(write: Write) -> None:
 def test_a_missing_kind_lists_the_kinds(write: Write) -> None:
     message = refusal(path := write(TASK.replace("kind: classification\n", "")))
     assert message.startswith(f"{path}, line 1: 'kind' is missing")
-    assert "classification, generation" in message
+    assert "classification, code, generation, multiple_choice, safety" in message
 
 
 @pytest.mark.parametrize("kind", ["[classification]", "{classification: 1}", "3", "yes"])
@@ -151,9 +151,16 @@ def test_two_findings_are_one_line_that_counts_the_other(write: Write) -> None:
 def test_a_record_writes_every_default_out(write: Write) -> None:
     record = load_task(write(TASK)).to_record()
     assert set(record) == set(ClassificationSpec.model_fields)
-    assert record["source"] == {"local": "agnews", "hub": None, "config": None, "revision": None}
+    assert record["source"] == {
+        "local": "agnews",
+        "hub": None,
+        "config": None,
+        "revision": None,
+        "unverified": False,
+    }
     assert set(record["source"]) == set(Source.model_fields)
-    assert (record["train"], record["eval"]) == ({"split": "train"}, {"split": "test", "limit": None})
+    assert record["train"] == {"split": "train", "source": None}
+    assert record["eval"] == {"split": "test", "limit": None}
     assert (record["seed"], record["metric"], record["description"]) == (0, "accuracy", "")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lori_cl.spec import ClassificationSpec, GenerationSpec, MultipleChoiceSpec
+from lori_cl.spec import ClassificationSpec, CodeSpec, GenerationSpec, MultipleChoiceSpec, SafetySpec
 
 Row = Mapping[str, Any]
 
@@ -34,6 +34,32 @@ def generation(**changes: Any) -> GenerationSpec:
         "answer": "{{ a }}",
     }
     return GenerationSpec.model_validate({**fields, **changes})
+
+
+def code(**changes: Any) -> CodeSpec:
+    """A code task over the folder `data` with columns q, a and test."""
+    fields = {
+        "name": "snippets",
+        "kind": "code",
+        "source": {"local": "data"},
+        "prompt": "{{ q }}",
+        "answer": "{{ a }}",
+        "program": "{{ q }}{{ completion }}\n{{ test }}",
+    }
+    return CodeSpec.model_validate({**fields, **changes})
+
+
+def safety(**changes: Any) -> SafetySpec:
+    """A safety task over the folder `data` with columns q, a and expect."""
+    fields = {
+        "name": "refusals",
+        "kind": "safety",
+        "source": {"local": "data"},
+        "prompt": "{{ q }}",
+        "answer": "{{ a }}",
+        "expect": "{{ expect }}",
+    }
+    return SafetySpec.model_validate({**fields, **changes})
 
 
 def multiple_choice(**changes: Any) -> MultipleChoiceSpec:

@@ -152,3 +152,17 @@ def test_rows_of_different_numbers_of_choices_are_taken_where_the_task_allows_it
     write_rows(tmp_path / "data" / "test.jsonl", [ROW, {**ROW, "endings": ["a", "b", "c"]}])
     task = multiple_choice(choices="endings", allow_unequal=True)
     assert [len(e.choices) for e in eval_examples(task, tmp_path)] == [2, 3]
+
+
+def test_a_delimiter_stands_before_every_choice(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data" / "test.jsonl", [ROW])
+    (example,) = eval_examples(multiple_choice(choices="endings", delimiter=" "), tmp_path)
+    assert (example.choices, example.target) == ((" good", " poor"), " good")
+
+
+def test_choices_may_lie_in_a_table_in_a_column(tmp_path: Path) -> None:
+    row = {"q": "a", "choices": {"text": ["good", "poor"], "label": ["A", "B"]}, "key": "B"}
+    write_rows(tmp_path / "data" / "test.jsonl", [row])
+    task = multiple_choice(choices="choices.text", answer="{{ choices.label.index(key) }}")
+    (example,) = eval_examples(task, tmp_path)
+    assert (example.choices, example.target) == (("good", "poor"), "poor")

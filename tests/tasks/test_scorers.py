@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from lori_cl.spec import ClassificationSpec, GenerationSpec
-from lori_cl.tasks import SCORERS, Scorer
+from lori_cl.spec import TASK_SPECS
+from lori_cl.tasks import SCORERS, Example, Grade
+from lori_cl.tasks.scorers.base import MeanOutcome, OverAll, Scorer
 from lori_cl.tasks.scorers.exact_match import normalise
 from lori_cl.tasks.scorers.numeric import last_number
 
@@ -18,6 +20,24 @@ LABELS = ["negative", "neutral", "positive"]
 
 answered = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=12)
 quick = settings(deadline=None, max_examples=30)
+
+
+PLAIN = sorted(metric for metric, scorer in SCORERS.items() if isinstance(scorer, MeanOutcome))
+"""Metrics over an answer and its target alone."""
+
+
+def grade(scorer: Scorer, answers: Sequence[str], targets: Sequence[str]) -> Grade:
+    """One answer an example."""
+    examples = [Example(i, "", target) for i, target in enumerate(targets)]
+    return scorer.grade(None, [[answer] for answer in answers], examples)
+
+
+def score(metric: str, answers: Sequence[str], targets: Sequence[str]) -> float:
+    return grade(SCORERS[metric], answers, targets).score
+
+
+def outcome(metric: str, answer: str, target: str) -> float:
+    return float(grade(SCORERS[metric], [answer], [target]).outcomes[0])
 
 
 def half_right(answers: int) -> tuple[list[str], list[str]]:
@@ -29,7 +49,7 @@ def half_right(answers: int) -> tuple[list[str], list[str]]:
 @given(answered)
 def test_accuracy_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     answers, targets = map(list, zip(*pairs, strict=True))
-    assert SCORERS["accuracy"].score(answers, targets) == pytest.approx(accuracy_score(targets, answers))
+    assert score("accuracy", answers, targets) == pytest.approx(accuracy_score(targets, answers))
 
 
 @quick
@@ -37,7 +57,7 @@ def test_accuracy_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
 def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     answers, targets = map(list, zip(*pairs, strict=True))
     expected = f1_score(targets, answers, average="macro", zero_division=0.0)
-    assert SCORERS["f1_macro"].score(answers, targets) == pytest.approx(expected)
+    assert score("f1_macro", answers, targets) == pytest.approx(expected)
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found")
@@ -46,34 +66,32 @@ def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
 def test_matthews_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     answers, targets = map(list, zip(*pairs, strict=True))
     expected = matthews_corrcoef(targets, answers)
-    assert SCORERS["matthews"].score(answers, targets) == pytest.approx(expected, abs=1e-12)
+    assert score("matthews", answers, targets) == pytest.approx(expected, abs=1e-12)
 
 
 def test_macro_f1_weighs_a_rare_label_as_much_as_a_frequent_one() -> None:
     # 'positive' has precision 3/4 and recall 1, so F1 6/7; 'negative' was never answered, so 0.
-    assert SCORERS["f1_macro"].score(*half_right(4)) == pytest.approx((6 / 7 + 0) / 2)
+    assert score("f1_macro", *half_right(4)) == pytest.approx((6 / 7 + 0) / 2)
 
 
 def test_matthews_of_one_answer_for_everything_is_zero() -> None:
-    assert SCORERS["matthews"].score(*half_right(4)) == 0.0
+    assert score("matthews", *half_right(4)) == 0.0
 
 
-@pytest.mark.parametrize("metric", sorted(SCORERS))
+@pytest.mark.parametrize("metric", PLAIN)
 def test_outcomes_are_in_the_examples_order(metric: str) -> None:
-    outcomes = SCORERS[metric].outcomes(["1", "2", "3"], ["1", "x", "3"])
+    outcomes = grade(SCORERS[metric], ["1", "2", "3"], ["1", "x", "3"]).outcomes
     assert outcomes.tolist() == [1.0, 0.0, 1.0]
 
 
 def test_answers_and_targets_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="longer"):
-        SCORERS["accuracy"].outcomes(["a"], ["a", "b"])
+        grade(SCORERS["accuracy"], ["a"], ["a", "b"])
 
 
-@pytest.mark.parametrize("spec", [ClassificationSpec, GenerationSpec])
-def test_every_metric_a_task_may_name_has_a_scorer(
-    spec: type[ClassificationSpec] | type[GenerationSpec],
-) -> None:
-    declared = spec.model_json_schema()["properties"]["metric"]
+@pytest.mark.parametrize("kind", TASK_SPECS)
+def test_every_metric_a_task_may_name_has_a_scorer(kind: str) -> None:
+    declared = TASK_SPECS[kind].model_json_schema()["properties"]["metric"]
     assert set(declared.get("enum") or [declared["const"]]) <= set(SCORERS)
 
 
@@ -93,7 +111,7 @@ def test_every_metric_a_task_may_name_has_a_scorer(
     ],
 )
 def test_an_exact_match_overlooks_how_a_text_is_set(answer: str, target: str) -> None:
-    assert SCORERS["exact_match"].outcome(answer, target) == 1.0
+    assert outcome("exact_match", answer, target) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ def test_an_exact_match_overlooks_how_a_text_is_set(answer: str, target: str) ->
     ],
 )
 def test_an_exact_match_overlooks_nothing_that_means_something(answer: str, target: str) -> None:
-    assert SCORERS["exact_match"].outcome(answer, target) == 0.0
+    assert outcome("exact_match", answer, target) == 0.0
 
 
 def test_a_normalised_text_reads_as_it_is_documented() -> None:
@@ -124,39 +142,39 @@ def test_a_normalised_text_reads_as_it_is_documented() -> None:
 def test_the_standard_error_of_a_mean_is_its_formula(metric: str) -> None:
     # p = 3/4 over 8 answers: std (ddof = 1) = √(8/7 · p(1 − p)), over √8.
     expected = math.sqrt(8 / 7 * 0.75 * 0.25) / math.sqrt(8)
-    assert SCORERS[metric].standard_error(*half_right(8)) == pytest.approx(expected)
+    assert grade(SCORERS[metric], *half_right(8)).stderr == pytest.approx(expected)
 
 
 def mean_right(answers: list[str], targets: list[str]) -> float:
     return float(np.mean([a == t for a, t in zip(answers, targets, strict=True)]))
 
 
-BOOTSTRAPPED_MEAN = Scorer(SCORERS["accuracy"].outcome, mean_right)
+BOOTSTRAPPED_MEAN = OverAll(lambda answer, target: float(answer == target), mean_right)
 
 
 def test_a_bootstrapped_standard_error_is_near_the_formula_where_there_is_one() -> None:
-    formula = SCORERS["accuracy"].standard_error(*half_right(100))
-    assert BOOTSTRAPPED_MEAN.standard_error(*half_right(100)) == pytest.approx(formula, rel=0.1)
+    formula = grade(SCORERS["accuracy"], *half_right(100)).stderr
+    assert grade(BOOTSTRAPPED_MEAN, *half_right(100)).stderr == pytest.approx(formula, rel=0.1)
 
 
 def test_a_bootstrapped_standard_error_is_the_same_every_time() -> None:
-    errors = {BOOTSTRAPPED_MEAN.standard_error(*half_right(20)) for _ in range(3)}
+    errors = {grade(BOOTSTRAPPED_MEAN, *half_right(20)).stderr for _ in range(3)}
     assert len(errors) == 1
 
 
 def test_a_bootstrap_leaves_numpys_global_generator_untouched() -> None:
     before = np.random.get_state()[1].tolist()
-    BOOTSTRAPPED_MEAN.standard_error(*half_right(20))
+    assert grade(BOOTSTRAPPED_MEAN, *half_right(20)).stderr is not None
     assert np.random.get_state()[1].tolist() == before
 
 
-@pytest.mark.parametrize("metric", sorted(SCORERS))
+@pytest.mark.parametrize("metric", PLAIN)
 def test_one_answer_has_no_standard_error(metric: str) -> None:
-    assert SCORERS[metric].standard_error(["a"], ["a"]) is None
+    assert grade(SCORERS[metric], ["a"], ["a"]).stderr is None
 
 
 def test_a_score_is_a_plain_float_that_json_can_hold() -> None:
-    scores = [scorer.score(*half_right(4)) for scorer in SCORERS.values()]
+    scores = [score(metric, *half_right(4)) for metric in PLAIN]
     assert {type(score) for score in scores} == {float}
 
 
@@ -184,25 +202,35 @@ def test_the_last_number_is_read_exactly(text: str, number: str) -> None:
 
 
 def test_a_number_is_matched_by_its_value_and_nothing_by_nothing() -> None:
-    outcome = SCORERS["numeric_match"].outcome
-    assert outcome("about 0.50", "1/2") == 1.0
-    assert outcome("1,000", "so: 1000.0") == 1.0
-    assert outcome("none", "5") == outcome("5", "none") == outcome("none", "none") == 0.0
+    assert outcome("numeric_match", "about 0.50", "1/2") == 1.0
+    assert outcome("numeric_match", "1,000", "so: 1000.0") == 1.0
+    assert (
+        outcome("numeric_match", "none", "5")
+        == outcome("numeric_match", "5", "none")
+        == outcome("numeric_match", "none", "none")
+        == 0.0
+    )
 
 
 def test_f1_counts_shared_words_without_articles_and_punctuation() -> None:
-    outcome = SCORERS["f1"].outcome
-    assert outcome("The cat sat.", "a cat sat") == 1.0
-    assert outcome("cat cat dog", "cat") == pytest.approx(2 * 1 / (3 + 1))
-    assert (outcome("", "cat"), outcome("the", "a")) == (0.0, 1.0)
+    assert outcome("f1", "The cat sat.", "a cat sat") == 1.0
+    assert outcome("f1", "cat cat dog", "cat") == pytest.approx(2 * 1 / (3 + 1))
+    assert (outcome("f1", "", "cat"), outcome("f1", "the", "a")) == (0.0, 1.0)
+
+
+def test_the_outcome_of_several_samples_is_their_mean() -> None:
+    found = SCORERS["exact_match"].grade(
+        None, [["5", "6"], ["6", "6"]], [Example(0, "", "5"), Example(1, "", "6")]
+    )
+    assert found.outcomes.tolist() == [0.5, 1.0]
+    assert found.score == 0.75
 
 
 def test_rouge_l_is_over_the_longest_common_subsequence() -> None:
     # 'police killed the gunman' / 'police kill the gunman': 3 of 4 words in order, both ways.
-    assert SCORERS["rouge_l"].outcome("police kill the gunman", "police killed the gunman") == 0.75
+    assert outcome("rouge_l", "police kill the gunman", "police killed the gunman") == 0.75
 
 
 def test_sentence_bleu_of_the_wanted_text_is_one_and_of_another_is_near_none() -> None:
-    outcome = SCORERS["sentence_bleu"].outcome
-    assert outcome("yes", "yes") == pytest.approx(1.0)
-    assert outcome("x y z", "the cat sat on the mat") < 0.05
+    assert outcome("sentence_bleu", "yes", "yes") == pytest.approx(1.0)
+    assert outcome("sentence_bleu", "x y z", "the cat sat on the mat") < 0.05

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import datasets
 import pytest
 
 from lori_cl.errors import DataError
-from lori_cl.tasks import Example, train_examples
+from lori_cl.spec.task import Source
+from lori_cl.tasks import Example, both_splits, eval_examples, train_examples
+from lori_cl.tasks.sources import read_split
 
 from .task_files import ENDINGS, classification, generation, write_bytes, write_rows
 
@@ -201,7 +204,7 @@ def test_a_missing_split_is_answered_with_those_that_are_there(tmp_path: Path) -
         one_row(tmp_path / "data" / f"{split}.csv", split)
     (tmp_path / "data" / "README.md").write_text("no split")
     with pytest.raises(
-        DataError, match=r"no train\.jsonl, train\.csv or train\.parquet\. There are: dev, test\.$"
+        DataError, match=r"no train\.jsonl, \.json, \.csv or \.parquet\. There are: dev, test\.$"
     ):
         train_examples(classification(), tmp_path)
 
@@ -225,3 +228,53 @@ def test_a_missing_column_with_no_near_name_is_answered_with_those_there_are(tmp
     write_rows(tmp_path / "data" / "train.jsonl", ROWS)
     with pytest.raises(DataError, match=r"columns\.text names 'utterance', .* There are: text, label\.$"):
         train_examples(classification(columns={"text": "utterance"}), tmp_path)
+
+
+def test_a_json_file_is_a_list_of_rows(tmp_path: Path) -> None:
+    rows = [{"text": "a"}, {"text": "b", "label": "positive"}]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert list(read_split(Source(local="data"), "test", tmp_path).rows) == [
+        {"text": "a", "label": None},
+        {"text": "b", "label": "positive"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'[{"text": "a"}, {"text": }]', r"test.json, line 1: this is no JSON: Expecting value"),
+        (b'{"text": "a"}', "test.json: expected a list of JSON objects"),
+        (b'[{"text": "\xe9"}]', "test.json: byte 11 is not UTF-8; save the file as UTF-8"),
+    ],
+)
+def test_a_json_file_that_is_none_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.json").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_split(Source(local="data"), "test", tmp_path)
+
+
+def test_a_classified_text_may_be_a_template_over_several_columns(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data" / "test.jsonl", [{"title": "a", "body": "b", "label": "positive"}])
+    task = classification(columns={"text": "{{ title }}: {{ body }}"})
+    assert texts(eval_examples(task, tmp_path)) == ["a: b"]
+    with pytest.raises(DataError, match=r"columns.text: 'heading' is undefined. Columns: title, body, label"):
+        eval_examples(classification(columns={"text": "{{ heading }}"}), tmp_path)
+
+
+def test_a_task_may_learn_from_another_source(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data" / "test.jsonl", [{"text": "a", "label": "positive"}])
+    write_rows(tmp_path / "more" / "all.jsonl", [{"text": "b", "label": "negative"}])
+    task = classification(train={"source": {"local": "more"}, "split": "all"})
+    assert [texts(examples) for examples in both_splits(task, tmp_path)] == [["b"], ["a"]]
+
+
+def test_examples_in_both_splits_are_counted_and_refused_unless_allowed(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": "positive"} for text in "abcd"]
+    write_rows(tmp_path / "data" / "train.jsonl", rows)
+    write_rows(tmp_path / "data" / "test.jsonl", [{"text": "e", "label": "negative"}, *rows[2:]])
+    said = r"task 'sst2': 2 of 3 eval examples stand .* \(the first is row 2 of split 'test'\)"
+    with pytest.raises(DataError, match=said):
+        both_splits(classification(), tmp_path)
+    assert len(both_splits(classification(allow_duplicates=True), tmp_path)[1]) == 3

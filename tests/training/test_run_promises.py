@@ -270,3 +270,18 @@ def test_the_run_records_what_it_was_computed_with(learn: Learn) -> None:
     assert recorded["torch"] == torch.__version__
     assert recorded["device"] in ("cpu", recorded["device"])
     assert {"python", "transformers", "peft", "numpy", "platform", "threads"} <= recorded.keys()
+
+
+def test_a_task_may_have_epochs_of_its_own(learn: Learn) -> None:
+    train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
+    run = learn("a", "b", train={**train, "epochs_of": {"b": 3}})
+    assert [stage.steps for stage in run.stages] == [2, 6]
+
+
+def test_epochs_of_a_task_to_come_change_nothing_that_was_learned(learn: Learn) -> None:
+    train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
+    learn("a", train=train)
+    run = learn("a", "b", train={**train, "epochs_of": {"b": 3}})
+    assert [stage.steps for stage in run.stages] == [2, 6]
+    with pytest.raises(RunConflict, match=r"train.epochs_of.b = 3.0 \(now 2.0\)"):
+        learn("a", "b", train={**train, "epochs_of": {"b": 2}})

@@ -15,6 +15,7 @@ from lori_cl.reports.wording import (
     megabytes,
     missing_metrics,
     notes,
+    part_lines,
     percent,
     points,
     run_title,
@@ -40,7 +41,7 @@ def _run(report: RunReport) -> Iterator[str]:
     for view in report.views:
         yield from (f"### View {view.name}", "")
         yield from _matrix(view)
-        yield from _list(missing_metrics(view))
+        yield from _list([*part_lines(view), *missing_metrics(view)])
         if view.changes:
             yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
     yield from ("### Capacity", "", _plain(capacity_line(report.capacity)), "")

@@ -1,6 +1,6 @@
 """Task kinds: how a model is asked, taught and answered.
 
-To add one: declare its fields in `lori_cl/spec/task.py`, write `lori_cl/tasks/kinds/NAME.py` with a
+To add one: declare its fields in `lori_cl/spec/kinds.py`, write `lori_cl/tasks/kinds/NAME.py` with a
 subclass of `Kind`, and name it here.
 """
 
@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from lori_cl.spec import ClassificationSpec, TaskSpec
 from lori_cl.tasks.kinds.base import Architecture, Batch, Features, Kind
 from lori_cl.tasks.kinds.classification import Classification
+from lori_cl.tasks.kinds.code import Code
 from lori_cl.tasks.kinds.generation import Generation
 from lori_cl.tasks.kinds.label_likelihood import LabelLikelihood
 from lori_cl.tasks.kinds.multiple_choice import MultipleChoice
+from lori_cl.tasks.kinds.safety import Safety
 
 KINDS: Mapping[str, Kind] = {
     "classification": Classification(),
-    "generation": Generation(),
     "multiple_choice": MultipleChoice(),
+    "generation": Generation(),
+    "code": Code(),
+    "safety": Safety(),
 }
 _LABEL_LIKELIHOOD = LabelLikelihood()
 

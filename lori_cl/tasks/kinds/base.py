@@ -57,9 +57,26 @@ class Kind(ABC):
 
     @abstractmethod
     def answers(
-        self, task: Any, learner: nn.Module, tokenizer: Any, examples: Sequence[Example], max_length: int
+        self,
+        task: Any,
+        learner: nn.Module,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        max_length: int,
+        sample: int = 0,
     ) -> list[str]:
-        """What the learner answers to one batch of examples."""
+        """What the learner answers to one batch of examples; `sample` counts a kind's `samples` from 0."""
+
+    def lessons(self, task: Any, rows: Rows) -> list[Example]:
+        """Render and check every row of the training split.
+
+        Raises: DataError, naming the first offending row.
+        """
+        return self.examples(task, rows)
+
+    def samples(self, task: Any) -> int:
+        """Answers that are asked for of every example."""
+        return 1
 
     def prompt_length(self, task: Any, max_length: int, context: int) -> int:
         """Tokens that may be read of an example, of `max_length` at most, in a model that reads `context`.

@@ -16,6 +16,7 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.prompts import render
 from lori_cl.tasks.sources import Rows, require_column
 
 
@@ -52,7 +53,8 @@ class Classification(Kind):
 
     def examples(self, task: ClassificationSpec, rows: Rows) -> list[Example]:
         """Take the text and check the label of every row."""
-        require_column(rows, task.columns.text, "columns.text")
+        if not _is_template(task.columns.text):
+            require_column(rows, task.columns.text, "columns.text")
         require_column(rows, task.columns.label, "columns.label")
         return [_example(task, index, row, rows.where(index)) for index, row in rows]
 
@@ -87,6 +89,7 @@ class Classification(Kind):
         tokenizer: Any,
         examples: Sequence[Example],
         max_length: int,
+        sample: int = 0,
     ) -> list[str]:
         """The label with the largest logit; ties go to the label named first."""
         logits = learner(**_tokens(learner, tokenizer, [e.text for e in examples], max_length))["logits"]
@@ -145,10 +148,18 @@ def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length:
 
 
 def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Example:
-    text = row[task.columns.text]
+    text = (
+        render(task.columns.text, row, "columns.text", where)
+        if _is_template(task.columns.text)
+        else row[task.columns.text]
+    )
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: column '{task.columns.text}' holds no text")
     return Example(index, text, label_of(task, row, where))
+
+
+def _is_template(text: str) -> bool:
+    return "{{" in text
 
 
 def label_of(task: ClassificationSpec, row: Any, where: str) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
+from lori_cl.tasks.kinds.causal import CausalKind, filled, taught, word_ids
 from lori_cl.tasks.kinds.classification import label_of
-from lori_cl.tasks.kinds.likelihood import likeliest, word_ids
+from lori_cl.tasks.kinds.likelihood import likeliest
 from lori_cl.tasks.sources import Rows, require_column
 
 
@@ -43,7 +43,7 @@ class LabelLikelihood(CausalKind):
     ) -> Features:
         """The label's words after the prompt."""
         words = task.words[task.labels.index(example.target)]
-        return taught(tokenizer, example, word_ids(tokenizer, words), max_length)
+        return taught(task, tokenizer, example, word_ids(tokenizer, words), max_length)
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many do not fit together with the longest label's words."""
@@ -57,8 +57,9 @@ class LabelLikelihood(CausalKind):
         tokenizer: Any,
         examples: Sequence[Example],
         max_length: int,
+        sample: int = 0,
     ) -> list[str]:
         """The label with the likeliest words; ties go to the label named first."""
         choices = [task.words] * len(examples)
-        best = likeliest(task.normalise, learner, tokenizer, examples, choices, max_length)
+        best = likeliest(task, learner, tokenizer, examples, choices, max_length)
         return [task.labels[i] for i in best]

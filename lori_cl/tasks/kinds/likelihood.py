@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.causal import left_padded, room_for_prompt
+from lori_cl.tasks.kinds.causal import left_padded, prompt_ids, room_for_prompt, word_ids
 
 Normalise = Literal["none", "tokens", "bytes"]
 """What a log-likelihood is divided by."""
 
 
 def likeliest(
-    normalise: Normalise,
+    task: Any,
     learner: Any,
     tokenizer: Any,
     examples: Sequence[Example],
@@ -31,12 +31,12 @@ def likeliest(
     """
     tokens = [[word_ids(tokenizer, choice) for choice in of] for of in choices]
     prompts = [
-        tokenizer(e.text)["input_ids"][-room_for_prompt(e, max(map(len, of)), max_length) :]
+        prompt_ids(task, tokenizer, e)[-room_for_prompt(e, max(map(len, of)), max_length) :]
         for e, of in zip(examples, tokens, strict=True)
     ]
     found = log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens)
     return [
-        int((scores / torch.tensor(_lengths(normalise, texts, ids))).argmax())
+        int((scores / torch.tensor(_lengths(task.normalise, texts, ids))).argmax())
         for scores, texts, ids in zip(found, choices, tokens, strict=True)
     ]
 
@@ -82,9 +82,3 @@ def log_likelihoods(
     each = functional.log_softmax(logits.float(), dim=-1).gather(2, tokens.unsqueeze(2)).squeeze(2)  # (C, L)
     whole = (each * counts).sum(dim=1).cpu()  # (C,)
     return list(torch.tensor_split(whole, [sum(map(len, choices[:i])) for i in range(1, len(choices))]))
-
-
-def word_ids(tokenizer: Any, text: str) -> list[int]:
-    """The tokens of a text that stands after another."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids

@@ -4,7 +4,8 @@ name: piqa
 kind: multiple_choice
 source: {local: piqa}
 prompt: "Question: {{ goal }}\nAnswer:"
-choices: [" {{ sol1 }}", " {{ sol2 }}"]   # or the name of a column that holds a list
+choices: ["{{ sol1 }}", "{{ sol2 }}"]     # or the name of a column that holds a list
+delimiter: " "                            # stands before every choice
 answer: "{{ label }}"
 answer_is: position                       # from 0; or number (from 1), letter, text
 normalise: tokens                         # none, tokens or bytes
@@ -13,15 +14,15 @@ normalise: tokens                         # none, tokens or bytes
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lori_cl.errors import DataError
 from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
-from lori_cl.tasks.kinds.likelihood import likeliest, word_ids
+from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, taught, word_ids
+from lori_cl.tasks.kinds.likelihood import likeliest
 from lori_cl.tasks.sources import Rows, require_column
 
 
@@ -31,7 +32,7 @@ class MultipleChoice(CausalKind):
     def examples(self, task: MultipleChoiceSpec, rows: Rows) -> list[Example]:
         """Render the prompt and the choices of every row."""
         if isinstance(task.choices, str):
-            require_column(rows, task.choices, "choices")
+            require_column(rows, task.choices.partition(".")[0], "choices")
         examples = [_example(task, index, row, rows.where(index)) for index, row in rows]
         for example in examples:
             if len(example.choices) != len(examples[0].choices) and not task.allow_unequal:
@@ -45,12 +46,12 @@ class MultipleChoice(CausalKind):
         self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int
     ) -> Features:
         """The right choice after the prompt."""
-        return taught(tokenizer, example, word_ids(tokenizer, example.target), max_length)
+        return taught(task, tokenizer, example, word_ids(tokenizer, example.target), max_length)
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many do not fit together with their longest choice."""
         return sum(
-            len(tokenizer(e.text)["input_ids"]) + max(len(word_ids(tokenizer, c)) for c in e.choices)
+            len(prompt_ids(task, tokenizer, e)) + max(len(word_ids(tokenizer, c)) for c in e.choices)
             > max_length
             for e in examples
         )
@@ -62,10 +63,11 @@ class MultipleChoice(CausalKind):
         tokenizer: Any,
         examples: Sequence[Example],
         max_length: int,
+        sample: int = 0,
     ) -> list[str]:
         """The likeliest choice of every example; ties go to the choice named first."""
         choices = [e.choices for e in examples]
-        best = likeliest(task.normalise, learner, tokenizer, examples, choices, max_length)
+        best = likeliest(task, learner, tokenizer, examples, choices, max_length)
         return [of[i] for of, i in zip(choices, best, strict=True)]
 
 
@@ -83,12 +85,14 @@ def _example(task: MultipleChoiceSpec, index: int, row: Any, where: str) -> Exam
 
 def _choices(task: MultipleChoiceSpec, row: Any, where: str) -> tuple[str, ...]:
     if isinstance(task.choices, str):
-        listed = row[task.choices]
+        column, _, key = task.choices.partition(".")
+        listed = row[column].get(key) if key and isinstance(row[column], Mapping) else row[column]
         if not isinstance(listed, list | tuple) or not all(isinstance(c, str) and c.strip() for c in listed):
             raise DataError(f"{where}: column '{task.choices}' holds no list of texts")
         choices = tuple(listed)
     else:
         choices = tuple(filled(choice, row, "choices", where) for choice in task.choices)
+    choices = tuple(f"{task.delimiter}{choice}" for choice in choices)
     if len(choices) < 2 or len(set(choices)) < len(choices):
         raise DataError(f"{where}: {len(choices)} choices; there must be at least 2, all different")
     return choices

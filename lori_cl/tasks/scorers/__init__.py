@@ -5,11 +5,13 @@ To add one: write `lori_cl/tasks/scorers/NAME.py` with a `Scorer`, name it here 
 
 from collections.abc import Mapping
 
-from lori_cl.tasks.scorers.base import Scorer
+from lori_cl.tasks.scorers.base import Grade, Scorer
 from lori_cl.tasks.scorers.exact_match import EXACT_MATCH
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
 from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
-from lori_cl.tasks.scorers.overlap import F1, ROUGE_L, SENTENCE_BLEU
+from lori_cl.tasks.scorers.overlap import EDIT_SIMILARITY, F1, ROUGE_L, SENTENCE_BLEU
+from lori_cl.tasks.scorers.pass_at_k import PassAtK
+from lori_cl.tasks.scorers.refusal import HarmonicRate
 
 SCORERS: Mapping[str, Scorer] = {
     "accuracy": ACCURACY,
@@ -20,6 +22,9 @@ SCORERS: Mapping[str, Scorer] = {
     "f1": F1,
     "rouge_l": ROUGE_L,
     "sentence_bleu": SENTENCE_BLEU,
+    "edit_similarity": EDIT_SIMILARITY,
+    "pass_at_k": PassAtK(),
+    "harmonic_rate": HarmonicRate(),
 }
 
-__all__ = ["SCORERS", "Scorer"]
+__all__ = ["SCORERS", "Grade", "Scorer"]

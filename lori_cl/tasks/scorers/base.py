@@ -2,42 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
+
+from lori_cl.tasks.examples import Example
 
 RESAMPLES = 200
 
+Samples = Sequence[str]
+"""What was answered to one example: one text, or as many as the task asks for."""
+
+Outcomes = Float[np.ndarray, "n"]
+
 
 @dataclass(frozen=True)
-class Scorer:
-    """A metric, higher is better, as a fraction."""
+class Grade:
+    """What a scorer says of the answers to an eval set."""
+
+    outcomes: Outcomes
+    """How right each example's answers are, in [0, 1]."""
+    score: float
+    """A fraction; higher is better."""
+    stderr: float | None
+    """Standard error of the score; None over a single example."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers of the same answers, as fractions, by name."""
+
+
+class Scorer(ABC):
+    """A metric; it holds no state."""
+
+    runs_code = False
+    """Whether grading runs what the model wrote."""
+
+    @abstractmethod
+    def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
+        """Grade the answers, one entry an example."""
+
+
+def mean_grade(outcomes: Outcomes, parts: Mapping[str, float] | None = None) -> Grade:
+    """The mean of the outcomes, with std (ddof = 1) / √n as its error."""
+    stderr = float(outcomes.std(ddof=1) / np.sqrt(len(outcomes))) if len(outcomes) > 1 else None
+    return Grade(outcomes, float(outcomes.mean()), stderr, parts or {})
+
+
+def resampled_error(n: int, score: Callable[[Int64[np.ndarray, "n"]], float]) -> float | None:
+    """The spread (ddof = 1) of a score over 200 seeded bootstrap resamples of n examples' positions."""
+    if n < 2:
+        return None
+    draws = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+    return float(np.std([score(drawn) for drawn in draws], ddof=1))
+
+
+@dataclass(frozen=True)
+class MeanOutcome(Scorer):
+    """The mean of what each answer is worth on its own."""
 
     outcome: Callable[[str, str], float]
     """(answer, target) → how right one answer is, in [0, 1]."""
-    aggregate: Callable[[Sequence[str], Sequence[str]], float] | None = None
-    """(answers, targets) → the score; None where it is the mean of the outcomes."""
 
-    def outcomes(self, answers: Sequence[str], targets: Sequence[str]) -> Float[np.ndarray, "n"]:
-        """How right each answer is."""
-        return np.array([self.outcome(a, t) for a, t in zip(answers, targets, strict=True)], dtype=np.float64)
+    def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
+        """An example's outcome is the mean over its samples."""
+        return mean_grade(self.outcomes(answers, examples))
 
-    def score(self, answers: Sequence[str], targets: Sequence[str]) -> float:
-        """The score of all answers together."""
-        if self.aggregate is None:
-            return float(self.outcomes(answers, targets).mean())
-        return self.aggregate(answers, targets)
+    def outcomes(self, answers: Sequence[Samples], examples: Sequence[Example]) -> Outcomes:
+        """How right each example's answers are."""
+        return np.array(
+            [
+                np.mean([self.outcome(answer, example.target) for answer in samples])
+                for samples, example in zip(answers, examples, strict=True)
+            ],
+            dtype=np.float64,
+        )
 
-    def standard_error(self, answers: Sequence[str], targets: Sequence[str]) -> float | None:
-        """Of a mean: std (ddof = 1) / √n. Otherwise the spread over 200 seeded bootstrap resamples."""
-        n = len(answers)
-        if n < 2:
-            return None
-        if self.aggregate is None:
-            return float(self.outcomes(answers, targets).std(ddof=1) / np.sqrt(n))
+
+@dataclass(frozen=True)
+class OverAll(MeanOutcome):
+    """A score of all answers together, one answer an example."""
+
+    aggregate: Callable[[Sequence[str], Sequence[str]], float]
+    """(answers, targets) → the score."""
+
+    def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
+        """Its error is the spread over bootstrap resamples."""
+        n, targets = len(examples), [example.target for example in examples]
+        written = [answer for (answer,) in answers]
         # Numbers for names: the metrics compare them much faster.
-        numbers = np.unique([*answers, *targets], return_inverse=True)[1].reshape(2, n)
-        draws = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
-        return float(np.std([self.aggregate(*numbers[:, drawn]) for drawn in draws], ddof=1))
+        numbers = np.unique([*written, *targets], return_inverse=True)[1].reshape(2, n)
+        return Grade(
+            outcomes=self.outcomes(answers, examples),
+            score=self.aggregate(written, targets),
+            stderr=resampled_error(n, lambda drawn: self.aggregate(*numbers[:, drawn])),
+        )

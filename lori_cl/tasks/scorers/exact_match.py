@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from lori_cl.tasks.scorers.base import Scorer
+from lori_cl.tasks.scorers.base import MeanOutcome
 
 
 def normalise(text: str) -> str:
@@ -19,4 +19,4 @@ def _same_text(answer: str, target: str) -> float:
     return float(normalise(answer) == normalise(target))
 
 
-EXACT_MATCH = Scorer(_same_text)
+EXACT_MATCH = MeanOutcome(_same_text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from lori_cl.tasks.scorers.base import Scorer
+from lori_cl.tasks.scorers.base import MeanOutcome, OverAll
 
 
 def same_label(answer: str, target: str) -> float:
@@ -22,6 +22,6 @@ def _matthews(answers: Sequence[str], targets: Sequence[str]) -> float:
     return float(matthews_corrcoef(targets, answers))
 
 
-ACCURACY = Scorer(same_label)
-F1_MACRO = Scorer(same_label, _f1_macro)
-MATTHEWS = Scorer(same_label, _matthews)
+ACCURACY = MeanOutcome(same_label)
+F1_MACRO = OverAll(same_label, _f1_macro)
+MATTHEWS = OverAll(same_label, _matthews)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from lori_cl.tasks.scorers.base import Scorer
+from lori_cl.tasks.scorers.base import MeanOutcome
 
 NUMBER = re.compile(
     r"(?P<minus>(?<![\w).])[-−])?"
@@ -33,4 +33,4 @@ def _same_number(answer: str, target: str) -> float:
     return float(wanted is not None and last_number(answer) == wanted)
 
 
-NUMERIC_MATCH = Scorer(_same_number)
+NUMERIC_MATCH = MeanOutcome(_same_number)

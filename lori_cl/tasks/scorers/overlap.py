@@ -8,7 +8,9 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
-from lori_cl.tasks.scorers.base import Scorer
+from rapidfuzz import fuzz
+
+from lori_cl.tasks.scorers.base import MeanOutcome
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
@@ -47,6 +49,11 @@ def _sentence_bleu(answer: str, target: str) -> float:
     return min(1.0, float(percent) / 100)  # it may be a rounding error above
 
 
+def _edit_similarity(answer: str, target: str) -> float:
+    """1 − insertions and deletions over the characters of both texts, by rapidfuzz; as TRACE scores Py150."""
+    return float(fuzz.ratio(answer, target)) / 100
+
+
 @cache
 def _rouge() -> Any:
     from rouge_score.rouge_scorer import RougeScorer  # slow to import
@@ -54,6 +61,7 @@ def _rouge() -> Any:
     return RougeScorer(["rougeL"])
 
 
-F1 = Scorer(_f1)
-ROUGE_L = Scorer(_rouge_l)
-SENTENCE_BLEU = Scorer(_sentence_bleu)
+F1 = MeanOutcome(_f1)
+ROUGE_L = MeanOutcome(_rouge_l)
+SENTENCE_BLEU = MeanOutcome(_sentence_bleu)
+EDIT_SIMILARITY = MeanOutcome(_edit_similarity)

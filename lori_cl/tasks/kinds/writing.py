@@ -1,0 +1,133 @@
+"""What the kinds share in which a causal language model writes an answer after a prompt."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+from transformers import StoppingCriteria
+
+from lori_cl.errors import DataError
+from lori_cl.spec import WritingSpec
+from lori_cl.tasks.examples import Example
+from lori_cl.tasks.kinds.base import Features
+from lori_cl.tasks.kinds.causal import CausalKind, filled, left_padded, prompt_ids, taught
+from lori_cl.tasks.kinds.sampling import SeededSampling
+from lori_cl.tasks.sources import Row, Rows
+
+
+class Writing(CausalKind):
+    """Prompts with a written answer each; decoded greedily, or sampled."""
+
+    def examples(self, task: Any, rows: Rows) -> list[Example]:
+        """Render the prompt and the answer of every row."""
+        return [
+            Example(
+                index,
+                filled(task.prompt, row, "prompt", rows.where(index)),
+                filled(task.answer, row, "answer", rows.where(index)),
+                check=self.check(task, row, rows.where(index)),
+            )
+            for index, row in rows
+        ]
+
+    def lessons(self, task: Any, rows: Rows) -> list[Example]:
+        """Render the prompt and the answer as the training rows want them."""
+        prompt, answer = task.train.prompt or task.prompt, task.train.answer or task.answer
+        return [
+            Example(
+                index,
+                filled(prompt, row, "prompt", rows.where(index)),
+                filled(answer, row, "answer", rows.where(index)),
+            )
+            for index, row in rows
+        ]
+
+    @abstractmethod
+    def check(self, task: Any, row: Row, where: str) -> str:
+        """What an answer is held against where that is not the target; empty where it is.
+
+        Raises: DataError, if the row does not give it.
+        """
+
+    def features(self, task: WritingSpec, tokenizer: Any, example: Example, max_length: int) -> Features:
+        """The answer with its end token, after the prompt."""
+        answer = tokenizer(example.target, add_special_tokens=False)["input_ids"]
+        return taught(task, tokenizer, example, [*answer, tokenizer.eos_token_id], max_length)
+
+    def prompt_length(self, task: WritingSpec, max_length: int, context: int) -> int:
+        """So many that the answer still fits behind the prompt."""
+        if task.max_new_tokens >= context:
+            raise DataError(
+                f"task '{task.name}': max_new_tokens is {task.max_new_tokens} and the model reads "
+                f"{context} tokens; lower it below {context}"
+            )
+        return min(max_length, context - task.max_new_tokens)
+
+    def samples(self, task: WritingSpec) -> int:
+        """As many as the task asks for."""
+        return task.samples
+
+    def answers(
+        self,
+        task: WritingSpec,
+        learner: Any,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        max_length: int,
+        sample: int = 0,
+    ) -> list[str]:
+        """What is written, up to the end token, a stop or `max_new_tokens`."""
+        prompts = [prompt_ids(task, tokenizer, e)[-max_length:] for e in examples]
+        ids, mask = left_padded(prompts, tokenizer.pad_token_id, learner.device)
+        drawn = [SeededSampling(task.temperature, [_seed(task, e, sample) for e in examples])]
+        written = learner.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=task.max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            logits_processor=drawn if task.temperature > 0 else [],
+            stopping_criteria=[_Stopped(task.stop, tokenizer, ids.shape[1])] if task.stop else [],
+        )
+        texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+        return [self.tidied(_until(text, task.stop)) for text in texts]
+
+    def tidied(self, text: str) -> str:
+        """A written text without what stands around the answer."""
+        return text.strip()
+
+
+def _seed(task: WritingSpec, example: Example, sample: int) -> int:
+    """Of one sample of one example, whatever else is in its batch."""
+    parts = (task.name, task.seed, example.id, sample)
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little")
+
+
+class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers ships no types
+    """An answer ends when its text holds a stop; transformers' own takes only some tokenizers."""
+
+    def __init__(self, stop: Sequence[str], tokenizer: Any, begins: int) -> None:
+        self._stop = stop
+        self._tokenizer = tokenizer
+        self._begins = begins
+
+    def __call__(self, input_ids: Int64[Tensor, "B T"], *_: Any, **__: Any) -> Bool[Tensor, "B"]:
+        """Which rows are done."""
+        texts = self._tokenizer.batch_decode(input_ids[:, self._begins :], skip_special_tokens=True)
+        done = [any(stop in text for stop in self._stop) for text in texts]
+        return torch.tensor(done, device=input_ids.device)
+
+
+def _until(text: str, stop: Sequence[str]) -> str:
+    """The text before whichever stop comes first; a token may reach beyond it."""
+    return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
