@@ -14,7 +14,7 @@ from lori_cl.spec import load_curriculum, load_task
 
 ROOT = Path(__file__).parents[2]
 TASKS = sorted([*ROOT.glob("tasks/**/*.yaml"), *ROOT.glob("examples/first/*.yaml")])
-CURRICULA = sorted(ROOT.glob("examples/**/curriculum.yaml"))
+CURRICULA = sorted([*ROOT.glob("examples/**/curriculum.yaml"), *ROOT.glob("examples/paper/*.yaml")])
 SMALL = ["--set=train.limit=16", "--set=train.epochs=1", "--set=train.max_length=16", "--set=eval.limit=8"]
 
 
@@ -39,7 +39,7 @@ def test_every_shipped_task_loads_and_is_named_like_its_file(file: Path) -> None
     assert load_task(file).name == file.stem
 
 
-@pytest.mark.parametrize("file", CURRICULA, ids=lambda f: f.parent.name)
+@pytest.mark.parametrize("file", CURRICULA, ids=lambda f: f"{f.parent.name}-{f.stem}")
 def test_every_shipped_curriculum_loads_and_names_shipped_tasks(file: Path) -> None:
     assert set(load_curriculum(file).tasks) <= {task.stem for task in TASKS}
 
@@ -57,8 +57,9 @@ def test_the_real_text_example_learns_its_five_tasks_in_their_order_and_resumes(
         labels = yaml.safe_load(file.read_text(encoding="utf-8"))["labels"]
         folder = tmp_path / "data" / file.stem
         folder.mkdir(parents=True)
-        lines = [json.dumps({"text": f"sentence {i}", "label": labels[i % len(labels)]}) for i in range(16)]
         for split in ("train", "test"):
+            rows = [{"text": f"{split} sentence {i}", "label": labels[i % len(labels)]} for i in range(16)]
+            lines = map(json.dumps, rows)
             (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     script = ROOT / "examples" / "real_text" / "run.sh"
     printed = run_script(script, tmp_path / "workspace", LORI_CL_DATA=str(tmp_path / "data"))
