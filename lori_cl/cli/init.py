@@ -19,4 +19,6 @@ def init(workspace: Workspace) -> None:
       lori-cl --workspace ~/lori init
     """
     made = workspace.create()
-    click.echo(f"{'Made' if made else 'Already there:'} a workspace in {workspace.root.resolve()}")
+    click.echo(
+        f"{'Made' if made else 'Already there, and up to date:'} a workspace in {workspace.root.resolve()}"
+    )

@@ -16,6 +16,7 @@ from lori_cl.errors import LoriError, suggestion
 from lori_cl.registry.workspace import Workspace
 
 COMMANDS = {
+    "demo": ("lori_cl.cli.demo", "Run four small tasks on a small model, with nothing to download."),
     "init": ("lori_cl.cli.init", "Make a workspace: registry.db, tasks/ and artifacts/."),
     "add-task": ("lori_cl.cli.tasks", "Register tasks from their YAML files."),
     "tasks": ("lori_cl.cli.tasks", "List the tasks, or show one."),

@@ -49,6 +49,14 @@ def report(
     if output is None:
         sys.stdout.buffer.write(content)
         return
+    write(output, content)
+
+
+def write(output: Path, content: bytes) -> None:
+    """Write a report to a file, and say so.
+
+    Raises: WorkspaceUnusable.
+    """
     try:
         output.write_bytes(content)
     except OSError as error:

@@ -13,8 +13,20 @@ import yaml
 from lori_cl.spec import load_curriculum, load_task
 
 ROOT = Path(__file__).parents[2]
-TASKS = sorted([*ROOT.glob("tasks/**/*.yaml"), *ROOT.glob("examples/first/*.yaml")])
-CURRICULA = sorted([*ROOT.glob("examples/**/curriculum.yaml"), *ROOT.glob("examples/paper/*.yaml")])
+TASKS = sorted(
+    [
+        *ROOT.glob("tasks/**/*.yaml"),
+        *ROOT.glob("examples/first/*.yaml"),
+        *ROOT.glob("lori_cl/demo/tasks/*.yaml"),
+    ]
+)
+CURRICULA = sorted(
+    [
+        *ROOT.glob("examples/**/curriculum.yaml"),
+        *ROOT.glob("examples/paper/*.yaml"),
+        ROOT / "lori_cl/demo/curriculum.yaml",
+    ]
+)
 SMALL = ["--set=train.limit=16", "--set=train.epochs=1", "--set=train.max_length=16", "--set=eval.limit=8"]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 from lori_cl.reports import print_run, print_runs, print_task, print_tasks, run_summary, task_record
 
@@ -16,6 +17,17 @@ def test_tasks_are_listed_with_version_and_eval_set(recorder: Recorder, shown: S
     text = shown(print_tasks, tasks)
     assert re.search(rf"sst2 +1 +classification +accuracy +20 +{digest} +local sst2", text)
     assert re.search(rf"sst2 +2 +classification +accuracy +20 +{digest} +local sst2", text)
+
+
+def test_a_source_that_nobody_checked_is_marked(recorder: Recorder, shown: Shown) -> None:
+    task = add_task(recorder.registry, "sst2")
+    for changed in (
+        {"source": {"hub": "stanfordnlp/sst2", "unverified": True}},
+        {"source": {"hub": "stanfordnlp/sst2"}, "train": {"source": {"hub": "x", "unverified": True}}},
+    ):
+        listed = shown(print_tasks, [replace(task, spec={**task.spec, **changed})])
+        assert "hub stanfordnlp/sst2 (unverified)" in listed
+    assert "unverified" not in shown(print_tasks, [task])
 
 
 def test_no_tasks_say_how_to_add_one(shown: Shown) -> None:

@@ -1,4 +1,14 @@
-"""`classification`: one label for each text, by an encoder's mean state under the task's own linear head."""
+"""`classification`: one label for each text, by an encoder's mean state under the task's own linear head.
+
+name: agnews
+kind: classification
+source: {local: agnews}
+columns: {text: text, label: label}       # text may be a template over several: "{{ title }}: {{ body }}"
+labels: [World, Sports, Business, Science or Technology]
+metric: accuracy                          # or f1_macro, matthews
+
+With a `prompt` a causal language model is asked instead: label_likelihood.py.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,5 @@
+"""A complete run that needs nothing: four small tasks, their data, and a base model of 2.2 M parameters."""
+
+from lori_cl.demo.demo import LEARNING_RATES, run_demo
+
+__all__ = ["LEARNING_RATES", "run_demo"]

@@ -1,0 +1,42 @@
+"""The data of the demo's tasks: generated, with no item in both splits."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from lori_cl.demo.families import FAMILIES
+
+SIZES = {"train": 2200, "test": 200}
+
+
+def write_data(folder: Path) -> None:
+    """Write FOLDER/TASK/train.jsonl and test.jsonl for every task."""
+    for task in FAMILIES:
+        for split, rows in splits(task).items():
+            file = folder / task / f"{split}.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def splits(task: str) -> Mapping[str, list[dict[str, str]]]:
+    """The rows of each split; an item of the test split is not drawn for training."""
+    test = list(_distinct(task, "test", set()))
+    return {"train": list(_distinct(task, "train", {_item(row) for row in test})), "test": test}
+
+
+def _distinct(task: str, split: str, taken: set[str]) -> Iterator[dict[str, str]]:
+    rng, found = random.Random(f"{task} {split}"), set(taken)
+    while len(found) < len(taken) + SIZES[split]:
+        row = FAMILIES[task](rng, split)
+        if _item(row) not in found:
+            found.add(_item(row))
+            yield row
+
+
+def _item(row: Mapping[str, str]) -> str:
+    """What is asked, whatever the answer."""
+    asked = {"request", "story", "claim", "problem", "description"}
+    return json.dumps({key: value for key, value in row.items() if key in asked})

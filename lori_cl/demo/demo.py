@@ -1,0 +1,68 @@
+"""The demo: four small tasks, learned one after another with `lori` and with `sequential-lora`."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from lori_cl import digest
+from lori_cl.demo.data import write_data
+from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
+from lori_cl.registry import Run, Workspace
+from lori_cl.spec import CurriculumSpec, load_curriculum
+from lori_cl.training import Observer, RunOptions, enrol, run_curriculum
+
+BASE_DIGEST = "f45526caa5e0059206c74b1705896975e4a79369acfda49b4426ee37c954f6c0"
+"""Over the base model's files; `examples/demo_base/train.py` prints it."""
+
+LEARNING_RATES = {"lori": 1e-2, "sequential-lora": 1e-3}
+"""By method, which is also its run's name. The baseline's is the best of 2e-4, 5e-4, 1e-3 and 2e-3: by its
+final average without a task id, on the last 200 training rows of every task."""
+
+
+def run_demo(workspace: Workspace, observer: Observer) -> list[Run]:
+    """Make the workspace, add the tasks, and run the curriculum once a method; goes on where it was stopped.
+
+    The programs that the demo's own model writes for tiny-code run contained.
+    Raises: WorkspaceUnusable; ContainmentMissing; LoriError, if a stage fails.
+    """
+    workspace.create()
+    tasks = workspace.root / "tasks" / "tiny"
+    with as_file(files("lori_cl.demo")) as package:
+        check_base(package / "base")
+        curriculum = load_curriculum(package / "curriculum.yaml")
+        try:
+            shutil.copytree(package / "tasks", tasks, dirs_exist_ok=True)
+            write_data(tasks / "data")
+        except OSError as error:
+            raise WorkspaceUnusable(f"{tasks} cannot be written: {error.strerror}") from error
+    enrol(workspace, [tasks / f"{name}.yaml" for name in curriculum.tasks])
+    options = RunOptions(allow_code_execution=True)
+    return [
+        run_curriculum(workspace, _with(curriculum, method), method, options, observer)
+        for method in LEARNING_RATES
+    ]
+
+
+def _with(curriculum: CurriculumSpec, method: str) -> CurriculumSpec:
+    train = curriculum.train.model_copy(update={"lr": LEARNING_RATES[method]})
+    return curriculum.model_copy(update={"method": method, "train": train})
+
+
+def check_base(folder: Path) -> None:
+    """Make sure that the base model is the one that was released.
+
+    Raises: ArtifactDamaged.
+    """
+    found = base_digest(folder)
+    if found != BASE_DIGEST:
+        raise ArtifactDamaged(
+            f"the demo's base model in {folder} has digest {found[:16]}…, not {BASE_DIGEST[:16]}…; "
+            "install it anew: pip install --force-reinstall lori-cl"
+        )
+
+
+def base_digest(folder: Path) -> str:
+    """SHA-256 over the digests of the folder's files by name."""
+    return digest.of_json({file.name: digest.of_file(file) for file in sorted(folder.iterdir())})
