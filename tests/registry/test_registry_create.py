@@ -118,7 +118,7 @@ def test_a_registry_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(
         database.execute("ALTER TABLE evaluations DROP COLUMN parts")
         database.execute("UPDATE alembic_version SET version_num = '0001'")
     database.close()
-    with pytest.raises(WorkspaceUnusable, match="has schema 0001 .* bring it up to date: lori-cl init"):
+    with pytest.raises(WorkspaceUnusable, match=r"has schema 0001 .* bring it up to date: lori-cl init"):
         workspace.read()
     assert not workspace.create()
     with workspace.read() as registry:
