@@ -10,8 +10,8 @@ from pathlib import Path
 from lori_cl.demo.families import FAMILIES
 
 SIZES = {"train": 1600, "test": 200}
-MORE = {"tiny-nlu": 2400}
-"""Training rows of a task that shows one word of answer a row."""
+MORE = {"tiny-nlu": 2400, "tiny-code": 2400}
+"""Training rows of the tasks that are learned more slowly."""
 
 
 def write_data(folder: Path) -> None:
