@@ -148,8 +148,8 @@ def notes(reports: Sequence[RunReport]) -> list[str]:
     """How to read the report: only what bears on these runs."""
     views = dict.fromkeys(view.name for report in reports for view in report.views)
     told = [f"{view}: {VIEWS[view]}" for view in views if view in VIEWS]
-    kinds = {task.kind for report in reports for task in report.run.tasks}
-    if "classification" in kinds:
+    tasks = [task for report in reports for task in report.run.tasks]
+    if any(task.kind == "classification" and not task.spec.get("prompt") for task in tasks):
         told.append(
             "A classification head always belongs to its task: the views differ in the adapter's cells alone."
         )
