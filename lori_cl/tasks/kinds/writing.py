@@ -85,7 +85,7 @@ class Writing(CausalKind):
         """What is written, up to the end token, a stop or `max_new_tokens`."""
         prompts = [prompt_ids(task, tokenizer, e)[-max_length:] for e in examples]
         ids, mask = left_padded(prompts, tokenizer.pad_token_id, learner.device)
-        drawn = [SeededSampling(task.temperature, [_seed(task, e, sample) for e in examples])]
+        seeds = [_seed(task, e, sample) for e in examples]
         written = learner.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -96,7 +96,7 @@ class Writing(CausalKind):
             no_repeat_ngram_size=0,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            logits_processor=drawn if task.temperature > 0 else [],
+            logits_processor=[SeededSampling(task.temperature, seeds)] if task.temperature else [],
             stopping_criteria=[_Stopped(task.stop, tokenizer, ids.shape[1])] if task.stop else [],
         )
         texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
