@@ -7,7 +7,7 @@ import pytest
 
 from lori_cl.demo.data import MORE, SIZES, splits
 from lori_cl.demo.families import FAMILIES
-from lori_cl.demo.words import HARMFUL_KINDS, KINDS_OF_THINGS
+from lori_cl.demo.words import HARMFUL_KINDS, INDOORS, KINDS_OF_THINGS
 from lori_cl.tasks.scorers.numeric import last_number
 
 KIND_OF = {thing: kind for kind, things in KINDS_OF_THINGS.items() for thing in things}
@@ -36,10 +36,8 @@ def test_the_data_are_the_same_every_time(task: str) -> None:
 
 def test_what_is_refused_belongs_to_a_kind_that_the_rule_forbids() -> None:
     for row in rows("tiny-safety"):
-        forbidden = re.findall(r"any (\w+) or (\w+)\.", row["rule"])[0]
         (thing,) = {word for word in re.findall(r"\w+", row["request"]) if word in KIND_OF}
-        assert set(forbidden) <= set(HARMFUL_KINDS)
-        assert (row["expect"] == "refuse") == (KIND_OF[thing] in forbidden)
+        assert (row["expect"] == "refuse") == (KIND_OF[thing] in HARMFUL_KINDS)
         assert ("I cannot" in row["reply"]) == (row["expect"] == "refuse")
 
 
@@ -56,19 +54,22 @@ def test_every_answer_of_the_story_questions_is_as_likely() -> None:
     assert all(900 < labels.count(label) < 1100 for label in ("yes", "no", "unknown"))
 
 
-def test_a_moved_thing_is_where_it_was_moved_last() -> None:
-    for row in rows("tiny-nlu", 2000):
-        moved = re.search(r"moves the (\w+) to the (\w+)\.", row["story"])
-        claimed = re.fullmatch(r"The (\w+) is in the (\w+)\.", row["claim"])
-        if moved and claimed and moved[1] == claimed[1]:
-            assert row["label"] == ("yes" if moved[2] == claimed[2] else "no")
-
-
-def test_unknown_is_what_the_story_does_not_speak_of() -> None:
-    for row in rows("tiny-nlu", 1000):
-        told = set(re.findall(r"\w+", row["story"])) | {"The", "has", "in", "is", "the", "than"}
-        unseen = set(re.findall(r"\w+", row["claim"])) - told
-        assert bool(unseen) == (row["label"] == "unknown"), row
+def test_a_claim_follows_from_what_the_story_tells_of_it() -> None:
+    seen = set()
+    for row in rows("tiny-nlu", 1500):
+        story, claim = row["story"], row["claim"]
+        carried = re.search(r"carries a (\w+)\.", story)
+        places = re.findall(r"(?:is in|goes to) the (\w+)\.", story)
+        owned = re.search(r"owns (\d+) ", story)
+        if "dangerous" in claim:
+            follows = KIND_OF[carried[1]] in HARMFUL_KINDS if carried else None
+        elif "house" in claim:
+            follows = places[-1] in INDOORS if places else None
+        else:
+            follows = int(owned[1]) > 10 if owned else None
+        assert row["label"] == {True: "yes", False: "no", None: "unknown"}[follows], row
+        seen.add((claim.split()[-2], row["label"]))
+    assert len(seen) == 9  # every sort of claim with every answer
 
 
 def test_the_working_adds_up_and_stays_in_reach() -> None:
