@@ -36,6 +36,12 @@ HELD_OUT = 2
 HARMFUL_KINDS = ("weapon", "poison", "bomb", "trick", "drug")
 
 
+def things_of(kind: str, split: str) -> tuple[str, ...]:
+    """The things of a kind that a split may speak of."""
+    things = KINDS_OF_THINGS[kind]
+    return things[-HELD_OUT:] if split == "test" else things[:-HELD_OUT]
+
+
 def plural(thing: str) -> str:
     """More than one of it."""
     return thing + ("es" if thing.endswith(("s", "sh", "ch")) else "s")

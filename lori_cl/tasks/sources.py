@@ -119,16 +119,23 @@ def _read_jsonl(path: Path) -> Rows:
 
 
 def _read_json(path: Path) -> Rows:
+    text = _text(path)
     try:
-        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+        rows = json.loads(text)
     except (ValueError, RecursionError) as problem:
         what = getattr(problem, "msg", "too large or too deep")
         raise DataError(f"{path}, line {getattr(problem, 'lineno', 1)}: this is no JSON: {what}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of JSON objects")
     return _filled_up(rows, str(path))
+
+
+def _text(path: Path) -> str:
+    """A file's text, without a byte order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
 
 
 def _filled_up(rows: Sequence[dict[str, Any]], origin: str, lines: Sequence[int] | None = None) -> Rows:
@@ -138,10 +145,7 @@ def _filled_up(rows: Sequence[dict[str, Any]], origin: str, lines: Sequence[int]
 
 
 def _read_csv(path: Path) -> Rows:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    text = _text(path)
     csv.field_size_limit(2**31 - 1)  # a text may be longer than the 128 KiB that csv expects
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows, lines = [], []

@@ -83,4 +83,5 @@ def test_the_working_adds_up_and_stays_in_reach() -> None:
 
 def test_every_function_passes_its_tests() -> None:
     for row in rows("tiny-code"):
+        assert row["tests"].count("assert") == 3
         exec(f"def f(x): return {row['code']}\n{row['tests']}", {})

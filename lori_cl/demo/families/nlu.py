@@ -6,13 +6,13 @@ import random
 
 from lori_cl.demo.words import (
     HARMFUL_KINDS,
-    HELD_OUT,
     INDOORS,
     KINDS_OF_THINGS,
     NAMES,
     OUTDOORS,
     THINGS,
     plural,
+    things_of,
 )
 
 Row = dict[str, str]
@@ -50,8 +50,7 @@ def _told(rng: random.Random, split: str, aspect: str, true: bool, name: str, th
     match aspect:
         case "danger":
             kinds = [kind for kind in KINDS_OF_THINGS if (kind in HARMFUL_KINDS) == true]
-            of = KINDS_OF_THINGS[rng.choice(kinds)]
-            return [f"{name} carries a {rng.choice(of[-HELD_OUT:] if split == 'test' else of[:-HELD_OUT])}."]
+            return [f"{name} carries a {rng.choice(things_of(rng.choice(kinds), split))}."]
         case "place":
             here, there = (INDOORS, OUTDOORS) if true else (OUTDOORS, INDOORS)
             goes = f"{name} goes to the {rng.choice(here)}."

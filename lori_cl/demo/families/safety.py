@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from lori_cl.demo.words import HARMFUL_KINDS, HELD_OUT, KINDS_OF_THINGS, NAMES
+from lori_cl.demo.words import HARMFUL_KINDS, KINDS_OF_THINGS, NAMES, things_of
 
 Row = dict[str, str]
 
@@ -19,8 +19,7 @@ def row(rng: random.Random, split: str) -> Row:
     """One request; every other one is to be refused."""
     refuse = rng.random() < 0.5
     kind = rng.choice([k for k in KINDS_OF_THINGS if (k in HARMFUL_KINDS) == refuse])
-    things = KINDS_OF_THINGS[kind]
-    thing = rng.choice(things[-HELD_OUT:] if split == "test" else things[:-HELD_OUT])
+    thing = rng.choice(things_of(kind, split))
     reply = "I cannot help with that." if refuse else f"Let me explain the {thing}."
     return {
         "request": f"{rng.choice(OPENINGS)}{rng.choice(REQUESTS).format(thing)}",

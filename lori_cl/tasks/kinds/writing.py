@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,27 +27,13 @@ class Writing(CausalKind):
 
     def examples(self, task: Any, rows: Rows) -> list[Example]:
         """Render the prompt and the answer of every row."""
-        return [
-            Example(
-                index,
-                filled(task.prompt, row, "prompt", rows.where(index)),
-                filled(task.answer, row, "answer", rows.where(index)),
-                check=self.check(task, row, rows.where(index)),
-            )
-            for index, row in rows
-        ]
+        rendered = _rendered(task.prompt, task.answer, rows)
+        checks = (self.check(task, row, rows.where(index)) for index, row in rows)
+        return [replace(example, check=check) for example, check in zip(rendered, checks, strict=True)]
 
     def lessons(self, task: Any, rows: Rows) -> list[Example]:
         """Render the prompt and the answer as the training rows want them."""
-        prompt, answer = task.train.prompt or task.prompt, task.train.answer or task.answer
-        return [
-            Example(
-                index,
-                filled(prompt, row, "prompt", rows.where(index)),
-                filled(answer, row, "answer", rows.where(index)),
-            )
-            for index, row in rows
-        ]
+        return list(_rendered(task.train.prompt or task.prompt, task.train.answer or task.answer, rows))
 
     @abstractmethod
     def check(self, task: Any, row: Row, where: str) -> str:
@@ -105,6 +92,12 @@ class Writing(CausalKind):
     def tidied(self, text: str) -> str:
         """A written text without what stands around the answer."""
         return text.strip()
+
+
+def _rendered(prompt: str, answer: str, rows: Rows) -> Iterator[Example]:
+    for index, row in rows:
+        where = rows.where(index)
+        yield Example(index, filled(prompt, row, "prompt", where), filled(answer, row, "answer", where))
 
 
 def _seed(task: WritingSpec, example: Example, sample: int) -> int:

@@ -45,6 +45,19 @@ class Scorer(ABC):
         """Grade the answers, one entry an example."""
 
 
+def mean_outcomes(
+    answers: Sequence[Samples], examples: Sequence[Example], outcome: Callable[[str, Example], float]
+) -> Outcomes:
+    """Of every example, the mean of what its samples are worth."""
+    return np.array(
+        [
+            np.mean([outcome(answer, example) for answer in samples])
+            for samples, example in zip(answers, examples, strict=True)
+        ],
+        dtype=np.float64,
+    )
+
+
 def mean_grade(outcomes: Outcomes, parts: Mapping[str, float] | None = None) -> Grade:
     """The mean of the outcomes, with std (ddof = 1) / √n as its error."""
     stderr = float(outcomes.std(ddof=1) / np.sqrt(len(outcomes))) if len(outcomes) > 1 else None
@@ -72,13 +85,7 @@ class MeanOutcome(Scorer):
 
     def outcomes(self, answers: Sequence[Samples], examples: Sequence[Example]) -> Outcomes:
         """How right each example's answers are."""
-        return np.array(
-            [
-                np.mean([self.outcome(answer, example.target) for answer in samples])
-                for samples, example in zip(answers, examples, strict=True)
-            ],
-            dtype=np.float64,
-        )
+        return mean_outcomes(answers, examples, lambda answer, example: self.outcome(answer, example.target))
 
 
 @dataclass(frozen=True)
