@@ -33,29 +33,42 @@ class SparseB(nn.Module):
 
     frozen: Float[Tensor, "out r"]
     index: Int64[Tensor, "open"]
+    beneath: Float[Tensor, "open"] | None
 
     def __init__(self, out_features: int, rank: int, device: torch.device) -> None:
         super().__init__()
         self.register_buffer("frozen", torch.zeros(out_features, rank, device=device))
         self.register_buffer("index", torch.zeros(0, dtype=torch.int64, device=device))
+        self.register_buffer("beneath", None)
         self.values: nn.Parameter | None = None
 
     @property
     def weight(self) -> Float[Tensor, "out r"]:
         """B as it acts now, float32; PEFT reads this where it merges or asks for the dtype."""
-        return self.frozen if self.values is None else _fill(self.frozen, self.index, self.values)
+        return self.frozen if self.values is None else _fill(self.frozen, self.index, self._acting())
 
-    def open(self, mask: Bool[Tensor, "out r"]) -> None:
-        """Let the cells of the mask train from 0. A site without cells gets no parameter."""
+    def open(self, mask: Bool[Tensor, "out r"], *, carry_on: bool = False) -> None:
+        """Let the cells of the mask train. A site without cells gets no parameter.
+
+        They train from 0, added to what earlier stages hold there; with `carry_on`, from those values
+        instead.
+        """
         self.index = mask.flatten().nonzero().squeeze(1).to(self.frozen.device)
+        held = self.frozen.flatten()[self.index]  # (open,)
+        self.beneath = held if not carry_on and bool(held.any()) else None
         # FSDP2 fails on a parameter of size 0.
-        zeros = torch.zeros(self.index.numel(), device=self.frozen.device)
-        self.values = nn.Parameter(zeros) if self.index.numel() else None
+        start = held if carry_on else torch.zeros_like(held)
+        self.values = nn.Parameter(start) if self.index.numel() else None
 
     def close(self) -> None:
         """Drop the open cells."""
         self.index = self.index.new_zeros(0)
+        self.beneath = None
         self.values = None
+
+    def _acting(self) -> Float[Tensor, "open"]:
+        assert self.values is not None, "no cell is open"
+        return self.values if self.beneath is None else self.beneath + self.values
 
     def forward(self, h: Float[Tensor, "... r"]) -> Float[Tensor, "... out"]:
         """Multiply by B, in the dtype that autocast asks for or else in h's."""
@@ -63,7 +76,7 @@ class SparseB(nn.Module):
             h = h.to(torch.get_autocast_dtype(h.device.type))
         if self.values is None:
             return functional.linear(h, self.frozen.to(h.dtype))
-        product: Tensor = _SparseLinear.apply(h, self.values, self.frozen, self.index)  # type: ignore[no-untyped-call]
+        product: Tensor = _SparseLinear.apply(h, self._acting(), self.frozen, self.index)  # type: ignore[no-untyped-call]
         return product
 
 

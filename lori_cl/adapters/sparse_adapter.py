@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from lori_cl import digest
+from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.lora_model import ADAPTER_NAME
 from lori_cl.adapters.modules import FrozenA, SparseB
@@ -27,27 +29,46 @@ class SparseAdapter:
         self._layers = dict(layers)
         self._name = name
         self.sites: tuple[Site, ...] = tuple(_site(site, layer, name) for site, layer in layers.items())
+        self._drawn: Projections = {site: a.weight for site, a in self._a().items()}
+        self._installed: tuple[Projections, ...] = (self._drawn,)
 
     @property
     def cells(self) -> int:
         """All cells of the adapter, free and taken."""
         return sum(site.cells for site in self.sites)
 
-    def freeze(self, stages: Iterable[Cells]) -> None:
-        """Let exactly these stages' cells act, none of them trainable; nothing else acts."""
-        for b in self._b().values():
-            b.close()
-            b.frozen.zero_()
-        for cells in stages:
-            for site, values in cells.values.items():
-                b = self._b()[site]
-                mask = cells.masks[site].to(b.frozen.device)
-                b.frozen[mask] = values.to(b.frozen)
+    @property
+    def layers(self) -> Mapping[str, Any]:
+        """PEFT's LoRA layers, by site."""
+        return self._layers
 
-    def open(self, masks: Mapping[str, Bool[Tensor, "out r"]]) -> None:
-        """Let these cells train from 0, on top of the frozen ones; a site left out gets none."""
+    def freeze(self, stages: Iterable[Cells]) -> None:
+        """Let exactly these stages' cells act, under the A that was attached; none of them is trainable."""
+        self.install([Bank(self._drawn, tuple(stages))])
+
+    def install(self, banks: Sequence[Bank]) -> None:
+        """Let exactly these banks act, side by side; none of their cells is trainable."""
+        self._place([bank.projections for bank in banks])
         for site, b in self._b().items():
-            b.open(masks.get(site, torch.zeros_like(b.frozen, dtype=torch.bool)))
+            first = 0
+            for bank in banks:
+                rows = bank.projections[site].shape[0]
+                _write(b.frozen[:, first : first + rows], bank, site)
+                first += rows
+
+    def open(self, masks: Mapping[str, Bool[Tensor, "out r"]], *, carry_on: bool = False) -> None:
+        """Let these cells of the last bank train from 0, on top of the frozen ones; a site left out gets
+        none.
+
+        With `carry_on` they train on from the values that they hold.
+        """
+        for site, b in self._b().items():
+            whole = torch.zeros_like(b.frozen, dtype=torch.bool)
+            if site in masks:
+                first = whole.shape[1] - self._installed[-1][site].shape[0]
+                mask = masks[site]
+                whole[:, first : first + mask.shape[1]] = mask.to(whole.device)
+            b.open(whole, carry_on=carry_on)
 
     def opened(self) -> Mapping[str, Float[Tensor, "cells"]]:
         """Copies of the open cells' values, float32 on the CPU; sites without open cells are left out."""
@@ -57,13 +78,22 @@ class SparseAdapter:
             if b.values is not None
         }
 
+    def take_gradients(self) -> Mapping[str, Float[Tensor, "cells"]]:
+        """The open cells' gradients, float32 on the CPU, which are gone from the adapter then."""
+        taken = {}
+        for site, b in self._b().items():
+            if b.values is not None and b.values.grad is not None:
+                taken[site] = b.values.grad.to("cpu", torch.float32, copy=True)
+                b.values.grad = None
+        return taken
+
     def dense(self) -> Mapping[str, Float[Tensor, "out r"]]:
         """Copies of every site's B as it acts now, on the CPU."""
         return {site: b.weight.detach().to("cpu", copy=True) for site, b in self._b().items()}
 
     def projection_digest(self) -> str:
         """SHA-256 of every A as it stands in the model."""
-        return tensors_digest((site, self._layers[site].lora_A[self._name].weight) for site in self._layers)
+        return projections_digest({site: a.weight for site, a in self._a().items()})
 
     def acting_digest(self) -> str:
         """SHA-256 of everything of the adapter that acts on an input: each A, each B, each scale."""
@@ -79,6 +109,25 @@ class SparseAdapter:
                 linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
                 linear.weight = nn.Parameter(weight, requires_grad=False)
                 modules[self._name] = linear
+
+    def _place(self, projections: Sequence[Projections]) -> None:
+        """Make every A hold these rows, one below the other, and every B as many columns of zeros."""
+        same = len(projections) == len(self._installed) and all(
+            new is old for new, old in zip(projections, self._installed, strict=True)
+        )
+        for site, b in self._b().items():
+            b.close()
+            if same:
+                b.frozen.zero_()
+                continue
+            a = self._a()[site]
+            rows = [each[site].to(a.weight.device) for each in projections]
+            a.weight = rows[0] if len(rows) == 1 else torch.cat(rows)  # (Σr, d_in)
+            b.frozen = b.frozen.new_zeros(b.frozen.shape[0], a.weight.shape[0])
+        self._installed = tuple(projections)
+
+    def _a(self) -> dict[str, FrozenA]:
+        return {site: layer.lora_A[self._name] for site, layer in self._layers.items()}
 
     def _b(self) -> dict[str, SparseB]:
         return {site: layer.lora_B[self._name] for site, layer in self._layers.items()}
@@ -109,11 +158,40 @@ def lora_layers(model: Any, name: str = ADAPTER_NAME) -> dict[str, Any]:
     }
 
 
+def draw_projections(
+    sites: Sequence[Site], seed: int, distribution: Distribution, grown_rows: int = 0
+) -> Projections:
+    """An A for every site, on the CPU; rows that the adapter grew by are drawn one by one, after its own."""
+    drawn = {}
+    for site in sites:
+        blocks = [draw_projection(seed, site.name, site.rank, site.in_features, distribution)]
+        blocks += [
+            draw_projection(seed, f"{site.name}[{site.rank + row}]", 1, site.in_features, distribution)
+            for row in range(grown_rows)
+        ]
+        drawn[site.name] = torch.from_numpy(np.concatenate(blocks))
+    return drawn
+
+
+def projections_digest(projections: Projections) -> str:
+    """SHA-256 of every A."""
+    return tensors_digest(projections.items())
+
+
 def tensors_digest(items: Iterable[tuple[str, Tensor]]) -> str:
     """SHA-256 of named tensors, in the order given."""
     return digest.of_named(
         (name, str(tensor.dtype), tuple(tensor.shape), _raw(tensor.detach())) for name, tensor in items
     )
+
+
+def _write(frozen: Float[Tensor, "out rows"], bank: Bank, site: str) -> None:
+    for stage in bank.stages:
+        if site in stage.values:
+            mask = stage.masks[site].to(frozen.device)
+            columns = frozen[:, : mask.shape[1]]
+            values = stage.values[site].to(frozen)
+            columns[mask] = columns[mask] + values if bank.sums else values
 
 
 def _raw(tensor: Tensor) -> memoryview:

@@ -1,11 +1,13 @@
 """Who owns which cell: masks, the ledger, and how free cells are given out."""
 
 from lori_cl.masks.allocation import allocate, cell_budget
+from lori_cl.masks.granularity import GRANULARITIES
 from lori_cl.masks.ledger import Claim, Ledger, require_free
 from lori_cl.masks.mask import Mask
 from lori_cl.masks.strategies import STRATEGIES, Evidence, Strategy
 
 __all__ = [
+    "GRANULARITIES",
     "STRATEGIES",
     "Claim",
     "Evidence",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lori_cl.masks.granularity import groups
 from lori_cl.masks.ledger import Ledger
 from lori_cl.masks.mask import Mask
 
@@ -15,13 +18,44 @@ def cell_budget(density: float, cells: int) -> int:
     return max(1, round(density * cells))
 
 
-def allocate(ledger: Ledger, task: str, scores: Float[Tensor, "cells"], k: int) -> Mask:
-    """Give the task the k free cells with the highest scores.
+def allocate(
+    ledger: Ledger, task: str, scores: Float[Tensor, "cells"], k: int, granularity: str = "model"
+) -> Mask:
+    """Give the task k free cells: of every group of sites its share, and there those with the highest scores.
 
     Raises: CapacityExhausted, if fewer than k cells are free.
     """
     ledger.require(task, k)
-    return Mask.from_flat(top_free(scores, ledger.free(), k), ledger.shapes)
+    free = ledger.free()
+    if granularity == "model":
+        return Mask.from_flat(top_free(scores, free, k), ledger.shapes)
+    group = groups(ledger.shapes, granularity)  # (cells,)
+    members = [group == number for number in range(int(group.max()) + 1)]
+    wanted = shares([int(m.sum()) for m in members], [int((m & free).sum()) for m in members], k)
+    chosen = torch.zeros_like(free)
+    for member, count in zip(members, wanted, strict=True):
+        if count:
+            chosen |= top_free(scores, free & member, count)
+    return Mask.from_flat(chosen, ledger.shapes)
+
+
+def shares(cells: Sequence[int], free: Sequence[int], k: int) -> list[int]:
+    """k divided among groups in proportion to their cells, none getting more than it has free.
+
+    What a group has no room for is divided among the others in the same way; the units that rounding down
+    leaves go to the largest remainders, ties to the group that stands first.
+    """
+    given = [0] * len(cells)
+    while left := k - sum(given):
+        open_groups = [g for g in range(len(cells)) if given[g] < free[g]]
+        whole = sum(cells[g] for g in open_groups)
+        extra = {g: min(left * cells[g] // whole, free[g] - given[g]) for g in open_groups}
+        if not any(extra.values()):
+            by_remainder = sorted(open_groups, key=lambda g: (-(left * cells[g] % whole), g))
+            extra = dict.fromkeys(by_remainder[:left], 1)
+        for g, more in extra.items():
+            given[g] += more
+    return given
 
 
 def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int) -> Bool[Tensor, "cells"]:

@@ -27,6 +27,8 @@ class Ledger:
 
     shapes: Shapes
     claims: tuple[Claim, ...] = ()
+    overlap: bool = False
+    """Whether a cell may be claimed again, so that all are always free."""
 
     @property
     def cells(self) -> int:
@@ -35,13 +37,13 @@ class Ledger:
 
     @property
     def free_cells(self) -> int:
-        """Cells that nobody owns."""
-        return self.cells - sum(claim.mask.count() for claim in self.claims)
+        """Cells that may be claimed."""
+        return self.cells - (0 if self.overlap else sum(claim.mask.count() for claim in self.claims))
 
     def free(self) -> Bool[Tensor, "cells"]:
-        """Which cells nobody owns, over the whole model."""
+        """Which cells may be claimed, over the whole model."""
         free = torch.ones(self.cells, dtype=torch.bool)
-        for claim in self.claims:
+        for claim in () if self.overlap else self.claims:
             free &= ~claim.mask.flat()
         return free
 
@@ -53,6 +55,12 @@ class Ledger:
         """The ledger with the task's cells in it."""
         assert not bool((mask.flat() & ~self.free()).any()), f"'{task}' claims cells that are taken"
         return replace(self, claims=(*self.claims, Claim(task, mask)))
+
+    def grown(self, rows: int) -> Ledger:
+        """The ledger of an adapter with so many more rows of rank; every claim keeps its cells."""
+        shapes = {site: (out, rank + rows) for site, (out, rank) in self.shapes.items()}
+        claims = tuple(Claim(claim.task, claim.mask.widened(shapes)) for claim in self.claims)
+        return replace(self, shapes=shapes, claims=claims)
 
 
 def require_free(task: str, k: int, free: int, cells: int, tasks: int) -> None:

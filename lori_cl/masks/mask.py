@@ -39,6 +39,15 @@ class Mask:
             by_site[site] = torch.from_numpy(bits.astype(bool)).view(out, rank)
         return cls(by_site)
 
+    def widened(self, shapes: Shapes) -> Mask:
+        """The same cells in an adapter of these shapes, which may have more columns of B."""
+        by_site = {}
+        for site, mask in self.by_site.items():
+            wide = torch.zeros(shapes[site], dtype=torch.bool)
+            wide[:, : mask.shape[1]] = mask
+            by_site[site] = wide
+        return Mask(by_site)
+
     def packed(self) -> dict[str, UInt8[Tensor, "bytes"]]:
         """Eight cells a byte, row-major, the first cell in the lowest bit."""
         return {

@@ -5,7 +5,7 @@ To add one: write `lori_cl/methods/NAME.py` with a subclass of `Method`, and nam
 
 from collections.abc import Mapping
 
-from lori_cl.methods.base import Method, StageContext, Tensors
+from lori_cl.methods.base import Learned, Method, Outcome, StageContext, Tensors
 from lori_cl.methods.lori import LoRI
 from lori_cl.methods.sequential_lora import SequentialLoRA
 
@@ -14,4 +14,4 @@ METHODS: Mapping[str, type[Method]] = {
     "sequential-lora": SequentialLoRA,
 }
 
-__all__ = ["METHODS", "Method", "StageContext", "Tensors"]
+__all__ = ["METHODS", "Learned", "Method", "Outcome", "StageContext", "Tensors"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,18 +17,47 @@ Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class StageContext:
-    """What a method is told of the stage that begins."""
+class Learned:
+    """A finished stage, as methods know it."""
 
     task: str
     """The task's label."""
-    history: Sequence[tuple[str, Tensors]]
-    """(task label, tensors) of every stage before, in order."""
-    mask_seed: int
-    """For drawing this task's mask."""
+    tensors: Tensors
+    """What the stage left behind."""
+    seeds: Mapping[str, int]
+    """By purpose: 'mask', 'projection', …"""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a method is told of a stage, when it begins and when it ends."""
+
+    task: str
+    """The task's label."""
+    history: Sequence[Learned]
+    """The stages before that still act, in order."""
+    seeds: Mapping[str, int]
+    """This stage's own, by purpose."""
+    tasks_left: int
+    """How many tasks the run has still to learn, this one included."""
     calibrate: Callable[[float | None, float], None]
     """(epochs, lr): train what the model has open, on this task, with a head that is thrown away; for as many
     epochs as the stage itself where they are None."""
+    losses: Callable[[int], Iterator[Tensor]]
+    """(examples): the task's loss, batch after batch, over so many training examples; all, where there are
+    fewer. Before the stage under a head that is thrown away, after it under the task's own."""
+    n_train: int
+    """Training examples."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage leaves behind."""
+
+    tensors: Tensors
+    """On the CPU."""
+    directions: Mapping[str, int] | None = None
+    """Input directions that the task took of each site, for a method that keeps later tasks out of them."""
 
 
 class Method(ABC):
@@ -49,11 +78,11 @@ class Method(ABC):
 
     @abstractmethod
     def projection(self) -> Projection | None:
-        """The frozen A's as they stand in the model; None for a method that trains its A."""
+        """The frozen A's of the run; None for a method that trains its A."""
 
     @abstractmethod
-    def check_room(self, tasks: Sequence[str]) -> None:
-        """Make sure, before anything is trained, that all tasks fit.
+    def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
+        """Make sure, before anything is trained, that these tasks fit beside those of the history.
 
         Raises: CapacityExhausted, naming the first that does not.
         """
@@ -63,12 +92,16 @@ class Method(ABC):
         """Make the model ready to train the task; return the cells it was given, for a method with masks."""
 
     @abstractmethod
-    def end_stage(self) -> Tensors:
-        """What the stage has learned, on the CPU."""
+    def end_stage(self, context: StageContext) -> Outcome:
+        """What the stage has learned."""
 
     @abstractmethod
-    def activate(self, history: Sequence[Tensors]) -> None:
-        """Make the adapter act as it stood after these stages; nothing is trainable then."""
+    def activate(self, history: Sequence[Learned]) -> None:
+        """Make everything that these stages learned act; nothing is trainable then."""
+
+    def as_trained(self, history: Sequence[Learned]) -> Sequence[Learned]:
+        """Of these stages, those that the last one was trained on top of, and itself."""
+        return history
 
     @abstractmethod
     def acting_digest(self) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_digest
-from lori_cl.methods.base import Method, StageContext, Tensors
+from lori_cl.methods.base import Learned, Method, Outcome, StageContext, Tensors
 from lori_cl.spec import CurriculumSpec
 
 
@@ -29,34 +29,37 @@ class SequentialLoRA(Method):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._model = lora_model(base, self.curriculum.adapter)
-        self._start = self.end_stage()
+        self._start = self._copied()
         return self._model
 
     def projection(self) -> None:
         """None: its A trains."""
 
-    def check_room(self, tasks: Sequence[str]) -> None:
+    def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
         """There is always room: every stage writes over the whole adapter."""
 
     def begin_stage(self, context: StageContext) -> None:
         """Train on from where the last stage ended."""
-        self.activate([tensors for _, tensors in context.history])
+        self.activate(context.history)
         for weight in self._weights().values():
             weight.requires_grad_(True)
 
-    def end_stage(self) -> Tensors:
+    def end_stage(self, context: StageContext) -> Outcome:
         """`lora_A/SITE` (r, d_in) and `lora_B/SITE` (out, r)."""
-        return {key: weight.detach().to("cpu", copy=True) for key, weight in self._weights().items()}
+        return Outcome(self._copied())
 
-    def activate(self, history: Sequence[Tensors]) -> None:
+    def activate(self, history: Sequence[Learned]) -> None:
         """Load the last of these stages, or the untrained adapter."""
-        tensors = history[-1] if history else self._start
+        tensors = history[-1].tensors if history else self._start
         for key, weight in self._weights().items():
             weight.requires_grad_(False).copy_(tensors[key])
 
     def acting_digest(self) -> str:
         """Over every A and every B."""
         return tensors_digest(self._weights().items())
+
+    def _copied(self) -> Tensors:
+        return {key: weight.detach().to("cpu", copy=True) for key, weight in self._weights().items()}
 
     def _weights(self) -> dict[str, Tensor]:
         return {

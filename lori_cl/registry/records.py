@@ -50,14 +50,14 @@ class Projection:
     distribution: str
     seed: int
     rank: int
-    digest: str
+    digest: str | None
+    """Of the one A a site; None where every stage has its own."""
     sites: Mapping[str, tuple[int, int]]
     """Each site's (d_out, d_in), in the order that numbers the cells."""
 
-    @property
-    def cells(self) -> int:
-        """All cells of the adapter."""
-        return sum(out * self.rank for out, _ in self.sites.values())
+    def cells(self, rank: int | None = None) -> int:
+        """All cells of the adapter, at a rank that it has grown to."""
+        return sum(out for out, _ in self.sites.values()) * (rank or self.rank)
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,17 @@ class MaskRecord:
 
     strategy: str
     density: float
+    """Fraction of the adapter's cells, as many as it began with."""
     cells: int
     digest: str
     by_site: Mapping[str, int]
+    rank: int | None = None
+    """Rank of the adapter then; None in records from before adapters could grow."""
+    projection: str | None = None
+    """Digest of the A's it was trained under; None in records from before tasks could have their own."""
+    directions: Mapping[str, int] | None = None
+    """Input directions that the task took of each site, for a projection that keeps later tasks out of
+    them."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,23 @@ class Run:
     environment: Mapping[str, Any]
     """Versions, platform, device and threads when the run began."""
     created_at: datetime
+
+    @property
+    def rank(self) -> int | None:
+        """Of the adapter, as far as it has grown; None for a method that trains its A."""
+        if self.projection is None:
+            return None
+        ranks = [stage.mask.rank for stage in self.stages if stage.mask and stage.mask.rank]
+        return max(ranks, default=self.projection.rank)
+
+    @property
+    def free_cells(self) -> int | None:
+        """Cells that the next task may claim; None for a method that trains its A."""
+        if self.projection is None:
+            return None
+        overlaps = self.curriculum["masks"].get("overlap") == "allow"
+        claimed = sum(stage.mask.cells for stage in self.stages if stage.mask)
+        return self.projection.cells(self.rank) - (0 if overlaps else claimed)
 
     @property
     def status(self) -> str:

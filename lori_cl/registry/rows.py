@@ -94,7 +94,16 @@ def stage(row: StageRow) -> Stage:
 
 def mask(row: MaskRow) -> MaskRecord:
     """A mask's record."""
-    return MaskRecord(row.strategy, row.density, row.cells, row.digest, row.by_site)
+    return MaskRecord(
+        strategy=row.strategy,
+        density=row.density,
+        cells=row.cells,
+        digest=row.digest,
+        by_site=row.by_site,
+        rank=row.rank,
+        projection=row.projection,
+        directions=row.directions,
+    )
 
 
 def stage_row(record: Stage, run_id: int, task_id: int) -> StageRow:

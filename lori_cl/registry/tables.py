@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration; a registry of another schema is upgraded or refused."""
 
 
@@ -96,7 +96,7 @@ class ProjectionRow(Base):
     distribution: Mapped[str]
     seed: Mapped[int] = mapped_column(BigInteger)
     rank: Mapped[int]
-    digest: Mapped[str]
+    digest: Mapped[str | None]
     sites: Mapped[dict[str, Any]]
 
 
@@ -171,6 +171,9 @@ class MaskRow(Base):
     cells: Mapped[int]
     digest: Mapped[str]
     by_site: Mapped[dict[str, Any]]
+    rank: Mapped[int | None]
+    projection: Mapped[str | None]
+    directions: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class EvaluationRow(Base):

@@ -74,10 +74,11 @@ def capacity_of(run: Run) -> Capacity | None:
     """The run's capacity; None where every stage overwrites the whole adapter, so nothing is claimed."""
     if run.projection is None:
         return None
+    rank = run.rank or run.projection.rank
     masks = {stage.task: stage.mask for stage in run.stages if stage.mask is not None}
     sites = {
         site: SiteCapacity(
-            cells=out * run.projection.rank,
+            cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
         )
         for site, (out, _) in run.projection.sites.items()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lori_cl.errors import SpecError
 from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec
@@ -32,6 +32,19 @@ class ModelSpec(Spec):
     """What the frozen weights are held in; the adapter's values are always float32."""
 
 
+class NullSpaceSpec(Spec):
+    """How much of each site's inputs `projection: null-space` keeps later tasks away from."""
+
+    energy: Number = Field(default=0.95, gt=0, le=1)
+    """Fraction of a task's input energy (the trace of the inputs' second moment) that is protected."""
+    max_directions: Count | None = None
+    """Directions that one task may take of a site's inputs at most; None sets no limit."""
+    examples: Count = 256
+    """Training examples that the second moment is gathered over."""
+    min_free: Count | None = None
+    """Free input directions a site must have for a task to begin; None means the adapter's rank."""
+
+
 class AdapterSpec(Spec):
     """The adapter: ΔW = alpha / rank · (B ⊙ M) A at every site."""
 
@@ -39,10 +52,17 @@ class AdapterSpec(Spec):
     alpha: Number = Field(default=64.0, gt=0)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     """`all-linear`, or the ends of module names, such as [q_proj, v_proj]."""
-    projection: Literal["shared"] = "shared"
-    """One frozen A for the whole run."""
+    projection: Literal["shared", "per-task", "orthogonal", "null-space"] = "shared"
+    """`shared`: one frozen A for the whole run. `per-task`: one for each task. `orthogonal`: one for each
+    task, orthogonal to all earlier ones. `null-space`: one for each task, blind to what earlier tasks feed
+    in."""
     distribution: Literal["uniform", "normal"] = "uniform"
     """What A is drawn from: U(±1/√d_in), or a normal of the same variance, 1/(3·d_in)."""
+    composition: Literal["stacked", "isolated"] = "stacked"
+    """`stacked`: a task trains on top of all earlier cells. `isolated`: from the base model alone."""
+    grow: Count | None = None
+    """Rows that A and B are lengthened by whenever a task finds too few free cells; None never grows."""
+    null_space: NullSpaceSpec = NullSpaceSpec()
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -55,10 +75,11 @@ class AdapterSpec(Spec):
 
 
 class CalibrationSpec(Spec):
-    """The short dense training (LoRI-D) that `magnitude` masks are read from."""
+    """What `magnitude` (a short dense training, LoRI-D) and `gradient` masks are read from."""
 
     epochs: Number | None = Field(default=None, gt=0)
-    """Passes over the training examples; None means as many as the stage itself."""
+    """Passes over the training examples; None means as many as the stage itself for `magnitude`, and a
+    twentieth of one for `gradient`."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
     """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
 
@@ -67,11 +88,29 @@ class MasksSpec(Spec):
     """How each task's cells are chosen from the free ones."""
 
     strategy: str = "magnitude"
+    budget: Literal["density", "even"] = "density"
+    """`density`: every task claims that fraction of all cells. `even`: the tasks that are not learned yet
+    divide the free cells."""
     density: Number = Field(default=0.1, gt=0, le=1)
-    """Fraction of all cells that one task claims."""
-    granularity: Literal["model"] = "model"
-    """The cells compete over the whole model."""
+    """Fraction of all cells that one task claims; 1.0 is LoRI-D."""
+    granularity: Literal["model", "module", "projection", "layer", "matrix"] = "model"
+    """Within what cells compete: the whole model; attention and MLP; all sites of one name; a layer; a
+    site."""
+    overlap: Literal["forbid", "allow"] = "forbid"
+    """Whether a task may claim cells that another one owns, as in the paper."""
+    freeze: bool = True
+    """Whether earlier cells stay as they are; False carries B on, as in the paper, and needs overlap:
+    allow."""
     calibration: CalibrationSpec = CalibrationSpec()
+
+    @model_validator(mode="after")
+    def _carries_on_only_what_may_overlap(self) -> Self:
+        if not self.freeze and self.overlap == "forbid":
+            raise ValueError(
+                "'masks.freeze: false' trains earlier cells on, which 'masks.overlap: forbid' rules out; "
+                "set masks.overlap: allow"
+            )
+        return self
 
 
 class TrainSpec(Spec):
@@ -141,6 +180,16 @@ class CurriculumSpec(Spec):
     masks: MasksSpec = MasksSpec()
     train: TrainSpec = TrainSpec()
     eval: EvalSpec = EvalSpec()
+
+    @model_validator(mode="after")
+    def _carries_on_one_b(self) -> Self:
+        apart = (self.adapter.projection, self.adapter.composition) != ("shared", "stacked")
+        if not self.masks.freeze and apart:
+            raise ValueError(
+                "'masks.freeze: false' carries one B on from task to task, which needs "
+                "adapter.projection: shared and adapter.composition: stacked"
+            )
+        return self
 
     @field_validator("tasks")
     @classmethod

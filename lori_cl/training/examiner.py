@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lori_cl.methods import Method
+from lori_cl.methods import Learned, Method
 from lori_cl.registry import ArtifactStore, Evaluation
 from lori_cl.spec import View
 from lori_cl.tasks import kind_of
@@ -55,11 +55,18 @@ class Examiner:
         for view in views:
             for position, question in enumerate(questions, start=1):
                 learned = position <= len(history)
-                until = position if view is View.AS_TRAINED and learned else len(history)
-                self.method.activate([memory.tensors for memory in history[:until]])
+                self.method.activate(self._acting(view, history, position if learned else None))
                 head = history[position - 1].head if learned else None
                 scores.append(self._score(len(history), view, question, head, self.method.acting_digest()))
         return scores
+
+    def _acting(self, view: View, history: Sequence[StageMemory], position: int | None) -> Sequence[Learned]:
+        """The stages that act when a task is scored; `position` is the task's own, None before it is
+        learned."""
+        stages = [memory.learned for memory in history]
+        if view is View.AS_TRAINED and position is not None:
+            return self.method.as_trained(stages[:position])
+        return stages
 
     def take_written(self) -> dict[str, tuple[str, int]]:
         """(suffix, bytes) of every answers file since the last call, by digest."""

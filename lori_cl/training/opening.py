@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lori_cl.errors import RunConflict
-from lori_cl.methods import METHODS, Method
+from lori_cl.methods import METHODS, Learned, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
@@ -65,16 +65,15 @@ def open_run(
         check_same_base(run, base.digest)
     method = METHODS[curriculum.method](curriculum)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
-    labels = [task.label for task in tasks]
-    method.check_room(labels)
     done = {stage.task for stage in run.stages} if run else set()
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
+    history = _read_history(workspace, run, questions, base) if run else []
+    method.check_room([memory.learned for memory in history], [task.label for task in tasks[len(history) :]])
     training_sets = {
         task.label: prepare_training(workspace, task, curriculum, base)
         for task in tasks
         if task.label not in done
     }
-    history = _read_history(workspace, run, questions, base) if run else []
     if is_writer():
         _begin(registry, curriculum, tasks, name, run, base, method)
     wait()
@@ -103,7 +102,8 @@ def _read_history(
         if head is not None:
             head.load_state_dict(state)
             head.to(base.model.device)
-        history.append(StageMemory(stage.task, tensors, head, stage.artifact))
+        learned = Learned(stage.task, tensors, stage.seeds)
+        history.append(StageMemory(learned, head, stage.artifact))
     return history
 
 

@@ -6,11 +6,11 @@ import logging
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from lori_cl.methods import METHODS, StageContext
+from lori_cl.methods import METHODS, Learned, StageContext
 from lori_cl.registry import Evaluation, MaskRecord, Run, Stage, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
@@ -20,12 +20,12 @@ from lori_cl.training.launch import is_writer, join, wait
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
-from lori_cl.training.stage import Lesson, Taught, teach
+from lori_cl.training.stage import Lesson, Taught, losses, teach
 from lori_cl.training.stage_file import StageMemory, stage_bytes
 
 log = logging.getLogger(__name__)
 
-SEEDS = ("data", "mask", "calibration", "head", "train")
+SEEDS = ("data", "mask", "projection", "probe", "calibration", "head", "train")
 """What each stage draws a seed of its own for."""
 
 
@@ -160,12 +160,12 @@ def _run_stage(
         elapsed_s=time.perf_counter() - began,
         train_s=train_s,
         peak_memory_bytes=_peak_memory_bytes(),
-        seeds={purpose: opened.seed(purpose, task) for purpose in SEEDS},
+        seeds=memory.learned.seeds,
     )
     files = {**examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
     _commit(opened, stage, scores, files)
     if is_writer():
-        log.info(_summary(title, stage, scores, opened))
+        log.info(_summary(title, stage, scores, opened.registry.run(opened.run.name)))
     return memory
 
 
@@ -173,30 +173,37 @@ def _learn(
     opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
 ) -> _Learned:
     """Claim the task's cells, train them, and write down what they became."""
-    context = StageContext(
-        task=task.label,
-        history=[(memory.task, memory.tensors) for memory in history],
-        mask_seed=opened.seed("mask", task),
-        calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),
-    )
-    mask = opened.method.begin_stage(context)
+    seeds = {purpose: opened.seed(purpose, task) for purpose in SEEDS}
     train = opened.curriculum.train
     assert train.lr is not None, "settled when the run began"
     lesson = _lesson(opened, task, f"{title}: training", train.epochs_for(task.name), train.lr, "train")
+    context = StageContext(
+        task=task.label,
+        history=[memory.learned for memory in history],
+        seeds=seeds,
+        tasks_left=len(opened.questions) - len(history),
+        calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),
+        losses=lambda examples: losses(lesson, train.batch_size, examples, seeds["probe"]),
+        n_train=len(lesson.fields),
+    )
+    mask = opened.method.begin_stage(context)
     taught = teach(lesson, train, observer)
-    tensors = opened.method.end_stage()
+    outcome = opened.method.end_stage(context)
+    if mask is not None:
+        mask = replace(mask, directions=outcome.directions)
     metadata = {
         "run": opened.run.name,
         "stage": len(history) + 1,
         "task": task.label,
-        "projection": opened.run.projection.digest if opened.run.projection else None,
+        "projection": mask.projection if mask else None,
         "mask": mask.digest if mask else None,
         "parent": history[-1].artifact if history else None,
-        "seeds": {purpose: opened.seed(purpose, task) for purpose in SEEDS},
+        "seeds": seeds,
     }
-    content = stage_bytes(tensors, lesson.head, metadata)
+    content = stage_bytes(outcome.tensors, lesson.head, metadata)
     artifact = opened.workspace.artifacts.put(content, "safetensors")
-    return _Learned(mask, taught, StageMemory(task.label, tensors, lesson.head, artifact), len(content))
+    memory = StageMemory(Learned(task.label, outcome.tensors, seeds), lesson.head, artifact)
+    return _Learned(mask, taught, memory, len(content))
 
 
 def _calibrate(
@@ -232,11 +239,10 @@ def _peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _summary(title: str, stage: Stage, scores: Sequence[Evaluation], opened: OpenRun) -> str:
+def _summary(title: str, stage: Stage, scores: Sequence[Evaluation], run: Run) -> str:
     own = next(e.score for e in scores if e.task == stage.task)
     claimed = ""
-    if stage.mask is not None and opened.run.projection is not None:
-        cells = opened.run.projection.cells
-        taken = stage.position * stage.mask.cells
-        claimed = f", claimed {stage.mask.cells / cells:.1%}, free {1 - taken / cells:.1%}"
+    if stage.mask is not None and run.projection is not None and run.free_cells is not None:
+        cells = run.projection.cells(run.rank)
+        claimed = f", claimed {stage.mask.cells / cells:.1%}, free {run.free_cells / cells:.1%}"
     return f"{title}: score {own:.3f}{claimed}, {stage.elapsed_s:.0f} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,20 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
     lesson.learner.eval()
     _check_finite(lesson, result.training_loss)
     return Taught(result.global_step, result.training_loss)
+
+
+def losses(lesson: Lesson, batch_size: int, examples: int, seed: int) -> Iterator[torch.Tensor]:
+    """The loss on each batch of so many training examples, drawn by the seed; nothing is trained.
+
+    Dropout is off; whether a gradient is kept is the caller's choice.
+    """
+    lesson.learner.eval()
+    device = next(lesson.learner.parameters()).device
+    order = torch.randperm(len(lesson.fields), generator=torch.Generator().manual_seed(seed))
+    chosen = order[:examples].tolist()
+    for start in range(0, len(chosen), batch_size):
+        batch = lesson.collate([lesson.fields[i] for i in chosen[start : start + batch_size]])
+        yield lesson.learner(**{name: tensor.to(device) for name, tensor in batch.items()})["loss"]
 
 
 def _check_finite(lesson: Lesson, loss: float) -> None:

@@ -11,6 +11,7 @@ from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
 from lori_cl.digest import canonical_json
+from lori_cl.methods import Learned
 
 HEAD = "head/"
 METADATA_KEY = "lori_cl"
@@ -21,10 +22,8 @@ METADATA_KEY = "lori_cl"
 class StageMemory:
     """A finished stage, as later stages and views need it."""
 
-    task: str
-    """The task's label."""
-    tensors: Mapping[str, Tensor]
-    """The method's."""
+    learned: Learned
+    """What the method knows of it."""
     head: nn.Module | None
     """The task's own head."""
     artifact: str

@@ -41,14 +41,16 @@ def gradient_of_the_wrong_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def every_cell_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = SparseB.open
-    monkeypatch.setattr(SparseB, "open", lambda self, mask: sound(self, torch.ones_like(mask)))
+    monkeypatch.setattr(SparseB, "open", lambda self, mask, **_: sound(self, torch.ones_like(mask)))
 
 
 @pytest.fixture
 def every_cell_opened_in_the_second_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = SparseB.open
     monkeypatch.setattr(
-        SparseB, "open", lambda self, mask: sound(self, torch.ones_like(mask) if self.frozen.any() else mask)
+        SparseB,
+        "open",
+        lambda self, mask, **_: sound(self, torch.ones_like(mask) if self.frozen.any() else mask),
     )
 
 
@@ -57,7 +59,7 @@ def dense_b_with_masked_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published code's way, in the second stage: all of B trains, a mask is laid over its gradient."""
     sound = SparseB.open
 
-    def open_dense(self: SparseB, mask: Tensor) -> None:
+    def open_dense(self: SparseB, mask: Tensor, **_: Any) -> None:
         if not self.frozen.any():
             return sound(self, mask)
         self.index = torch.arange(mask.numel())

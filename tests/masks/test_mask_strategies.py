@@ -11,8 +11,9 @@ from .shapes import THOUSAND
 
 
 def evidence(seed: int = 0, cells: int = 1000) -> Evidence:
-    calibrated_b = torch.randn(cells, generator=torch.Generator().manual_seed(99))
-    return Evidence(cells, seed, calibrated_b)
+    generator = torch.Generator().manual_seed(99)
+    calibrated_b = torch.randn(cells, generator=generator)
+    return Evidence(cells, seed, calibrated_b, torch.rand(cells, generator=generator))
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
@@ -40,9 +41,11 @@ def test_every_strategy_leaves_the_global_generators_untouched(name: str) -> Non
 def test_every_strategy_leaves_its_evidence_unchanged(name: str) -> None:
     given = evidence()
     assert given.calibrated_b is not None
-    before = given.calibrated_b.clone()
+    assert given.gradients is not None
+    before = given.calibrated_b.clone(), given.gradients.clone()
     STRATEGIES[name].score(given).zero_()
-    assert torch.equal(given.calibrated_b, before)
+    assert torch.equal(given.calibrated_b, before[0])
+    assert torch.equal(given.gradients, before[1])
 
 
 def test_random_masks_follow_the_seed_alone() -> None:
@@ -81,8 +84,15 @@ def test_magnitude_without_a_calibration_is_our_own_bug() -> None:
         STRATEGIES["magnitude"].score(Evidence(5, 0))
 
 
-def test_only_magnitude_asks_for_a_calibration() -> None:
-    assert {name: strategy.calibrates for name, strategy in STRATEGIES.items()} == {
-        "magnitude": True,
-        "random": False,
+def test_gradient_takes_the_cells_that_are_pulled_at_hardest() -> None:
+    scores = STRATEGIES["gradient"].score(Evidence(4, 0, gradients=torch.tensor([0.1, 0.9, 0.0, 0.5])))
+    mask = allocate(Ledger({"site": (4, 1)}), "one", scores, 2)
+    assert mask.flat().tolist() == [False, True, False, True]
+
+
+def test_every_strategy_says_what_it_cannot_do_without() -> None:
+    assert {name: strategy.needs for name, strategy in STRATEGIES.items()} == {
+        "magnitude": "calibrated_b",
+        "gradient": "gradients",
+        "random": "nothing",
     }

@@ -74,7 +74,7 @@ def test_a_projection_keeps_the_order_of_its_sites_which_numbers_the_cells(works
         found = registry.run("first").projection
     assert found == PROJECTION
     assert list(found.sites.items()) == [("layer.1.query", (16, 8)), ("layer.0.query", (8, 8))]
-    assert found.cells == 4 * (16 + 8)
+    assert found.cells() == 4 * (16 + 8)
 
 
 def test_a_run_of_a_method_that_trains_its_a_has_no_projection(registry: Registry) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lori_cl.methods import METHODS
+from lori_cl.methods import METHODS, Learned
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import KINDS
@@ -31,7 +31,7 @@ def first_task_logits(workspace: Workspace, run: Run) -> Tensor:
     method = METHODS[run.method](curriculum)
     model = method.attach(base.model, derive_seed(run.seed, "projection"))
     tensors, state = read_stage(workspace.artifacts.get(run.stages[0].artifact, "safetensors"))
-    method.activate([tensors])
+    method.activate([Learned(run.stages[0].task, tensors, run.stages[0].seeds)])
     question = prepare_question(workspace, run.tasks[0], curriculum, 16)
     kind = KINDS["classification"]
     head = kind.head(question.spec, base.width, seed=0)

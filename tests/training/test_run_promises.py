@@ -262,7 +262,7 @@ def test_a_name_that_the_trainer_does_not_know_is_found_before_anything_is_store
 def test_every_seed_of_a_stage_differs_and_is_recorded(learn: Learn) -> None:
     run = learn("a", "b")
     seeds = [seed for stage in run.stages for seed in stage.seeds.values()]
-    assert len(seeds) == len(set(seeds)) == 10
+    assert len(seeds) == len(set(seeds)) == 14
 
 
 def test_the_run_records_what_it_was_computed_with(learn: Learn) -> None:

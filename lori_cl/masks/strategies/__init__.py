@@ -6,12 +6,14 @@ To add one: write `lori_cl/masks/strategies/NAME.py` with a function `Evidence -
 from collections.abc import Mapping
 
 from lori_cl.masks.strategies.base import Evidence, Strategy
+from lori_cl.masks.strategies.gradient import gradient
 from lori_cl.masks.strategies.magnitude import magnitude
 from lori_cl.masks.strategies.random import random
 
 STRATEGIES: Mapping[str, Strategy] = {
-    "magnitude": Strategy(magnitude, calibrates=True),
-    "random": Strategy(random, calibrates=False),
+    "magnitude": Strategy(magnitude, needs="calibrated_b"),
+    "gradient": Strategy(gradient, needs="gradients"),
+    "random": Strategy(random, needs="nothing"),
 }
 
 __all__ = ["STRATEGIES", "Evidence", "Strategy"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +19,9 @@ class Evidence:
     seed: int
     """This task's seed for drawing masks."""
     calibrated_b: Float[Tensor, "cells"] | None = None
-    """B after a dense training on the task, where the strategy calibrates; taken cells hold 0."""
+    """B after a dense training on the task, where the strategy needs one; taken cells hold 0."""
+    gradients: Float[Tensor, "cells"] | None = None
+    """Σ |∂L/∂B| over a few batches before training, where the strategy needs it; taken cells hold 0."""
 
 
 @dataclass(frozen=True)
@@ -27,5 +30,5 @@ class Strategy:
 
     score: Callable[[Evidence], Float[Tensor, "cells"]]
     """Higher is better; every score is finite."""
-    calibrates: bool
-    """Whether the task is first trained densely (LoRI-D) over all free cells."""
+    needs: Literal["nothing", "calibrated_b", "gradients"]
+    """What of the evidence it cannot do without."""

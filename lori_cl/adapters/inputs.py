@@ -1,0 +1,88 @@
+"""What a task feeds into each site: second moments, streamed, and the directions that hold most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lori_cl.adapters.projection_kinds import Directions
+
+
+class InputMoments:
+    """Σ x xᵀ over every token that is no padding, float64; sites that read the same tensor share one."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Float[Tensor, "d_in d_in"]] = {}
+        """By the first site that reads the tensor."""
+        self.sites: dict[str, list[str]] = {}
+        """By the same site, all that read it."""
+        self._leader: dict[str, str] = {}
+        self._mask: Tensor | None = None
+        self._seen: list[tuple[Tensor, str]] = []
+
+    def begin_forward(self, mask: Tensor | None) -> None:
+        """A forward pass begins over tokens of which this mask, (batch, length), says which are real."""
+        self._mask = mask
+        self._seen = []
+
+    def add(self, site: str, x: Float[Tensor, "... d_in"]) -> None:
+        """A site reads x."""
+        if site not in self._leader:
+            self._leader[site] = next((leader for seen, leader in self._seen if seen is x), site)
+            self.sites.setdefault(self._leader[site], []).append(site)
+        if self._leader[site] != site:
+            return
+        self._seen.append((x, site))
+        rows = x.detach().double()  # (batch, length, d_in)
+        if self._mask is not None and rows.shape[:-1] == self._mask.shape:
+            rows = rows[self._mask.to(rows.device).bool()]  # (tokens, d_in)
+        rows = rows.reshape(-1, rows.shape[-1])
+        moment = (rows.T @ rows).cpu()
+        self.sums[site] = self.sums[site] + moment if site in self.sums else moment
+
+
+@contextmanager
+def record_inputs(model: Any, layers: Mapping[str, Any]) -> Iterator[InputMoments]:
+    """Gather the second moments of all that the layers read while the context lasts."""
+    moments = InputMoments()
+
+    def begin(_module: Any, _args: Any, kwargs: Mapping[str, Any]) -> None:
+        moments.begin_forward(kwargs.get("attention_mask"))
+
+    hooks = [model.register_forward_pre_hook(begin, with_kwargs=True)]
+    for site, layer in layers.items():
+        hooks.append(layer.register_forward_pre_hook(lambda _, args, site=site: moments.add(site, args[0])))
+    try:
+        yield moments
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def principal_directions(
+    moment: Float[Tensor, "d_in d_in"], known: Directions, energy: float, limit: int | None
+) -> Directions:
+    """The fewest new directions that, with those known, hold `energy` of the moment's trace; `limit` at most.
+
+    They are eigenvectors of the moment outside the known ones, orthonormal and orthogonal to them, float64.
+    Source: GPM (Saha et al. 2021), on the second moment instead of a sample of inputs.
+    """
+    trace = float(moment.trace())
+    held = float((known.T @ moment @ known).trace())
+    missing = energy * trace - held
+    if missing <= 0 or trace == 0:
+        return known.new_zeros(known.shape[0], 0)
+    outside = moment - known @ (known.T @ moment)
+    outside = outside - (outside @ known) @ known.T
+    eigenvalues, eigenvectors = torch.linalg.eigh((outside + outside.T) / 2)
+    gained = eigenvalues.flip(0).clamp(min=0).cumsum(0)  # largest first
+    room = known.shape[0] - known.shape[1]
+    wanted = min(int((gained < missing).sum()) + 1, room, room if limit is None else limit)
+    found = eigenvectors.flip(1)[:, :wanted]  # (d_in, k)
+    found = found - known @ (known.T @ found)
+    return torch.linalg.qr(found).Q if wanted else found  # type: ignore[no-any-return]

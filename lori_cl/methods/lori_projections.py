@@ -1,0 +1,117 @@
+"""Which A a stage of LoRI stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lori_cl.adapters import (
+    PROJECTIONS,
+    InputMoments,
+    Past,
+    Projections,
+    Site,
+    blind,
+    draw_projections,
+    principal_directions,
+)
+from lori_cl.errors import CapacityExhausted
+from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.spec import AdapterSpec
+
+
+class Projector:
+    """Draws A's, keeps new ones away from what earlier tasks use, and counts what room is left."""
+
+    def __init__(self, sites: Sequence[Site], spec: AdapterSpec, seed: int) -> None:
+        self.kind = PROJECTIONS[spec.projection]
+        self._sites = sites
+        self._spec = spec
+        self._seed = seed
+        self._drawn: dict[tuple[int, int], Projections] = {}
+
+    def of_run(self, rank: int, first: LoRIStage | None = None) -> Projections:
+        """The one A of every site for a run that shares it; an adapter that was brought along has its own."""
+        if first is not None and first.projections is not None:
+            return first.projections
+        return self._draw(self._seed, rank)
+
+    def of_stage(self, stage: LoRIStage, seed: int) -> Projections:
+        """The A of every site that a finished stage was trained under."""
+        return stage.projections if stage.projections is not None else self._draw(seed, stage.rank)
+
+    def fresh(
+        self, task: str, history: Sequence[LoRIStage], earlier: Sequence[Projections], seed: int, rank: int
+    ) -> Projections:
+        """New A's for a task that begins after these stages.
+
+        Raises: CapacityExhausted, if a site has too few directions left.
+        """
+        drawn = self._draw(seed, rank)
+        if self.kind.avoids is None or not history:
+            return drawn
+        made = {}
+        for site in self._sites:
+            past = Past([each[site.name] for each in earlier], self.taken(history, site))
+            directions = self.kind.avoids(past)
+            self._check_directions(task, site, directions.shape[1], rank)
+            made[site.name] = blind(drawn[site.name], directions)
+        return made
+
+    def check_room(self, tasks: Sequence[str], begun: int) -> None:
+        """Make sure that A's that must be orthogonal to each other find room; what inputs take is not known
+        yet.
+
+        Raises: CapacityExhausted, naming the first task that does not fit.
+        """
+        if self.kind.avoids is None or self.kind.gathers_inputs:
+            return
+        for position, task in enumerate(tasks, start=begun):
+            for site in self._sites:
+                self._check_directions(task, site, position * self._spec.rank, self._spec.rank)
+
+    def taken(self, history: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
+        """The directions that these stages feed into the site, orthonormal, float64."""
+        parts = [u for stage in history for sites, u in stage.inputs.items() if site.name in sites]
+        return torch.cat([torch.zeros(site.in_features, 0), *parts], dim=1).double()
+
+    def newly_taken(
+        self, history: Sequence[LoRIStage], moments: InputMoments
+    ) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
+        """By the sites that share an input, the directions that a task takes of it beside the earlier
+        ones'."""
+        settings, by_name = self._spec.null_space, {site.name: site for site in self._sites}
+        return {
+            tuple(sites): principal_directions(
+                moments.sums[leader],
+                self.taken(history, by_name[leader]),
+                settings.energy,
+                settings.max_directions,
+            ).float()
+            for leader, sites in moments.sites.items()
+        }
+
+    def _check_directions(self, task: str, site: Site, taken: int, rank: int) -> None:
+        needed = rank
+        if self.kind.gathers_inputs:
+            needed = self._spec.null_space.min_free or rank
+        free = site.in_features - taken
+        if free < needed:
+            remedy = (
+                "adapter.null_space.energy lower, adapter.null_space.max_directions set"
+                if self.kind.gathers_inputs
+                else "adapter.rank lower, adapter.projection: per-task"
+            )
+            raise CapacityExhausted(
+                f"task '{task}' needs {needed:,} free input directions at every site; {site.name} has "
+                f"{free:,} of {site.in_features:,} left. Begin a new run with {remedy}, or with fewer tasks."
+            )
+
+    def _draw(self, seed: int, rank: int) -> Projections:
+        if (seed, rank) not in self._drawn:
+            grown = rank - self._spec.rank
+            self._drawn[seed, rank] = draw_projections(self._sites, seed, self._spec.distribution, grown)
+        return self._drawn[seed, rank]

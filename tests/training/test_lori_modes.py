@@ -1,0 +1,161 @@
+"""Every projection, composition and mask setting keeps the promises of the plain one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lori_cl.errors import CapacityExhausted
+from lori_cl.registry import Run, Workspace
+from lori_cl.training import RunOptions
+from lori_cl.training.stage_file import read_stage
+
+Learn = Callable[..., Run]
+Scores = Callable[..., dict]
+
+PLAIN = {"rank": 4, "alpha": 8}
+MODES: dict[str, dict[str, Any]] = {
+    "per-task": {"adapter": {**PLAIN, "projection": "per-task"}},
+    "orthogonal": {"adapter": {**PLAIN, "projection": "orthogonal"}},
+    "null-space": {"adapter": {**PLAIN, "projection": "null-space", "null_space": {"max_directions": 4}}},
+    "isolated": {"adapter": {**PLAIN, "composition": "isolated"}},
+    "isolated per-task": {"adapter": {**PLAIN, "composition": "isolated", "projection": "per-task"}},
+    "overlapping": {"masks": {"strategy": "random", "density": 0.6, "overlap": "allow"}},
+    "the paper's": {"masks": {"density": 0.6, "overlap": "allow", "freeze": False}},
+    "dense": {"masks": {"density": 1.0, "overlap": "allow"}},
+    "gradient": {"masks": {"strategy": "gradient", "density": 0.2}},
+    "by layer": {"masks": {"density": 0.2, "granularity": "layer"}},
+    "even": {"masks": {"strategy": "random", "budget": "even"}},
+    "growing": {
+        "adapter": {**PLAIN, "grow": 2},
+        "masks": {"strategy": "random", "density": 0.45},
+    },
+}
+
+
+def tensors_of(workspace: Workspace, run: Run) -> Sequence[dict[str, Tensor]]:
+    return [read_stage(workspace.artifacts.get(s.artifact, "safetensors"))[0] for s in run.stages]
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
+def test_as_trained_scores_never_change_in_any_mode(
+    learn: Learn, scores: Scores, mode: dict[str, Any]
+) -> None:
+    learn("a", "b", "c", options=RunOptions(measure_all=True), **mode)
+    for task, learned in (("a", 1), ("b", 2)):
+        column = [scores()[stage, task, "as_trained"] for stage in range(learned, 4)]
+        assert {e.source for e in column} == {"measured"}
+        assert len({e.outcomes for e in column}) == len({e.input_digest for e in column}) == 1
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
+def test_a_run_continued_from_its_files_equals_one_in_a_single_go_in_any_mode(
+    learn: Learn, mode: dict[str, Any]
+) -> None:
+    if mode.get("masks", {}).get("budget") == "even":
+        pytest.skip("how much is even depends on how many tasks were planned")
+    at_once = learn("a", "b", "c", name="at-once", **mode)
+    for tasks in (("a",), ("a", "b"), ("a", "b", "c")):
+        step_by_step = learn(*tasks, name="step-by-step", **mode)
+    assert [s.mask for s in step_by_step.stages] == [s.mask for s in at_once.stages]
+    assert [s.final_loss for s in step_by_step.stages] == [s.final_loss for s in at_once.stages]
+
+
+def test_tasks_with_as_of_their_own_are_trained_under_different_ones(learn: Learn) -> None:
+    for projection in ("per-task", "orthogonal", "null-space"):
+        adapter = {**PLAIN, "projection": projection, "null_space": {"max_directions": 4}}
+        run = learn("a", "b", "c", name=projection, adapter=adapter)
+        assert run.projection is not None
+        assert run.projection.digest is None
+        assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 3
+
+
+def test_orthogonal_as_are_orthogonal_to_all_earlier_ones(learn: Learn, workspace: Workspace) -> None:
+    tensors = tensors_of(workspace, learn("a", "b", "c", **MODES["orthogonal"]))
+    sites = [key for key in tensors[0] if key.startswith("A/")]
+    assert len(sites) == 6
+    for site in sites:
+        for later in (1, 2):
+            for earlier in range(later):
+                product = tensors[later][site] @ tensors[earlier][site].T
+                assert product.abs().max() < 1e-6
+                assert tensors[later][site].norm(dim=1).min() > 0.3  # rows keep their length
+
+
+def test_null_space_as_are_blind_to_the_directions_that_earlier_tasks_took(
+    learn: Learn, workspace: Workspace
+) -> None:
+    run = learn("a", "b", "c", **MODES["null-space"])
+    tensors = tensors_of(workspace, run)
+    keys = [key for key in tensors[0] if key.startswith("inputs/")]
+    assert sum(key.count(",") + 1 for key in keys) == 6
+    assert any(key.count(",") == 2 for key in keys), "query, key and value read one input"
+    for key in keys:
+        taken = torch.cat([tensors[0][key], tensors[1][key]], dim=1)
+        torch.testing.assert_close(taken.T @ taken, torch.eye(taken.shape[1]), atol=1e-5, rtol=0)
+        for site in key.removeprefix("inputs/").split(","):
+            assert (tensors[1][f"A/{site}"] @ tensors[0][key]).abs().max() < 1e-6
+            assert (tensors[2][f"A/{site}"] @ taken).abs().max() < 1e-6
+    assert run.stages[0].mask is not None
+    assert max((run.stages[0].mask.directions or {}).values()) == 4
+
+
+def test_a_stage_is_refused_before_training_where_a_site_has_no_directions_left(
+    learn: Learn, workspace: Workspace
+) -> None:
+    adapter = {**PLAIN, "projection": "null-space", "null_space": {"energy": 1.0}}
+    with pytest.raises(CapacityExhausted, match=r"task 'b' needs 4 free input directions .* of 16 left"):
+        learn("a", "b", adapter=adapter)
+    with workspace.read() as registry:
+        assert [stage.task for stage in registry.run("run").stages] == ["a"]
+
+
+def test_orthogonal_as_that_will_not_fit_are_refused_before_the_first_stage(
+    learn: Learn, workspace: Workspace
+) -> None:
+    with pytest.raises(CapacityExhausted, match=r"task 'c' needs 7 free input directions .* has 2 of 16"):
+        learn("a", "b", "c", adapter={"rank": 7, "alpha": 8, "projection": "orthogonal"})
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+def test_an_isolated_task_is_scored_on_its_own_cells_alone(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", name="both", **MODES["isolated"])
+    learn("b", name="alone", **MODES["isolated"])
+    both, alone = scores("both"), scores("alone")
+    assert both[2, "b", "as_trained"].outcomes == alone[1, "b", "as_trained"].outcomes
+    assert both[2, "b", "current"].input_digest != both[2, "b", "as_trained"].input_digest
+
+
+def test_an_even_budget_gives_every_cell_away(learn: Learn) -> None:
+    run = learn("a", "b", "c", **MODES["even"])
+    assert [stage.mask.cells for stage in run.stages if stage.mask] == [149, 149, 150]
+    assert run.free_cells == 0
+
+
+def test_a_grown_adapter_moves_no_earlier_cell(learn: Learn, workspace: Workspace) -> None:
+    run = learn("a", "b", "c", **MODES["growing"])
+    assert [stage.mask.rank for stage in run.stages if stage.mask] == [4, 4, 6]
+    assert run.rank == 6
+    assert run.free_cells == 448 * 6 // 4 - 3 * round(0.45 * 448)
+    digests = [stage.mask.projection for stage in run.stages if stage.mask]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_papers_protocol_carries_b_on(learn: Learn, workspace: Workspace) -> None:
+    first, second = tensors_of(
+        workspace, learn("a", "b", masks={"density": 1.0, "overlap": "allow", "freeze": False})
+    )
+    site = next(key for key in first if key.startswith("values/"))
+    moved = (second[site] - first[site]).abs()
+    assert 0 < moved.max() < first[site].abs().max() * 2
+    assert torch.corrcoef(torch.stack([first[site], second[site]]))[0, 1] > 0.3
+
+
+def test_overlapping_cells_add_up_where_they_are_frozen(learn: Learn, scores: Scores) -> None:
+    learn("a", "b", masks={"density": 1.0, "overlap": "allow"}, options=RunOptions(measure_all=True))
+    found = scores()
+    assert found[2, "b", "as_trained"].input_digest == found[2, "b", "current"].input_digest
+    assert found[1, "a", "as_trained"].input_digest == found[2, "a", "as_trained"].input_digest
