@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from lori_cl.errors import RunConflict
-from lori_cl.methods import METHODS, Learned, Method
+from lori_cl.methods import METHODS, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
-from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel, load_base
 from lori_cl.training.continuing import check_same_base
 from lori_cl.training.determinism import derive_seed, environment, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.launch import is_writer, wait
+from lori_cl.training.loading import read_history
 from lori_cl.training.preparation import TrainingSet, architecture_of, prepare_question, prepare_training
 from lori_cl.training.stage import check_settings
-from lori_cl.training.stage_file import StageMemory, read_stage
+from lori_cl.training.stage_file import StageMemory
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def open_run(
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
     done = {stage.task for stage in run.stages} if run else set()
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
-    history = _read_history(workspace, run, questions, base) if run else []
+    history = read_history(workspace, run, questions, base) if run else []
     method.check_room([memory.learned for memory in history], [task.label for task in tasks[len(history) :]])
     training_sets = {
         task.label: prepare_training(workspace, task, curriculum, base)
@@ -89,22 +89,6 @@ def open_run(
         training_sets=training_sets,
         history=history,
     )
-
-
-def _read_history(
-    workspace: Workspace, run: Run, questions: Sequence[Question], base: BaseModel
-) -> list[StageMemory]:
-    """The committed stages, read back from their files."""
-    history = []
-    for stage, question in zip(run.stages, questions, strict=False):
-        tensors, state = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
-        head = kind_of(question.spec).head(question.spec, base.width, seed=0)
-        if head is not None:
-            head.load_state_dict(state)
-            head.to(base.model.device)
-        learned = Learned(stage.task, tensors, stage.seeds)
-        history.append(StageMemory(learned, head, stage.artifact))
-    return history
 
 
 def _begin(

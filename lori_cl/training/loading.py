@@ -1,0 +1,108 @@
+"""A run as it stands, its model loaded and every finished stage read back: nothing is trained or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lori_cl.adapters import LoRAWeights, read_weights
+from lori_cl.errors import InputError, UnknownTask, suggestion
+from lori_cl.methods import METHODS, Learned, Method
+from lori_cl.registry import Registry, Run, Workspace
+from lori_cl.spec import CurriculumSpec
+from lori_cl.tasks import kind_of
+from lori_cl.training.base_model import BaseModel, load_base
+from lori_cl.training.continuing import check_same_base
+from lori_cl.training.determinism import derive_seed, make_deterministic
+from lori_cl.training.evaluate import Question
+from lori_cl.training.preparation import architecture_of, prepare_question
+from lori_cl.training.stage_file import StageMemory, read_stage
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run whose stages can be made to act."""
+
+    workspace: Workspace
+    run: Run
+    curriculum: CurriculumSpec
+    base: BaseModel
+    model: Any
+    """The base model with the method's adapter in it."""
+    method: Method
+    questions: Sequence[Question]
+    """One a learned task, in the run's order."""
+    history: Sequence[StageMemory]
+    """Every finished stage, in order."""
+
+    def position(self, task: str) -> int:
+        """Where a learned task stands, from 0, by its label or name.
+
+        Raises: UnknownTask, with the nearest name.
+        """
+        labels = [memory.learned.task for memory in self.history]
+        names = {task.name: index for index, task in enumerate(self.run.tasks[: len(labels)])}
+        if task in labels:
+            return labels.index(task)
+        if task in names:
+            return names[task]
+        near = suggestion(task, labels) or f" There are: {', '.join(labels)}."
+        raise UnknownTask(f"run '{self.run.name}' has not learned '{task}'.{near}")
+
+    def acting(self, task: str | None) -> Sequence[Learned]:
+        """The stages that act for one task as it was trained; None means the current view: all."""
+        learned = [memory.learned for memory in self.history]
+        if task is None:
+            return learned
+        return self.method.as_trained(learned[: self.position(task) + 1])
+
+    def weights(self, acting: Sequence[Learned]) -> LoRAWeights:
+        """What these stages add to the base model, as an ordinary LoRA; they stay switched on."""
+        self.method.activate(acting)
+        return read_weights(self.model)
+
+
+def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
+    """Load the base model and every finished stage of a run.
+
+    Raises: UnknownRun; InputError, if nothing is learned yet; ModelError; RunConflict, if the base model is
+    another one now; ArtifactMissing; ArtifactDamaged.
+    """
+    run = registry.run(name)
+    if not run.stages:
+        raise InputError(f"run '{name}' has learned nothing yet; lori-cl run goes on with it")
+    make_deterministic()
+    curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
+    tasks = run.tasks[: len(run.stages)]
+    base = load_base(curriculum.model, architecture_of(tasks))
+    check_same_base(run, base.digest)
+    method = METHODS[run.method](curriculum)
+    model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
+    questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
+    return LoadedRun(
+        workspace=workspace,
+        run=run,
+        curriculum=curriculum,
+        base=base,
+        model=model,
+        method=method,
+        questions=questions,
+        history=read_history(workspace, run, questions, base),
+    )
+
+
+def read_history(
+    workspace: Workspace, run: Run, questions: Sequence[Question], base: BaseModel
+) -> list[StageMemory]:
+    """The committed stages, read back from their files."""
+    history = []
+    for stage, question in zip(run.stages, questions, strict=False):
+        tensors, state = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
+        head = kind_of(question.spec).head(question.spec, base.width, seed=0)
+        if head is not None:
+            head.load_state_dict(state)
+            head.to(base.model.device)
+        learned = Learned(stage.task, tensors, stage.seeds)
+        history.append(StageMemory(learned, head, stage.artifact))
+    return history
