@@ -1,0 +1,47 @@
+"""What is kept of a task's training texts: how many there were, their mean, and how they scatter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+Features = Float[np.ndarray, "n d"]
+"""One row a text."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class TaskStatistics:
+    """The first two moments of a task's features, in float64; no text can be read back from them."""
+
+    n: int
+    """Texts."""
+    mean: Float[np.ndarray, "d"]
+    scatter: Float[np.ndarray, "d d"]
+    """Σ (x − mean)(x − mean)ᵀ over the texts; symmetric."""
+
+    @classmethod
+    def of(cls, features: Features) -> Self:
+        """The statistics of these features, one row a text, at least one."""
+        values = features.astype(np.float64)
+        mean = values.mean(axis=0)
+        centred = values - mean
+        return cls(len(values), mean, centred.T @ centred)
+
+    def to_arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """`n` (1,), `mean` (d,), and `scatter` as its upper triangle row by row (d (d + 1) / 2,)."""
+        upper = np.triu_indices(len(self.mean))
+        return {"n": np.array([self.n]), "mean": self.mean, "scatter": self.scatter[upper]}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Self:
+        """Undo `to_arrays`."""
+        d = len(arrays["mean"])
+        half = np.zeros((d, d))
+        half[np.triu_indices(d)] = arrays["scatter"]
+        return cls(int(arrays["n"][0]), arrays["mean"], half + np.triu(half, k=1).T)
