@@ -10,6 +10,7 @@ from lori_cl.registry.records import (
     Run,
     RunStart,
     Stage,
+    StatisticsRecord,
     Task,
 )
 from lori_cl.registry.registry import Registry
@@ -26,6 +27,7 @@ __all__ = [
     "Run",
     "RunStart",
     "Stage",
+    "StatisticsRecord",
     "Task",
     "Workspace",
 ]

@@ -113,6 +113,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class StatisticsRecord:
+    """What a run can tell a task's texts by, written down."""
+
+    task: str
+    """The task's label."""
+    artifact: str
+    """Digest of the file that holds the statistics."""
+    n: int
+    """Training examples they were taken over."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One cell of a forgetting matrix."""
 
@@ -121,7 +133,7 @@ class Evaluation:
     task: str
     """The task's label."""
     view: str
-    """'as_trained', 'current', or 'base' in row 0."""
+    """'as_trained', 'current' or 'routed', or 'base' in row 0."""
     metric: str
     score: float
     """A fraction."""

@@ -28,13 +28,22 @@ from lori_cl.registry.connect import (
     sqlite_file,
     writing_engine,
 )
-from lori_cl.registry.records import Declaration, Evaluation, Run, RunStart, Stage, Task
+from lori_cl.registry.records import (
+    Declaration,
+    Evaluation,
+    Run,
+    RunStart,
+    Stage,
+    StatisticsRecord,
+    Task,
+)
 from lori_cl.registry.tables import (
     SCHEMA,
     EnvironmentRow,
     EvaluationRow,
     RunRow,
     TaskRow,
+    TaskStatisticsRow,
 )
 
 log = logging.getLogger(__name__)
@@ -227,6 +236,17 @@ class Registry:
             )
             return [rows.evaluation(row) for row in found]
 
+    def statistics(self, run: str) -> list[StatisticsRecord]:
+        """What a run can tell its tasks' texts by, as far as it was gathered."""
+        with self._reading() as session:
+            run_id = queries.run_row(session, run).id
+            found = session.scalars(
+                select(TaskStatisticsRow)
+                .where(TaskStatisticsRow.run_id == run_id)
+                .order_by(TaskStatisticsRow.id)
+            )
+            return [rows.statistics(row) for row in found]
+
     def find_measured(self, input_digest: str) -> Evaluation | None:
         """A score that was measured, in any run, on inputs of this digest."""
         with self._reading() as session:
@@ -244,8 +264,9 @@ class Registry:
         stage: Stage | None,
         evaluations: Sequence[Evaluation],
         artifacts: Mapping[str, tuple[str, int]],
+        statistics: Sequence[StatisticsRecord] = (),
     ) -> None:
-        """Commit a stage with its scores, or scores alone (row 0), in one transaction.
+        """Commit a stage with its scores and statistics, or either alone (row 0), in one transaction.
 
         `artifacts` holds (suffix, bytes) by digest; their files must be on disk already.
         """
@@ -257,6 +278,12 @@ class Registry:
             if stage is not None:
                 session.add(rows.stage_row(stage, run_row.id, task_rows[stage.task].id))
             session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
+            session.add_all(
+                TaskStatisticsRow(
+                    run_id=run_row.id, task_id=task_rows[of.task].id, artifact=of.artifact, n=of.n
+                )
+                for of in statistics
+            )
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:

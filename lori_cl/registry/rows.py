@@ -14,9 +14,18 @@ from lori_cl.registry.records import (
     Run,
     Source,
     Stage,
+    StatisticsRecord,
     Task,
 )
-from lori_cl.registry.tables import EvaluationRow, MaskRow, ProjectionRow, RunRow, StageRow, TaskRow
+from lori_cl.registry.tables import (
+    EvaluationRow,
+    MaskRow,
+    ProjectionRow,
+    RunRow,
+    StageRow,
+    TaskRow,
+    TaskStatisticsRow,
+)
 
 
 def in_utc(time: datetime) -> datetime:
@@ -111,6 +120,11 @@ def stage_row(record: Stage, run_id: int, task_id: int) -> StageRow:
     fields = {k: v for k, v in asdict(record).items() if k not in {"task", "mask", "committed_at"}}
     mask_row = MaskRow(**asdict(record.mask)) if record.mask else None
     return StageRow(**fields, run_id=run_id, task_id=task_id, mask=mask_row)
+
+
+def statistics(row: TaskStatisticsRow) -> StatisticsRecord:
+    """The record of a task's statistics."""
+    return StatisticsRecord(task(row.task).label, row.artifact, row.n)
 
 
 def evaluation(row: EvaluationRow) -> Evaluation:

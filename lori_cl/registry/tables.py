@@ -176,6 +176,19 @@ class MaskRow(Base):
     directions: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
+class TaskStatisticsRow(Base):
+    """What a run can tell a task's texts by."""
+
+    __tablename__ = "task_statistics"
+    __table_args__ = (UniqueConstraint("run_id", "task_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
+    artifact: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"))
+    n: Mapped[int]
+    task: Mapped[TaskRow] = relationship()
+
+
 class EvaluationRow(Base):
     """One cell of a forgetting matrix."""
 

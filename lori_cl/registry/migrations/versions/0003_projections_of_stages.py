@@ -1,4 +1,4 @@
-"""Every stage with a rank, a projection and input directions of its own."""
+"""Every stage with a rank, a projection and input directions of its own; what tasks are told apart by."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,9 +16,25 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("directions", sa.JSON(), nullable=True))
     with op.batch_alter_table("projections", schema=None) as batch_op:
         batch_op.alter_column("digest", existing_type=sa.String(), nullable=True)
+    op.create_table(
+        "task_statistics",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("task_id", sa.Integer(), nullable=False),
+        sa.Column("artifact", sa.String(), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["artifact"], ["artifacts.digest"], name=op.f("fk_task_statistics_artifact_artifacts")
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_task_statistics_run_id_runs")),
+        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name=op.f("fk_task_statistics_task_id_tasks")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_task_statistics")),
+        sa.UniqueConstraint("run_id", "task_id", name=op.f("uq_task_statistics_run_id")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("task_statistics")
     with op.batch_alter_table("projections", schema=None) as batch_op:
         batch_op.alter_column("digest", existing_type=sa.String(), nullable=False)
     with op.batch_alter_table("masks", schema=None) as batch_op:
