@@ -2,6 +2,7 @@
 
 from lori_cl.tasks.examples import Example, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
+from lori_cl.tasks.kinds.pooling import pooled_states
 from lori_cl.tasks.materialise import both_splits, drawn, eval_examples, train_examples
 from lori_cl.tasks.scorers import SCORERS, Grade, Scorer
 
@@ -18,6 +19,7 @@ __all__ = [
     "examples_digest",
     "from_jsonl",
     "kind_of",
+    "pooled_states",
     "to_jsonl",
     "train_examples",
 ]

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,9 +28,15 @@ PLAIN = sorted(metric for metric, scorer in SCORERS.items() if isinstance(scorer
 
 
 def grade(scorer: Scorer, answers: Sequence[str], targets: Sequence[str]) -> Grade:
-    """One answer an example."""
+    """One answer an example, of a task to whose labels all of them belong."""
+    return grade_of_labels({*answers, *targets}, scorer, answers, targets)
+
+
+def grade_of_labels(
+    labels: Collection[str], scorer: Scorer, answers: Sequence[str], targets: Sequence[str]
+) -> Grade:
     examples = [Example(i, "", target) for i, target in enumerate(targets)]
-    return scorer.grade(None, [[answer] for answer in answers], examples)
+    return scorer.grade(SimpleNamespace(labels=labels), [[answer] for answer in answers], examples)
 
 
 def score(metric: str, answers: Sequence[str], targets: Sequence[str]) -> float:
@@ -72,6 +79,26 @@ def test_matthews_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
 def test_macro_f1_weighs_a_rare_label_as_much_as_a_frequent_one() -> None:
     # 'positive' has precision 3/4 and recall 1, so F1 6/7; 'negative' was never answered, so 0.
     assert score("f1_macro", *half_right(4)) == pytest.approx((6 / 7 + 0) / 2)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "matthews"])
+def test_the_label_of_another_task_is_wrong_and_all_such_labels_are_alike(metric: str) -> None:
+    targets = ["negative", "positive"] * 10
+    own = grade_of_labels(LABELS, SCORERS[metric], targets, targets)
+    some, other = (
+        grade_of_labels(LABELS, SCORERS[metric], [*foreign, *targets[2:]], targets)
+        for foreign in (["World", "World"], ["Sports", "5"])
+    )
+    assert (some.score, some.stderr) == (other.score, other.stderr)
+    assert some.outcomes.tolist() == [0.0] * 2 + [1.0] * 18
+    assert 0.8 < some.score < own.score == 1.0
+
+
+def test_macro_f1_averages_over_the_tasks_own_labels_alone() -> None:
+    # Precision 1 and recall 9/10 of either label; 'World' is no third class of F1 0.
+    targets = ["negative", "positive"] * 10
+    found = grade_of_labels(LABELS, SCORERS["f1_macro"], ["World", "World", *targets[2:]], targets)
+    assert found.score == pytest.approx(18 / 19)
 
 
 def test_matthews_of_one_answer_for_everything_is_zero() -> None:

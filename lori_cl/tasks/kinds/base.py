@@ -56,6 +56,10 @@ class Kind(ABC):
         """A module whose forward(**batch) gives {'loss': …, 'logits': …}."""
 
     @abstractmethod
+    def asked(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+        """The tokens that are read of an example before it is answered, cut as for an answer."""
+
+    @abstractmethod
     def answers(
         self,
         task: Any,

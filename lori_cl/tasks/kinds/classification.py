@@ -73,7 +73,7 @@ class Classification(Kind):
     ) -> Features:
         """The text, cut at its end where it is too long."""
         ids = tokenizer(example.text, truncation=False)["input_ids"]
-        kept = tokenizer(example.text, truncation=True, max_length=max_length)["input_ids"]
+        kept = self.asked(task, tokenizer, example, max_length)
         label = task.labels.index(example.target)
         return Features({"input_ids": kept, "labels": label}, truncated=len(ids) > len(kept))
 
@@ -91,6 +91,11 @@ class Classification(Kind):
         """The encoder under the task's head."""
         assert head is not None, "a classification task has a head"
         return Classifier(model, head)
+
+    def asked(self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+        """The text, cut at its end where it is too long."""
+        ids: list[int] = tokenizer(example.text, truncation=True, max_length=max_length)["input_ids"]
+        return ids
 
     def answers(
         self,

@@ -18,7 +18,7 @@ from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught, word_ids
 from lori_cl.tasks.kinds.classification import label_of
-from lori_cl.tasks.kinds.likelihood import likeliest
+from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
 from lori_cl.tasks.sources import Rows, require_column
 
 
@@ -47,8 +47,11 @@ class LabelLikelihood(CausalKind):
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many do not fit together with the longest label's words."""
-        longest = max(len(word_ids(tokenizer, words)) for words in task.words)
-        return super().truncated(task, tokenizer, examples, max_length - longest)
+        return super().truncated(task, tokenizer, examples, max_length - _longest(task, tokenizer))
+
+    def asked(self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+        """The prompt, cut so that the longest label's words fit behind it."""
+        return cut_prompt(task, tokenizer, example, _longest(task, tokenizer), max_length)
 
     def answers(
         self,
@@ -63,3 +66,8 @@ class LabelLikelihood(CausalKind):
         choices = [task.words] * len(examples)
         best = likeliest(task, learner, tokenizer, examples, choices, max_length)
         return [task.labels[i] for i in best]
+
+
+def _longest(task: ClassificationSpec, tokenizer: Any) -> int:
+    """Tokens of the longest label's words."""
+    return max(len(word_ids(tokenizer, words)) for words in task.words)

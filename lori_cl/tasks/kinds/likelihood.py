@@ -31,7 +31,7 @@ def likeliest(
     """
     tokens = [[word_ids(tokenizer, choice) for choice in of] for of in choices]
     prompts = [
-        prompt_ids(task, tokenizer, e)[-room_for_prompt(e, max(map(len, of)), max_length) :]
+        cut_prompt(task, tokenizer, e, max(map(len, of)), max_length)
         for e, of in zip(examples, tokens, strict=True)
     ]
     found = log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens)
@@ -39,6 +39,11 @@ def likeliest(
         int((scores / torch.tensor(_lengths(task.normalise, texts, ids))).argmax())
         for scores, texts, ids in zip(found, choices, tokens, strict=True)
     ]
+
+
+def cut_prompt(task: Any, tokenizer: Any, example: Example, longest: int, max_length: int) -> list[int]:
+    """The prompt, cut from the left where it does not fit with a choice of so many tokens."""
+    return prompt_ids(task, tokenizer, example)[-room_for_prompt(example, longest, max_length) :]
 
 
 def _lengths(normalise: Normalise, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[int]:

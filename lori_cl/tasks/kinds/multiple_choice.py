@@ -22,7 +22,7 @@ from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, taught, word_ids
-from lori_cl.tasks.kinds.likelihood import likeliest
+from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
 from lori_cl.tasks.sources import Rows, require_column
 
 
@@ -51,10 +51,12 @@ class MultipleChoice(CausalKind):
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many do not fit together with their longest choice."""
         return sum(
-            len(prompt_ids(task, tokenizer, e)) + max(len(word_ids(tokenizer, c)) for c in e.choices)
-            > max_length
-            for e in examples
+            len(prompt_ids(task, tokenizer, e)) + _longest(tokenizer, e) > max_length for e in examples
         )
+
+    def asked(self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+        """The prompt, cut so that the longest choice fits behind it."""
+        return cut_prompt(task, tokenizer, example, _longest(tokenizer, example), max_length)
 
     def answers(
         self,
@@ -69,6 +71,11 @@ class MultipleChoice(CausalKind):
         choices = [e.choices for e in examples]
         best = likeliest(task, learner, tokenizer, examples, choices, max_length)
         return [of[i] for of, i in zip(choices, best, strict=True)]
+
+
+def _longest(tokenizer: Any, example: Example) -> int:
+    """Tokens of the example's longest choice."""
+    return max(len(word_ids(tokenizer, choice)) for choice in example.choices)
 
 
 def _example(task: MultipleChoiceSpec, index: int, row: Any, where: str) -> Example:

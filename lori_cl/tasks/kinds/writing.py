@@ -60,6 +60,10 @@ class Writing(CausalKind):
         """As many as the task asks for."""
         return task.samples
 
+    def asked(self, task: WritingSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+        """The prompt, cut from the left where it is too long."""
+        return prompt_ids(task, tokenizer, example)[-max_length:]
+
     def answers(
         self,
         task: WritingSpec,
@@ -70,7 +74,7 @@ class Writing(CausalKind):
         sample: int = 0,
     ) -> list[str]:
         """What is written, up to the end token, a stop or `max_new_tokens`."""
-        prompts = [prompt_ids(task, tokenizer, e)[-max_length:] for e in examples]
+        prompts = [self.asked(task, tokenizer, e, max_length) for e in examples]
         ids, mask = left_padded(prompts, tokenizer.pad_token_id, learner.device)
         seeds = [_seed(task, e, sample) for e in examples]
         written = learner.generate(

@@ -18,6 +18,7 @@ Samples = Sequence[str]
 """What was answered to one example: one text, or as many as the task asks for."""
 
 Outcomes = Float[np.ndarray, "n"]
+Labels = Int64[np.ndarray, "n"]
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,30 @@ class MeanOutcome(Scorer):
         return mean_outcomes(answers, examples, lambda answer, example: self.outcome(answer, example.target))
 
 
+FOREIGN = 0
+"""The number of every answer that is none of a task's labels."""
+
+
 @dataclass(frozen=True)
 class OverAll(MeanOutcome):
-    """A score of all answers together, one answer an example."""
+    """A score of all answers together, one label of the task an example, or another task's."""
 
-    aggregate: Callable[[Sequence[str], Sequence[str]], float]
-    """(answers, targets) → the score."""
+    aggregate: Callable[[Labels, Labels], float]
+    """(answers, targets) → the score; labels as numbers, and FOREIGN for an answer that is none."""
 
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Its error is the spread over bootstrap resamples."""
-        n, targets = len(examples), [example.target for example in examples]
-        written = [answer for (answer,) in answers]
+        n = len(examples)
         # Numbers for names: the metrics compare them much faster.
-        numbers = np.unique([*written, *targets], return_inverse=True)[1].reshape(2, n)
+        number = {label: i for i, label in enumerate(sorted(task.labels), start=FOREIGN + 1)}
+        numbers = np.array(
+            [
+                [number.get(answer, FOREIGN) for (answer,) in answers],
+                [number[example.target] for example in examples],
+            ]
+        )
         return Grade(
             outcomes=self.outcomes(answers, examples),
-            score=self.aggregate(written, targets),
+            score=self.aggregate(*numbers),
             stderr=resampled_error(n, lambda drawn: self.aggregate(*numbers[:, drawn])),
         )

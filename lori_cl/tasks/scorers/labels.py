@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import numpy as np
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-from lori_cl.tasks.scorers.base import MeanOutcome, OverAll
+from lori_cl.tasks.scorers.base import FOREIGN, Labels, MeanOutcome, OverAll
 
 
 def same_label(answer: str, target: str) -> float:
@@ -14,11 +13,13 @@ def same_label(answer: str, target: str) -> float:
     return float(answer == target)
 
 
-def _f1_macro(answers: Sequence[str], targets: Sequence[str]) -> float:
-    return float(f1_score(targets, answers, average="macro", zero_division=0.0))
+def _f1_macro(answers: Labels, targets: Labels) -> float:
+    """The mean over the task's own labels, as far as they were answered or wanted."""
+    own = [label for label in np.union1d(answers, targets) if label != FOREIGN]
+    return float(f1_score(targets, answers, labels=own, average="macro", zero_division=0.0))
 
 
-def _matthews(answers: Sequence[str], targets: Sequence[str]) -> float:
+def _matthews(answers: Labels, targets: Labels) -> float:
     return float(matthews_corrcoef(targets, answers))
 
 

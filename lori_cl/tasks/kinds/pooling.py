@@ -1,0 +1,35 @@
+"""What a model makes of a prompt, in one vector: the mean of its last hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lori_cl.errors import LoriError
+
+
+@torch.inference_mode()
+def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B d"]:
+    """The mean over each prompt's own tokens, in float32, of a transformers encoder or language model.
+
+    Padding stands at the end, where neither attention nor positions notice it, so that a vector depends on
+    its batch by rounding alone.
+    Raises: LoriError, if a state is not finite.
+    """
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[*p, *[pad] * (longest - len(p))] for p in prompts], device=model.device)  # (B, T)
+    mask = torch.tensor([[1] * len(p) + [0] * (longest - len(p)) for p in prompts], device=model.device)
+    # Of a language model, the part beneath the words' logits; an encoder is its own.
+    states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (B, T, d)
+    weights = mask.unsqueeze(-1).float()  # (B, T, 1)
+    pooled: Tensor = (states * weights).sum(dim=1) / weights.sum(dim=1)
+    if not pooled.isfinite().all():
+        raise LoriError(
+            f"the base model's hidden states are not finite in {model.dtype}; "
+            "hold the weights in another model.dtype"
+        )
+    return pooled
