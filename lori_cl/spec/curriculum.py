@@ -19,6 +19,8 @@ class View(StrEnum):
     """The adapter as it stood when that task's stage ended."""
     CURRENT = "current"
     """Everything learned so far: what a model without a task id runs."""
+    ROUTED = "routed"
+    """The task is guessed from each text; the guessed task's `as_trained` cells and head answer."""
 
 
 class ModelSpec(Spec):

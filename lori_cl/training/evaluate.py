@@ -61,20 +61,29 @@ class Measured:
     n_truncated: int
     """Examples that were too long to be read whole."""
     elapsed_s: float
+    sent_to: Sequence[str] | None = None
+    """Of every example, the task that it was taken for, where that was guessed."""
 
 
-@torch.inference_mode()
 def measure(
     question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str
 ) -> Measured:
     """Ask every example of the eval set.
 
-    Batches hold examples of like length and depend on nothing but the eval set.
     Raises: LoriError, if the metric gives no number.
     """
     began = time.perf_counter()
-    learner.eval()
-    answers = _ask(question, learner, tokenizer, observer, title)
+    answers = ask(question, learner, tokenizer, observer, title)
+    return graded(question, answers, tokenizer, began, title)
+
+
+def graded(
+    question: Question, answers: Sequence[Sequence[str]], tokenizer: Any, began: float, title: str
+) -> Measured:
+    """What answers that were begun to be asked for at `began` (of time.perf_counter) are worth.
+
+    Raises: LoriError, if the metric gives no number.
+    """
     grade = SCORERS[question.spec.metric].grade(question.spec, answers, question.examples)
     if not math.isfinite(grade.score):
         raise LoriError(f"{title}: {question.spec.metric} gave no number over {len(answers)} examples")
@@ -88,9 +97,15 @@ def measure(
     )
 
 
-def _ask(
+@torch.inference_mode()
+def ask(
     question: Question, learner: nn.Module, tokenizer: Any, observer: Observer, title: str
 ) -> list[list[str]]:
+    """The answers to every example.
+
+    Batches hold examples of like length and depend on nothing but the examples.
+    """
+    learner.eval()
     kind = kind_of(question.spec)
     samples = range(kind.samples(question.spec))
     order = sorted(range(len(question.examples)), key=lambda i: (len(question.examples[i].text), i))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -15,7 +16,9 @@ from lori_cl.spec import View
 from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.evaluate import Measured, Question, measure
+from lori_cl.training.features import read_features
 from lori_cl.training.observer import Observer
+from lori_cl.training.routed import Features, Routed
 from lori_cl.training.stage_file import StageMemory
 
 BASE_VIEW = "base"
@@ -38,6 +41,7 @@ class Examiner:
     """Measure also what could be proved."""
     _written: dict[str, tuple[str, int]] = field(default_factory=dict)
     _fresh: dict[str, Evaluation] = field(default_factory=dict)
+    _read: dict[str, Features] = field(default_factory=dict)
 
     def row_zero(self, questions: Sequence[Question]) -> list[Evaluation]:
         """Each task's zero-shot score by the base model."""
@@ -49,10 +53,14 @@ class Examiner:
     ) -> list[Evaluation]:
         """Each question's score after the stages of `history`, under each view.
 
-        Questions beyond the history are tasks still to come; their adapter is the current one in any view.
+        Questions beyond the history are tasks still to come; their adapter is the current one in any view but
+        `routed`, under which they have no score: nothing can be taken for a task that is not learned.
         """
         scores = []
         for view in views:
+            if view is View.ROUTED:
+                scores += self._routed_row(history, questions[: len(history)])
+                continue
             for position, question in enumerate(questions, start=1):
                 learned = position <= len(history)
                 self.method.activate(self._acting(view, history, position if learned else None))
@@ -80,12 +88,45 @@ class Examiner:
         if head is None:
             head = kind.zero_shot_head(question.spec, self.model, self.base.tokenizer)
         input_digest = question.input_digest(self.base.digest, acting, head)
+        learner = kind.learner(self.model, head)
+        title = f"scoring {question.label}, {view}"
+        return self._evaluated(
+            stage,
+            view,
+            question,
+            input_digest,
+            lambda: measure(question, learner, self.base.tokenizer, self.observer, title),
+        )
+
+    def _routed_row(self, history: Sequence[StageMemory], questions: Sequence[Question]) -> list[Evaluation]:
+        routed = Routed.after(self.base, self.model, self.method, self.observer, history, questions)
+        return [
+            self._evaluated(
+                len(history),
+                View.ROUTED,
+                question,
+                question.input_digest(self.base.digest, routed.digest(question.label), None),
+                partial(routed.measure, question, self._features, f"scoring {question.label}, routed"),
+            )
+            for question in questions
+        ]
+
+    def _features(self, question: Question) -> Features:
+        """What the base model makes of an eval set, read once."""
+        if question.label not in self._read:
+            self._read[question.label] = read_features(
+                self.base, self.model, question, question.examples, self.observer
+            )
+        return self._read[question.label]
+
+    def _evaluated(
+        self, stage: int, view: str, question: Question, input_digest: str, ask: Callable[[], Measured]
+    ) -> Evaluation:
+        """The score on these inputs: proved where it was measured before, or else measured now."""
         known = self._fresh.get(input_digest) or self.find_measured(input_digest)
         if known and not self.measure_all:
             return replace(known, stage=stage, task=question.label, view=view, source="proved", elapsed_s=0.0)
-        learner = kind.learner(self.model, head)
-        title = f"scoring {question.label}, {view}"
-        measured = measure(question, learner, self.base.tokenizer, self.observer, title)
+        measured = ask()
         evaluation = Evaluation(
             stage=stage,
             task=question.label,
@@ -106,12 +147,14 @@ class Examiner:
         return evaluation
 
     def _write(self, question: Question, measured: Measured) -> str:
-        lines = [
+        lines: list[dict[str, Any]] = [
             {**_answered(samples), "id": example.id, "outcome": outcome}
             for example, samples, outcome in zip(
                 question.examples, measured.answers, measured.grade.outcomes.tolist(), strict=True
             )
         ]
+        if measured.sent_to is not None:
+            lines = [{**line, "sent_to": task} for line, task in zip(lines, measured.sent_to, strict=True)]
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         sha256 = self.artifacts.put(content, "jsonl")
         self._written[sha256] = ("jsonl", len(content))

@@ -11,6 +11,7 @@ from lori_cl.registry import Task, Workspace
 from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
 from lori_cl.tasks import (
     SCORERS,
+    Example,
     drawn,
     eval_examples,
     examples_digest,
@@ -34,6 +35,7 @@ class TrainingSet:
     digest: str
     """SHA-256 of the examples."""
     n_truncated: int
+    examples: Sequence[Example]
 
 
 def architecture_of(tasks: Sequence[Task]) -> Architecture:
@@ -107,6 +109,7 @@ def prepare_training(
         fields=[feature.fields for feature in features],
         digest=examples_digest(examples),
         n_truncated=sum(feature.truncated for feature in features),
+        examples=examples,
     )
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from lori_cl.methods import METHODS, Learned, StageContext
-from lori_cl.registry import Evaluation, MaskRecord, Run, Stage, Task, Workspace
-from lori_cl.spec import CurriculumSpec
+from lori_cl.registry import Evaluation, MaskRecord, Run, Stage, StatisticsRecord, Task, Workspace
+from lori_cl.spec import CurriculumSpec, View
 from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
+from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import is_writer, join, wait
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
@@ -80,6 +81,7 @@ def run_curriculum(
         )
         with observer.bar(name, len(tasks)) as advance:
             _score_row_zero(opened, examiner)
+            opened = _with_statistics(opened, observer)
             if options.upper_triangle:
                 _score_tasks_to_come(opened, examiner)
             history = list(opened.history)
@@ -97,6 +99,16 @@ def _with_learning_rate(curriculum: CurriculumSpec) -> CurriculumSpec:
     return curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})
 
 
+def _with_statistics(opened: OpenRun, observer: Observer) -> OpenRun:
+    """The run with its finished stages' statistics, where it is scored under `routed`."""
+    if View.ROUTED not in opened.curriculum.eval.views:
+        return opened
+    recalled = recall(opened, opened.registry, observer)
+    if recalled.records:
+        _commit(opened, None, [], recalled.files, recalled.records)
+    return replace(opened, history=recalled.history)
+
+
 def _score_row_zero(opened: OpenRun, examiner: Examiner) -> None:
     done = {e.task for e in opened.registry.evaluations(opened.run.name) if e.stage == 0}
     missing = [question for question in opened.questions if question.label not in done]
@@ -108,7 +120,7 @@ def _score_row_zero(opened: OpenRun, examiner: Examiner) -> None:
 def _score_tasks_to_come(opened: OpenRun, examiner: Examiner) -> None:
     """What of the upper triangle the committed stages have not been asked yet."""
     known = {(e.stage, e.task, e.view) for e in opened.registry.evaluations(opened.run.name)}
-    views = opened.curriculum.eval.views
+    views = [view for view in opened.curriculum.eval.views if view is not View.ROUTED]
     for done in range(1, len(opened.history) + 1):
         wanted = {(done, q.label, str(view)) for q in opened.questions[done:] for view in views} - known
         if wanted:
@@ -122,9 +134,10 @@ def _commit(
     stage: Stage | None,
     scores: Sequence[Evaluation],
     files: Mapping[str, tuple[str, int]],
+    statistics: Sequence[StatisticsRecord] = (),
 ) -> None:
     if is_writer():
-        opened.registry.commit_stage(opened.run.name, stage, scores, files)
+        opened.registry.commit_stage(opened.run.name, stage, scores, files, statistics)
     wait()
 
 
@@ -141,8 +154,8 @@ def _run_stage(
     position = len(history) + 1
     title = f"stage {position}/{len(opened.questions)} {task.label}"
     learned = _learn(opened, history, task, title, observer)
-    memory = learned.memory
     train_s = time.perf_counter() - began
+    memory, statistics, files = _told_apart(opened, learned.memory, task, position, observer)
     questions = opened.questions if options.upper_triangle else opened.questions[:position]
     scores = examiner.row(opened.curriculum.eval.views, [*history, memory], questions)
     training_set = opened.training_sets[task.label]
@@ -162,11 +175,23 @@ def _run_stage(
         peak_memory_bytes=_peak_memory_bytes(),
         seeds=memory.learned.seeds,
     )
-    files = {**examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
-    _commit(opened, stage, scores, files)
+    files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
+    _commit(opened, stage, scores, files, statistics)
     if is_writer():
         log.info(_summary(title, stage, scores, opened.registry.run(opened.run.name)))
     return memory
+
+
+def _told_apart(
+    opened: OpenRun, memory: StageMemory, task: Task, position: int, observer: Observer
+) -> tuple[StageMemory, Sequence[StatisticsRecord], Mapping[str, tuple[str, int]]]:
+    """A stage's memory with its task's statistics, where the run is scored under `routed`; their records and
+    files."""
+    if View.ROUTED not in opened.curriculum.eval.views:
+        return memory, [], {}
+    question, taught = opened.questions[position - 1], opened.training_sets[task.label]
+    gathered, record, size = gather(opened, task, question, taught, observer)
+    return replace(memory, gathered=gathered), [record], {gathered.artifact: ("safetensors", size)}
 
 
 def _learn(

@@ -12,10 +12,20 @@ from torch import Tensor, nn
 
 from lori_cl.digest import canonical_json
 from lori_cl.methods import Learned
+from lori_cl.routing import TaskStatistics
 
 HEAD = "head/"
 METADATA_KEY = "lori_cl"
 """One key only: safetensors writes several in an order that changes from process to process."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a task's texts can be told by, and the file that holds it."""
+
+    statistics: TaskStatistics
+    artifact: str
+    """Digest of the file."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,8 @@ class StageMemory:
     """The task's own head."""
     artifact: str
     """Digest of the file."""
+    gathered: Gathered | None = None
+    """Where the run's tasks are told apart."""
 
 
 def stage_bytes(tensors: Mapping[str, Tensor], head: nn.Module | None, metadata: Mapping[str, Any]) -> bytes:

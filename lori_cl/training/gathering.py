@@ -1,0 +1,94 @@
+"""What a run can tell its tasks' texts by: gathered from training texts, kept as statistics, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from safetensors import numpy as safetensors_numpy
+
+from lori_cl.digest import canonical_json
+from lori_cl.errors import DataError
+from lori_cl.registry import Registry, StatisticsRecord, Task
+from lori_cl.routing import TaskStatistics
+from lori_cl.tasks import drawn
+from lori_cl.training.determinism import derive_seed
+from lori_cl.training.evaluate import Question
+from lori_cl.training.features import read_features
+from lori_cl.training.loading import LoadedRun
+from lori_cl.training.observer import Observer
+from lori_cl.training.opening import OpenRun
+from lori_cl.training.preparation import TrainingSet, prepare_training
+from lori_cl.training.stage_file import METADATA_KEY, Gathered, StageMemory
+
+EXAMPLES = 2_000
+"""Training examples that a task's statistics are taken over at most: a mean is then known to a fiftieth of
+the spread, and more would cost time at every stage."""
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """The finished stages of a run with their statistics, and what of them is still to be registered."""
+
+    history: Sequence[StageMemory]
+    records: Sequence[StatisticsRecord]
+    files: Mapping[str, tuple[str, int]]
+    """(suffix, bytes) by digest."""
+
+
+def gather(
+    opened: OpenRun | LoadedRun, task: Task, question: Question, taught: TrainingSet, observer: Observer
+) -> tuple[Gathered, StatisticsRecord, int]:
+    """A task's statistics over its training texts, written to a file: (them, their record, its bytes)."""
+    seed = derive_seed(opened.curriculum.seed, task.name, task.seed, "routing")
+    examples = drawn(taught.examples, EXAMPLES, seed)
+    features = read_features(opened.base, opened.model, question, examples, observer)
+    statistics = TaskStatistics.of(features)
+    metadata = {"task": task.label, "train": taught.digest, "base": opened.base.digest}
+    content = safetensors_numpy.save(statistics.to_arrays(), {METADATA_KEY: canonical_json(metadata)})
+    artifact = opened.workspace.artifacts.put(content, "safetensors")
+    record = StatisticsRecord(task.label, artifact, statistics.n)
+    return Gathered(statistics, artifact), record, len(content)
+
+
+def recall(opened: OpenRun | LoadedRun, registry: Registry, observer: Observer) -> Recalled:
+    """The run's finished stages with their statistics; those never gathered are gathered now.
+
+    Raises: ArtifactMissing; ArtifactDamaged; DataError, if a task's source gives other training examples
+    than the run learned from.
+    """
+    known = {of.task: of.artifact for of in registry.statistics(opened.run.name)}
+    history, records, files = [], [], {}
+    for memory, question in zip(opened.history, opened.questions, strict=False):  # or still to come
+        if question.label in known:
+            gathered = read_gathered(opened, known[question.label])
+        else:
+            gathered, record, size = _gather_again(opened, question, observer)
+            records.append(record)
+            files[gathered.artifact] = ("safetensors", size)
+        history.append(replace(memory, gathered=gathered))
+    return Recalled(history, records, files)
+
+
+def read_gathered(opened: OpenRun | LoadedRun, artifact: str) -> Gathered:
+    """Statistics from their file.
+
+    Raises: ArtifactMissing; ArtifactDamaged.
+    """
+    content = opened.workspace.artifacts.get(artifact, "safetensors")
+    return Gathered(TaskStatistics.from_arrays(safetensors_numpy.load(content)), artifact)
+
+
+def _gather_again(
+    opened: OpenRun | LoadedRun, question: Question, observer: Observer
+) -> tuple[Gathered, StatisticsRecord, int]:
+    task = next(task for task in opened.run.tasks if task.label == question.label)
+    stage = next(stage for stage in opened.run.stages if stage.task == question.label)
+    taught = prepare_training(opened.workspace, task, opened.curriculum, opened.base)
+    if taught.digest != stage.train_digest:
+        raise DataError(
+            f"task '{task.label}' was learned from training examples of digest {stage.train_digest[:16]}…, "
+            f"and its source gives {taught.digest[:16]}… now, so its texts can no longer be told from "
+            "others'; restore the source as it was"
+        )
+    return gather(opened, task, question, taught, observer)
