@@ -7,6 +7,8 @@ from lori_cl.reports.gather import gather
 from lori_cl.reports.listings import print_run, print_runs, print_task, print_tasks
 from lori_cl.reports.record import run_record, run_summary, task_record, to_record
 from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
+from lori_cl.reports.routing import RoutedTask, Routing, gather_routing
+from lori_cl.reports.routing_table import print_routing
 from lori_cl.reports.terminal import print_outcome, print_report
 
 __all__ = [
@@ -14,15 +16,19 @@ __all__ = [
     "Capacity",
     "Change",
     "Entry",
+    "RoutedTask",
+    "Routing",
     "Row",
     "RunReport",
     "SiteCapacity",
     "ViewReport",
     "capacity_of",
     "gather",
+    "gather_routing",
     "print_capacity",
     "print_outcome",
     "print_report",
+    "print_routing",
     "print_run",
     "print_runs",
     "print_task",

@@ -10,6 +10,7 @@ from lori_cl.forgetting import Cell, ForgettingMatrix, all_metrics, paired_test
 from lori_cl.registry import Evaluation, Registry, Run
 from lori_cl.reports.capacity import capacity_of
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
+from lori_cl.reports.routing import ROUTED
 
 CURRENT = "current"  # lori_cl.spec's View.CURRENT; importing pydantic for one word would slow every report
 
@@ -25,8 +26,15 @@ def gather(registry: Registry, run_name: str) -> RunReport:
     run = registry.run(run_name)
     evaluations = registry.evaluations(run_name)
     single = _single_task_scores(registry, run)
-    views = tuple(_view(run, str(view), evaluations, single) for view in run.curriculum["eval"]["views"])
+    views = tuple(_view(run, view, evaluations, single) for view in _views(run, evaluations))
     return RunReport(run, views, capacity_of(run))
+
+
+def _views(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Those of the curriculum, and `routed` where the run was scored under it later."""
+    named = [str(view) for view in run.curriculum["eval"]["views"]]
+    routed = any(e.view == ROUTED and e.stage <= len(run.stages) for e in evaluations)
+    return [*named, ROUTED] if routed and ROUTED not in named else named
 
 
 def _single_task_scores(registry: Registry, run: Run) -> dict[str, float]:

@@ -102,7 +102,7 @@ class RunReport:
 
     run: Run
     views: tuple[ViewReport, ...]
-    """In the curriculum's order."""
+    """In the curriculum's order; `routed` last where lori-cl route added it."""
     capacity: Capacity | None
     """None for a run whose every stage overwrites the whole adapter."""
 

@@ -9,6 +9,7 @@ from lori_cl.forgetting import METRICS, Cell, Metric
 from lori_cl.registry import Run
 from lori_cl.reports.capacity import Capacity
 from lori_cl.reports.report import Change, RunReport, ViewReport
+from lori_cl.reports.routing import ROUTED, ROUTING_ACCURACY
 
 TITLES = {entry.name: entry.title.partition(",")[0] for entry in METRICS}
 """Without what the notes say at length, such as the baseline of fwt."""
@@ -19,6 +20,8 @@ VIEWS = {
     "which a model can only run if it is told which task an input belongs to.",
     "current": "each task is scored with everything learned so far, "
     "which is what a model without a task id runs.",
+    "routed": "each example's task is guessed from what the base model makes of it, and the guessed task "
+    "answers with its as_trained adapter and its head; routing accuracy says how often the guess is right.",
 }
 PROVED = (
     "= marks a proved score: everything it depends on has the digest of an earlier measured score, "
@@ -70,7 +73,7 @@ def missing_metrics(view: ViewReport) -> list[str]:
 
 def _remedy(view: ViewReport, metric: Metric) -> str:
     """The scores that fwt takes are left out of a run unless they are asked for."""
-    asked = metric.name != "fwt" or view.matrix.stages < 2
+    asked = metric.name != "fwt" or view.matrix.stages < 2 or view.name == ROUTED
     return "" if asked else "; lori-cl run --upper-triangle scores tasks before they are learned"
 
 
@@ -79,7 +82,7 @@ def part_lines(view: ViewReport) -> list[str]:
     return [
         f"{task}: " + ", ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in parts.items())
         for task, parts in zip(view.matrix.tasks, view.parts, strict=True)
-        if len(parts) > 1
+        if len(parts) > 1 or ROUTING_ACCURACY in parts  # a single part of another name is the score itself
     ]
 
 
@@ -151,7 +154,8 @@ def notes(reports: Sequence[RunReport]) -> list[str]:
     tasks = [task for report in reports for task in report.run.tasks]
     if any(task.kind == "classification" and not task.spec.get("prompt") for task in tasks):
         told.append(
-            "A classification head always belongs to its task: the views differ in the adapter's cells alone."
+            "A classification head always belongs to its task: as_trained and current differ in the "
+            "adapter's cells alone."
         )
     told += [
         "Row 0: the base model, zero-shot (for a classification task: the label whose words are nearest, "
