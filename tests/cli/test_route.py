@@ -1,0 +1,54 @@
+"""`lori-cl route`, as a user types it."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def learned(lori_cl: Call, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]) -> None:
+    """A run 'first' over two tasks, of which a text's labels say which it is."""
+    tasks = {"colour": ("red", "blue"), "shape": ("green", "round")}
+    lori_cl("add-task", *(write_task(name, labels, n=24) for name, labels in tasks.items()))
+    code, _, err = lori_cl("run", write_curriculum(*tasks), "--name", "first")
+    assert code == 0, err
+
+
+def test_it_tells_every_view_and_who_was_taken_for_whom(lori_cl: Call, learned: None) -> None:
+    code, out, err = lori_cl("route", "first", "--json")
+    assert code == 0, err
+    routing = json.loads(out)
+    assert (routing["run"], routing["stage"]) == ("first", 2)
+    for task in routing["tasks"]:
+        assert sum(task["sent_to"].values()) == task["n"] == 8
+        assert task["sent_to"][task["task"]] / 8 == task["routing_accuracy"]
+        assert None not in (task["as_trained"], task["current"], task["routed"])
+    _, text, _ = lori_cl("route", "first")
+    first = routing["tasks"][0]
+    numbers = [100 * first[key] for key in ("as_trained", "current", "routed", "routing_accuracy")]
+    assert re.search(r"colour +" + " +".join(f"{n:.1f}" for n in numbers) + " +8", text)
+
+
+def test_the_report_shows_it_from_then_on(lori_cl: Call, learned: None) -> None:
+    _, before, _ = lori_cl("report", "first", "--json")
+    lori_cl("route", "first")
+    _, after, _ = lori_cl("report", "first", "--json")
+    assert list(json.loads(before)["views"]) == ["as_trained", "current"]
+    routed = json.loads(after)["views"]["routed"]
+    assert [[cell is not None for cell in row] for row in routed["matrix"][1:]] == [
+        [False, False],
+        [True, True],
+    ]
+    assert routed["metrics"]["acc"] is not None
+    assert all("routing_accuracy" in parts for parts in routed["parts"])
+
+
+def test_a_run_that_nobody_began_is_one_line(lori_cl: Call) -> None:
+    code, out, err = lori_cl("route", "frist")
+    assert (code, out) == (2, "")
+    assert err.startswith("UnknownRun: 'frist'.")
