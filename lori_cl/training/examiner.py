@@ -105,7 +105,7 @@ class Examiner:
                 len(history),
                 View.ROUTED,
                 question,
-                question.input_digest(self.base.digest, routed.digest(question.label), None),
+                question.input_digest(self.base.digest, routed.inputs_digest(question.label), None),
                 partial(routed.measure, question, self._features, f"scoring {question.label}, routed"),
             )
             for question in questions

@@ -98,7 +98,7 @@ class Routed:
         router = Router.fit({of.label: of.gathered.statistics for of in among})
         return cls(base, model, method, observer, among, router)
 
-    def digest(self, own: str) -> str:
+    def inputs_digest(self, own: str) -> str:
         """SHA-256 of everything that answers to a task depend on beside the base model and its eval set."""
         return digest.of_json(
             {

@@ -266,7 +266,7 @@ def test_the_digest_of_a_routed_score_covers_every_task_that_could_answer(change
 
     def of(tasks: Sequence[Candidate], own: str = "colour") -> str:
         unused: Any = None
-        return Routed(unused, unused, unused, unused, tasks, unused).digest(own)
+        return Routed(unused, unused, unused, unused, tasks, unused).inputs_digest(own)
 
     assert of([one, other]) == of([candidate(), candidate(acting="another's")])
     assert of(among[changed]) != of([one, other])
