@@ -26,6 +26,12 @@ class Learned:
     """What the stage left behind."""
     seeds: Mapping[str, int]
     """By purpose: 'mask', 'projection', …"""
+    retired_after: int | None = None
+    """How many stages were done when its task was retired; None where it was not."""
+
+    def acts_after(self, stages: int) -> bool:
+        """Whether it still acts when so many stages are done."""
+        return self.retired_after is None or stages <= self.retired_after
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def capacity_of(run: Run) -> Capacity | None:
     if run.projection is None:
         return None
     rank = run.rank or run.projection.rank
-    masks = {stage.task: stage.mask for stage in run.stages if stage.mask is not None}
+    masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
     sites = {
         site: SiteCapacity(
             cells=out * rank,

@@ -54,13 +54,18 @@ class LoadedRun:
         """The stages that act for one task as it was trained; None means the current view: all."""
         learned = [memory.learned for memory in self.history]
         if task is None:
-            return learned
-        return self.method.as_trained(learned[: self.position(task) + 1])
+            return [each for each in learned if each.retired_after is None]
+        return acting_as_trained(self.method, learned, self.position(task) + 1)
 
     def weights(self, acting: Sequence[Learned]) -> LoRAWeights:
         """What these stages add to the base model, as an ordinary LoRA; they stay switched on."""
         self.method.activate(acting)
         return read_weights(self.model)
+
+
+def acting_as_trained(method: Method, history: Sequence[Learned], position: int) -> Sequence[Learned]:
+    """The stages that acted when the task at this position, counted from 1, was trained, and its own."""
+    return method.as_trained([each for each in history[:position] if each.acts_after(position)])
 
 
 def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
@@ -103,6 +108,6 @@ def read_history(
         if head is not None:
             head.load_state_dict(state)
             head.to(base.model.device)
-        learned = Learned(stage.task, tensors, stage.seeds)
+        learned = Learned(stage.task, tensors, stage.seeds, stage.retired_after)
         history.append(StageMemory(learned, head, stage.artifact))
     return history

@@ -68,7 +68,8 @@ def open_run(
     done = {stage.task for stage in run.stages} if run else set()
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
     history = read_history(workspace, run, questions, base) if run else []
-    method.check_room([memory.learned for memory in history], [task.label for task in tasks[len(history) :]])
+    standing = [memory.learned for memory in history if memory.learned.retired_after is None]
+    method.check_room(standing, [task.label for task in tasks[len(history) :]])
     training_sets = {
         task.label: prepare_training(workspace, task, curriculum, base)
         for task in tasks

@@ -1,4 +1,4 @@
-"""Every stage with a rank, a projection and input directions of its own."""
+"""Every stage with a rank, a projection and input directions of its own; and stages that can be retired."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,9 +16,15 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("directions", sa.JSON(), nullable=True))
     with op.batch_alter_table("projections", schema=None) as batch_op:
         batch_op.alter_column("digest", existing_type=sa.String(), nullable=True)
+    with op.batch_alter_table("stages", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("retired_after", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("stages", schema=None) as batch_op:
+        batch_op.drop_column("retired_at")
+        batch_op.drop_column("retired_after")
     with op.batch_alter_table("projections", schema=None) as batch_op:
         batch_op.alter_column("digest", existing_type=sa.String(), nullable=False)
     with op.batch_alter_table("masks", schema=None) as batch_op:
