@@ -2,9 +2,10 @@
 
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
+from lori_cl.adapters.foreign import ForeignAdapter, read_foreign
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
-from lori_cl.adapters.lora_weights import LoRAWeights, read_weights
+from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, read_weights
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
 from lori_cl.adapters.sites import Site
@@ -23,6 +24,7 @@ __all__ = [
     "PROJECTIONS",
     "Bank",
     "Cells",
+    "ForeignAdapter",
     "InputMoments",
     "LoRAWeights",
     "Past",
@@ -30,6 +32,7 @@ __all__ = [
     "Projections",
     "Site",
     "SparseAdapter",
+    "add_adapter",
     "attach",
     "blind",
     "draw_projection",
@@ -38,6 +41,7 @@ __all__ = [
     "lora_model",
     "principal_directions",
     "projections_digest",
+    "read_foreign",
     "read_weights",
     "record_inputs",
     "site_shapes",

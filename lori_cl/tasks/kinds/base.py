@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.sources import Rows
+from lori_cl.tasks.sources import Row, Rows
 
 Architecture = Literal["encoder", "causal-lm"]
 
@@ -39,6 +39,17 @@ class Kind(ABC):
 
         Raises: DataError, naming the first offending row.
         """
+
+    @abstractmethod
+    def asked(self, task: Any, row: Row, where: str) -> Example:
+        """An example whose answer nobody knows yet.
+
+        Raises: DataError, if the row lacks what the task reads.
+        """
+
+    @abstractmethod
+    def text_column(self, task: Any) -> str | None:
+        """The one column that the task reads; None where it reads several."""
 
     @abstractmethod
     def features(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> Features:
@@ -73,6 +84,11 @@ class Kind(ABC):
         Raises: DataError, naming the first offending row.
         """
         return self.examples(task, rows)
+
+    def decoding(self, task: Any) -> Hashable:
+        """What tasks must have in common for their examples to be answered in one batch; here, to be one."""
+        name: str = task.name
+        return name
 
     def samples(self, task: Any) -> int:
         """Answers that are asked for of every example."""

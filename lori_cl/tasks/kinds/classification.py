@@ -26,8 +26,8 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
-from lori_cl.tasks.prompts import render
-from lori_cl.tasks.sources import Rows, require_column
+from lori_cl.tasks.prompts import only_column, render
+from lori_cl.tasks.sources import Row, Rows, require_column
 
 
 class Classifier(nn.Module):
@@ -67,6 +67,15 @@ class Classification(Kind):
             require_column(rows, task.columns.text, "columns.text")
         require_column(rows, task.columns.label, "columns.label")
         return [_example(task, index, row, rows.where(index)) for index, row in rows]
+
+    def asked(self, task: ClassificationSpec, row: Row, where: str) -> Example:
+        """The text alone."""
+        return Example(0, _text(task, row, where), "")
+
+    def text_column(self, task: ClassificationSpec) -> str | None:
+        """`columns.text`, or what its template reads."""
+        text = task.columns.text
+        return only_column(text) if _is_template(text) else text
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
@@ -157,15 +166,16 @@ def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length:
     return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}
 
 
-def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Example:
-    text = (
-        render(task.columns.text, row, "columns.text", where)
-        if _is_template(task.columns.text)
-        else row[task.columns.text]
-    )
+def _example(task: ClassificationSpec, index: int, row: Row, where: str) -> Example:
+    return Example(index, _text(task, row, where), label_of(task, row, where))
+
+
+def _text(task: ClassificationSpec, row: Row, where: str) -> str:
+    column = task.columns.text
+    text = render(column, row, "columns.text", where) if _is_template(column) else row.get(column)
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: column '{task.columns.text}' holds no text")
-    return Example(index, text, label_of(task, row, where))
+        raise DataError(f"{where}: column '{column}' holds no text")
+    return text
 
 
 def _is_template(text: str) -> bool:

@@ -23,7 +23,7 @@ from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, taught, word_ids
 from lori_cl.tasks.kinds.likelihood import likeliest
-from lori_cl.tasks.sources import Rows, require_column
+from lori_cl.tasks.sources import Row, Rows, require_column
 
 
 class MultipleChoice(CausalKind):
@@ -41,6 +41,13 @@ class MultipleChoice(CausalKind):
                     f"{len(examples[0].choices)}; say allow_unequal: true if that is right"
                 )
         return examples
+
+    def asked(self, task: MultipleChoiceSpec, row: Row, where: str) -> Example:
+        """The prompt and its choices."""
+        return Example(0, filled(task.prompt, row, "prompt", where), "", _choices(task, row, where))
+
+    def text_column(self, task: MultipleChoiceSpec) -> None:
+        """It reads its choices as well."""
 
     def features(
         self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +55,11 @@ class Writing(CausalKind):
                 f"{context} tokens; lower it below {context}"
             )
         return min(max_length, context - task.max_new_tokens)
+
+    def decoding(self, task: WritingSpec) -> Hashable:
+        """Tasks that decode alike; noise belongs to its task."""
+        alike = (type(self), task.chat, task.max_new_tokens, task.stop, task.temperature)
+        return (*alike, task.name) if task.temperature else alike
 
     def samples(self, task: WritingSpec) -> int:
         """As many as the task asks for."""
