@@ -4,6 +4,7 @@ from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.foreign import ForeignAdapter, read_foreign
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
+from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, read_weights
 from lori_cl.adapters.projection import draw_projection
@@ -35,11 +36,14 @@ __all__ = [
     "add_adapter",
     "attach",
     "blind",
+    "delta_cosine",
     "draw_projection",
     "draw_projections",
     "lora_layers",
     "lora_model",
+    "output_energy",
     "principal_directions",
+    "projection_cosines",
     "projections_digest",
     "read_foreign",
     "read_weights",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from peft import LoraConfig
 from torch import Tensor, nn
@@ -26,6 +27,15 @@ class LoRAWeights:
         """ΔW at a site."""
         delta: Tensor = self.scaling * (self.b[site] @ self.a[site])
         return delta
+
+    def minus(self, other: LoRAWeights) -> LoRAWeights:
+        """ΔW less another's, as one LoRA of both ranks; the scales must be equal."""
+        assert self.scaling == other.scaling, "the updates have scales of their own"
+        return LoRAWeights(
+            a={site: torch.cat([a, other.a[site]]) for site, a in self.a.items()},
+            b={site: torch.cat([b, -other.b[site]], dim=1) for site, b in self.b.items()},
+            scaling=self.scaling,
+        )
 
 
 def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:

@@ -72,6 +72,9 @@ class Method(ABC):
     default_lr: ClassVar[float]
     """The learning rate where the curriculum names none."""
 
+    overwrites: ClassVar[bool] = False
+    """Whether every stage writes over the last, so that its tensors hold all that acts."""
+
     def __init__(self, curriculum: CurriculumSpec) -> None:
         self.curriculum = curriculum
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lori_cl.registry import Run
@@ -16,6 +16,15 @@ class SiteCapacity:
     cells: int
     by_task: Mapping[str, int]
     """Cells claimed by each task learned so far."""
+    inputs: int | None = None
+    """Input directions of the site, for a projection that keeps later tasks out of some."""
+    inputs_taken: Mapping[str, int] = field(default_factory=dict)
+    """Of these, the ones that each task took."""
+
+    @property
+    def inputs_free(self) -> int | None:
+        """Input directions that the next task's A may read."""
+        return None if self.inputs is None else self.inputs - sum(self.inputs_taken.values())
 
     @property
     def free(self) -> int:
@@ -45,6 +54,11 @@ class Capacity:
         return self.cells - sum(self.by_task.values())
 
     @property
+    def keeps_inputs(self) -> bool:
+        """Whether sites have input directions that later tasks keep out of."""
+        return any(site.inputs is not None for site in self.by_site.values())
+
+    @property
     def cells_per_task(self) -> int:
         """What the next task would claim: at least one cell, as masks are allocated."""
         return max(1, round(self.density * self.cells))
@@ -61,7 +75,14 @@ class Capacity:
             "free": self.free,
             "by_task": dict(self.by_task),
             "by_site": {
-                name: {"cells": site.cells, "free": site.free, "by_task": dict(site.by_task)}
+                name: {
+                    "cells": site.cells,
+                    "free": site.free,
+                    "by_task": dict(site.by_task),
+                    "inputs": site.inputs,
+                    "inputs_free": site.inputs_free,
+                    "inputs_taken": dict(site.inputs_taken),
+                }
                 for name, site in self.by_site.items()
             },
             "density": self.density,
@@ -80,8 +101,10 @@ def capacity_of(run: Run) -> Capacity | None:
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
+            inputs=in_features if run.projection.kind == "null-space" else None,
+            inputs_taken={t: mask.directions[site] for t, mask in masks.items() if mask.directions},
         )
-        for site, (out, _) in run.projection.sites.items()
+        for site, (out, in_features) in run.projection.sites.items()
     }
     return Capacity(
         density=float(run.curriculum["masks"]["density"]),

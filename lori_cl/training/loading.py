@@ -57,6 +57,14 @@ class LoadedRun:
             return [each for each in learned if each.retired_after is None]
         return acting_as_trained(self.method, learned, self.position(task) + 1)
 
+    def update(self, position: int) -> LoRAWeights:
+        """What the task at this position, from 0, added to the base model."""
+        learned = [memory.learned for memory in self.history]
+        own = self.weights(learned[position : position + 1])
+        if not self.method.overwrites or position == 0:
+            return own
+        return own.minus(self.weights(learned[position - 1 : position]))
+
     def weights(self, acting: Sequence[Learned]) -> LoRAWeights:
         """What these stages add to the base model, as an ordinary LoRA; they stay switched on."""
         self.method.activate(acting)
