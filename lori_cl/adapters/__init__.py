@@ -5,6 +5,8 @@ from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.lora_weights import LoRAWeights, read_weights
+from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, check_settings, merge, settled_weights
+from lori_cl.adapters.peft_files import check_writable, save_peft
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
 from lori_cl.adapters.sites import Site
@@ -20,11 +22,14 @@ from lori_cl.adapters.sparse_adapter import (
 
 __all__ = [
     "ADAPTER_NAME",
+    "MERGES",
     "PROJECTIONS",
     "Bank",
     "Cells",
     "InputMoments",
     "LoRAWeights",
+    "MergeSettings",
+    "Merged",
     "Past",
     "ProjectionKind",
     "Projections",
@@ -32,14 +37,19 @@ __all__ = [
     "SparseAdapter",
     "attach",
     "blind",
+    "check_settings",
+    "check_writable",
     "draw_projection",
     "draw_projections",
     "lora_layers",
     "lora_model",
+    "merge",
     "principal_directions",
     "projections_digest",
     "read_weights",
     "record_inputs",
+    "save_peft",
+    "settled_weights",
     "site_shapes",
     "tensors_digest",
 ]
