@@ -37,18 +37,8 @@ class LoadedRun:
     """Every finished stage, in order."""
 
     def position(self, task: str) -> int:
-        """Where a learned task stands, from 0, by its label or name.
-
-        Raises: UnknownTask, with the nearest name.
-        """
-        labels = [memory.learned.task for memory in self.history]
-        names = {task.name: index for index, task in enumerate(self.run.tasks[: len(labels)])}
-        if task in labels:
-            return labels.index(task)
-        if task in names:
-            return names[task]
-        near = suggestion(task, labels) or f" There are: {', '.join(labels)}."
-        raise UnknownTask(f"run '{self.run.name}' has not learned '{task}'.{near}")
+        """Where a learned task stands, from 0; see `learned_position`."""
+        return learned_position(self.run, task)
 
     def acting(self, task: str | None) -> Sequence[Learned]:
         """The stages that act for one task as it was trained; None means the current view: all."""
@@ -74,6 +64,22 @@ class LoadedRun:
 def acting_as_trained(method: Method, history: Sequence[Learned], position: int) -> Sequence[Learned]:
     """The stages that acted when the task at this position, counted from 1, was trained, and its own."""
     return method.as_trained([each for each in history[:position] if each.acts_after(position)])
+
+
+def learned_position(run: Run, task: str) -> int:
+    """Where a task stands among those that a run has learned, from 0, by its label or name.
+
+    Raises: UnknownTask, with the nearest name.
+    """
+    learned = run.tasks[: len(run.stages)]
+    labels = [each.label for each in learned]
+    names = {each.name: index for index, each in enumerate(learned)}
+    if task in labels:
+        return labels.index(task)
+    if task in names:
+        return names[task]
+    near = suggestion(task, labels) or f" There are: {', '.join(labels) or 'none'}."
+    raise UnknownTask(f"run '{run.name}' has not learned '{task}'.{near}")
 
 
 def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
