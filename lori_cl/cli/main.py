@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": ("lori_cl.cli.runs", "List the runs, or show one."),
     "capacity": ("lori_cl.cli.runs", "Show who owns how many cells, and how many tasks still fit."),
     "interference": ("lori_cl.cli.interference", "Show what tasks' updates do to each other's inputs."),
+    "export": ("lori_cl.cli.export", "Write what was learned as an ordinary PEFT LoRA folder."),
     "predict": ("lori_cl.cli.predict", "Answer texts with what was learned."),
     "retire-task": ("lori_cl.cli.retire", "Free the cells of a learned task for later ones."),
     "report": ("lori_cl.cli.report", "Show what was learned and what was forgotten."),
