@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("lori_cl.cli.run", "Learn a curriculum, or go on with it."),
     "runs": ("lori_cl.cli.runs", "List the runs, or show one."),
     "capacity": ("lori_cl.cli.runs", "Show who owns how many cells, and how many tasks still fit."),
+    "merge": ("lori_cl.cli.merge", "Merge tasks of any runs on one base model into one PEFT adapter."),
     "report": ("lori_cl.cli.report", "Show what was learned and what was forgotten."),
 }
 """Each command's file, imported only when it is called: nobody waits for torch to read --help."""
