@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
-from transformers import AutoModel, BertConfig, BertModel
+from transformers import AutoModel, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from lori_cl.adapters import LoRAWeights, MergeSettings, read_weights
 from lori_cl.errors import InputError, UnknownRun, UnknownTask
@@ -18,6 +18,7 @@ from lori_cl.serving.merge import MergeOutcome, merge_tasks
 from lori_cl.serving.merge_request import MergeRequest
 from lori_cl.serving.merge_table import merge_outcome_record, notes
 from lori_cl.spec import load_curriculum
+from lori_cl.tasks import SCORERS
 from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
 
 Learn = Callable[..., Run]
@@ -30,8 +31,9 @@ ISOLATED = {"rank": 4, "alpha": 8, "composition": "isolated"}
 def learn(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> Learn:
-    def run(*tasks: str, name: str = "run", **fields: object) -> Run:
-        enrol(workspace, [write_task(task) for task in tasks])
+    def run(*tasks: str, name: str = "run", prompt: str | None = None, **fields: object) -> Run:
+        asked = {"prompt": prompt} if prompt else {}
+        enrol(workspace, [write_task(task, **asked) for task in tasks])
         spec = load_curriculum(write_curriculum(*tasks, **fields))
         return run_curriculum(workspace, spec, name, RunOptions(), SilentObserver())
 
@@ -41,7 +43,7 @@ def learn(
 @pytest.fixture
 def merge(workspace: Workspace, tmp_path: Path) -> Merge:
     def ask(*tasks: str, run: str = "run", method: str = "cat", **fields: Any) -> MergeOutcome:
-        request = MergeRequest(run=run, tasks=tasks, method=method, out=tmp_path / "out", **fields)
+        request = MergeRequest(run=run, tasks=tasks, method=method, **{"out": tmp_path / "out", **fields})
         return merge_tasks(workspace, request, SilentObserver())
 
     return ask
@@ -210,6 +212,34 @@ def test_a_request_that_cannot_be_met_writes_nothing(
         merge(*tasks, **fields)
     assert says in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_for_causal_tasks_on_gpt2_is_scored_and_says_how_its_weights_stand(
+    learn: Learn, merge: Merge, tiny_encoder: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "gpt2"
+    shape = {"vocab_size": 15, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32}
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(**shape, eos_token_id=2, bos_token_id=2)).save_pretrained(base)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (base / file).write_bytes((tiny_encoder / file).read_bytes())
+    learn("a", prompt="{{ text }} is", model={"path": str(base)})
+    outcome = merge("a", evaluate=True)
+    assert outcome.scores[0].merged == outcome.scores[0].own
+    config = json.loads((outcome.request.out / "adapter_config.json").read_text())
+    assert config["fan_in_fan_out"] is True
+
+
+def test_scoring_runs_no_code_that_was_not_allowed(
+    learn: Learn, merge: Merge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    learn("a")
+    monkeypatch.setattr(type(SCORERS["accuracy"]), "runs_code", True)
+    with pytest.raises(InputError, match="only with --allow-code-execution"):
+        merge("a", evaluate=True)
+    assert not (tmp_path / "out").exists()
+    assert merge("a").scores == []
+    assert len(merge("a", out=tmp_path / "allowed", evaluate=True, allow_code_execution=True).scores) == 1
 
 
 def test_a_folder_that_is_in_use_is_refused(learn: Learn, merge: Merge) -> None:
