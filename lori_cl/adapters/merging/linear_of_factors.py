@@ -13,9 +13,9 @@ from lori_cl.errors import InputError
 def linear_of_factors(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
     """A = Σ ±√|wᵢsᵢ| Aᵢ and B = Σ √|wᵢsᵢ| Bᵢ, each added for itself; sᵢ is an adapter's scaling.
 
-    It is no merge of the updates: their product holds every Bᵢ Aⱼ. With one A that n adapters share and equal
-    weights the sum of the updates comes out n times too large; with distinct A's more than half of it is
-    cross terms. It is here because published results were obtained with it.
+    It is no merge of the updates: the product holds every cross term Bᵢ Aⱼ. With one A that n adapters share
+    and equal weights it is the sum of the updates, n times too large; with distinct A's it is no sum of them
+    at all. It is here because LoRI's published scripts offer it.
     Source: PEFT, `add_weighted_adapter(combination_type="linear")`.
     Raises: InputError, if the ranks differ.
     """
