@@ -45,7 +45,7 @@ class StageContext:
     epochs as the stage itself where they are None."""
     losses: Callable[[int], Iterator[Tensor]]
     """(examples): the task's loss, batch after batch, over so many training examples; all, where there are
-    fewer. Before the stage under a head that is thrown away, after it under the task's own."""
+    fewer. Before the stage under the task's head as it was drawn, after it as it was trained."""
     n_train: int
     """Training examples."""
 
