@@ -80,6 +80,10 @@ class Method(ABC):
     def projection(self) -> Projection | None:
         """The frozen A's of the run; None for a method that trains its A."""
 
+    def projection_of(self, learned: Learned) -> str | None:
+        """Digest of the A's that a finished stage acts under, as drawn now; None where A is trained."""
+        return None
+
     @abstractmethod
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
         """Make sure, before anything is trained, that these tasks fit beside those of the history.

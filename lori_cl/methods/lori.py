@@ -76,6 +76,14 @@ class LoRI(Method):
             sites={site.name: (site.out_features, site.in_features) for site in self._adapter.sites},
         )
 
+    def projection_of(self, learned: Learned) -> str:
+        """Over the run's A's at the stage's rank, or over the stage's own."""
+        stage = self._stage(learned)
+        per_task = self._projector.kind.per_task
+        return projections_digest(
+            self._projections_of(learned) if per_task else self._projector.of_run(stage.rank, stage)
+        )
+
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
         """Count the cells that every task will claim, and the directions that its A needs."""
         ledger = self._ledger(history)
