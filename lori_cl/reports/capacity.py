@@ -16,11 +16,13 @@ class SiteCapacity:
     cells: int
     by_task: Mapping[str, int]
     """Cells claimed by each task learned so far."""
+    overlap: bool = False
+    """Whether a task may claim cells that another one owns."""
 
     @property
     def free(self) -> int:
-        """Cells that no task owns."""
-        return self.cells - sum(self.by_task.values())
+        """Cells that the next task may claim."""
+        return self.cells - (0 if self.overlap else sum(self.by_task.values()))
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Capacity:
     """The cells of a run's adapter, exactly counted."""
 
     density: float
-    """Fraction of all cells that the next task would claim."""
+    """Fraction of the cells that the adapter began with which the next task would claim."""
+    cells_per_task: int
+    """That many: at least one, as masks are allocated."""
     by_site: Mapping[str, SiteCapacity]
     """In the order that numbers the cells."""
     by_task: Mapping[str, int]
@@ -41,13 +45,8 @@ class Capacity:
 
     @property
     def free(self) -> int:
-        """Cells that no task owns."""
-        return self.cells - sum(self.by_task.values())
-
-    @property
-    def cells_per_task(self) -> int:
-        """What the next task would claim: at least one cell, as masks are allocated."""
-        return max(1, round(self.density * self.cells))
+        """Cells that the next task may claim."""
+        return sum(site.free for site in self.by_site.values())
 
     @property
     def more_tasks(self) -> int:
@@ -80,11 +79,14 @@ def capacity_of(run: Run) -> Capacity | None:
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
+            overlap=run.curriculum["masks"].get("overlap") == "allow",
         )
         for site, (out, _) in run.projection.sites.items()
     }
+    density = float(run.curriculum["masks"]["density"])
     return Capacity(
-        density=float(run.curriculum["masks"]["density"]),
+        density=density,
+        cells_per_task=max(1, round(density * run.projection.cells())),
         by_site=sites,
         by_task={task: mask.cells for task, mask in masks.items()},
     )
