@@ -14,6 +14,8 @@ from lori_cl.masks import Mask
 from lori_cl.methods import lori
 from lori_cl.methods.lori import LoRI
 from lori_cl.registry import Run, Workspace
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
 from lori_cl.training.stage import Lesson, losses
 
 Learn = Callable[..., Run]
@@ -166,3 +168,32 @@ def test_where_every_free_cell_is_claimed_nothing_is_calibrated(
     run = learn("a", masks={"strategy": "magnitude", "density": 1.0})
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 448
+
+
+def test_a_causal_model_with_checkpointing_learns_under_null_space_as_and_gradient_masks(
+    workspace: Workspace,
+    tiny_causal_lm: Path,
+    write_task: Callable[..., Path],
+    write_curriculum: Callable[..., Path],
+) -> None:
+    enrol(workspace, [write_task(task, prompt="{{ text }} is") for task in ("a", "b")])
+    train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
+    runs = []
+    for checkpointing in (False, True):
+        file = write_curriculum(
+            "a",
+            "b",
+            model={"path": str(tiny_causal_lm)},
+            adapter=NULL_SPACE,
+            masks={"strategy": "gradient", "density": 0.2, "granularity": "module"},
+            train={**train, "gradient_checkpointing": checkpointing},
+        )
+        spec = load_curriculum(file)
+        runs.append(run_curriculum(workspace, spec, f"{checkpointing}", RunOptions(), SilentObserver()))
+    first, second = (run.stages[1].mask for run in runs)
+    assert first is not None is not second
+    assert first == second
+    assert first.directions is not None
+    assert len(first.directions) == 7  # q, k, v, o, gate, up, down
+    attention = sum(n for site, n in first.by_site.items() if "attn" in site)
+    assert abs(attention / first.cells - (16 + 8 + 8 + 16) / (16 + 8 + 8 + 16 + 32 + 32 + 16)) < 0.02
