@@ -51,7 +51,7 @@ class StageContext:
     epochs as the stage itself where they are None."""
     losses: Callable[[int], Iterator[Tensor]]
     """(examples): the task's loss, batch after batch, over so many training examples; all, where there are
-    fewer. Before the stage under a head that is thrown away, after it under the task's own."""
+    fewer. Before the stage under the task's head as it was drawn, after it as it was trained."""
     n_train: int
     """Training examples."""
 
@@ -88,6 +88,10 @@ class Method(ABC):
     @abstractmethod
     def projection(self) -> Projection | None:
         """The frozen A's of the run; None for a method that trains its A."""
+
+    def projection_of(self, learned: Learned) -> str | None:
+        """Digest of the A's that a finished stage acts under, as drawn now; None where A is trained."""
+        return None
 
     @abstractmethod
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from lori_cl.registry import Registry, Run, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel, load_base
-from lori_cl.training.continuing import check_same_base
+from lori_cl.training.continuing import check_same_base, check_same_projections
 from lori_cl.training.determinism import derive_seed, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.preparation import architecture_of, prepare_question
@@ -85,8 +85,8 @@ def learned_position(run: Run, task: str) -> int:
 def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     """Load the base model and every finished stage of a run.
 
-    Raises: UnknownRun; InputError, if nothing is learned yet; ModelError; RunConflict, if the base model is
-    another one now; ArtifactMissing; ArtifactDamaged.
+    Raises: UnknownRun; InputError, if nothing is learned yet; ModelError; RunConflict, if the base model or
+    an A is another one now; ArtifactMissing; ArtifactDamaged.
     """
     run = registry.run(name)
     if not run.stages:
@@ -99,6 +99,8 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     method = METHODS[run.method](curriculum)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
+    history = read_history(workspace, run, questions, base)
+    check_same_projections(run, method, [memory.learned for memory in history])
     return LoadedRun(
         workspace=workspace,
         run=run,
@@ -107,7 +109,7 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
         model=model,
         method=method,
         questions=questions,
-        history=read_history(workspace, run, questions, base),
+        history=history,
     )
 
 
