@@ -4,6 +4,7 @@ LoriError                      exit code 1: the job failed
 ├── ArtifactMissing            a file the registry names is not on disk
 ├── ArtifactDamaged            a file's content is not what its digest says
 ├── TrainingDiverged           the loss is not a finite number
+├── ExportDiffers              PEFT does not load what was exported
 ├── ContainmentMissing         this machine cannot contain the programs that a model writes
 └── InputError                 exit code 2: what the user gave is wrong
     ├── SpecError              a task or curriculum file, or --set
@@ -42,6 +43,10 @@ class ArtifactDamaged(LoriError):
 
 class TrainingDiverged(LoriError):
     """The training loss is not a finite number."""
+
+
+class ExportDiffers(LoriError):
+    """An exported adapter, loaded by PEFT, does not do what it does here; it was removed."""
 
 
 class ContainmentMissing(LoriError):

@@ -11,7 +11,9 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lori_cl.registry import Workspace
+from lori_cl.registry import Evaluation, Run, Workspace
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
 
 WORDS = ["red", "blue", "green", "round", "square", "flat", "small", "large", "wet", "dry"]
 
@@ -125,3 +127,34 @@ def write_curriculum(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+@pytest.fixture
+def learn(
+    workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
+) -> Callable[..., Run]:
+    """Add the tasks, run the curriculum over them, return the run."""
+
+    def run(
+        *tasks: str,
+        name: str = "run",
+        options: RunOptions | None = None,
+        into: Workspace = workspace,
+        **fields: object,
+    ) -> Run:
+        enrol(into, [write_task(task) for task in tasks])
+        spec = load_curriculum(write_curriculum(*tasks, **fields))
+        return run_curriculum(into, spec, name, options or RunOptions(), SilentObserver())
+
+    return run
+
+
+@pytest.fixture
+def scores(workspace: Workspace) -> Callable[..., dict[tuple[int, str, str], Evaluation]]:
+    """A run's evaluations by (stage, task, view)."""
+
+    def read(run: str = "run") -> dict[tuple[int, str, str], Evaluation]:
+        with workspace.read() as registry:
+            return {(e.stage, e.task, e.view): e for e in registry.evaluations(run)}
+
+    return read

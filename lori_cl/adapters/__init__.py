@@ -2,9 +2,13 @@
 
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
+from lori_cl.adapters.foreign import ForeignAdapter, read_foreign
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
+from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
-from lori_cl.adapters.lora_weights import LoRAWeights, read_weights
+from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, read_weights
+from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, check_settings, merge, settled_weights
+from lori_cl.adapters.peft_files import check_writable, save_peft
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
 from lori_cl.adapters.sites import Site
@@ -20,26 +24,40 @@ from lori_cl.adapters.sparse_adapter import (
 
 __all__ = [
     "ADAPTER_NAME",
+    "MERGES",
     "PROJECTIONS",
     "Bank",
     "Cells",
+    "ForeignAdapter",
     "InputMoments",
     "LoRAWeights",
+    "MergeSettings",
+    "Merged",
     "Past",
     "ProjectionKind",
     "Projections",
     "Site",
     "SparseAdapter",
+    "add_adapter",
     "attach",
     "blind",
+    "check_settings",
+    "check_writable",
+    "delta_cosine",
     "draw_projection",
     "draw_projections",
     "lora_layers",
     "lora_model",
+    "merge",
+    "output_energy",
     "principal_directions",
+    "projection_cosines",
     "projections_digest",
+    "read_foreign",
     "read_weights",
     "record_inputs",
+    "save_peft",
+    "settled_weights",
     "site_shapes",
     "tensors_digest",
 ]

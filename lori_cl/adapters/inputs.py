@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lori_cl.adapters.projection_kinds import Directions
+
+NOISE = torch.finfo(torch.float32).eps ** 2
+"""Fraction of the energy that rounding the inputs to float32 leaves in a direction that they do not use."""
 
 
 class InputMoments:
@@ -23,7 +27,8 @@ class InputMoments:
         """By the same site, all that read it."""
         self._leader: dict[str, str] = {}
         self._mask: Tensor | None = None
-        self._seen: list[tuple[Tensor, str]] = []
+        # Weak: to hold what every site reads would cost the memory of a training step.
+        self._seen: list[tuple[weakref.ref[Tensor], str]] = []
 
     def begin_forward(self, mask: Tensor | None) -> None:
         """A forward pass begins over tokens of which this mask, (batch, length), says which are real."""
@@ -33,11 +38,11 @@ class InputMoments:
     def add(self, site: str, x: Float[Tensor, "... d_in"]) -> None:
         """A site reads x."""
         if site not in self._leader:
-            self._leader[site] = next((leader for seen, leader in self._seen if seen is x), site)
+            self._leader[site] = next((leader for seen, leader in self._seen if seen() is x), site)
             self.sites.setdefault(self._leader[site], []).append(site)
         if self._leader[site] != site:
             return
-        self._seen.append((x, site))
+        self._seen.append((weakref.ref(x), site))
         rows = x.detach().double()  # (batch, length, d_in)
         if self._mask is not None and rows.shape[:-1] == self._mask.shape:
             rows = rows[self._mask.to(rows.device).bool()]  # (tokens, d_in)
@@ -69,7 +74,8 @@ def principal_directions(
 ) -> Directions:
     """The fewest new directions that, with those known, hold `energy` of the moment's trace; `limit` at most.
 
-    They are eigenvectors of the moment outside the known ones, orthonormal and orthogonal to them, float64.
+    They are eigenvectors of the moment outside the known ones, orthonormal and orthogonal to them, float64;
+    directions that hold no more than rounding are left free.
     Source: GPM (Saha et al. 2021), on the second moment instead of a sample of inputs.
     """
     trace = float(moment.trace())
@@ -80,9 +86,10 @@ def principal_directions(
     outside = moment - known @ (known.T @ moment)
     outside = outside - (outside @ known) @ known.T
     eigenvalues, eigenvectors = torch.linalg.eigh((outside + outside.T) / 2)
-    gained = eigenvalues.flip(0).clamp(min=0).cumsum(0)  # largest first
-    room = known.shape[0] - known.shape[1]
-    wanted = min(int((gained < missing).sum()) + 1, room, room if limit is None else limit)
+    largest_first = eigenvalues.flip(0).clamp(min=0)
+    needed = int((largest_first.cumsum(0) < missing).sum()) + 1
+    above_noise = int((largest_first > known.shape[0] * NOISE * trace).sum())
+    wanted = min(needed, above_noise, above_noise if limit is None else limit)
     found = eigenvectors.flip(1)[:, :wanted]  # (d_in, k)
     found = found - known @ (known.T @ found)
     return torch.linalg.qr(found).Q if wanted else found  # type: ignore[no-any-return]

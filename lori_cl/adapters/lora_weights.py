@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from peft import LoraConfig
+from torch import Tensor, nn
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME
 from lori_cl.adapters.sparse_adapter import lora_layers
@@ -26,6 +28,15 @@ class LoRAWeights:
         delta: Tensor = self.scaling * (self.b[site] @ self.a[site])
         return delta
 
+    def minus(self, other: LoRAWeights) -> LoRAWeights:
+        """ΔW less another's, as one LoRA of both ranks; the scales must be equal."""
+        assert self.scaling == other.scaling, "the updates have scales of their own"
+        return LoRAWeights(
+            a={site: torch.cat([a, other.a[site]]) for site, a in self.a.items()},
+            b={site: torch.cat([b, -other.b[site]], dim=1) for site, b in self.b.items()},
+            scaling=self.scaling,
+        )
+
 
 def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
     """Copies of what acts in a PeftModel right now, whether attached or plain."""
@@ -36,6 +47,32 @@ def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
         a={site: _copied(layer.lora_A[name].weight) for site, layer in layers.items()},
         b={site: _copied(layer.lora_B[name].weight) for site, layer in layers.items()},
         scaling=scalings.pop(),
+    )
+
+
+def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:
+    """Give a PeftModel one more adapter, an ordinary one with these weights; which one acts stays as it is.
+
+    Sites keep ranks of their own; PEFT's `adapter_names` then picks an adapter for every row of a batch.
+    """
+    rank = next(iter(weights.a.values())).shape[0]
+    model.add_adapter(name, lora_config(weights, rank))
+    for site, layer in lora_layers(model, name).items():
+        for modules, weight in ((layer.lora_A, weights.a[site]), (layer.lora_B, weights.b[site])):
+            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+            linear.weight = nn.Parameter(weight.to(model.device), requires_grad=False)
+            modules[name] = linear
+        layer.scaling[name] = weights.scaling
+
+
+def lora_config(weights: LoRAWeights, rank: int) -> LoraConfig:
+    """PEFT's configuration of an adapter with these weights."""
+    return LoraConfig(
+        r=rank,
+        lora_alpha=weights.scaling * rank,
+        target_modules=list(weights.a),
+        lora_dropout=0.0,
+        bias="none",
     )
 
 

@@ -25,8 +25,9 @@ PEFT_PREFIX = "base_model.model."
 class SparseAdapter:
     """A handle on every site of a model that `attach` has changed."""
 
-    def __init__(self, layers: Mapping[str, Any], name: str) -> None:
+    def __init__(self, layers: Mapping[str, Any], name: str, config: Any) -> None:
         self._layers = dict(layers)
+        self._config = config
         self._name = name
         self.sites: tuple[Site, ...] = tuple(_site(site, layer, name) for site, layer in layers.items())
         self._drawn: Projections = {site: a.weight for site, a in self._a().items()}
@@ -47,7 +48,11 @@ class SparseAdapter:
         self.install([Bank(self._drawn, tuple(stages))])
 
     def install(self, banks: Sequence[Bank]) -> None:
-        """Let exactly these banks act, side by side; none of their cells is trainable."""
+        """Let exactly these banks act, side by side; none of their cells is trainable.
+
+        Without any, the A that was attached stays, over a B of zeros.
+        """
+        banks = banks or [Bank(self._drawn)]
         self._place([bank.projections for bank in banks])
         for site, b in self._b().items():
             first = 0
@@ -102,8 +107,14 @@ class SparseAdapter:
         return digest.of_json([self.projection_digest(), acting_b, scales])
 
     def detach(self) -> None:
-        """Put plain Linears back with the acting weights: the model is an ordinary PEFT LoRA again."""
+        """Put plain Linears back with the acting weights: the model is an ordinary PEFT LoRA again.
+
+        Its rank is the rows of all banks together, and its alpha keeps the scale that they act with.
+        """
         for layer in self._layers.values():
+            rows = layer.lora_A[self._name].weight.shape[0]
+            layer.r[self._name], layer.lora_alpha[self._name] = rows, layer.scaling[self._name] * rows
+            self._config.r, self._config.lora_alpha = rows, layer.scaling[self._name] * rows
             for modules in (layer.lora_A, layer.lora_B):
                 weight = modules[self._name].weight.detach().clone()  # (out, in)
                 linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
@@ -146,7 +157,7 @@ def attach(model: Any, seed: int, distribution: Distribution, name: str = ADAPTE
         out_features = layer.lora_B[name].weight.shape[0]
         layer.lora_A[name] = FrozenA(drawn.to(weight.device))
         layer.lora_B[name] = SparseB(out_features, rank, weight.device)
-    return SparseAdapter(layers, name)
+    return SparseAdapter(layers, name, model.peft_config[name])
 
 
 def lora_layers(model: Any, name: str = ADAPTER_NAME) -> dict[str, Any]:

@@ -22,9 +22,14 @@ COMMANDS = {
     "tasks": ("lori_cl.cli.tasks", "List the tasks, or show one."),
     "run": ("lori_cl.cli.run", "Learn a curriculum, or go on with it."),
     "runs": ("lori_cl.cli.runs", "List the runs, or show one."),
-    "capacity": ("lori_cl.cli.runs", "Show who owns how many cells, and how many tasks still fit."),
-    "route": ("lori_cl.cli.route", "Score a run that is not told the task: it guesses it."),
     "report": ("lori_cl.cli.report", "Show what was learned and what was forgotten."),
+    "capacity": ("lori_cl.cli.runs", "Show who owns how many cells, and how many tasks still fit."),
+    "interference": ("lori_cl.cli.interference", "Show what tasks' updates do to each other's inputs."),
+    "route": ("lori_cl.cli.route", "Score a run that is not told the task: it guesses it."),
+    "predict": ("lori_cl.cli.predict", "Answer texts with what was learned."),
+    "export": ("lori_cl.cli.export", "Write what was learned as an ordinary PEFT LoRA folder."),
+    "merge": ("lori_cl.cli.merge", "Merge tasks of any runs on one base model into one PEFT adapter."),
+    "retire-task": ("lori_cl.cli.retire", "Free the cells of a learned task for later ones."),
 }
 """Each command's file, imported only when it is called: nobody waits for torch to read --help."""
 

@@ -28,6 +28,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_line(value: Any) -> None:
+    """One JSON value on a line of stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
 class Bars:
     """Draws every bar that is under way on stderr; silent where stderr is no terminal."""
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lori_cl.masks.granularity import groups
+from lori_cl.masks.granularity import cells_of_groups
 from lori_cl.masks.ledger import Ledger
 from lori_cl.masks.mask import Mask
 
@@ -29,13 +29,12 @@ def allocate(
     free = ledger.free()
     if granularity == "model":
         return Mask.from_flat(top_free(scores, free, k), ledger.shapes)
-    group = groups(ledger.shapes, granularity)  # (cells,)
-    members = [group == number for number in range(int(group.max()) + 1)]
-    wanted = shares([int(m.sum()) for m in members], [int((m & free).sum()) for m in members], k)
     chosen = torch.zeros_like(free)
-    for member, count in zip(members, wanted, strict=True):
+    groups = cells_of_groups(ledger.shapes, granularity)
+    wanted = shares([g.numel() for g in groups], [int(free[g].sum()) for g in groups], k)
+    for group, count in zip(groups, wanted, strict=True):
         if count:
-            chosen |= top_free(scores, free & member, count)
+            chosen[group] = top_free(scores[group], free[group], count)
     return Mask.from_flat(chosen, ledger.shapes)
 
 
@@ -45,17 +44,17 @@ def shares(cells: Sequence[int], free: Sequence[int], k: int) -> list[int]:
     What a group has no room for is divided among the others in the same way; the units that rounding down
     leaves go to the largest remainders, ties to the group that stands first.
     """
-    given = [0] * len(cells)
-    while left := k - sum(given):
-        open_groups = [g for g in range(len(cells)) if given[g] < free[g]]
-        whole = sum(cells[g] for g in open_groups)
-        extra = {g: min(left * cells[g] // whole, free[g] - given[g]) for g in open_groups}
-        if not any(extra.values()):
-            by_remainder = sorted(open_groups, key=lambda g: (-(left * cells[g] % whole), g))
-            extra = dict.fromkeys(by_remainder[:left], 1)
-        for g, more in extra.items():
-            given[g] += more
-    return given
+    given: dict[int, int] = {}
+    rest, left, whole = list(range(len(cells))), k, sum(cells)
+    while full := [g for g in rest if left * cells[g] >= free[g] * whole]:
+        given |= {g: free[g] for g in full}
+        rest = [g for g in rest if g not in given]
+        left, whole = k - sum(given.values()), sum(cells[g] for g in rest)
+    given |= {g: left * cells[g] // whole for g in rest}
+    by_remainder = sorted(rest, key=lambda g: (-(left * cells[g] % whole), g))
+    for g in by_remainder[: k - sum(given.values())]:
+        given[g] += 1
+    return [given[g] for g in range(len(cells))]
 
 
 def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int) -> Bool[Tensor, "cells"]:

@@ -48,9 +48,12 @@ GRANULARITIES: Mapping[str, Callable[[str], str]] = {
 """Source of the five: LoRI (Zhang et al. 2025), ablation of mask granularity."""
 
 
-def groups(shapes: Shapes, granularity: str) -> Int64[Tensor, "cells"]:
-    """Each cell's group, numbered in the order in which the groups' first sites stand."""
-    names = [GRANULARITIES[granularity](site) for site in shapes]
-    number = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    sizes = torch.tensor([out * rank for out, rank in shapes.values()])
-    return torch.repeat_interleave(torch.tensor([number[name] for name in names]), sizes)
+def cells_of_groups(shapes: Shapes, granularity: str) -> list[Int64[Tensor, "group_cells"]]:
+    """Each group's cells in ascending order; the groups in the order in which their first sites stand."""
+    parts: dict[str, list[Tensor]] = {}
+    first = 0
+    for site, (out, rank) in shapes.items():
+        name = GRANULARITIES[granularity](site)
+        parts.setdefault(name, []).append(torch.arange(first, first + out * rank))
+        first += out * rank
+    return [torch.cat(cells) for cells in parts.values()]

@@ -26,6 +26,12 @@ class Learned:
     """What the stage left behind."""
     seeds: Mapping[str, int]
     """By purpose: 'mask', 'projection', …"""
+    retired_after: int | None = None
+    """How many stages were done when its task was retired; None where it was not."""
+
+    def acts_after(self, stages: int) -> bool:
+        """Whether it still acts when so many stages are done."""
+        return self.retired_after is None or stages <= self.retired_after
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class StageContext:
     epochs as the stage itself where they are None."""
     losses: Callable[[int], Iterator[Tensor]]
     """(examples): the task's loss, batch after batch, over so many training examples; all, where there are
-    fewer. Before the stage under a head that is thrown away, after it under the task's own."""
+    fewer. Before the stage under the task's head as it was drawn, after it as it was trained."""
     n_train: int
     """Training examples."""
 
@@ -66,6 +72,9 @@ class Method(ABC):
     default_lr: ClassVar[float]
     """The learning rate where the curriculum names none."""
 
+    overwrites: ClassVar[bool] = False
+    """Whether every stage writes over the last, so that its tensors hold all that acts."""
+
     def __init__(self, curriculum: CurriculumSpec) -> None:
         self.curriculum = curriculum
 
@@ -79,6 +88,10 @@ class Method(ABC):
     @abstractmethod
     def projection(self) -> Projection | None:
         """The frozen A's of the run; None for a method that trains its A."""
+
+    def projection_of(self, learned: Learned) -> str | None:
+        """Digest of the A's that a finished stage acts under, as drawn now; None where A is trained."""
+        return None
 
     @abstractmethod
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:

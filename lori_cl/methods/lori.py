@@ -8,6 +8,7 @@ steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,6 +74,14 @@ class LoRI(Method):
             rank=self._spec.rank,
             digest=projections_digest(self._projector.of_run(self._spec.rank)) if shared else None,
             sites={site.name: (site.out_features, site.in_features) for site in self._adapter.sites},
+        )
+
+    def projection_of(self, learned: Learned) -> str:
+        """Over the run's A's at the stage's rank, or over the stage's own."""
+        stage = self._stage(learned)
+        per_task = self._projector.kind.per_task
+        return projections_digest(
+            self._projections_of(learned) if per_task else self._projector.of_run(stage.rank, stage)
         )
 
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
@@ -192,24 +201,20 @@ class LoRI(Method):
             return torch.zeros(ledger.cells)
         match strategy.needs:
             case "calibrated_b":
-                evidence = Evidence(
-                    evidence.cells, evidence.seed, calibrated_b=self._calibrated(context, free, ledger)
-                )
+                evidence = replace(evidence, calibrated_b=self._calibrated(context, free))
             case "gradients":
-                evidence = Evidence(
-                    evidence.cells, evidence.seed, gradients=self._gradients(context, free, ledger)
-                )
+                evidence = replace(evidence, gradients=self._gradients(context, free))
         return strategy.score(evidence)
 
-    def _calibrated(self, context: StageContext, free: Mask, ledger: Ledger) -> Float[Tensor, "cells"]:
+    def _calibrated(self, context: StageContext, free: Mask) -> Float[Tensor, "cells"]:
         """B after LoRI-D over every free cell."""
         settings, train = self._masks.calibration, self.curriculum.train
         assert train.lr is not None, "the learning rate is settled when the run begins"
         self._open(context, free)
         context.calibrate(settings.epochs, settings.lr or train.lr * CALIBRATION_LR_FACTOR)
-        return _spread(self._adapter.opened(), free, ledger)
+        return _spread(self._adapter.opened(), free)
 
-    def _gradients(self, context: StageContext, free: Mask, ledger: Ledger) -> Float[Tensor, "cells"]:
+    def _gradients(self, context: StageContext, free: Mask) -> Float[Tensor, "cells"]:
         """Σ |∂L/∂B| over every free cell, before the first step."""
         self._open(context, free)
         sums: dict[str, Tensor] = {}
@@ -218,7 +223,7 @@ class LoRI(Method):
             loss.backward()  # type: ignore[no-untyped-call]
             for site, gradient in self._adapter.take_gradients().items():
                 sums[site] = sums[site] + gradient.abs() if site in sums else gradient.abs()
-        return _spread(sums, free, ledger)
+        return _spread(sums, free)
 
     @torch.no_grad()
     def _gather_inputs(self, context: StageContext) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
@@ -233,8 +238,9 @@ def _rank(ledger: Ledger) -> int:
     return next(iter(ledger.shapes.values()))[1]
 
 
-def _spread(by_site: Mapping[str, Tensor], mask: Mask, ledger: Ledger) -> Float[Tensor, "cells"]:
-    """Values of the mask's cells, over all cells; 0 elsewhere."""
-    spread = torch.zeros(ledger.cells)
-    spread[mask.flat()] = torch.cat([by_site[site] for site in ledger.shapes if site in by_site])
-    return spread
+def _spread(by_site: Mapping[str, Tensor], mask: Mask) -> Float[Tensor, "cells"]:
+    """Values of the mask's cells, over all cells; 0 elsewhere, and at sites that have none."""
+    spread = {site: torch.zeros(cells.shape) for site, cells in mask.by_site.items()}
+    for site, values in by_site.items():
+        spread[site][mask.by_site[site]] = values
+    return torch.cat([values.flatten() for values in spread.values()])

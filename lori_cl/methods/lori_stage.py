@@ -63,6 +63,6 @@ class LoRIStage:
         return cls(
             mask=Mask.from_packed(by_prefix[MASK], shapes),
             values=by_prefix[VALUES],
-            projections=by_prefix[A] or None,
+            projections={site: by_prefix[A][site] for site in shapes} if by_prefix[A] else None,
             inputs={tuple(key.split(BETWEEN_SITES)): u for key, u in by_prefix[INPUTS].items()},
         )

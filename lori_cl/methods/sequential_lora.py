@@ -16,6 +16,7 @@ from lori_cl.spec import CurriculumSpec
 class SequentialLoRA(Method):
     """A and B both train, all of them, at every stage; nothing is kept apart."""
 
+    overwrites = True
     default_lr = 5e-5
     """The best final average without a task id, by `benchmarks/tune_lr.py`; the README has the grid."""
 

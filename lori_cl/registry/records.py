@@ -110,6 +110,9 @@ class Stage:
     """Of the process until then: resident memory, or the device's where there is one."""
     seeds: Mapping[str, int]
     committed_at: datetime | None = None
+    retired_after: int | None = None
+    """How many stages were done when its task was retired: later ones neither stand on its cells nor keep off
+    them. None where it was not."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ class Run:
         if self.projection is None:
             return None
         overlaps = self.curriculum["masks"].get("overlap") == "allow"
-        claimed = sum(stage.mask.cells for stage in self.stages if stage.mask)
+        claimed = sum(s.mask.cells for s in self.stages if s.mask and s.retired_after is None)
         return self.projection.cells(self.rank) - (0 if overlaps else claimed)
 
     @property

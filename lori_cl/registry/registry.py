@@ -44,6 +44,7 @@ from lori_cl.registry.tables import (
     RunRow,
     TaskRow,
     TaskStatisticsRow,
+    now,
 )
 
 log = logging.getLogger(__name__)
@@ -284,6 +285,22 @@ class Registry:
                 )
                 for of in statistics
             )
+
+    def retire(self, run: str, task: str) -> Stage:
+        """Mark a learned task's stage as retired, from the next stage on; `task` is its label.
+
+        Raises: UnknownRun; InputError, if the run has not learned the task, or it is retired already.
+        """
+        with self._writing() as session:
+            row = queries.run_row(session, run)
+            stage = next((s for s in row.stages if rows.task(s.task).label == task), None)
+            if stage is None or stage.retired_after is not None:
+                what = "has not learned" if stage is None else "has retired already"
+                raise InputError(f"run '{run}' {what} '{task}'. See: lori-cl capacity {run}")
+            stage.retired_after = len(row.stages)
+            stage.retired_at = now()
+            session.flush()
+            return rows.stage(stage)
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:

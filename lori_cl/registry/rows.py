@@ -98,6 +98,7 @@ def stage(row: StageRow) -> Stage:
         peak_memory_bytes=row.peak_memory_bytes,
         seeds=row.seeds,
         committed_at=in_utc(row.committed_at),
+        retired_after=row.retired_after,
     )
 
 

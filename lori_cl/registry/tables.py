@@ -156,6 +156,8 @@ class StageRow(Base):
     peak_memory_bytes: Mapped[int] = mapped_column(BigInteger)
     seeds: Mapped[dict[str, Any]]
     committed_at: Mapped[datetime] = mapped_column(default=now)
+    retired_after: Mapped[int | None]
+    retired_at: Mapped[datetime | None]
     task: Mapped[TaskRow] = relationship()
     mask: Mapped[MaskRow | None] = relationship()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lori_cl.registry import Run
@@ -16,11 +16,22 @@ class SiteCapacity:
     cells: int
     by_task: Mapping[str, int]
     """Cells claimed by each task learned so far."""
+    overlap: bool = False
+    """Whether a task may claim cells that another one owns."""
+    inputs: int | None = None
+    """Input directions of the site, for a projection that keeps later tasks out of some."""
+    inputs_taken: Mapping[str, int] = field(default_factory=dict)
+    """Of these, the ones that each task took."""
+
+    @property
+    def inputs_free(self) -> int | None:
+        """Input directions that the next task's A may read."""
+        return None if self.inputs is None else self.inputs - sum(self.inputs_taken.values())
 
     @property
     def free(self) -> int:
-        """Cells that no task owns."""
-        return self.cells - sum(self.by_task.values())
+        """Cells that the next task may claim."""
+        return self.cells - (0 if self.overlap else sum(self.by_task.values()))
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,9 @@ class Capacity:
     """The cells of a run's adapter, exactly counted."""
 
     density: float
-    """Fraction of all cells that the next task would claim."""
+    """Fraction of the cells that the adapter began with which the next task would claim."""
+    cells_per_task: int
+    """That many: at least one, as masks are allocated."""
     by_site: Mapping[str, SiteCapacity]
     """In the order that numbers the cells."""
     by_task: Mapping[str, int]
@@ -41,13 +54,13 @@ class Capacity:
 
     @property
     def free(self) -> int:
-        """Cells that no task owns."""
-        return self.cells - sum(self.by_task.values())
+        """Cells that the next task may claim."""
+        return sum(site.free for site in self.by_site.values())
 
     @property
-    def cells_per_task(self) -> int:
-        """What the next task would claim: at least one cell, as masks are allocated."""
-        return max(1, round(self.density * self.cells))
+    def keeps_inputs(self) -> bool:
+        """Whether sites have input directions that later tasks keep out of."""
+        return any(site.inputs is not None for site in self.by_site.values())
 
     @property
     def more_tasks(self) -> int:
@@ -61,7 +74,14 @@ class Capacity:
             "free": self.free,
             "by_task": dict(self.by_task),
             "by_site": {
-                name: {"cells": site.cells, "free": site.free, "by_task": dict(site.by_task)}
+                name: {
+                    "cells": site.cells,
+                    "free": site.free,
+                    "by_task": dict(site.by_task),
+                    "inputs": site.inputs,
+                    "inputs_free": site.inputs_free,
+                    "inputs_taken": dict(site.inputs_taken),
+                }
                 for name, site in self.by_site.items()
             },
             "density": self.density,
@@ -75,16 +95,21 @@ def capacity_of(run: Run) -> Capacity | None:
     if run.projection is None:
         return None
     rank = run.rank or run.projection.rank
-    masks = {stage.task: stage.mask for stage in run.stages if stage.mask is not None}
+    masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
     sites = {
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
+            overlap=run.curriculum["masks"].get("overlap") == "allow",
+            inputs=in_features if run.projection.kind == "null-space" else None,
+            inputs_taken={t: mask.directions[site] for t, mask in masks.items() if mask.directions},
         )
-        for site, (out, _) in run.projection.sites.items()
+        for site, (out, in_features) in run.projection.sites.items()
     }
+    density = float(run.curriculum["masks"]["density"])
     return Capacity(
-        density=float(run.curriculum["masks"]["density"]),
+        density=density,
+        cells_per_task=max(1, round(density * run.projection.cells())),
         by_site=sites,
         by_task={task: mask.cells for task, mask in masks.items()},
     )

@@ -21,7 +21,8 @@ def print_capacity(run: Run, console: Console) -> None:
 
 def _print_sites(capacity: Capacity, console: Console) -> None:
     say(console, "Cells claimed at each site", "bold")
-    numbers = [*capacity.by_task, "free", "cells"]
+    inputs = ["inputs free", "inputs"] if capacity.keeps_inputs else []
+    numbers = [*capacity.by_task, "free", "cells", *inputs]
     table = plain_table(["site", *numbers], numbers=len(numbers))
 
     for name, site in capacity.by_site.items():
@@ -31,7 +32,8 @@ def _print_sites(capacity: Capacity, console: Console) -> None:
 
 
 def _counts(site: SiteCapacity) -> list[str]:
-    return [f"{count:,}" for count in (*site.by_task.values(), site.free, site.cells)]
+    inputs = () if site.inputs is None else (site.inputs_free, site.inputs)
+    return [f"{count:,}" for count in (*site.by_task.values(), site.free, site.cells, *inputs)]
 
 
 def _print_totals(capacity: Capacity, console: Console) -> None:

@@ -61,13 +61,16 @@ def route_run(workspace: Workspace, name: str, options: RouteOptions, observer: 
 
 
 def load_router(loaded: LoadedRun) -> Router:
-    """What guesses between the tasks of a run, from the statistics that were registered.
+    """What guesses between the tasks of a run that are not retired, from statistics that were registered.
 
-    Raises: InputError, if those of a task were never gathered; ArtifactMissing; ArtifactDamaged.
+    Raises: InputError, if those of a task were never gathered, or all are retired; ArtifactMissing;
+    ArtifactDamaged.
     """
     with loaded.workspace.read() as registry:
         known = {of.task: of.artifact for of in registry.statistics(loaded.run.name)}
-    tasks = [memory.learned.task for memory in loaded.history]
+    tasks = [learned.task for learned in loaded.acting(None)]
+    if not tasks:
+        raise InputError(f"every task that run '{loaded.run.name}' has learned is retired; learn another")
     missing = [task for task in tasks if task not in known]
     if missing:
         raise InputError(

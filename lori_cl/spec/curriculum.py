@@ -114,6 +114,15 @@ class MasksSpec(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _divides_only_what_runs_out(self) -> Self:
+        if self.budget == "even" and self.overlap == "allow":
+            raise ValueError(
+                "'masks.budget: even' divides the free cells, and with 'masks.overlap: allow' all are always "
+                "free; set masks.budget: density"
+            )
+        return self
+
 
 class TrainSpec(Spec):
     """How one stage trains; everything here is handed to transformers.Trainer."""
@@ -190,6 +199,15 @@ class CurriculumSpec(Spec):
             raise ValueError(
                 "'masks.freeze: false' carries one B on from task to task, which needs "
                 "adapter.projection: shared and adapter.composition: stacked"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _grows_only_where_cells_run_out(self) -> Self:
+        if self.adapter.grow and (self.masks.budget, self.masks.overlap) != ("density", "forbid"):
+            raise ValueError(
+                "'adapter.grow' makes room for a task that finds too few free cells, which none does with "
+                "masks.budget: even or masks.overlap: allow; leave it out"
             )
         return self
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from lori_cl.errors import DataError
@@ -33,6 +34,12 @@ def render(template: str, row: Row, field: str, where: str) -> str:
         raise DataError(f"{where}: {field} is no Jinja template: {error}") from None
     except Exception as error:  # a template computes: 1 / 0, a number of a text, a range too large
         raise DataError(f"{where}: {field} fails on this row: {str(error) or type(error).__name__}") from None
+
+
+def only_column(*templates: str) -> str | None:
+    """The one column that the templates read; None where they read several, or none."""
+    read = set().union(*(find_undeclared_variables(_SANDBOX.parse(template)) for template in templates))
+    return read.pop() if len(read) == 1 else None
 
 
 def _not_null(value: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lori_cl.errors import InputError, RunConflict
+from lori_cl.methods import Learned, Method
 from lori_cl.registry import Registry, Run, Task
 from lori_cl.spec import CurriculumSpec
 
@@ -69,6 +70,22 @@ def check_same_base(run: Run, base_digest: str) -> None:
             f"{run.base_path} now has {base_digest[:16]}…: its weights, configuration or tokenizer changed; "
             "restore them, or choose another --name"
         )
+
+
+def check_same_projections(run: Run, method: Method, history: Sequence[Learned]) -> None:
+    """Make sure that every finished stage acts under the A's that it was trained under.
+
+    Raises: RunConflict, naming the first that does not, with both digests.
+    """
+    for stage, learned in zip(run.stages, history, strict=True):
+        recorded = stage.mask.projection if stage.mask else None
+        drawn = method.projection_of(learned) if recorded else None
+        if recorded != drawn:
+            raise RunConflict(
+                f"run '{run.name}': the projections of '{stage.task}' now have digest {str(drawn)[:16]}…, "
+                f"and it was trained under {str(recorded)[:16]}…; its cells would mean something else. "
+                f"Use numpy {run.environment.get('numpy')}, as the run was begun with"
+            )
 
 
 def differences(

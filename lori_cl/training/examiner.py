@@ -17,6 +17,7 @@ from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.evaluate import Measured, Question, measure
 from lori_cl.training.features import read_features
+from lori_cl.training.loading import acting_as_trained
 from lori_cl.training.observer import Observer
 from lori_cl.training.routed import Features, Routed
 from lori_cl.training.stage_file import StageMemory
@@ -73,8 +74,8 @@ class Examiner:
         learned."""
         stages = [memory.learned for memory in history]
         if view is View.AS_TRAINED and position is not None:
-            return self.method.as_trained(stages[:position])
-        return stages
+            return acting_as_trained(self.method, stages, position)
+        return [stage for stage in stages if stage.acts_after(len(history))]
 
     def take_written(self) -> dict[str, tuple[str, int]]:
         """(suffix, bytes) of every answers file since the last call, by digest."""

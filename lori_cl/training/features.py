@@ -24,7 +24,7 @@ def read_features(
     Raises: LoriError, if a state is not finite.
     """
     kind = kind_of(question.spec)
-    prompts = [kind.asked(question.spec, base.tokenizer, e, question.max_length) for e in examples]
+    prompts = [kind.prompt_tokens(question.spec, base.tokenizer, e, question.max_length) for e in examples]
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     rows: list[Float[np.ndarray, "B d"]] = []
     base.model.eval()

@@ -54,12 +54,16 @@ def gather(
 def recall(opened: OpenRun | LoadedRun, registry: Registry, observer: Observer) -> Recalled:
     """The run's finished stages with their statistics; those never gathered are gathered now.
 
+    A task that was retired before the last stage is no longer guessed, and needs none.
     Raises: ArtifactMissing; ArtifactDamaged; DataError, if a task's source gives other training examples
     than the run learned from.
     """
     known = {of.task: of.artifact for of in registry.statistics(opened.run.name)}
     history, records, files = [], [], {}
     for memory, question in zip(opened.history, opened.questions, strict=False):  # or still to come
+        if not memory.learned.acts_after(len(opened.history)):
+            history.append(memory)
+            continue
         if question.label in known:
             gathered = read_gathered(opened, known[question.label])
         else:

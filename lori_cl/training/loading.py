@@ -13,7 +13,7 @@ from lori_cl.registry import Registry, Run, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel, load_base
-from lori_cl.training.continuing import check_same_base
+from lori_cl.training.continuing import check_same_base, check_same_projections
 from lori_cl.training.determinism import derive_seed, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.preparation import architecture_of, prepare_question
@@ -37,25 +37,23 @@ class LoadedRun:
     """Every finished stage, in order."""
 
     def position(self, task: str) -> int:
-        """Where a learned task stands, from 0, by its label or name.
-
-        Raises: UnknownTask, with the nearest name.
-        """
-        labels = [memory.learned.task for memory in self.history]
-        names = {task.name: index for index, task in enumerate(self.run.tasks[: len(labels)])}
-        if task in labels:
-            return labels.index(task)
-        if task in names:
-            return names[task]
-        near = suggestion(task, labels) or f" There are: {', '.join(labels)}."
-        raise UnknownTask(f"run '{self.run.name}' has not learned '{task}'.{near}")
+        """Where a learned task stands, from 0; see `learned_position`."""
+        return learned_position(self.run, task)
 
     def acting(self, task: str | None) -> Sequence[Learned]:
         """The stages that act for one task as it was trained; None means the current view: all."""
         learned = [memory.learned for memory in self.history]
         if task is None:
-            return learned
-        return self.method.as_trained(learned[: self.position(task) + 1])
+            return [each for each in learned if each.retired_after is None]
+        return acting_as_trained(self.method, learned, self.position(task) + 1)
+
+    def update(self, position: int) -> LoRAWeights:
+        """What the task at this position, from 0, added to the base model."""
+        learned = [memory.learned for memory in self.history]
+        own = self.weights(learned[position : position + 1])
+        if not self.method.overwrites or position == 0:
+            return own
+        return own.minus(self.weights(learned[position - 1 : position]))
 
     def weights(self, acting: Sequence[Learned]) -> LoRAWeights:
         """What these stages add to the base model, as an ordinary LoRA; they stay switched on."""
@@ -63,11 +61,32 @@ class LoadedRun:
         return read_weights(self.model)
 
 
+def acting_as_trained(method: Method, history: Sequence[Learned], position: int) -> Sequence[Learned]:
+    """The stages that acted when the task at this position, counted from 1, was trained, and its own."""
+    return method.as_trained([each for each in history[:position] if each.acts_after(position)])
+
+
+def learned_position(run: Run, task: str) -> int:
+    """Where a task stands among those that a run has learned, from 0, by its label or name.
+
+    Raises: UnknownTask, with the nearest name.
+    """
+    learned = run.tasks[: len(run.stages)]
+    labels = [each.label for each in learned]
+    names = {each.name: index for index, each in enumerate(learned)}
+    if task in labels:
+        return labels.index(task)
+    if task in names:
+        return names[task]
+    near = suggestion(task, labels) or f" There are: {', '.join(labels) or 'none'}."
+    raise UnknownTask(f"run '{run.name}' has not learned '{task}'.{near}")
+
+
 def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     """Load the base model and every finished stage of a run.
 
-    Raises: UnknownRun; InputError, if nothing is learned yet; ModelError; RunConflict, if the base model is
-    another one now; ArtifactMissing; ArtifactDamaged.
+    Raises: UnknownRun; InputError, if nothing is learned yet; ModelError; RunConflict, if the base model or
+    an A is another one now; ArtifactMissing; ArtifactDamaged.
     """
     run = registry.run(name)
     if not run.stages:
@@ -80,6 +99,8 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     method = METHODS[run.method](curriculum)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
+    history = read_history(workspace, run, questions, base)
+    check_same_projections(run, method, [memory.learned for memory in history])
     return LoadedRun(
         workspace=workspace,
         run=run,
@@ -88,7 +109,7 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
         model=model,
         method=method,
         questions=questions,
-        history=read_history(workspace, run, questions, base),
+        history=history,
     )
 
 
@@ -103,6 +124,6 @@ def read_history(
         if head is not None:
             head.load_state_dict(state)
             head.to(base.model.device)
-        learned = Learned(stage.task, tensors, stage.seeds)
+        learned = Learned(stage.task, tensors, stage.seeds, stage.retired_after)
         history.append(StageMemory(learned, head, stage.artifact))
     return history

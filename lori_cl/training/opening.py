@@ -11,7 +11,7 @@ from lori_cl.methods import METHODS, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel, load_base
-from lori_cl.training.continuing import check_same_base
+from lori_cl.training.continuing import check_same_base, check_same_projections
 from lori_cl.training.determinism import derive_seed, environment, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.launch import is_writer, wait
@@ -68,7 +68,11 @@ def open_run(
     done = {stage.task for stage in run.stages} if run else set()
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
     history = read_history(workspace, run, questions, base) if run else []
-    method.check_room([memory.learned for memory in history], [task.label for task in tasks[len(history) :]])
+    learned = [memory.learned for memory in history]
+    if run is not None:
+        check_same_projections(run, method, learned)
+    standing = [each for each in learned if each.retired_after is None]
+    method.check_room(standing, [task.label for task in tasks[len(history) :]])
     training_sets = {
         task.label: prepare_training(workspace, task, curriculum, base)
         for task in tasks
@@ -117,4 +121,5 @@ def _begin(
 
 
 def _digest(projection: Any) -> str:
-    return "none" if projection is None else f"{projection.digest[:16]}…"
+    digest = projection and projection.digest
+    return f"{digest[:16]}…" if digest else "none"

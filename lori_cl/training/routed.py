@@ -19,6 +19,7 @@ from lori_cl.routing import Router
 from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.evaluate import Measured, Question, ask, graded
+from lori_cl.training.loading import acting_as_trained
 from lori_cl.training.observer import Observer
 from lori_cl.training.stage_file import Gathered, StageMemory
 
@@ -60,12 +61,17 @@ class Candidate:
 def candidates(
     method: Method, history: Sequence[StageMemory], questions: Sequence[Question]
 ) -> list[Candidate]:
-    """Every learned task, in the order of learning; each is switched on once, for its digest."""
+    """Every learned task that was not retired before, in the order of learning.
+
+    Each is switched on once, for its digest.
+    """
     learned = [memory.learned for memory in history]
     found = []
     for position, (memory, question) in enumerate(zip(history, questions, strict=True), start=1):
+        if not memory.learned.acts_after(len(history)):
+            continue
         assert memory.gathered is not None, "statistics are gathered before tasks are told apart"
-        stages = method.as_trained(learned[:position])
+        stages = acting_as_trained(method, learned, position)
         method.activate(stages)
         found.append(Candidate(question, memory.head, stages, method.acting_digest(), memory.gathered))
     return found

@@ -204,7 +204,7 @@ def _learn(
     lesson = _lesson(opened, task, f"{title}: training", train.epochs_for(task.name), train.lr, "train")
     context = StageContext(
         task=task.label,
-        history=[memory.learned for memory in history],
+        history=[memory.learned for memory in history if memory.learned.retired_after is None],
         seeds=seeds,
         tasks_left=len(opened.questions) - len(history),
         calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),

@@ -79,15 +79,18 @@ def teach(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
 def losses(lesson: Lesson, batch_size: int, examples: int, seed: int) -> Iterator[torch.Tensor]:
     """The loss on each batch of so many training examples, drawn by the seed; nothing is trained.
 
-    Dropout is off; whether a gradient is kept is the caller's choice.
+    Dropout is off; whether there is a gradient is the caller's choice, and none is left behind.
     """
     lesson.learner.eval()
     device = next(lesson.learner.parameters()).device
     order = torch.randperm(len(lesson.fields), generator=torch.Generator().manual_seed(seed))
     chosen = order[:examples].tolist()
-    for start in range(0, len(chosen), batch_size):
-        batch = lesson.collate([lesson.fields[i] for i in chosen[start : start + batch_size]])
-        yield lesson.learner(**{name: tensor.to(device) for name, tensor in batch.items()})["loss"]
+    try:
+        for start in range(0, len(chosen), batch_size):
+            batch = lesson.collate([lesson.fields[i] for i in chosen[start : start + batch_size]])
+            yield lesson.learner(**{name: tensor.to(device) for name, tensor in batch.items()})["loss"]
+    finally:
+        lesson.learner.zero_grad()
 
 
 def _check_finite(lesson: Lesson, loss: float) -> None:

@@ -61,3 +61,11 @@ def test_the_same_bits_in_another_shape_have_another_digest() -> None:
 def test_counts_are_given_per_site() -> None:
     mask = Mask({"a": torch.ones(2, 3, dtype=torch.bool), "b": torch.zeros(4, 1, dtype=torch.bool)})
     assert mask.count_by_site() == {"a": 6, "b": 0}
+
+
+def test_a_widened_mask_has_the_same_cells_and_shares_no_memory_with_the_narrow_one() -> None:
+    narrow = Mask({"a": torch.tensor([[True, False], [False, True]])})
+    wide = narrow.widened({"a": (2, 3)})
+    assert wide.by_site["a"].tolist() == [[True, False, False], [False, True, False]]
+    wide.by_site["a"].zero_()
+    assert narrow.count() == 2

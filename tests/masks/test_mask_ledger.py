@@ -125,3 +125,44 @@ def test_a_ledger_rebuilt_from_packed_claims_knows_the_same_free_cells() -> None
         Claim(claim.task, Mask.from_packed(claim.mask.packed(), THOUSAND)) for claim in ledger.claims
     )
     assert torch.equal(Ledger(THOUSAND, claims).free(), ledger.free())
+
+
+@given(sites=shapes, rows=st.lists(st.integers(1, 3), min_size=1, max_size=3), seed=st.integers(0, 2**31 - 1))
+def test_an_adapter_that_grows_keeps_every_claim_at_its_row_and_column(
+    sites: Shapes, rows: list[int], seed: int
+) -> None:
+    ledger = claimed(Ledger(sites), tasks=1, k=max(1, cells_of(sites) // 2))
+    before = ledger
+    for more in rows:
+        ledger = ledger.grown(more)
+    assert ledger.shapes == {site: (out, rank + sum(rows)) for site, (out, rank) in sites.items()}
+    assert ledger.free_cells - before.free_cells == sum(out * sum(rows) for out, _ in sites.values())
+    assert ledger.free_cells == int(ledger.free().sum())
+    for site, (_, rank) in sites.items():
+        old, new = (each.claims[0].mask.by_site[site] for each in (before, ledger))
+        assert torch.equal(new[:, :rank], old)
+        assert not new[:, rank:].any()
+
+
+def test_growing_leaves_the_smaller_ledger_unchanged() -> None:
+    before = claimed(Ledger(THOUSAND), tasks=1, k=100)
+    packed = before.claims[0].mask.digest()
+    before.grown(2).free().zero_()
+    assert (before.shapes, before.claims[0].mask.digest(), before.free_cells) == (THOUSAND, packed, 900)
+
+
+def test_a_ledger_that_grows_still_lets_its_cells_overlap() -> None:
+    ledger = Ledger(THOUSAND, overlap=True).grown(1)
+    ledger = ledger.claim("one", allocate(ledger, "one", torch.zeros(1200), 1200))
+    assert ledger.free_cells == int(ledger.free().sum()) == 1200
+
+
+def test_where_cells_may_overlap_two_tasks_may_take_the_same_and_all_stay_free() -> None:
+    ledger = Ledger(THOUSAND, overlap=True)
+    scores = torch.arange(1000.0)
+    for task in ("one", "two"):
+        ledger = ledger.claim(task, allocate(ledger, task, scores, 600))
+    assert torch.equal(ledger.claims[0].mask.flat(), ledger.claims[1].mask.flat())
+    assert ledger.free_cells == 1000
+    with pytest.raises(CapacityExhausted, match="1,001 cells; 1,000 of 1,000"):
+        ledger.require("three", 1001)

@@ -116,6 +116,8 @@ def test_a_registry_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(
         before = registry.evaluations("first")
     with sqlite3.connect(tmp_path / "registry.db") as database:  # as the first version left it
         database.execute("ALTER TABLE evaluations DROP COLUMN parts")
+        for column in ("retired_after", "retired_at"):
+            database.execute(f"ALTER TABLE stages DROP COLUMN {column}")
         for column in ("rank", "projection", "directions"):
             database.execute(f"ALTER TABLE masks DROP COLUMN {column}")
         database.execute("DROP TABLE task_statistics")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from lori_cl.reports import capacity_of, print_capacity
 
@@ -36,6 +37,27 @@ def test_a_run_that_has_not_learned_yet_is_all_free(recorder: Recorder) -> None:
     capacity = capacity_of(recorder.registry.run(recorder.run(rows=[])))
     assert capacity
     assert capacity.free == capacity.cells == 48
+
+
+def test_cells_that_may_overlap_are_all_free_for_the_next_task(recorder: Recorder) -> None:
+    plain = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    masks = {**plain.curriculum["masks"], "overlap": "allow"}
+    run = replace(plain, curriculum={**plain.curriculum, "masks": masks})
+    capacity = capacity_of(run)
+    assert capacity
+    assert capacity.free == run.free_cells == 48
+    assert {site.free for site in capacity.by_site.values()} == {32, 16}
+
+
+def test_a_task_claims_its_share_of_the_cells_that_the_adapter_began_with(recorder: Recorder) -> None:
+    run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    last = run.stages[-1]
+    assert last.mask is not None
+    grown = replace(run, stages=(*run.stages[:-1], replace(last, mask=replace(last.mask, rank=40))))
+    capacity = capacity_of(grown)
+    assert capacity
+    assert (capacity.cells, capacity.free) == (480, 470)
+    assert (capacity.cells_per_task, capacity.more_tasks) == (5, 94)
 
 
 def test_a_method_without_masks_has_no_capacity(recorder: Recorder) -> None:

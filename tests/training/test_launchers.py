@@ -6,13 +6,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lori_cl.registry import Workspace
-
-from .conftest import Learn
+from lori_cl.registry import Run, Workspace
 
 
 def test_two_processes_of_a_launcher_learn_one_run(
-    learn: Learn,
+    learn: Callable[..., Run],
     workspace: Workspace,
     write_curriculum: Callable[..., Path],
 ) -> None:

@@ -243,6 +243,17 @@ def test_a_task_still_to_come_has_no_routed_score(teach: Teach, scores: Scores) 
     assert scores() == before
 
 
+def test_a_retired_task_is_no_longer_guessed(teach: Teach, scores: Scores, workspace: Workspace) -> None:
+    teach("colour", "shape")
+    with workspace.open() as registry:
+        registry.retire("run", "colour")
+    teach("colour", "shape", "size")
+    for task in LABELS:
+        sent = {line["sent_to"] for line in answered(workspace, scores()[3, task, "routed"])}
+        assert sent <= {"shape", "size"}
+    assert scores()[3, "colour", "routed"].parts["routing_accuracy"] == 0.0
+
+
 def candidate(**changes: Any) -> Candidate:
     """A task that could answer, made by hand."""
     torch.manual_seed(0)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.sources import Rows
+from lori_cl.tasks.sources import Row, Rows
 
 Architecture = Literal["encoder", "causal-lm"]
 
@@ -41,6 +41,17 @@ class Kind(ABC):
         """
 
     @abstractmethod
+    def asked(self, task: Any, row: Row, where: str) -> Example:
+        """An example whose answer nobody knows yet.
+
+        Raises: DataError, if the row lacks what the task reads.
+        """
+
+    @abstractmethod
+    def text_column(self, task: Any) -> str | None:
+        """The one column that the task reads; None where it reads several."""
+
+    @abstractmethod
     def features(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> Features:
         """One example for training, at most `max_length` tokens long.
 
@@ -56,7 +67,7 @@ class Kind(ABC):
         """A module whose forward(**batch) gives {'loss': …, 'logits': …}."""
 
     @abstractmethod
-    def asked(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+    def prompt_tokens(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[int]:
         """The tokens that are read of an example before it is answered, cut as for an answer."""
 
     @abstractmethod
@@ -77,6 +88,11 @@ class Kind(ABC):
         Raises: DataError, naming the first offending row.
         """
         return self.examples(task, rows)
+
+    def decoding(self, task: Any) -> Hashable:
+        """What tasks must have in common for their examples to be answered in one batch; here, to be one."""
+        name: str = task.name
+        return name
 
     def samples(self, task: Any) -> int:
         """Answers that are asked for of every example."""

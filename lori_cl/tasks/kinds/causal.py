@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lori_cl.errors import DataError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
-from lori_cl.tasks.prompts import render
+from lori_cl.tasks.prompts import only_column, render
+from lori_cl.tasks.sources import Row
 
 IGNORED = -100
 """The label that transformers leaves out of the loss."""
@@ -22,6 +23,14 @@ class CausalKind(Kind):
     """A prompt, and what a language model is to write after it."""
 
     architecture = "causal-lm"
+
+    def asked(self, task: Any, row: Row, where: str) -> Example:
+        """The prompt alone."""
+        return Example(0, filled(task.prompt, row, "prompt", where), "")
+
+    def text_column(self, task: Any) -> str | None:
+        """What the prompt reads."""
+        return only_column(task.prompt)
 
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
         """Pad on the right, as training wants it."""

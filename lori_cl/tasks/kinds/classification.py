@@ -26,8 +26,8 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
-from lori_cl.tasks.prompts import render
-from lori_cl.tasks.sources import Rows, require_column
+from lori_cl.tasks.prompts import only_column, render
+from lori_cl.tasks.sources import Row, Rows, require_column
 
 
 class Classifier(nn.Module):
@@ -68,12 +68,21 @@ class Classification(Kind):
         require_column(rows, task.columns.label, "columns.label")
         return [_example(task, index, row, rows.where(index)) for index, row in rows]
 
+    def asked(self, task: ClassificationSpec, row: Row, where: str) -> Example:
+        """The text alone."""
+        return Example(0, _text(task, row, where), "")
+
+    def text_column(self, task: ClassificationSpec) -> str | None:
+        """`columns.text`, or what its template reads."""
+        text = task.columns.text
+        return only_column(text) if _is_template(text) else text
+
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
     ) -> Features:
         """The text, cut at its end where it is too long."""
         ids = tokenizer(example.text, truncation=False)["input_ids"]
-        kept = self.asked(task, tokenizer, example, max_length)
+        kept = self.prompt_tokens(task, tokenizer, example, max_length)
         label = task.labels.index(example.target)
         return Features({"input_ids": kept, "labels": label}, truncated=len(ids) > len(kept))
 
@@ -92,7 +101,9 @@ class Classification(Kind):
         assert head is not None, "a classification task has a head"
         return Classifier(model, head)
 
-    def asked(self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+    def prompt_tokens(
+        self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> list[int]:
         """The text, cut at its end where it is too long."""
         ids: list[int] = tokenizer(example.text, truncation=True, max_length=max_length)["input_ids"]
         return ids
@@ -162,15 +173,16 @@ def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length:
     return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}
 
 
-def _example(task: ClassificationSpec, index: int, row: Any, where: str) -> Example:
-    text = (
-        render(task.columns.text, row, "columns.text", where)
-        if _is_template(task.columns.text)
-        else row[task.columns.text]
-    )
+def _example(task: ClassificationSpec, index: int, row: Row, where: str) -> Example:
+    return Example(index, _text(task, row, where), label_of(task, row, where))
+
+
+def _text(task: ClassificationSpec, row: Row, where: str) -> str:
+    column = task.columns.text
+    text = render(column, row, "columns.text", where) if _is_template(column) else row.get(column)
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: column '{task.columns.text}' holds no text")
-    return Example(index, text, label_of(task, row, where))
+        raise DataError(f"{where}: column '{column}' holds no text")
+    return text
 
 
 def _is_template(text: str) -> bool:

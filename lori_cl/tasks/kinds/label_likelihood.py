@@ -49,7 +49,9 @@ class LabelLikelihood(CausalKind):
         """How many do not fit together with the longest label's words."""
         return super().truncated(task, tokenizer, examples, max_length - _longest(task, tokenizer))
 
-    def asked(self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+    def prompt_tokens(
+        self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> list[int]:
         """The prompt, cut so that the longest label's words fit behind it."""
         return cut_prompt(task, tokenizer, example, _longest(task, tokenizer), max_length)
 

@@ -23,7 +23,7 @@ from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, taught, word_ids
 from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
-from lori_cl.tasks.sources import Rows, require_column
+from lori_cl.tasks.sources import Row, Rows, require_column
 
 
 class MultipleChoice(CausalKind):
@@ -42,6 +42,13 @@ class MultipleChoice(CausalKind):
                 )
         return examples
 
+    def asked(self, task: MultipleChoiceSpec, row: Row, where: str) -> Example:
+        """The prompt and its choices."""
+        return Example(0, filled(task.prompt, row, "prompt", where), "", _choices(task, row, where))
+
+    def text_column(self, task: MultipleChoiceSpec) -> None:
+        """It reads its choices as well."""
+
     def features(
         self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int
     ) -> Features:
@@ -54,7 +61,9 @@ class MultipleChoice(CausalKind):
             len(prompt_ids(task, tokenizer, e)) + _longest(tokenizer, e) > max_length for e in examples
         )
 
-    def asked(self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+    def prompt_tokens(
+        self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> list[int]:
         """The prompt, cut so that the longest choice fits behind it."""
         return cut_prompt(task, tokenizer, example, _longest(tokenizer, example), max_length)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,11 +56,18 @@ class Writing(CausalKind):
             )
         return min(max_length, context - task.max_new_tokens)
 
+    def decoding(self, task: WritingSpec) -> Hashable:
+        """Tasks that decode alike; noise belongs to its task."""
+        alike = (type(self), task.chat, task.max_new_tokens, task.stop, task.temperature)
+        return (*alike, task.name) if task.temperature else alike
+
     def samples(self, task: WritingSpec) -> int:
         """As many as the task asks for."""
         return task.samples
 
-    def asked(self, task: WritingSpec, tokenizer: Any, example: Example, max_length: int) -> list[int]:
+    def prompt_tokens(
+        self, task: WritingSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> list[int]:
         """The prompt, cut from the left where it is too long."""
         return prompt_ids(task, tokenizer, example)[-max_length:]
 
@@ -74,7 +81,7 @@ class Writing(CausalKind):
         sample: int = 0,
     ) -> list[str]:
         """What is written, up to the end token, a stop or `max_new_tokens`."""
-        prompts = [self.asked(task, tokenizer, e, max_length) for e in examples]
+        prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
         ids, mask = left_padded(prompts, tokenizer.pad_token_id, learner.device)
         seeds = [_seed(task, e, sample) for e in examples]
         written = learner.generate(

@@ -1,4 +1,4 @@
-"""Every stage with a rank, a projection and input directions of its own; what tasks are told apart by."""
+"""Stages with a rank, projection and directions, which can be retired; what tasks are told apart by."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -31,9 +31,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_task_statistics")),
         sa.UniqueConstraint("run_id", "task_id", name=op.f("uq_task_statistics_run_id")),
     )
+    with op.batch_alter_table("stages", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("retired_after", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("retired_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("stages", schema=None) as batch_op:
+        batch_op.drop_column("retired_at")
+        batch_op.drop_column("retired_after")
     op.drop_table("task_statistics")
     with op.batch_alter_table("projections", schema=None) as batch_op:
         batch_op.alter_column("digest", existing_type=sa.String(), nullable=False)

@@ -56,7 +56,7 @@ def test_what_is_asked_is_what_the_model_is_fed(
     model: Any = bert() if kind.architecture == "encoder" else llama()
     learner = kind.learner(model, kind.head(task, 16, seed=0))
     fed = first_read(model, lambda: kind.answers(task, learner, chatting, [LONG], max_length))
-    assert kind.asked(task, chatting, LONG, max_length) == fed
+    assert kind.prompt_tokens(task, chatting, LONG, max_length) == fed
     assert 3 <= len(fed) <= max_length
 
 

@@ -1,0 +1,23 @@
+"""The merge methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lori_cl.adapters.merging.base import FactorMerge, MergeMethod, PruningMerge
+from lori_cl.adapters.merging.cat import cat
+from lori_cl.adapters.merging.dare import dare, dare_ties
+from lori_cl.adapters.merging.linear_of_factors import linear_of_factors
+from lori_cl.adapters.merging.magnitude import magnitude
+from lori_cl.adapters.merging.ties import ties
+
+MERGES: Mapping[str, MergeMethod] = {
+    "cat": FactorMerge(cat),
+    "sum": FactorMerge(cat),  # named for what it computes: the same ΔW, so the same code
+    "average": FactorMerge(cat, normalises=True),
+    "magnitude": PruningMerge(magnitude),
+    "dare": PruningMerge(dare),
+    "ties": PruningMerge(ties, elects_signs=True),
+    "dare-ties": PruningMerge(dare_ties, elects_signs=True),
+    "linear-of-factors": FactorMerge(linear_of_factors),
+}

@@ -1,0 +1,110 @@
+"""An adapter as the folder that PEFT and other LoRA servers load."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lori_cl.adapters.lora_weights import LoRAWeights
+from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
+from lori_cl.digest import canonical_json
+from lori_cl.errors import InputError, WorkspaceUnusable
+
+METADATA_KEY = "lori_cl"
+"""One key only: safetensors writes several in an order that changes from process to process."""
+
+
+def save_peft(
+    folder: Path,
+    weights: LoRAWeights,
+    base: str,
+    revision: str | None,
+    metadata: Mapping[str, Any],
+    *,
+    fan_in_fan_out: bool = False,
+) -> None:
+    """Write `adapter_config.json` and `adapter_model.safetensors`, both or neither.
+
+    `base` is the base model's path or hub id; `fan_in_fan_out` is for sites that are Conv1D, as in GPT-2.
+    Equal inputs give equal bytes.
+    Raises: InputError, if the folder is there and not empty; WorkspaceUnusable, if it cannot be written.
+    """
+    check_writable(folder)
+    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+        save_file(
+            _tensors(weights), part / SAFETENSORS_WEIGHTS_NAME, {METADATA_KEY: canonical_json(metadata)}
+        )
+        (part / CONFIG_NAME).write_text(_config_json(_config(weights, base, revision, fan_in_fan_out)))
+        part.replace(folder)
+    except OSError as error:
+        raise WorkspaceUnusable(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that writing the folder would overwrite nothing.
+
+    Raises: InputError, if it is there and not empty, or is a file.
+    """
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+    except OSError as error:
+        raise WorkspaceUnusable(f"{folder} cannot be read: {error.strerror}") from error
+    what = "is not empty" if folder.is_dir() else "is a file"
+    raise InputError(f"{folder} {what}; name a folder that is not there yet")
+
+
+def _tensors(weights: LoRAWeights) -> dict[str, Tensor]:
+    parts = {"lora_A": weights.a, "lora_B": weights.b}
+    return {
+        f"{PEFT_PREFIX}{site}.{part}.weight": tensor.contiguous()
+        for part, by_site in parts.items()
+        for site, tensor in by_site.items()
+    }
+
+
+def _config(weights: LoRAWeights, base: str, revision: str | None, fan_in_fan_out: bool) -> Any:
+    rank = next(iter(weights.a.values())).shape[0]
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha_for(weights.scaling, rank),
+        target_modules=list(weights.a),
+        lora_dropout=0.0,
+        bias="none",
+        fan_in_fan_out=fan_in_fan_out,
+        inference_mode=True,
+        base_model_name_or_path=base,
+        revision=revision,
+    )
+
+
+def _config_json(config: LoraConfig) -> str:
+    """As PEFT writes it, but sets in order: PEFT's own changes from process to process."""
+    record = {k: sorted(v) if isinstance(v, set) else v for k, v in config.to_dict().items()}
+    return json.dumps(record, indent=2, sort_keys=True)
+
+
+def alpha_for(scaling: float, rank: int) -> float:
+    """The alpha with alpha / rank == scaling; whole where it can be.
+
+    Where no float64 gives exactly that, the nearest: one float64 step beside it, which float32 does not see.
+    """
+    alpha = scaling * rank
+    near = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
+    exact = next((each for each in near if each / rank == scaling), alpha)
+    return int(exact) if exact.is_integer() else exact

@@ -1,0 +1,44 @@
+"""`lori-cl export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lori_cl.registry import Workspace
+
+
+@click.command()
+@click.argument("run")
+@click.option("--task", help="Export this task's adapter, as it was trained.")
+@click.option("--view", type=click.Choice(["current"]), help="Export everything learned so far.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder that is not there yet.")
+@click.option("--no-verify", is_flag=True, help="Do not load it with PEFT to compare the outputs.")
+@click.pass_obj
+def export(
+    workspace: Workspace, run: str, task: str | None, view: str | None, out: Path, no_verify: bool
+) -> None:
+    """Write a task of RUN, or all of it, as an ordinary PEFT LoRA folder that PeftModel.from_pretrained
+    loads.
+
+    \b
+    Example:
+      lori-cl export first --task agnews --out agnews-lora
+      lori-cl export first --view current --out first-lora
+    """
+    from lori_cl.serving.export import export
+    from lori_cl.training import load_run
+
+    if (task is None) == (view is None):
+        raise click.UsageError("say what to export: either --task TASK or --view current")
+    with workspace.read() as registry:
+        loaded = load_run(workspace, registry, run)
+    done = export(loaded, task, out, verify=not no_verify)
+    click.echo(f"Wrote {done.folder}: a LoRA of rank {done.rank} with {', '.join(done.tasks)}.")
+    if done.heads:
+        click.echo(f"Heads: {', '.join(done.heads)}; README.md shows how to load them.")
+    if done.largest_difference is not None:
+        difference = done.largest_difference
+        verdict = f"differ by at most {difference:g}" if difference else "are equal bit by bit"
+        click.echo(f"Loaded with PEFT, its outputs and this run's {verdict}.")

@@ -1,0 +1,36 @@
+"""`lori-cl interference`."""
+
+from __future__ import annotations
+
+import click
+
+from lori_cl.cli.output import console, json_option, print_json
+from lori_cl.registry import Workspace
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--examples", type=click.IntRange(min=1), default=256, show_default=True, help="Eval inputs a task."
+)
+@click.option("--by-site", is_flag=True, help="One line for every site.")
+@json_option
+@click.pass_obj
+def interference(workspace: Workspace, run: str, examples: int, by_site: bool, as_json: bool) -> None:
+    """Show what the updates of RUN's tasks do to each other's inputs, beside the forgetting measured.
+
+    \b
+    Example:
+      lori-cl interference first
+    """
+    from lori_cl.serving.interference import interference, rank_correlation
+    from lori_cl.serving.interference_table import print_interference
+    from lori_cl.training import load_run
+
+    with workspace.read() as registry:
+        loaded = load_run(workspace, registry, run)
+        pairs = interference(loaded, registry.evaluations(run), examples)
+    if as_json:
+        print_json({"pairs": [pair.to_record() for pair in pairs], "spearman": rank_correlation(pairs)})
+    else:
+        print_interference(pairs, console(), by_site=by_site)

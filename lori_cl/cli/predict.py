@@ -1,0 +1,60 @@
+"""`lori-cl predict`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lori_cl.cli.output import print_line
+from lori_cl.registry import Workspace
+
+
+@click.command()
+@click.argument("run")
+@click.argument("texts", nargs=-1)
+@click.option("--task", help="The task whose cells answer; rows may name their own as `task`.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="JSON lines (an object of columns each) or plain lines of text; - is standard input.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
+@click.pass_obj
+def predict(
+    workspace: Workspace,
+    run: str,
+    texts: tuple[str, ...],
+    task: str | None,
+    file: Path | None,
+    batch_size: int,
+) -> None:
+    """Answer TEXTS, or the lines of a file or of standard input, with what RUN has learned; JSON lines out.
+
+    \b
+    Example:
+      lori-cl predict first --task sst2 "a gripping, moving film"
+      lori-cl predict first --file rows.jsonl > answers.jsonl
+    """
+    from lori_cl.serving.predict import Predictor, answered, read_rows
+    from lori_cl.training import load_run
+
+    if texts and file is not None:
+        raise click.UsageError("give texts or --file, not both")
+    lines = texts or _lines(file)
+    with workspace.read() as registry:
+        loaded = load_run(workspace, registry, run)
+    rows = read_rows(loaded, lines, task, plain=bool(texts))
+    predictor = Predictor(loaded)
+    for record in answered(predictor, rows, batch_size):
+        print_line(record)
+
+
+def _lines(file: Path | None) -> tuple[str, ...]:
+    try:
+        text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.FileError(str(file), str(error)) from None
+    return tuple(text.splitlines())

@@ -1,0 +1,29 @@
+"""`lori-cl retire-task`."""
+
+from __future__ import annotations
+
+import click
+
+from lori_cl.registry import Workspace
+
+
+@click.command("retire-task")
+@click.argument("run")
+@click.argument("task")
+@click.option("--force", is_flag=True, help="Even where later tasks were trained on top of its cells.")
+@click.pass_obj
+def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
+    """Free the cells that TASK owns in RUN for later tasks; everything learned so far keeps its scores.
+
+    \b
+    Example:
+      lori-cl retire-task first agnews
+    """
+    from lori_cl.serving.retire import retire_task
+
+    with workspace.open() as registry:
+        retired = retire_task(registry, run, task, force=force)
+    click.echo(f"{retired.task} retired: {retired.cells:,} cells are free for the next task of {run}.")
+    if retired.stacked_on_it:
+        others = ", ".join(retired.stacked_on_it)
+        click.echo(f"Trained on top of it, and without it now in the current view: {others}")

@@ -1,0 +1,141 @@
+"""What each task's update has to do with every other's, and how well that foretells forgetting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from lori_cl.adapters import (
+    InputMoments,
+    LoRAWeights,
+    delta_cosine,
+    lora_layers,
+    output_energy,
+    projection_cosines,
+    record_inputs,
+)
+from lori_cl.registry import Evaluation
+from lori_cl.spec import View
+from lori_cl.tasks import kind_of
+from lori_cl.training import LoadedRun
+
+EXAMPLES = 256
+"""Eval inputs of a task that its second moments are gathered over."""
+
+
+@dataclass(frozen=True)
+class SiteInterference:
+    """A later task's update beside an earlier one's, at one site."""
+
+    site: str
+    cosine: float
+    """Between the two ΔW as vectors."""
+    widest: float
+    """The largest cosine of a principal angle between their A's: 1 where they share a direction."""
+    shared_cells: int
+    """Cells of B that both own."""
+    ratio: float
+    """‖Δ_later x‖ / ‖Δ_earlier x‖, root mean square over the earlier task's eval inputs."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An earlier task and a later one."""
+
+    earlier: str
+    later: str
+    sites: Sequence[SiteInterference]
+    change: float | None
+    """What the earlier task's score changed by in the current view when the later one was learned."""
+
+    @property
+    def ratio(self) -> float:
+        """Root mean square of the sites' ratios; sites where the earlier task has no update are left out."""
+        squares = [s.ratio**2 for s in self.sites if math.isfinite(s.ratio)]
+        return math.sqrt(float(np.mean(squares))) if squares else math.nan
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "earlier": self.earlier,
+            "later": self.later,
+            "ratio": None if math.isnan(self.ratio) else self.ratio,
+            "change": self.change,
+            "sites": [asdict(s) | {"ratio": s.ratio if math.isfinite(s.ratio) else None} for s in self.sites],
+        }
+
+
+def interference(
+    loaded: LoadedRun, evaluations: Sequence[Evaluation], examples: int = EXAMPLES
+) -> list[Pair]:
+    """Every pair of learned tasks, the earlier one's inputs as its own cells leave them."""
+    updates = [loaded.update(position) for position in range(len(loaded.history))]
+    changes = _changes(evaluations)
+    pairs = []
+    for early in range(len(updates) - 1):
+        moments = _eval_moments(loaded, early, examples)
+        for late in range(early + 1, len(updates)):
+            earlier, later = (loaded.history[i].learned.task for i in (early, late))
+            sites = [
+                _at_site(site, updates[early], updates[late], moments[site]) for site in updates[early].a
+            ]
+            pairs.append(Pair(earlier, later, sites, changes.get((late + 1, earlier))))
+    return pairs
+
+
+def rank_correlation(pairs: Sequence[Pair]) -> float | None:
+    """Spearman's ρ between the ratio and the loss of the earlier task; None for fewer than three pairs."""
+    told = [(p.ratio, -p.change) for p in pairs if p.change is not None and math.isfinite(p.ratio)]
+    if len(told) < 3:
+        return None
+    ratios, losses = ([pair[i] for pair in told] for i in (0, 1))
+    rho = float(spearmanr(ratios, losses).statistic)
+    return None if math.isnan(rho) else rho
+
+
+def _at_site(site: str, early: LoRAWeights, late: LoRAWeights, moment: torch.Tensor) -> SiteInterference:
+    own, other = output_energy(early, site, moment), output_energy(late, site, moment)
+    both = early.b[site].shape == late.b[site].shape
+    return SiteInterference(
+        site=site,
+        cosine=delta_cosine(early, late, site),
+        widest=float(projection_cosines(early, late, site)[0]),
+        shared_cells=int(((early.b[site] != 0) & (late.b[site] != 0)).sum()) if both else 0,
+        ratio=math.sqrt(max(other, 0.0) / own) if own > 0 else math.inf,
+    )
+
+
+@torch.no_grad()
+def _eval_moments(loaded: LoadedRun, position: int, examples: int) -> Mapping[str, torch.Tensor]:
+    """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act."""
+    question = loaded.questions[position]
+    kind, tokenizer = kind_of(question.spec), loaded.base.tokenizer
+    loaded.method.activate(loaded.acting(question.label))
+    learner = kind.learner(loaded.model, loaded.history[position].head).eval()
+    chosen = question.examples[:examples]
+    fields = [kind.features(question.spec, tokenizer, e, question.max_length).fields for e in chosen]
+    with record_inputs(loaded.model, lora_layers(loaded.model)) as moments:
+        for start in range(0, len(fields), question.batch_size):
+            batch = kind.collate(tokenizer, fields[start : start + question.batch_size])
+            learner(**{name: tensor.to(loaded.model.device) for name, tensor in batch.items()})
+    return _by_site(moments)
+
+
+def _by_site(moments: InputMoments) -> Mapping[str, torch.Tensor]:
+    return {site: moments.sums[leader] for leader, sites in moments.sites.items() for site in sites}
+
+
+def _changes(evaluations: Sequence[Evaluation]) -> dict[tuple[int, str], float]:
+    """By (stage, task): the score in the current view, less the one a stage earlier."""
+    current = {(e.stage, e.task): e.score for e in evaluations if e.view == View.CURRENT}
+    return {
+        (stage, task): score - current[stage - 1, task]
+        for (stage, task), score in current.items()
+        if (stage - 1, task) in current
+    }

@@ -1,0 +1,58 @@
+"""An interference report in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+
+from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.serving.interference import Pair, rank_correlation
+
+
+def print_interference(pairs: Sequence[Pair], console: Console, *, by_site: bool = False) -> None:
+    """One line a pair, or one a pair and site; then how well the ratio foretells forgetting."""
+    titles = [
+        "earlier",
+        "later",
+        *(["site"] if by_site else []),
+        "ratio",
+        "cosine",
+        "A's",
+        "shared",
+        "change",
+    ]
+    table = plain_table(titles, numbers=5)
+    for pair in pairs:
+        for name, numbers in _rows(pair, by_site):
+            add_row(table, pair.earlier, pair.later, *name, *numbers, _points(pair.change))
+    console.print(table)
+    say(
+        console,
+        "ratio: how large the later task's update is beside the earlier one's, on the earlier one's eval "
+        "inputs. cosine: between the updates. A's: the largest cosine between the A's. shared: cells of "
+        "both. change: of the earlier task's score in the current view, in points, when the later came.",
+        "dim",
+    )
+    rho = rank_correlation(pairs)
+    if rho is not None:
+        say(
+            console,
+            f"Rank correlation of ratio and forgetting over {len(pairs)} pairs: {rho:+.2f} (Spearman)",
+        )
+
+
+def _rows(pair: Pair, by_site: bool) -> list[tuple[list[str], list[str]]]:
+    if by_site:
+        return [
+            ([s.site], [f"{s.ratio:.3f}", f"{s.cosine:+.3f}", f"{s.widest:.3f}", f"{s.shared_cells:,}"])
+            for s in pair.sites
+        ]
+    cosine, widest = (float(np.mean([getattr(s, name) for s in pair.sites])) for name in ("cosine", "widest"))
+    shared = sum(s.shared_cells for s in pair.sites)
+    return [([], [f"{pair.ratio:.3f}", f"{cosine:+.3f}", f"{widest:.3f}", f"{shared:,}"])]
+
+
+def _points(change: float | None) -> str:
+    return "·" if change is None else f"{100 * change:+.1f}".replace("-", "−")

@@ -1,0 +1,186 @@
+"""Answers to new texts: each by its own task's cells, several tasks in one batch where that can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lori_cl.adapters import add_adapter
+from lori_cl.errors import DataError
+from lori_cl.tasks import Example, kind_of
+from lori_cl.tasks.kinds.classification import mean_pooled
+from lori_cl.training import LoadedRun
+from lori_cl.training.evaluate import Question
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One row to be answered."""
+
+    row: Mapping[str, Any]
+    """Its columns."""
+    task: str
+    """The label of the task whose cells answer."""
+    where: str
+    """What an error calls it."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer."""
+
+    task: str
+    answer: str
+    scores: Mapping[str, float] | None = None
+    """By label, the softmax of a classification head's logits."""
+
+
+def read_rows(
+    loaded: LoadedRun, lines: Sequence[str], task: str | None, *, plain: bool = False
+) -> list[Asked]:
+    """What stands in the lines: objects of columns, which may name their `task`, or bare texts.
+
+    Raises: DataError, naming the first line that is neither, or lacks a task; UnknownTask.
+    """
+    labels = [memory.learned.task for memory in loaded.history]
+    asked = []
+    for number, line in enumerate(lines, start=1):
+        where = f"text {number}" if plain else f"line {number}"
+        if not line.strip():
+            continue
+        row = None if plain else _object(line)
+        named = task if row is None or "task" not in row else row["task"]
+        if not isinstance(named, str):
+            raise DataError(f"{where} names no task; give --task, or a column 'task' with its name")
+        label = labels[loaded.position(named)]
+        asked.append(Asked(_row_of(loaded, line, label, where) if row is None else row, label, where))
+    return asked
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _row_of(loaded: LoadedRun, text: str, label: str, where: str) -> dict[str, str]:
+    spec = loaded.questions[loaded.position(label)].spec
+    column = kind_of(spec).text_column(spec)
+    if column is None:
+        raise DataError(f"{where}: task '{label}' reads several columns; give it a JSON object with them")
+    return {column: text}
+
+
+def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> Iterator[dict[str, Any]]:
+    """Each row with its task and answer, as JSON values, in order."""
+    for start in range(0, len(asked), batch_size):
+        batch = asked[start : start + batch_size]
+        for each, found in zip(batch, predictor.answer(batch), strict=True):
+            scores = {} if found.scores is None else {"scores": dict(found.scores)}
+            yield {**each.row, "task": found.task, "answer": found.answer, **scores}
+
+
+class Predictor:
+    """Every task's own adapter in one model, side by side."""
+
+    def __init__(self, loaded: LoadedRun) -> None:
+        self._loaded = loaded
+        self._questions = {question.label: question for question in loaded.questions}
+        self._heads = {memory.learned.task: memory.head for memory in loaded.history}
+        weights = {label: loaded.weights(loaded.acting(label)) for label in self._questions}
+        self._adapters = {label: f"task{number}" for number, label in enumerate(weights)}
+        for label, name in self._adapters.items():
+            add_adapter(loaded.model, name, weights[label])
+        loaded.model.eval()
+
+    @torch.inference_mode()
+    def answer(self, asked: Sequence[Asked]) -> list[Prediction]:
+        """Answer one batch, in its order.
+
+        Raises: DataError, if a row lacks what its task reads.
+        """
+        examples = [self._example(each) for each in asked]
+        answers: dict[int, Prediction] = {}
+        for positions in self._batches(asked):
+            rows = [(asked[i].task, examples[i]) for i in positions]
+            answers |= dict(zip(positions, self._answer_together(rows), strict=True))
+        return [answers[i] for i in range(len(asked))]
+
+    def _example(self, asked: Asked) -> Example:
+        spec = self._questions[asked.task].spec
+        return kind_of(spec).asked(spec, asked.row, asked.where)
+
+    def _batches(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
+        """Positions that one pass can answer: headed tasks all together, others by how they decode."""
+        groups: dict[Any, list[int]] = {}
+        for position, each in enumerate(asked):
+            spec = self._questions[each.task].spec
+            key = "heads" if self._heads[each.task] is not None else kind_of(spec).decoding(spec)
+            groups.setdefault(key, []).append(position)
+        yield from groups.values()
+
+    def _answer_together(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
+        tasks = [task for task, _ in rows]
+        learner = _RowByRow(self._loaded.model, [self._adapters[task] for task in tasks])
+        if self._heads[tasks[0]] is not None:
+            return self._classify(rows, learner)
+        question = self._questions[tasks[0]]
+        answers = kind_of(question.spec).answers(
+            question.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], question.max_length
+        )
+        return [Prediction(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+
+    def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
+        longest = max(self._questions[task].max_length for task, _ in rows)
+        encoded = self._loaded.base.tokenizer(
+            [example.text for _, example in rows],
+            truncation=True,
+            max_length=longest,
+            padding=True,
+            return_tensors="pt",
+        ).to(self._loaded.model.device)
+        pooled = mean_pooled(learner, encoded["input_ids"], encoded["attention_mask"]).float()  # (B, d)
+        return [
+            self._by_head(self._questions[task], state) for (task, _), state in zip(rows, pooled, strict=True)
+        ]
+
+    def _by_head(self, question: Question, state: torch.Tensor) -> Prediction:
+        head = self._heads[question.label]
+        assert head is not None, "a classification task has a head"
+        shares = head(state).softmax(dim=0)  # (labels,)
+        labels = question.spec.labels
+        scores = dict(zip(labels, shares.tolist(), strict=True))
+        return Prediction(question.label, labels[int(shares.argmax())], scores)
+
+
+class _RowByRow(nn.Module):
+    """The model, each row of the next batch under an adapter of its own: PEFT's mixed batches."""
+
+    def __init__(self, model: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self._model = [model]  # no child: nothing is moved or switched with this wrapper
+        self._names = list(names)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model stands."""
+        device: torch.device = self._model[0].device
+        return device
+
+    def forward(self, **inputs: Any) -> Any:
+        """One pass; where a prompt's choices are rows of their own, all rows are of one task."""
+        rows = inputs["input_ids"].shape[0]
+        same = len(set(self._names)) == 1
+        assert same or rows == len(self._names), "rows of several tasks were multiplied"
+        return self._model[0](**inputs, adapter_names=self._names[:1] * rows if same else self._names)
+
+    def generate(self, **inputs: Any) -> Any:
+        """Decode."""
+        return self._model[0].generate(**inputs, adapter_names=self._names)

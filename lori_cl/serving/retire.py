@@ -1,0 +1,65 @@
+"""Retiring a task: its cells become free for later ones, and what was learned before stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lori_cl.errors import InputError, suggestion
+from lori_cl.registry import Registry, Run
+
+
+@dataclass(frozen=True)
+class Retired:
+    """What became of a task's cells."""
+
+    task: str
+    """Its label."""
+    cells: int
+    """Cells that are free again."""
+    stacked_on_it: tuple[str, ...]
+    """Tasks that were trained on top of it; under as_trained they keep its cells."""
+
+
+def retire_task(registry: Registry, run_name: str, task: str, *, force: bool = False) -> Retired:
+    """Free a learned task's cells for the stages to come.
+
+    Its own scores and those of every other task learned so far stay what they are: as_trained goes on with
+    the cells that acted then. What is learned from now on neither stands on its cells nor keeps off them, and
+    they no longer act in the current view.
+
+    Raises: UnknownRun; InputError, if the run has no such task or no cells to free, or if later tasks stand
+    on it and `force` is not given.
+    """
+    run = registry.run(run_name)
+    label = _label(run, task)
+    stage = next(stage for stage in run.stages if stage.task == label)
+    if stage.mask is None:
+        raise InputError(
+            f"the tasks of run '{run_name}' own no cells ({run.method}): there is nothing to free"
+        )
+    stacked = _stacked_on(run, stage.position)
+    if stacked and not force:
+        others = f"{', '.join(stacked)} {'was' if len(stacked) == 1 else 'were'}"
+        raise InputError(
+            f"'{label}' cannot be retired: {others} trained on top of its cells, and would lose them in the "
+            "current view. Go ahead with --force"
+        )
+    registry.retire(run_name, label)
+    return Retired(label, stage.mask.cells, stacked)
+
+
+def _label(run: Run, task: str) -> str:
+    learned = [stage.task for stage in run.stages]
+    by_name = {t.name: t.label for t in run.tasks[: len(learned)]}
+    if task not in learned and task not in by_name:
+        near = suggestion(task, learned) or f" There are: {', '.join(learned)}."
+        raise InputError(f"run '{run.name}' has not learned '{task}'.{near}")
+    return task if task in learned else by_name[task]
+
+
+def _stacked_on(run: Run, position: int) -> tuple[str, ...]:
+    if run.curriculum["adapter"].get("composition") == "isolated":
+        return ()
+    return tuple(
+        stage.task for stage in run.stages if stage.position > position and stage.retired_after is None
+    )

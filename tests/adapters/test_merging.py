@@ -1,0 +1,256 @@
+"""Several adapters become one, and the one is what its name says."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.utils import merge_utils
+from torch import Tensor
+
+from lori_cl.adapters import MERGES, LoRAWeights, MergeSettings, lora_layers, merge, read_weights
+from lori_cl.adapters.merging.pruning import pruned
+from lori_cl.errors import InputError
+
+from .tiny import llama
+
+SHAPES = {"first": (6, 5), "second": (4, 7)}
+PRUNING = {"magnitude": "magnitude_prune", "ties": "ties", "dare": "dare_linear", "dare-ties": "dare_ties"}
+"""Ours, and PEFT's name for it."""
+
+
+def adapter(seed: int, *, rank: int = 3, a_seed: int | None = None, scaling: float = 2.0) -> LoRAWeights:
+    """Random and dense; adapters of one `a_seed` and rank share their A's."""
+    of_b = torch.Generator().manual_seed(seed)
+    of_a = torch.Generator().manual_seed(100 + (seed if a_seed is None else a_seed))
+    return LoRAWeights(
+        a={site: torch.randn(rank, d_in, generator=of_a) for site, (_, d_in) in SHAPES.items()},
+        b={site: torch.randn(out, rank, generator=of_b) for site, (out, _) in SHAPES.items()},
+        scaling=scaling,
+    )
+
+
+def sparse(whole: LoRAWeights, keep: Mapping[str, Tensor]) -> LoRAWeights:
+    return LoRAWeights(whole.a, {site: b * keep[site] for site, b in whole.b.items()}, whole.scaling)
+
+
+def checkerboard(odd: int) -> dict[str, Tensor]:
+    return {
+        site: (torch.arange(out)[:, None] + torch.arange(3)) % 2 == odd for site, (out, _) in SHAPES.items()
+    }
+
+
+def summed(adapters: Sequence[LoRAWeights], weights: Sequence[float], site: str) -> Tensor:
+    return sum(w * each.delta(site) for w, each in zip(weights, adapters, strict=True))  # type: ignore[return-value]
+
+
+DIFFERENT_AS = [adapter(1), adapter(2, rank=5, scaling=0.5), adapter(3)]
+SHARED_AS = [adapter(seed, a_seed=0) for seed in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("method", ["cat", "sum"])
+@pytest.mark.parametrize("adapters", [DIFFERENT_AS, SHARED_AS], ids=["different As", "shared As"])
+def test_cat_and_sum_are_the_weighted_sum_of_the_updates(
+    adapters: Sequence[LoRAWeights], method: str
+) -> None:
+    merged = merge(adapters, method, [0.4, 1.5, -0.3])
+    assert merged.truncation_error is None
+    for site in SHAPES:
+        torch.testing.assert_close(merged.weights.delta(site), summed(adapters, [0.4, 1.5, -0.3], site))
+
+
+def test_without_weights_every_adapter_counts_once() -> None:
+    merged = merge(SHARED_AS, "sum")
+    for site in SHAPES:
+        torch.testing.assert_close(merged.weights.delta(site), summed(SHARED_AS, [1, 1, 1], site))
+
+
+def test_adapters_under_one_a_need_no_more_rank_and_act_as_their_concatenation() -> None:
+    merged = merge(SHARED_AS, "cat", [0.4, 0.3, 0.2])
+    assert merged.weights.a["first"].shape == (3, 5)
+    assert merge(DIFFERENT_AS, "cat").weights.a["first"].shape == (3 + 5 + 3, 5)
+    for site in SHAPES:
+        a = torch.cat([each.a[site] for each in SHARED_AS])
+        b = torch.cat([w * 2.0 * each.b[site] for w, each in zip([0.4, 0.3, 0.2], SHARED_AS, strict=True)], 1)
+        torch.testing.assert_close(merged.weights.delta(site), b @ a)
+
+
+def test_a_site_that_one_adapter_alone_has_keeps_its_update() -> None:
+    small = adapter(2, rank=5)
+    small = LoRAWeights({"first": small.a["first"]}, {"first": small.b["first"]}, small.scaling)
+    merged = merge([adapter(1), small], "cat").weights
+    assert {a.shape[0] for a in merged.a.values()} == {3 + 5}
+    torch.testing.assert_close(merged.delta("second"), adapter(1).delta("second"))
+    torch.testing.assert_close(merged.delta("first"), adapter(1).delta("first") + small.delta("first"))
+
+
+def test_average_divides_the_weights_by_their_sum() -> None:
+    merged = merge(DIFFERENT_AS, "average", [1, 2, 5])
+    for site in SHAPES:
+        torch.testing.assert_close(
+            merged.weights.delta(site), summed(DIFFERENT_AS, [1 / 8, 2 / 8, 5 / 8], site)
+        )
+
+
+def peft_model_with_two_adapters(shared: bool) -> Any:
+    """A tiny model with the trained adapters '0' and '1'."""
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj", "down_proj"])
+    model = get_peft_model(llama(), config, adapter_name="0")
+    model.add_adapter("1", config)
+    generator = torch.Generator().manual_seed(0)
+    for layer in lora_layers(model, "0").values():
+        for name in ("0", "1"):
+            b = layer.lora_B[name].weight.data
+            b.copy_(torch.randn(b.shape, generator=generator))
+        if shared:
+            layer.lora_A["1"].weight.data.copy_(layer.lora_A["0"].weight)
+    return model
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_linear_of_factors_is_bitwise_what_peft_calls_linear(shared: bool) -> None:
+    model = peft_model_with_two_adapters(shared)
+    model.add_weighted_adapter(["0", "1"], [0.7, -0.4], "theirs", combination_type="linear")
+    ours = merge([read_weights(model, "0"), read_weights(model, "1")], "linear-of-factors", [0.7, -0.4])
+    theirs = read_weights(model, "theirs")
+    assert ours.weights.scaling == theirs.scaling
+    for site in theirs.a:
+        assert torch.equal(ours.weights.a[site], theirs.a[site])
+        assert torch.equal(ours.weights.b[site], theirs.b[site])
+
+
+def test_linear_of_factors_overscales_n_fold_under_one_a_and_is_no_sum_otherwise() -> None:
+    same = merge(SHARED_AS, "linear-of-factors").weights
+    different = merge([adapter(1), adapter(2)], "linear-of-factors").weights
+    for site in SHAPES:
+        torch.testing.assert_close(same.delta(site), 3 * summed(SHARED_AS, [1, 1, 1], site))
+        wanted = summed([adapter(1), adapter(2)], [1, 1], site)
+        assert (different.delta(site) - wanted).norm() > 0.5 * wanted.norm()
+
+
+@pytest.mark.parametrize("method", PRUNING)
+def test_pruning_methods_are_pefts_on_dense_bs_under_one_a(method: str) -> None:
+    merged = merge(SHARED_AS, method, [0.4, 0.3, 0.2], MergeSettings(density=0.5, seed=7)).weights
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        for site in SHAPES:
+            bs = [2.0 * each.b[site] for each in SHARED_AS]
+            theirs = getattr(merge_utils, PRUNING[method])(bs, torch.tensor([0.4, 0.3, 0.2]), 0.5)
+            assert torch.equal(merged.b[site], theirs)
+            assert torch.equal(merged.a[site], SHARED_AS[0].a[site])
+
+
+@pytest.mark.parametrize("method", PRUNING)
+def test_pruning_methods_are_pefts_on_the_updates(method: str) -> None:
+    settings = MergeSettings(on="delta", density=0.5, seed=7)
+    merged = merge(DIFFERENT_AS, method, [0.4, 0.3, 0.2], settings)
+    assert merged.truncation_error == pytest.approx(0, abs=1e-5)  # 3 + 5 + 3 is full rank here
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        for site in SHAPES:
+            deltas = [each.delta(site) for each in DIFFERENT_AS]
+            theirs = getattr(merge_utils, PRUNING[method])(deltas, torch.tensor([0.4, 0.3, 0.2]), 0.5)
+            torch.testing.assert_close(merged.weights.delta(site), theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "dare"])
+def test_under_different_as_each_b_is_pruned_for_itself(method: str) -> None:
+    settings = MergeSettings(density=0.5)
+    merged = merge(DIFFERENT_AS, method, [0.4, 0.3, 0.2], settings).weights
+    assert merged.a["first"].shape[0] == 3 + 5 + 3
+    kept = merged.b["first"]
+    assert torch.equal(merged.a["first"], torch.cat([each.a["first"] for each in DIFFERENT_AS]))
+    rescaled = 2.0 if method == "dare" else 1.0
+    whole = torch.cat(
+        [w * e.scaling * rescaled * e.b["first"] for w, e in zip([0.4, 0.3, 0.2], DIFFERENT_AS, strict=True)],
+        1,
+    )
+    assert 0 < int((kept != 0).sum()) < kept.numel()
+    torch.testing.assert_close(kept, whole * (kept != 0))
+
+
+@pytest.mark.parametrize("method", ["ties", "dare-ties"])
+def test_signs_are_not_elected_between_bs_under_different_as(method: str) -> None:
+    mixed = [
+        adapter(1),
+        LoRAWeights({**adapter(1).a, "second": adapter(2).a["second"]}, adapter(2).b, scaling=2.0),
+    ]
+    with pytest.raises(InputError, match=r"different A's at 1 of 2 sites.*add --on delta"):
+        merge(mixed, method, settings=MergeSettings(density=0.5))
+
+
+def test_ties_of_disjoint_masks_is_their_weighted_sum() -> None:
+    disjoint = [sparse(each, checkerboard(odd)) for odd, each in enumerate(SHARED_AS[:2])]
+    merged = merge(disjoint, "ties", [0.4, 0.3], MergeSettings(density=1.0)).weights
+    for site in SHAPES:
+        torch.testing.assert_close(merged.delta(site), summed(disjoint, [0.4, 0.3], site))
+
+
+def test_density_counts_the_cells_that_are_not_zero() -> None:
+    half = sparse(SHARED_AS[0], checkerboard(0))
+    kept = merge([half], "magnitude", settings=MergeSettings(density=0.5)).weights
+    for site in SHAPES:
+        cells = half.b[site] != 0
+        assert int((kept.b[site] != 0).sum()) == int(cells.sum()) // 2
+        smallest_kept = kept.b[site][kept.b[site] != 0].abs().min()
+        assert int((2.0 * half.b[site].abs() >= smallest_kept).sum()) == int(cells.sum()) // 2
+
+
+def test_density_1_prunes_nothing() -> None:
+    tensor = adapter(1).b["first"]
+    assert torch.equal(pruned(tensor, 1, "magnitude"), tensor)
+    assert torch.equal(pruned(tensor, 1, "random"), tensor)
+
+
+def test_dare_drops_the_same_under_one_seed_and_moves_no_global_generator() -> None:
+    before = torch.random.get_rng_state()
+    one, same, other = (
+        merge(SHARED_AS, "dare", settings=MergeSettings(density=0.5, seed=seed)).weights for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(one.b[site], same.b[site]) for site in SHAPES)
+    assert not all(torch.equal(one.b[site], other.b[site]) for site in SHAPES)
+
+
+def test_a_truncated_update_is_the_best_of_its_rank_and_says_what_it_lost() -> None:
+    settings = MergeSettings(on="delta", density=1.0, rank=2)
+    merged = merge(DIFFERENT_AS, "magnitude", settings=settings)
+    lost, whole = 0.0, 0.0
+    for site in SHAPES:
+        wanted = summed(DIFFERENT_AS, [1, 1, 1], site)
+        assert merged.weights.a[site].shape[0] == 2
+        values = torch.linalg.svdvals(wanted)
+        left = (wanted - merged.weights.delta(site)).square().sum()
+        torch.testing.assert_close(left, values[2:].square().sum(), rtol=1e-3, atol=1e-4)
+        lost, whole = lost + float(left), whole + float(wanted.square().sum())
+    assert merged.truncation_error == pytest.approx((lost / whole) ** 0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "settings", "says"),
+    [
+        ("cats", None, MergeSettings(), "no merge method 'cats'. Did you mean 'cat'"),
+        ("cat", [1.0], MergeSettings(), "3 adapters and 1 weights"),
+        ("cat", [1.0, 2.0, float("nan")], MergeSettings(), "1.0, 2.0, nan"),
+        ("average", [1.0, -2.0, 1.0], MergeSettings(), "it is 0; choose --method sum"),
+        ("cat", None, MergeSettings(density=0.5), "'cat' prunes nothing and takes no --density"),
+        ("sum", None, MergeSettings(on="delta", rank=2), "takes no --on delta or --rank"),
+        ("ties", None, MergeSettings(), "--density should be above 0 and at most 1, and none was given"),
+        ("dare", None, MergeSettings(density=1.5), "not 1.5"),
+        ("magnitude", None, MergeSettings(density=0.5, rank=2), "add --on delta"),
+        ("magnitude", None, MergeSettings(on="delta", density=0.5, rank=0), "not 0"),
+        ("linear-of-factors", None, MergeSettings(), "have 3, 5, 3; choose --method cat"),
+    ],
+)
+def test_a_merge_that_means_nothing_is_refused(
+    method: str, weights: Sequence[float] | None, settings: MergeSettings, says: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        merge(DIFFERENT_AS, method, weights, settings)
+    assert says in str(refused.value)
+
+
+def test_every_method_is_merged_by_here() -> None:
+    tested = {"cat", "sum", "average", "linear-of-factors", *PRUNING}
+    assert set(MERGES) == tested

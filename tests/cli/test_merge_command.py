@@ -1,0 +1,69 @@
+"""`lori-cl merge`, as a user types it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lori_cl.adapters import MERGES
+from lori_cl.cli.merge import METHOD_NAMES
+
+Call = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def learned(lori_cl: Call, write_task: Write, write_curriculum: Write) -> None:
+    """A finished run called 'first' over tasks a and b."""
+    lori_cl("add-task", write_task("a"), write_task("b"))
+    isolated = {"rank": 4, "alpha": 8, "composition": "isolated"}
+    code, _, err = lori_cl("run", write_curriculum("a", "b", adapter=isolated), "--name", "first")
+    assert code == 0, err
+
+
+@pytest.mark.usefixtures("learned")
+def test_a_merge_is_written_scored_and_shown(lori_cl: Call, tmp_path: Path) -> None:
+    asked = ("merge", "first", "--tasks", "a,b", "--method", "cat", "--weights", "0.4,0.4", "--evaluate")
+    code, table, err = lori_cl(*asked, "--out", tmp_path / "one")
+    assert (code, err) == (0, "")
+    code, out, _ = lori_cl(*asked, "--out", tmp_path / "two", "--json")
+    record = json.loads(out)
+    assert code == 0
+    assert [(part["run"], part["task"], part["weight"]) for part in record["adapters"]] == [
+        ("first", "a", 0.4),
+        ("first", "b", 0.4),
+    ]
+    for score in record["scores"]:
+        (line,) = [line for line in table.splitlines() if line.startswith(f"{score['task']} ")]
+        assert line.split()[:4] == [
+            score["task"],
+            "accuracy",
+            f"{100 * score['own']:.1f}",
+            f"{100 * score['merged']:.1f}",
+        ]
+    assert "cat: 0.4 a + 0.4 b, rank 4" in table
+    one, two = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in ("one", "two"))
+    assert one == two
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--weights", "0.4;0.4"], "'0.4;0.4' should be numbers with commas between them"),
+        (["--weights", "0.4"], "2 adapters and 1 weights"),
+        (["--method", "tiess"], "Did you mean 'ties'?"),
+        (["--rank", "2"], "'cat' prunes nothing and takes no --rank"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(lori_cl: Call, tmp_path: Path, options: list[str], says: str) -> None:
+    code, out, err = lori_cl("merge", "first", "--tasks", "a,b", "--out", tmp_path / "out", *options)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_methods_named_in_help_are_those_there_are() -> None:
+    assert METHOD_NAMES.split(", ") == list(MERGES)

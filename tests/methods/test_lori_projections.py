@@ -1,0 +1,134 @@
+"""Which A a stage stands on, and when there is no room for another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from lori_cl.adapters import InputMoments, Projections, Site, draw_projections
+from lori_cl.errors import CapacityExhausted
+from lori_cl.masks import Mask
+from lori_cl.methods.lori_projections import Projector
+from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.spec import AdapterSpec
+
+SITES = (Site("q", 12, 5, 3), Site("k", 12, 5, 3), Site("down", 20, 4, 3))
+
+
+def projector(projection: str, **null_space: float) -> Projector:
+    settings = {"rank": 3, "alpha": 6, "projection": projection, "null_space": null_space}
+    return Projector(SITES, AdapterSpec.model_validate(settings), seed=5)
+
+
+def stage(
+    projections: Projections | None = None,
+    inputs: Mapping[tuple[str, ...], Tensor] | None = None,
+    rank: int = 3,
+) -> LoRIStage:
+    nothing = {site.name: torch.zeros(site.out_features, rank, dtype=torch.bool) for site in SITES}
+    return LoRIStage(Mask(nothing), {}, projections, inputs or {})
+
+
+def directions(d_in: int, first: int, count: int) -> Tensor:
+    return torch.eye(d_in)[:, first : first + count]
+
+
+def in_all(count: int) -> Mapping[tuple[str, ...], Tensor]:
+    return {("q", "k"): directions(12, 0, count), ("down",): directions(20, 0, count)}
+
+
+def fresh(
+    made_by: Projector, history: Sequence[LoRIStage], earlier: Sequence[Projections] = ()
+) -> Projections:
+    return made_by.fresh("late", history, earlier, seed=77, rank=3)
+
+
+@pytest.mark.parametrize("projection", ["per-task", "orthogonal", "null-space"])
+def test_the_first_task_has_the_a_that_its_seed_draws(projection: str) -> None:
+    drawn = draw_projections(SITES, 77, "uniform")
+    for site, a in fresh(projector(projection), []).items():
+        assert torch.equal(a, drawn[site])
+
+
+def test_a_run_that_shares_its_a_draws_it_once_for_each_rank() -> None:
+    shared = projector("shared")
+    assert shared.of_run(3) is shared.of_run(3)
+    assert torch.equal(shared.of_run(5)["q"][:3], shared.of_run(3)["q"])
+
+
+def test_a_stored_a_is_the_stages_own_and_any_other_is_drawn_from_its_seed_at_its_rank() -> None:
+    own = {site.name: torch.rand(3, site.in_features) for site in SITES}
+    assert projector("orthogonal").of_stage(stage(own), seed=1) is own
+    drawn = projector("per-task").of_stage(stage(rank=4), seed=1)
+    assert torch.equal(drawn["down"], draw_projections(SITES, 1, "uniform", grown_rows=1)["down"])
+
+
+def test_an_orthogonal_a_is_orthogonal_to_all_earlier_ones_of_whatever_rank() -> None:
+    earlier = [draw_projections(SITES, seed, "normal", rows) for seed, rows in ((1, 0), (2, 2))]
+    made = fresh(projector("orthogonal"), [stage(each) for each in earlier], earlier)
+    for site in SITES:
+        for each in earlier:
+            assert (made[site.name] @ each[site.name].T).abs().max() < 1e-6
+
+
+def test_a_null_space_a_is_blind_to_what_any_earlier_task_fed_into_its_site_alone() -> None:
+    history = [
+        stage(inputs={("q", "k"): directions(12, 0, 2)}),
+        stage(inputs={("q", "k"): directions(12, 2, 3), ("down",): directions(20, 4, 1)}),
+    ]
+    made, drawn = fresh(projector("null-space"), history), draw_projections(SITES, 77, "uniform")
+    for site in ("q", "k"):
+        assert made[site][:, :5].abs().max() < 1e-7
+        assert bool((made[site][:, 5:] != 0).all())
+    assert made["down"][:, 4].abs().max() < 1e-7
+    for site, a in made.items():
+        torch.testing.assert_close(a.norm(dim=1), drawn[site].norm(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken", "needed"),
+    [({}, 10, 3), ({"min_free": 4}, 9, 4), ({"min_free": 1}, 12, 1)],
+    ids=["the rank", "more", "fewer"],
+)
+def test_a_task_that_finds_too_few_directions_is_told_the_site_and_the_numbers(
+    settings: dict[str, float], taken: int, needed: int
+) -> None:
+    made_by = projector("null-space", **settings)
+    fresh(made_by, [stage(inputs=in_all(12 - needed))])
+    said = f"'late' needs {needed} free input directions at every site; q has {12 - taken} of 12 left"
+    with pytest.raises(CapacityExhausted, match=said):
+        fresh(made_by, [stage(inputs=in_all(taken))])
+
+
+def test_with_fewer_free_directions_than_rows_an_a_is_still_finite_and_blind() -> None:
+    made = fresh(projector("null-space", min_free=1), [stage(inputs=in_all(11))])
+    assert bool(made["q"].isfinite().all())
+    assert made["q"][:, :11].abs().max() < 1e-7
+
+
+def test_orthogonal_as_are_counted_before_the_first_of_them_is_drawn() -> None:
+    made_by = projector("orthogonal")
+    made_by.check_room(["1", "2", "3", "4"], begun=0)
+    with pytest.raises(CapacityExhausted, match=r"'fifth' needs 3 .* q has 0 of 12"):
+        made_by.check_room(["1", "2", "3", "4", "fifth"], begun=0)
+    with pytest.raises(CapacityExhausted, match="'fifth'"):
+        made_by.check_room(["fifth"], begun=4)
+
+
+def test_sites_of_one_input_take_their_directions_together_and_none_twice() -> None:
+    moments = InputMoments()
+    for begin in range(2):  # two passes
+        moments.begin_forward(None)
+        x = torch.eye(12)[begin : begin + 1].expand(4, 12).clone()
+        moments.add("q", x)
+        moments.add("k", x)
+        moments.add("down", torch.ones(4, 20))
+    made_by = projector("null-space", energy=1.0)
+    first = made_by.newly_taken([], moments)
+    assert {sites: u.shape[1] for sites, u in first.items()} == {("q", "k"): 2, ("down",): 1}
+    again = made_by.newly_taken([stage(inputs=first)], moments)
+    assert {sites: u.shape[1] for sites, u in again.items()} == {("q", "k"): 0, ("down",): 0}
+    assert {u.dtype for u in first.values()} == {torch.float32}

@@ -1,0 +1,150 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
+
+from lori_cl.adapters import lora_layers
+from lori_cl.errors import ExportDiffers, InputError
+from lori_cl.registry import Run, Workspace
+from lori_cl.serving import export as export_file
+from lori_cl.serving.export import export
+from lori_cl.tasks import kind_of
+from lori_cl.tasks.kinds.classification import mean_pooled
+from lori_cl.training import LoadedRun, load_run
+
+Learn = Callable[..., Run]
+TEXTS = ["it is wet red dry", "is it flat blue small", "red"]
+HARD = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
+PROJECTIONS = ["shared", "per-task", "orthogonal", "null-space"]
+
+
+def loaded(workspace: Workspace) -> LoadedRun:
+    with workspace.read() as registry:
+        return load_run(workspace, registry, "run")
+
+
+def states(model: torch.nn.Module, base: Path) -> Tensor:
+    batch = AutoTokenizer.from_pretrained(base)(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        return mean_pooled(model.eval(), batch["input_ids"], batch["attention_mask"])
+
+
+def adapter_of(projection: str) -> dict[str, object]:
+    return {"rank": 4, "alpha": 8, "projection": projection, "null_space": {"max_directions": 4}}
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS)
+@pytest.mark.parametrize("task", ["a", "b", None])
+def test_peft_alone_computes_what_the_run_computes_bit_by_bit(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    projection: str,
+    task: str | None,
+) -> None:
+    learn("a", "b", adapter=adapter_of(projection), train=HARD)
+    run = loaded(workspace)
+    done = export(run, task, tmp_path / "out")
+    run.method.activate(run.acting(task))
+    ours = states(run.model, tiny_encoder)
+    plain = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_encoder), tmp_path / "out")
+    assert torch.equal(states(plain, tiny_encoder), ours)
+    assert not torch.equal(states(AutoModel.from_pretrained(tiny_encoder), tiny_encoder), ours)
+    assert done.largest_difference == 0.0
+    assert done.tasks == ((task,) if task else ("a", "b"))
+
+
+def test_a_plain_lora_is_exported_in_the_same_way(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    learn("a", "b", method="sequential-lora", masks={}, train=HARD)
+    done = export(loaded(workspace), "a", tmp_path / "out")
+    assert (done.largest_difference, done.rank) == (0.0, 4)
+
+
+def test_an_exported_head_gives_the_tasks_logits_in_three_lines(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    learn("a", train=HARD)
+    run = loaded(workspace)
+    done = export(run, "a", tmp_path / "out")
+    assert done.heads == ("a.head.safetensors",)
+    state = load_file(tmp_path / "out" / "a.head.safetensors")
+    plain = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_encoder), tmp_path / "out")
+    pooled = states(plain, tiny_encoder)
+    logits = torch.nn.functional.linear(pooled, state["weight"], state["bias"])
+    run.method.activate(run.acting("a"))
+    learner = kind_of(run.questions[0].spec).learner(run.model, run.history[0].head).eval()
+    batch = run.base.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(logits, learner(batch["input_ids"], batch["attention_mask"])["logits"])
+    assert "labels: red, blue" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_base_model_travels_in_the_metadata(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    run = learn("a", "b", train=HARD)
+    export(loaded(workspace), "b", tmp_path / "out", verify=False)
+    with safe_open(tmp_path / "out" / "adapter_model.safetensors", "pt") as file:
+        told = json.loads(file.metadata()["lori_cl"])
+    assert told["base"] == {"path": str(tiny_encoder), "revision": None, "digest": run.base_digest}
+    assert told["stages"] == {stage.task: stage.artifact for stage in run.stages}
+    assert (told["view"], told["task"]) == ("as_trained", "b")
+
+
+def test_an_adapter_that_does_nothing_is_refused(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
+    learn("a", train={**HARD, "lr": 1e-30})
+    run = loaded(workspace)
+    for learned in run.acting("a"):
+        for key, values in learned.tensors.items():
+            if key.startswith("values/"):
+                values.zero_()
+    with pytest.raises(InputError, match="zero everywhere"):
+        export(run, "a", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone(
+    learn: Learn, workspace: Workspace, tmp_path: Path
+) -> None:
+    learn("a")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(InputError, match="is not empty"):
+        export(loaded(workspace), "a", tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_an_export_that_peft_loads_differently_is_found_and_removed(
+    learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn("a", train=HARD)
+    sound = export_file.save_peft
+
+    def damaged(folder: Path, *args: object, **options: object) -> None:
+        sound(folder, *args, **options)  # type: ignore[arg-type]
+        file = folder / "adapter_model.safetensors"
+        save_file({name: tensor * 3 for name, tensor in load_file(file).items()}, file)
+
+    monkeypatch.setattr(export_file, "save_peft", damaged)
+    with pytest.raises(ExportDiffers, match="its outputs differ by"):
+        export(loaded(workspace), "a", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_exporting_leaves_the_run_able_to_act(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
+    learn("a", "b", train=HARD)
+    run = loaded(workspace)
+    before = run.weights(run.acting("a"))
+    export(run, "b", tmp_path / "out")
+    after = run.weights(run.acting("a"))
+    assert all(torch.equal(before.b[site], after.b[site]) for site in lora_layers(run.model))

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from lori_cl.adapters import LoRAWeights, delta_cosine, output_energy, projection_cosines
+from lori_cl.registry import Run, Workspace
+from lori_cl.serving.interference import Pair, SiteInterference, interference, rank_correlation
+from lori_cl.training import load_run
+
+Learn = Callable[..., Run]
+PLAIN = {"rank": 4, "alpha": 8}
+
+
+def weights(seed: int, rank: int = 3) -> LoRAWeights:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(rank, 7, generator=generator), torch.randn(5, rank, generator=generator)
+    return LoRAWeights({"site": a}, {"site": b}, 2.0)
+
+
+def pairs_of(workspace: Workspace, name: str = "run") -> dict[tuple[str, str], Pair]:
+    with workspace.read() as registry:
+        found = interference(load_run(workspace, registry, name), registry.evaluations(name))
+    return {(pair.earlier, pair.later): pair for pair in found}
+
+
+def test_the_cosine_is_that_of_the_dense_updates() -> None:
+    one, other = weights(0), weights(1, rank=4)
+    dense = torch.cosine_similarity(one.delta("site").flatten(), other.delta("site").flatten(), dim=0)
+    assert delta_cosine(one, other, "site") == pytest.approx(float(dense), abs=1e-6)
+    assert delta_cosine(one, one, "site") == pytest.approx(1.0)
+
+
+def test_the_energy_is_what_the_update_puts_out_on_the_inputs() -> None:
+    inputs = torch.randn(11, 7, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    out = inputs @ weights(0).delta("site").double().T
+    assert output_energy(weights(0), "site", inputs.T @ inputs) == pytest.approx(float(out.square().sum()))
+
+
+def test_projections_share_all_their_directions_or_none() -> None:
+    rows = torch.eye(7)
+    one, other = LoRAWeights({"s": rows[:2]}, {}, 1.0), LoRAWeights({"s": rows[1:4]}, {}, 1.0)
+    torch.testing.assert_close(projection_cosines(one, other, "s"), torch.tensor([1.0, 0.0]).double())
+
+
+def test_a_shared_a_and_disjoint_cells_are_seen_as_such(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", "c")
+    pairs = pairs_of(workspace)
+    assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
+    for pair in pairs.values():
+        assert len(pair.sites) == 6
+        assert all(site.widest == pytest.approx(1.0) and site.shared_cells == 0 for site in pair.sites)
+        assert pair.ratio > 0
+        assert pair.change is not None
+
+
+def test_null_space_updates_hardly_act_on_earlier_inputs(learn: Learn, workspace: Workspace) -> None:
+    blind = {**PLAIN, "projection": "null-space", "null_space": {"energy": 0.999, "max_directions": 8}}
+    train = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
+    learn("a", "b", name="seeing", train=train)
+    learn("a", "b", name="blind", adapter=blind, train=train)
+    ratios = {name: pairs_of(workspace, name)["a", "b"].ratio for name in ("seeing", "blind")}
+    assert ratios["blind"] < 0.5 * ratios["seeing"]
+
+
+def test_overlapping_masks_share_cells(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", masks={"density": 1.0, "overlap": "allow"})
+    assert sum(site.shared_cells for site in pairs_of(workspace)["a", "b"].sites) > 400
+
+
+def test_what_a_plain_lora_added_is_the_difference_of_two_stages(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", method="sequential-lora", masks={})
+    with workspace.read() as registry:
+        loaded = load_run(workspace, registry, "run")
+    first, both = (loaded.weights(loaded.acting(task)) for task in ("a", "b"))
+    for site in first.a:
+        torch.testing.assert_close(loaded.update(1).delta(site), both.delta(site) - first.delta(site))
+
+
+def test_the_rank_correlation_is_of_ratio_and_loss() -> None:
+    def pair(ratio: float, change: float | None) -> Pair:
+        return Pair("a", "b", [SiteInterference("s", 0.0, 0.0, 0, ratio)], change)
+
+    falling = [pair(0.1, 0.0), pair(0.5, -0.1), pair(0.9, -0.3)]
+    assert rank_correlation(falling) == pytest.approx(1.0)
+    assert rank_correlation(falling[:2]) is None
+    assert rank_correlation([*falling[:2], pair(0.9, None)]) is None

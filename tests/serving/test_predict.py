@@ -1,0 +1,137 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lori_cl.errors import DataError, UnknownTask
+from lori_cl.registry import Run, Workspace
+from lori_cl.serving.predict import Asked, Predictor, answered, read_rows
+from lori_cl.spec import load_curriculum
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
+
+Learn = Callable[..., Run]
+TEXTS = ["it is wet red dry", "is it flat blue small", "it is red", "is it large blue round dry"]
+
+
+def loaded(workspace: Workspace, run: str = "run") -> LoadedRun:
+    with workspace.read() as registry:
+        return load_run(workspace, registry, run)
+
+
+def asked(tasks: list[str]) -> list[Asked]:
+    return [Asked({"text": text}, task, "row") for text, task in zip(TEXTS, tasks, strict=True)]
+
+
+@pytest.mark.parametrize("projection", ["shared", "per-task"])
+def test_rows_of_several_tasks_in_one_batch_answer_as_each_task_does_alone(
+    learn: Learn, workspace: Workspace, projection: str
+) -> None:
+    adapter = {"rank": 4, "alpha": 8, "projection": projection}
+    learn("a", "b", "c", adapter=adapter, train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
+    predictor = Predictor(loaded(workspace))
+    mixed = predictor.answer(asked(["a", "b", "c", "a"]))
+    for position, task in enumerate(["a", "b", "c", "a"]):
+        alone = predictor.answer(asked([task] * 4))[position]
+        assert alone.task == mixed[position].task == task
+        assert alone.answer == mixed[position].answer
+        assert mixed[position].scores == pytest.approx(alone.scores, abs=1e-5)
+
+
+def test_a_task_is_answered_by_its_as_trained_cells_and_head(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
+    run = loaded(workspace)
+    with workspace.read() as registry:
+        (stored,) = [
+            e for e in registry.evaluations("run") if (e.stage, e.task, e.view) == (2, "a", "as_trained")
+        ]
+    question = run.questions[0]
+    predictor = Predictor(run)
+    answers = predictor.answer([Asked({"text": e.text}, "a", "row") for e in question.examples])
+    right = [float(p.answer == e.target) for p, e in zip(answers, question.examples, strict=True)]
+    assert tuple(right) == stored.outcomes
+
+
+def test_the_scores_of_a_head_are_shares_of_its_labels(learn: Learn, workspace: Workspace) -> None:
+    learn("a")
+    predictor = Predictor(loaded(workspace))
+    for found in predictor.answer(asked(["a"] * 4)):
+        assert found.scores is not None
+        assert set(found.scores) == {"red", "blue"}
+        assert sum(found.scores.values()) == pytest.approx(1.0)
+        assert max(found.scores, key=found.scores.__getitem__) == found.answer
+
+
+@pytest.fixture
+def writing_run(workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path) -> LoadedRun:
+    """Two generation tasks that decode alike, and a multiple-choice one."""
+    folder = tmp_path / "declared"
+    for name, answers in (("say", ("red", "blue")), ("turn", ("blue", "red")), ("pick", ("red", "blue"))):
+        (folder / name).mkdir(parents=True)
+        for split, words in (("train", ("wet", "dry")), ("test", ("flat", "small"))):
+            rows = [{"q": f"it is {w}", "a": a} for w in words for a in answers]
+            rows = [row | {"q": f"{row['q']} {i % 2 * 'is'} it"} for i, row in enumerate(rows)]
+            lines = [json.dumps(row) + "\n" for row in rows]
+            (folder / name / f"{split}.jsonl").write_text("".join(lines))
+    common = {"source": {"local": "?"}, "prompt": "{{ q }}"}
+    specs = {
+        "say": {"kind": "generation", "answer": "{{ a }}", "max_new_tokens": 2},
+        "turn": {"kind": "generation", "answer": "{{ a }}", "max_new_tokens": 2},
+        "pick": {
+            "kind": "multiple_choice",
+            "choices": ["red", "blue"],
+            "answer": "{{ a }}",
+            "answer_is": "text",
+        },
+    }
+    for name, spec in specs.items():
+        declared = {**common, "name": name, "source": {"local": name}, "allow_duplicates": True, **spec}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(declared))
+    enrol(workspace, [folder / f"{name}.yaml" for name in specs])
+    file = tmp_path / "writing.yaml"
+    curriculum = {
+        "name": "writing",
+        "model": {"path": str(tiny_causal_lm)},
+        "tasks": list(specs),
+        "adapter": {"rank": 4, "alpha": 8},
+        "masks": {"strategy": "random"},
+        "train": {"epochs": 8, "batch_size": 4, "lr": 0.1, "max_length": 16},
+    }
+    file.write_text(yaml.safe_dump(curriculum))
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    return loaded(workspace)
+
+
+def test_written_answers_of_tasks_that_decode_alike_share_a_batch(writing_run: LoadedRun) -> None:
+    predictor = Predictor(writing_run)
+    texts = ["it is wet it", "it is dry is it", "it is flat it", "it is small it"]
+    tasks = ["say", "turn", "pick", "say"]
+
+    def ask(rows: list[tuple[str, str]]) -> list[str]:
+        return [p.answer for p in predictor.answer([Asked({"q": q}, t, "row") for q, t in rows])]
+
+    batches = list(predictor._batches([Asked({"q": q}, t, "row") for q, t in zip(texts, tasks, strict=True)]))
+    assert batches == [[0, 1, 3], [2]]
+    mixed = ask(list(zip(texts, tasks, strict=True)))
+    assert mixed == [ask([pair])[0] for pair in zip(texts, tasks, strict=True)]
+
+
+def test_lines_are_objects_that_name_their_task_or_bare_texts(writing_run: LoadedRun) -> None:
+    lines = ['{"q": "it is red", "task": "turn"}', "", "it is wet", '["no object"]']
+    assert read_rows(writing_run, lines, "say") == [
+        Asked({"q": "it is red", "task": "turn"}, "turn", "line 1"),
+        Asked({"q": "it is wet"}, "say", "line 3"),
+        Asked({"q": '["no object"]'}, "say", "line 4"),
+    ]
+
+
+def test_what_cannot_be_asked_is_said_in_one_line(writing_run: LoadedRun) -> None:
+    with pytest.raises(DataError, match=r"line 1: task 'pick' reads several columns"):
+        read_rows(writing_run, ["it is red"], "pick")
+    with pytest.raises(DataError, match=r"line 2 names no task; give --task"):
+        read_rows(writing_run, ['{"q": "it", "task": "say"}', "it is red"], None)
+    with pytest.raises(UnknownTask, match=r"has not learned 'sy'. Did you mean 'say'"):
+        read_rows(writing_run, ["it is red"], "sy")
+    with pytest.raises(DataError, match=r"line 1.*'q' is undefined"):
+        list(answered(Predictor(writing_run), read_rows(writing_run, ['{"p": "it"}'], "say"), 8))

@@ -1,0 +1,83 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from lori_cl.errors import InputError
+from lori_cl.registry import Run, Workspace
+from lori_cl.serving.retire import retire_task
+from lori_cl.training import RunOptions
+
+Learn = Callable[..., Run]
+Scores = Callable[..., dict]
+
+FULL = {"masks": {"strategy": "random", "density": 0.45}}
+
+
+def retire(workspace: Workspace, task: str, *, force: bool = False) -> int:
+    with workspace.open() as registry:
+        return retire_task(registry, "run", task, force=force).cells
+
+
+def test_retired_cells_are_free_for_the_next_task(learn: Learn, workspace: Workspace) -> None:
+    run = learn("a", "b", **FULL)
+    k = round(0.45 * 448)
+    assert run.free_cells == 448 - 2 * k < k
+    assert retire(workspace, "b") == k
+    after = learn("a", "b", "c", **FULL)
+    assert [stage.task for stage in after.stages] == ["a", "b", "c"]
+    assert [stage.retired_after for stage in after.stages] == [None, 2, None]
+    assert after.free_cells == 448 - 2 * k
+
+
+def test_earlier_tasks_and_the_retired_one_keep_their_as_trained_scores(
+    learn: Learn,
+    workspace: Workspace,
+    scores: Scores,
+) -> None:
+    every = RunOptions(measure_all=True)
+    learn("a", "b", options=every, **FULL)
+    retire(workspace, "a", force=True)
+    learn("a", "b", "c", options=every, **FULL)
+    found = scores()
+    for task, learned in (("a", 1), ("b", 2)):
+        assert found[3, task, "as_trained"].outcomes == found[learned, task, "as_trained"].outcomes
+        assert found[3, task, "as_trained"].input_digest == found[learned, task, "as_trained"].input_digest
+
+
+def test_retired_cells_no_longer_act_in_the_current_view(
+    learn: Learn,
+    workspace: Workspace,
+    scores: Scores,
+) -> None:
+    isolated = {"adapter": {"rank": 4, "alpha": 8, "composition": "isolated"}}
+    learn("a", "b", **isolated)
+    retire(workspace, "a")
+    retire(workspace, "b")
+    learn("a", "b", "c", **isolated)
+    found = scores()
+    assert found[3, "c", "current"].input_digest == found[3, "c", "as_trained"].input_digest
+
+
+def test_a_task_that_others_were_trained_on_is_only_retired_by_force(
+    learn: Learn,
+    workspace: Workspace,
+) -> None:
+    before = learn("a", "b", "c", **{"masks": {"strategy": "random", "density": 0.1}})
+    with pytest.raises(InputError, match=r"'a' cannot be retired: b, c were trained on top .* --force"):
+        retire(workspace, "a")
+    with workspace.read() as registry:
+        assert registry.run("run") == before
+    assert retire(workspace, "a", force=True) == 45
+    with workspace.read() as registry:
+        stages = registry.run("run").stages
+    assert stages[0] == replace(before.stages[0], retired_after=3)
+
+
+def test_what_cannot_be_retired_is_said_in_one_line(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", **FULL)
+    with pytest.raises(InputError, match=r"has not learned 'bb'. Did you mean 'b'"):
+        retire(workspace, "bb")
+    retire(workspace, "b")
+    with pytest.raises(InputError, match=r"has retired already 'b'"):
+        retire(workspace, "b")

@@ -1,0 +1,245 @@
+"""What a continued run takes from its files and records, in every mode and from older records."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+import torch
+
+from lori_cl.adapters import draw_projections, sparse_adapter
+from lori_cl.errors import CapacityExhausted, RunConflict
+from lori_cl.masks import Mask
+from lori_cl.methods import METHODS
+from lori_cl.methods.lori_stage import RANK, LoRIStage
+from lori_cl.registry import Run, Workspace
+from lori_cl.training import RunOptions
+from lori_cl.training.loading import load_run
+from lori_cl.training.stage_file import read_stage
+
+Learn = Callable[..., Run]
+Scores = Callable[..., dict]
+
+PLAIN = {"rank": 4, "alpha": 8}
+PER_TASK = {**PLAIN, "projection": "per-task"}
+NULL_SPACE = {**PLAIN, "projection": "null-space", "null_space": {"max_directions": 3}}
+GROWING = {"adapter": {**PLAIN, "grow": 2}, "masks": {"strategy": "random", "density": 0.6}}
+
+
+def as_an_earlier_version_left_it(workspace: Workspace) -> None:
+    """Without any field of the registry that came with projections of stages."""
+    with closing(sqlite3.connect(workspace.root / "registry.db")) as database, database:
+        for number, text in database.execute("SELECT id, curriculum FROM runs").fetchall():
+            record = json.loads(text)
+            for field in ("composition", "grow", "null_space"):
+                del record["adapter"][field]
+            for field in ("budget", "granularity", "overlap", "freeze"):
+                del record["masks"][field]
+            database.execute("UPDATE runs SET curriculum = ? WHERE id = ?", (json.dumps(record), number))
+        for number, text in database.execute("SELECT id, seeds FROM stages").fetchall():
+            seeds = {k: v for k, v in json.loads(text).items() if k not in {"projection", "probe"}}
+            database.execute("UPDATE stages SET seeds = ? WHERE id = ?", (json.dumps(seeds), number))
+        database.execute('UPDATE masks SET "rank" = NULL, projection = NULL, directions = NULL')
+
+
+def test_a_run_of_an_earlier_version_is_read_and_goes_on_to_the_same_bits(
+    learn: Learn, workspace: Workspace
+) -> None:
+    at_once = learn("a", "b", name="at-once")
+    learn("a", name="old")
+    as_an_earlier_version_left_it(workspace)
+    with workspace.read() as registry:
+        old = registry.run("old")
+        assert (old.rank, old.free_cells) == (4, 448 - 45)
+        assert load_run(workspace, registry, "old").weights([]).scaling == 2.0
+    continued = learn("a", "b", name="old")
+    assert continued.stages[1].mask == at_once.stages[1].mask
+    assert continued.stages[1].final_loss == at_once.stages[1].final_loss
+    assert continued.curriculum == at_once.curriculum
+
+
+def test_a_stage_of_an_earlier_version_has_the_rank_of_the_adapter() -> None:
+    mask = {"site": torch.tensor([[True, False, True, False]])}
+    stage = LoRIStage(Mask(mask), {"site": torch.tensor([1.0, 2.0])})
+    tensors = stage.to_tensors()
+    del tensors[RANK]
+    again = LoRIStage.from_tensors(tensors, {"site": (1, 4)})
+    assert (again.rank, again.projections, dict(again.inputs)) == (4, None, {})
+    assert torch.equal(again.mask.by_site["site"], mask["site"])
+
+
+def test_a_stage_survives_its_tensors_with_all_it_may_hold() -> None:
+    stage = LoRIStage(
+        Mask({"one": torch.tensor([[True, False, True]]), "two": torch.zeros(2, 3, dtype=torch.bool)}),
+        {"one": torch.tensor([1.0, 2.0])},
+        {"one": torch.rand(3, 5), "two": torch.rand(3, 5)},
+        {("one", "two"): torch.rand(5, 2)},
+    )
+    again = LoRIStage.from_tensors(stage.to_tensors(), {"one": (1, 2), "two": (2, 2)})
+    assert again.mask.digest() == stage.mask.digest()
+    assert again.values.keys() == {"one"}
+    assert again.projections is not None is not stage.projections
+    assert all(torch.equal(again.projections[site], a) for site, a in stage.projections.items())
+    assert torch.equal(again.inputs["one", "two"], stage.inputs["one", "two"])
+
+
+@pytest.mark.parametrize("mode", [{"adapter": PER_TASK}, GROWING, {}], ids=["per-task", "growing", "shared"])
+def test_a_run_whose_as_are_drawn_otherwise_now_is_not_continued_nor_loaded(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
+) -> None:
+    run = learn("a", "b", **mode)
+    sound = sparse_adapter.draw_projection
+
+    def one_bit_off(seed: int, site: str, *rest: Any) -> Any:
+        drawn = sound(seed, site, *rest)
+        if mode is not GROWING or "[" in site:  # the rows that it grew by
+            drawn.view("uint32")[0, 0] ^= 1
+        return drawn
+
+    monkeypatch.setattr(sparse_adapter, "draw_projection", one_bit_off)
+    late = run.stages[1 if mode is GROWING else 0]
+    assert late.mask is not None
+    assert late.mask.projection is not None
+    with pytest.raises(RunConflict, match=late.mask.projection[:16]):
+        learn("a", "b", "c", **mode)
+    with workspace.read() as registry, pytest.raises(RunConflict, match=f"projections of '{late.task}'"):
+        load_run(workspace, registry, "run")
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        {"adapter": NULL_SPACE},
+        {"adapter": PER_TASK},
+        {"masks": {"strategy": "gradient", "density": 0.4, "overlap": "allow"}},
+        {"masks": {"strategy": "random", "density": 0.6, "overlap": "allow", "freeze": False}},
+    ],
+    ids=["null-space", "per-task", "overlapping", "carried on"],
+)
+def test_a_bf16_base_keeps_float32_values_and_the_promises_in_every_mode(
+    learn: Learn, scores: Scores, workspace: Workspace, tiny_encoder: Any, mode: dict[str, Any]
+) -> None:
+    model = {"path": str(tiny_encoder), "dtype": "bfloat16"}
+    at_once = learn("a", "b", name="at-once", model=model, **mode)
+    learn("a", name="run", model=model, **mode)
+    run = learn("a", "b", name="run", model=model, options=RunOptions(measure_all=True), **mode)
+    assert [s.mask for s in run.stages] == [s.mask for s in at_once.stages]
+    assert [s.final_loss for s in run.stages] == [s.final_loss for s in at_once.stages]
+    for stage in run.stages:
+        tensors, _ = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
+        floats = {key: t for key, t in tensors.items() if t.is_floating_point()}
+        assert {t.dtype for t in floats.values()} == {torch.float32}
+        assert any(bool(t.any()) for key, t in floats.items() if key.startswith("values/"))
+    assert len({scores()[stage, "a", "as_trained"].outcomes for stage in (1, 2)}) == 1
+    assert len({scores()[stage, "a", "as_trained"].input_digest for stage in (1, 2)}) == 1
+
+
+@pytest.mark.parametrize("projection", ["shared", "per-task", "orthogonal", "null-space"])
+def test_with_no_stage_switched_on_the_base_alone_acts(
+    learn: Learn, workspace: Workspace, projection: str
+) -> None:
+    learn("a", adapter={**NULL_SPACE, "projection": projection})
+    with workspace.read() as registry:
+        loaded = load_run(workspace, registry, "run")
+    assert not any(b.any() for b in loaded.weights([]).b.values())
+    assert any(bool(b.any()) for b in loaded.weights(loaded.acting("a")).b.values())
+
+
+def test_a_stage_that_is_left_out_of_the_history_leaves_the_others_as_they_are(
+    learn: Learn, workspace: Workspace
+) -> None:
+    """As after a task is retired: the cells, A's and ranks of the others are found by their own files."""
+    for adapter in (PLAIN, PER_TASK, GROWING["adapter"]):
+        name = f"run-{adapter.get('projection')}-{adapter.get('grow')}"
+        learn("a", "b", name=name, adapter=adapter, masks={"strategy": "random", "density": 0.5})
+        with workspace.read() as registry:
+            loaded = load_run(workspace, registry, name)
+        first, second = (memory.learned for memory in loaded.history)
+        alone, both = loaded.weights([second]), loaded.weights([first, second])
+        only_first = loaded.weights([first])
+        for site in both.a:
+            torch.testing.assert_close(both.delta(site), alone.delta(site) + only_first.delta(site))
+
+
+def test_growth_goes_on_from_the_rank_that_the_run_has_reached(learn: Learn) -> None:
+    run = learn("a", "b", **GROWING)
+    assert [stage.mask.rank for stage in run.stages if stage.mask] == [4, 6]
+    grown = learn("a", "b", "c", **GROWING)
+    assert [stage.mask.rank for stage in grown.stages if stage.mask] == [4, 6, 8]
+    assert grown.free_cells == 2 * 448 - 3 * round(0.6 * 448)
+
+
+def test_an_even_budget_is_the_same_after_an_interruption(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    even = {"masks": {"strategy": "random", "budget": "even"}}
+    whole = learn("a", "b", "c", name="whole", **even)
+    sound, begun = METHODS["lori"].end_stage, []
+
+    def die_in_the_second_stage(self: Any, context: Any) -> Any:
+        begun.append(context.task)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return sound(self, context)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(METHODS["lori"], "end_stage", die_in_the_second_stage)
+        with pytest.raises(KeyboardInterrupt):
+            learn("a", "b", "c", name="broken", **even)
+    resumed = learn("a", "b", "c", name="broken", **even)
+    assert [s.mask for s in resumed.stages] == [s.mask for s in whole.stages]
+    assert [s.final_loss for s in resumed.stages] == [s.final_loss for s in whole.stages]
+
+
+def test_a_task_appended_after_an_even_budget_was_spent_is_refused(
+    learn: Learn, workspace: Workspace
+) -> None:
+    even = {"masks": {"strategy": "random", "budget": "even"}}
+    learn("a", "b", **even)
+    with pytest.raises(CapacityExhausted, match=r"'c' asks for 1 cells; 0 of 448 are free"):
+        learn("a", "b", "c", **even)
+    with workspace.read() as registry:
+        assert [task.label for task in registry.run("run").tasks] == ["a", "b"]
+
+
+def test_a_null_space_a_is_made_of_the_directions_as_they_are_read_back(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", adapter=NULL_SPACE)
+    run = learn("a", "b", adapter=NULL_SPACE)
+    first, second = (read_stage(workspace.artifacts.get(s.artifact, "safetensors"))[0] for s in run.stages)
+    with workspace.read() as registry:
+        sites = load_run(workspace, registry, "run").method._adapter.sites  # type: ignore[attr-defined]
+    drawn = draw_projections(sites, run.stages[1].seeds["projection"], "uniform")
+    for key, taken in ((k, t) for k, t in first.items() if k.startswith("inputs/")):
+        for site in key.removeprefix("inputs/").split(","):
+            a = second[f"A/{site}"]
+            assert (a @ taken).abs().max() < 1e-6
+            torch.testing.assert_close(a.norm(dim=1), drawn[site].norm(dim=1))
+            # Only what lies in the directions is gone: the rest points where it was drawn to.
+            rest = drawn[site] - drawn[site] @ taken @ taken.T
+            torch.testing.assert_close(
+                torch.cosine_similarity(a, rest), torch.ones(a.shape[0]), atol=1e-5, rtol=0
+            )
+
+
+def test_a_changed_energy_is_another_run(learn: Learn) -> None:
+    learn("a", adapter=NULL_SPACE)
+    with pytest.raises(RunConflict, match=r"adapter\.null_space\.energy = 0\.95 \(now 0\.9\)"):
+        learn("a", "b", adapter={**NULL_SPACE, "null_space": {"max_directions": 3, "energy": 0.9}})
+
+
+def test_a_mask_record_of_the_registry_keeps_rank_projection_and_directions(
+    learn: Learn, workspace: Workspace
+) -> None:
+    run = learn("a", adapter=NULL_SPACE)
+    with workspace.read() as registry:
+        kept = registry.run("run").stages[0].mask
+    assert kept is not None
+    assert kept == run.stages[0].mask
+    assert kept.rank == 4
+    assert kept.projection is not None
+    assert set((kept.directions or {}).values()) == {3}
+    assert len(kept.directions or {}) == 6
