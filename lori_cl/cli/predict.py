@@ -15,6 +15,7 @@ from lori_cl.registry import Workspace
 @click.argument("run")
 @click.argument("texts", nargs=-1)
 @click.option("--task", help="The task whose cells answer; rows may name their own as `task`.")
+@click.option("--route", is_flag=True, help="Guess each text's task; needs lori-cl route once.")
 @click.option(
     "--file",
     "file",
@@ -28,6 +29,7 @@ def predict(
     run: str,
     texts: tuple[str, ...],
     task: str | None,
+    route: bool,
     file: Path | None,
     batch_size: int,
 ) -> None:
@@ -38,15 +40,21 @@ def predict(
       lori-cl predict first --task sst2 "a gripping, moving film"
       lori-cl predict first --file rows.jsonl > answers.jsonl
     """
-    from lori_cl.serving.predict import Predictor, answered, read_rows
+    from lori_cl.serving.predict import Predictor, answered, read_rows, routed
+    from lori_cl.serving.route import load_router
     from lori_cl.training import load_run
 
     if texts and file is not None:
         raise click.UsageError("give texts or --file, not both")
+    if route and task is not None:
+        raise click.UsageError("give --task or --route, not both")
     lines = texts or _lines(file)
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, run)
-    rows = read_rows(loaded, lines, task, plain=bool(texts))
+    if route:
+        rows = routed(loaded, load_router(loaded), lines, plain=bool(texts))
+    else:
+        rows = read_rows(loaded, lines, task, plain=bool(texts))
     predictor = Predictor(loaded)
     for record in answered(predictor, rows, batch_size):
         print_line(record)

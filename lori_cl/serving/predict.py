@@ -12,6 +12,8 @@ from torch import nn
 
 from lori_cl.adapters import add_adapter
 from lori_cl.errors import DataError
+from lori_cl.routing import Router
+from lori_cl.serving.route import guess
 from lori_cl.tasks import Example, kind_of
 from lori_cl.tasks.kinds.classification import mean_pooled
 from lori_cl.training import LoadedRun
@@ -47,19 +49,38 @@ def read_rows(
 
     Raises: DataError, naming the first line that is neither, or lacks a task; UnknownTask.
     """
-    labels = [memory.learned.task for memory in loaded.history]
-    asked = []
-    for number, line in enumerate(lines, start=1):
-        where = f"text {number}" if plain else f"line {number}"
-        if not line.strip():
-            continue
-        row = None if plain else _object(line)
-        named = task if row is None or "task" not in row else row["task"]
-        if not isinstance(named, str):
-            raise DataError(f"{where} names no task; give --task, or a column 'task' with its name")
-        label = labels[loaded.position(named)]
-        asked.append(Asked(_row_of(loaded, line, label, where) if row is None else row, label, where))
-    return asked
+    return [_read(loaded, line, where, task, plain) for where, line in _told(lines, plain)]
+
+
+def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bool = False) -> list[Asked]:
+    """As `read_rows`, but each line for the task that its text looks like.
+
+    To guess, every line is read as the first task reads it, since nobody has said which task it is.
+    """
+    first = loaded.questions[loaded.position(loaded.acting(None)[0].task)]
+    kind = kind_of(first.spec)
+    asked = [_read(loaded, line, where, first.label, plain) for where, line in _told(lines, plain)]
+    examples = [kind.asked(first.spec, each.row, each.where) for each in asked]
+    guessed = guess(loaded, router, first, examples)
+    return [
+        _read(loaded, line, where, task, plain)
+        for (where, line), task in zip(_told(lines, plain), guessed, strict=True)
+    ]
+
+
+def _told(lines: Sequence[str], plain: bool) -> list[tuple[str, str]]:
+    """(what an error calls it, the line), empty lines left out."""
+    kind = "text" if plain else "line"
+    return [(f"{kind} {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def _read(loaded: LoadedRun, line: str, where: str, task: str | None, plain: bool) -> Asked:
+    row = None if plain else _object(line)
+    named = task if row is None or "task" not in row else row["task"]
+    if not isinstance(named, str):
+        raise DataError(f"{where} names no task; give --task or --route, or a column 'task' with its name")
+    label = loaded.history[loaded.position(named)].learned.task
+    return Asked(_row_of(loaded, line, label, where) if row is None else row, label, where)
 
 
 def _object(line: str) -> dict[str, Any] | None:

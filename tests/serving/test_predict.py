@@ -7,8 +7,10 @@ import yaml
 
 from lori_cl.errors import DataError, UnknownTask
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.predict import Asked, Predictor, answered, read_rows
+from lori_cl.serving.predict import Asked, Predictor, answered, read_rows, routed
+from lori_cl.serving.route import RouteOptions, guess, load_router, route_run
 from lori_cl.spec import load_curriculum
+from lori_cl.tasks import kind_of
 from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
 
 Learn = Callable[..., Run]
@@ -135,3 +137,17 @@ def test_what_cannot_be_asked_is_said_in_one_line(writing_run: LoadedRun) -> Non
         read_rows(writing_run, ["it is red"], "sy")
     with pytest.raises(DataError, match=r"line 1.*'q' is undefined"):
         list(answered(Predictor(writing_run), read_rows(writing_run, ['{"p": "it"}'], "say"), 8))
+
+
+def test_a_text_is_answered_by_the_task_it_looks_like(
+    learn: Learn, workspace: Workspace, tmp_path: Path, write_task: Callable[..., Path]
+) -> None:
+    learn("a", "b", train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
+    route_run(workspace, "run", RouteOptions(), SilentObserver())
+    run = loaded(workspace)
+    router = load_router(run)
+    asked_for = routed(run, router, TEXTS, plain=True)
+    assert [each.row for each in asked_for] == [{"text": text} for text in TEXTS]
+    examples = [kind_of(run.questions[0].spec).asked(run.questions[0].spec, e.row, "") for e in asked_for]
+    assert [each.task for each in asked_for] == guess(run, router, run.questions[0], examples)
+    assert routed(run, router, [json.dumps({"text": TEXTS[0], "task": "b"})])[0].task == "b"
