@@ -75,6 +75,12 @@ class SparseAdapter:
                 whole[:, first : first + mask.shape[1]] = mask.to(whole.device)
             b.open(whole, carry_on=carry_on)
 
+    def fill(self, values: Mapping[str, Float[Tensor, "cells"]]) -> None:
+        """Give the open cells these values, in their masks' row-major order; they no longer train."""
+        for site, b in self._b().items():
+            if b.values is not None:
+                b.values = nn.Parameter(values[site].to(b.frozen), requires_grad=False)
+
     def opened(self) -> Mapping[str, Float[Tensor, "cells"]]:
         """Copies of the open cells' values, float32 on the CPU; sites without open cells are left out."""
         return {

@@ -28,6 +28,7 @@ COMMANDS = {
     "route": ("lori_cl.cli.route", "Score a run that is not told the task: it guesses it."),
     "predict": ("lori_cl.cli.predict", "Answer texts with what was learned."),
     "export": ("lori_cl.cli.export", "Write what was learned as an ordinary PEFT LoRA folder."),
+    "import": ("lori_cl.cli.importing", "Begin a run with an adapter that was made elsewhere."),
     "merge": ("lori_cl.cli.merge", "Merge tasks of any runs on one base model into one PEFT adapter."),
     "retire-task": ("lori_cl.cli.retire", "Free the cells of a learned task for later ones."),
 }
@@ -49,7 +50,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(COMMANDS[cmd_name][0])
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        function = "import_" if cmd_name == "import" else cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, function)
         return command
 
     def resolve_command(

@@ -71,7 +71,8 @@ def require_free(task: str, k: int, free: int, cells: int, tasks: int) -> None:
     if k > free:
         raise CapacityExhausted(
             f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free. Begin a new run with "
-            f"masks.density at most {_density_for(tasks, cells):g} for {tasks} tasks, or with fewer tasks."
+            f"masks.density at most {_density_for(tasks, cells):g} for {tasks} tasks, with fewer tasks, or "
+            "with adapter.grow, which adds rows where cells run out."
         )
 
 

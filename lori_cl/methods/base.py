@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from lori_cl.adapters import ForeignAdapter
+from lori_cl.errors import InputError
 from lori_cl.registry import MaskRecord, Projection
 from lori_cl.spec import CurriculumSpec
 
@@ -89,9 +91,10 @@ class Method(ABC):
     def projection(self) -> Projection | None:
         """The frozen A's of the run; None for a method that trains its A."""
 
-    def projection_of(self, learned: Learned) -> str | None:
-        """Digest of the A's that a finished stage acts under, as drawn now; None where A is trained."""
-        return None
+    def projections_of(self, history: Sequence[Learned]) -> Sequence[str | None]:
+        """Of every finished stage, the digest of the A's that it acts under, as they are made now; None where
+        A is trained."""
+        return [None] * len(history)
 
     @abstractmethod
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
@@ -103,6 +106,17 @@ class Method(ABC):
     @abstractmethod
     def begin_stage(self, context: StageContext) -> MaskRecord | None:
         """Make the model ready to train the task; return the cells it was given, for a method with masks."""
+
+    def check_adoptable(self, brought: ForeignAdapter, tasks: Sequence[str]) -> None:
+        """Make sure that the first of these tasks can take over an adapter from elsewhere.
+
+        Raises: InputError, with what does not fit; CapacityExhausted.
+        """
+        raise InputError(f"method {self.curriculum.method} cannot take over an adapter; set method: lori")
+
+    def adopt_stage(self, context: StageContext, brought: ForeignAdapter) -> MaskRecord:
+        """In place of `begin_stage` and training: claim the cells of an adapter that was checked before."""
+        raise NotImplementedError
 
     @abstractmethod
     def end_stage(self, context: StageContext) -> Outcome:

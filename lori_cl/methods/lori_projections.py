@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lori_cl.adapters import (
     PROJECTIONS,
+    Bank,
     InputMoments,
     Past,
     Projections,
@@ -33,29 +34,51 @@ class Projector:
         self._seed = seed
         self._drawn: dict[tuple[int, int], Projections] = {}
 
-    def of_run(self, rank: int, first: LoRIStage | None = None) -> Projections:
-        """The one A of every site for a run that shares it; an adapter that was brought along has its own."""
-        if first is not None and first.projections is not None:
-            return first.projections
-        return self._draw(self._seed, rank)
+    def shared(self, stages: Sequence[LoRIStage], rank: int) -> Projections:
+        """The one A of every site for a run that shares it: drawn, or brought along by its first stage."""
+        drawn = self._draw(self._seed, rank)
+        brought = stages[0].projections if stages else None
+        if brought is None or rank == stages[0].rank:
+            return brought or drawn
+        return {site: torch.cat([a, drawn[site][stages[0].rank :]]) for site, a in brought.items()}
 
-    def of_stage(self, stage: LoRIStage, seed: int) -> Projections:
-        """The A of every site that a finished stage was trained under."""
-        return stage.projections if stage.projections is not None else self._draw(seed, stage.rank)
+    def of_stage(self, stages: Sequence[LoRIStage], position: int) -> Projections:
+        """The A of every site that the stage at this position, from 0, was trained under."""
+        stage = stages[position]
+        if stage.projections is not None:
+            return stage.projections
+        if not self.kind.per_task:
+            return self.shared(stages, stage.rank)
+        assert stage.seed is not None, "a stage with an A of its own records what it was drawn from"
+        return self._draw(stage.seed, stage.rank)
 
-    def fresh(
-        self, task: str, history: Sequence[LoRIStage], earlier: Sequence[Projections], seed: int, rank: int
-    ) -> Projections:
-        """New A's for a task that begins after these stages.
+    def banks(
+        self, stages: Sequence[LoRIStage], opening: Projections | None = None, *, sums: bool = False
+    ) -> list[Bank]:
+        """What acts after these stages; with `opening`, the last bank has these A's, for cells to be opened.
+
+        `sums` says what a cell of several stages holds.
+        """
+        if not self.kind.per_task:
+            rank = max((stage.rank for stage in stages), default=self._spec.rank)
+            return [Bank(opening or self.shared(stages, rank), [stage.cells for stage in stages], sums)]
+        banks = [Bank(self.of_stage(stages, i), [stage.cells]) for i, stage in enumerate(stages)]
+        return [*banks, Bank(opening)] if opening is not None else banks
+
+    def fresh(self, task: str, stages: Sequence[LoRIStage], seed: int, rank: int) -> Projections:
+        """The A's of a task that begins after these stages.
 
         Raises: CapacityExhausted, if a site has too few directions left.
         """
+        if not self.kind.per_task:
+            return self.shared(stages, rank)
         drawn = self._draw(seed, rank)
-        if self.kind.avoids is None or not history:
+        if self.kind.avoids is None or not stages:
             return drawn
+        earlier = [self.of_stage(stages, position) for position in range(len(stages))]
         made = {}
         for site in self._sites:
-            past = Past([each[site.name] for each in earlier], self.taken(history, site))
+            past = Past([each[site.name] for each in earlier], self.taken(stages, site))
             directions = self.kind.avoids(past)
             self._check_directions(task, site, directions.shape[1], rank)
             made[site.name] = blind(drawn[site.name], directions)

@@ -12,7 +12,7 @@ from torch import Tensor
 from lori_cl.adapters import Cells, Projections
 from lori_cl.masks import Mask
 from lori_cl.masks.mask import Shapes
-from lori_cl.methods.base import Tensors
+from lori_cl.methods.base import Learned
 
 MASK, VALUES, A, INPUTS, RANK = "mask/", "values/", "A/", "inputs/", "rank"
 BETWEEN_SITES = ","
@@ -29,6 +29,8 @@ class LoRIStage:
     """The A's, where they depend on more than their seed."""
     inputs: Mapping[tuple[str, ...], Float[Tensor, "d_in k"]] = field(default_factory=dict)
     """By the sites that read the same input: the directions that the task newly took of it, orthonormal."""
+    seed: int | None = None
+    """What its A's were drawn from; None in records from before tasks could have their own."""
 
     @property
     def cells(self) -> Cells:
@@ -52,8 +54,9 @@ class LoRIStage:
         }
 
     @classmethod
-    def from_tensors(cls, tensors: Tensors, shapes: Shapes) -> LoRIStage:
+    def from_learned(cls, learned: Learned, shapes: Shapes) -> LoRIStage:
         """Undo `to_tensors`; `shapes` are those of an adapter that has not grown."""
+        tensors = learned.tensors
         by_prefix = {
             prefix: {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
             for prefix in (MASK, VALUES, A, INPUTS)
@@ -65,4 +68,5 @@ class LoRIStage:
             values=by_prefix[VALUES],
             projections={site: by_prefix[A][site] for site in shapes} if by_prefix[A] else None,
             inputs={tuple(key.split(BETWEEN_SITES)): u for key, u in by_prefix[INPUTS].items()},
+            seed=learned.seeds.get("projection"),
         )

@@ -1,17 +1,20 @@
 """Stages in sequence: train, score everything again, commit."""
 
 from lori_cl.training.enrolment import Enrolled, enrol
+from lori_cl.training.learning import Brought
 from lori_cl.training.loading import LoadedRun, load_run
 from lori_cl.training.observer import Observer, SilentObserver
-from lori_cl.training.sequence import RunOptions, run_curriculum
+from lori_cl.training.sequence import RunOptions, import_adapter, run_curriculum
 
 __all__ = [
+    "Brought",
     "Enrolled",
     "LoadedRun",
     "Observer",
     "RunOptions",
     "SilentObserver",
     "enrol",
+    "import_adapter",
     "load_run",
     "run_curriculum",
 ]

@@ -77,12 +77,11 @@ def check_same_projections(run: Run, method: Method, history: Sequence[Learned])
 
     Raises: RunConflict, naming the first that does not, with both digests.
     """
-    for stage, learned in zip(run.stages, history, strict=True):
+    for stage, made in zip(run.stages, method.projections_of(history), strict=True):
         recorded = stage.mask.projection if stage.mask else None
-        drawn = method.projection_of(learned) if recorded else None
-        if recorded != drawn:
+        if recorded not in (None, made):
             raise RunConflict(
-                f"run '{run.name}': the projections of '{stage.task}' now have digest {str(drawn)[:16]}…, "
+                f"run '{run.name}': the projections of '{stage.task}' now have digest {str(made)[:16]}…, "
                 f"and it was trained under {str(recorded)[:16]}…; its cells would mean something else. "
                 f"Use numpy {run.environment.get('numpy')}, as the run was begun with"
             )

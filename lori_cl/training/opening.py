@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from lori_cl.adapters import ForeignAdapter
 from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
@@ -53,8 +54,11 @@ def open_run(
     tasks: Sequence[Task],
     name: str,
     run: Run | None,
+    brought: ForeignAdapter | None = None,
 ) -> OpenRun:
     """Load the model, read the data, and only then begin the run or lengthen it.
+
+    `brought` is a ready adapter that a new run begins with.
 
     Raises: InputError, if the model, the data, the capacity or the run does not allow it.
     """
@@ -73,13 +77,15 @@ def open_run(
         check_same_projections(run, method, learned)
     standing = [each for each in learned if each.retired_after is None]
     method.check_room(standing, [task.label for task in tasks[len(history) :]])
+    if brought is not None:
+        method.check_adoptable(brought, [task.label for task in tasks])
     training_sets = {
         task.label: prepare_training(workspace, task, curriculum, base)
         for task in tasks
         if task.label not in done
     }
     if is_writer():
-        _begin(registry, curriculum, tasks, name, run, base, method)
+        _begin(registry, curriculum, tasks, name, run, base, method, brought)
     wait()
     return OpenRun(
         workspace=workspace,
@@ -103,9 +109,13 @@ def _begin(
     run: Run | None,
     base: BaseModel,
     method: Method,
+    brought: ForeignAdapter | None,
 ) -> None:
     """Store a new run, or what a run that is there goes on with."""
     projection = method.projection()
+    known = run.projection if run is not None else None
+    if projection is not None and (brought is not None or (known is not None and known.digest is None)):
+        projection = replace(projection, digest=None)  # the A's stand in the stages' files
     if run is None:
         start = RunStart(name, curriculum.to_record(), tuple(tasks), base.digest, projection, environment())
         registry.begin_run(start)

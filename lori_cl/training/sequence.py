@@ -5,29 +5,30 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from lori_cl.methods import METHODS, Learned, StageContext
-from lori_cl.registry import Evaluation, MaskRecord, Run, Stage, StatisticsRecord, Task, Workspace
+from lori_cl.errors import RunConflict
+from lori_cl.methods import METHODS
+from lori_cl.registry import Evaluation, Run, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import is_writer, join, wait
+from lori_cl.training.learning import Brought, Learnt, adopt, learn
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
-from lori_cl.training.stage import Lesson, Taught, losses, teach
-from lori_cl.training.stage_file import StageMemory, stage_bytes
+from lori_cl.training.stage_file import StageMemory
 
 log = logging.getLogger(__name__)
 
-SEEDS = ("data", "mask", "projection", "probe", "calibration", "head", "train")
-"""What each stage draws a seed of its own for."""
+Learn = Callable[[OpenRun, Sequence[StageMemory], Task, str, Observer], Learnt]
+"""What makes a stage's adapter: training it, or taking it over."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,6 @@ class RunOptions:
     """Measure also what could be proved."""
     allow_code_execution: bool = False
     """Run the programs that the model writes, contained, where a task is scored by that."""
-
-
-@dataclass(frozen=True)
-class _Learned:
-    mask: MaskRecord | None
-    taught: Taught
-    memory: StageMemory
-    file_bytes: int
 
 
 def run_curriculum(
@@ -70,15 +63,7 @@ def run_curriculum(
                 return run
         check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run)
-        examiner = Examiner(
-            opened.base,
-            opened.model,
-            opened.method,
-            workspace.artifacts,
-            observer,
-            registry.find_measured,
-            options.measure_all,
-        )
+        examiner = _examiner(opened, options, observer)
         with observer.bar(name, len(tasks)) as advance:
             _score_row_zero(opened, examiner)
             opened = _with_statistics(opened, observer)
@@ -90,6 +75,45 @@ def run_curriculum(
                 history.append(_run_stage(opened, examiner, history, task, options, observer))
                 advance(1)
         return registry.run(name)
+
+
+def import_adapter(
+    workspace: Workspace,
+    curriculum: CurriculumSpec,
+    name: str,
+    brought: Brought,
+    options: RunOptions,
+    observer: Observer,
+) -> Run:
+    """Begin the run of a curriculum with a ready adapter for its first task; `run_curriculum` goes on.
+
+    What is wrong with the adapter or the curriculum is found before anything is stored.
+    Raises: InputError; RunConflict, if the run is there already; LoriError.
+    """
+    curriculum = _with_learning_rate(curriculum)
+    join()
+    with workspace.open() as registry:
+        if registry.find_run(name) is not None:
+            raise RunConflict(f"run '{name}' is there already; an import begins one: choose another --name")
+        tasks = pinned_tasks(registry, curriculum, None)
+        check_code_execution(tasks, options.allow_code_execution)
+        opened = open_run(workspace, registry, curriculum, tasks, name, None, brought.adapter)
+        examiner = _examiner(opened, options, observer)
+        _score_row_zero(opened, examiner)
+        _run_stage(opened, examiner, [], tasks[0], options, observer, partial(adopt, brought=brought))
+        return registry.run(name)
+
+
+def _examiner(opened: OpenRun, options: RunOptions, observer: Observer) -> Examiner:
+    return Examiner(
+        opened.base,
+        opened.model,
+        opened.method,
+        opened.workspace.artifacts,
+        observer,
+        opened.registry.find_measured,
+        options.measure_all,
+    )
 
 
 def _with_learning_rate(curriculum: CurriculumSpec) -> CurriculumSpec:
@@ -148,12 +172,13 @@ def _run_stage(
     task: Task,
     options: RunOptions,
     observer: Observer,
+    make: Learn = learn,
 ) -> StageMemory:
     """Claim, train, score, commit."""
     began = time.perf_counter()
     position = len(history) + 1
     title = f"stage {position}/{len(opened.questions)} {task.label}"
-    learned = _learn(opened, history, task, title, observer)
+    learned = make(opened, history, task, title, observer)
     train_s = time.perf_counter() - began
     memory, statistics, files = _told_apart(opened, learned.memory, task, position, observer)
     questions = opened.questions if options.upper_triangle else opened.questions[:position]
@@ -192,70 +217,6 @@ def _told_apart(
     question, taught = opened.questions[position - 1], opened.training_sets[task.label]
     gathered, record, size = gather(opened, task, question, taught, observer)
     return replace(memory, gathered=gathered), [record], {gathered.artifact: ("safetensors", size)}
-
-
-def _learn(
-    opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
-) -> _Learned:
-    """Claim the task's cells, train them, and write down what they became."""
-    seeds = {purpose: opened.seed(purpose, task) for purpose in SEEDS}
-    train = opened.curriculum.train
-    assert train.lr is not None, "settled when the run began"
-    lesson = _lesson(opened, task, f"{title}: training", train.epochs_for(task.name), train.lr, "train")
-    context = StageContext(
-        task=task.label,
-        history=[memory.learned for memory in history if memory.learned.retired_after is None],
-        seeds=seeds,
-        tasks_left=len(opened.questions) - len(history),
-        calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),
-        losses=lambda examples: losses(lesson, train.batch_size, examples, seeds["probe"]),
-        n_train=len(lesson.fields),
-    )
-    mask = opened.method.begin_stage(context)
-    taught = teach(lesson, train, observer)
-    outcome = opened.method.end_stage(context)
-    if mask is not None:
-        mask = replace(mask, directions=outcome.directions)
-    metadata = {
-        "run": opened.run.name,
-        "stage": len(history) + 1,
-        "task": task.label,
-        "projection": mask.projection if mask else None,
-        "mask": mask.digest if mask else None,
-        "parent": history[-1].artifact if history else None,
-        "seeds": seeds,
-    }
-    content = stage_bytes(outcome.tensors, lesson.head, metadata)
-    artifact = opened.workspace.artifacts.put(content, "safetensors")
-    memory = StageMemory(Learned(task.label, outcome.tensors, seeds), lesson.head, artifact)
-    return _Learned(mask, taught, memory, len(content))
-
-
-def _calibrate(
-    opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float | None, lr: float
-) -> None:
-    train = opened.curriculum.train
-    epochs = train.epochs_for(task.name) if epochs is None else epochs
-    teach(_lesson(opened, task, f"{title}: calibrating", epochs, lr, "calibration"), train, observer)
-
-
-def _lesson(opened: OpenRun, task: Task, title: str, epochs: float, lr: float, purpose: str) -> Lesson:
-    question = next(q for q in opened.questions if q.label == task.label)
-    kind = kind_of(question.spec)
-    head = kind.head(question.spec, opened.base.width, opened.seed("head", task))
-    if head is not None:
-        head.to(opened.model.device)
-    return Lesson(
-        title=title,
-        learner=kind.learner(opened.model, head),
-        head=head,
-        fields=opened.training_sets[task.label].fields,
-        collate=lambda fields: kind.collate(opened.base.tokenizer, fields),
-        epochs=epochs,
-        lr=lr,
-        seed=opened.seed(purpose, task),
-        logs=opened.workspace.root / "logs" / opened.run.name / f"{task.label}-{purpose}",
-    )
 
 
 def _peak_memory_bytes() -> int:

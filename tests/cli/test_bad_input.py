@@ -222,7 +222,7 @@ def test_an_interrupt_says_how_to_go_on(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lori_cl.training.sequence.teach", interrupt)
+    monkeypatch.setattr("lori_cl.training.learning.teach", interrupt)
     code, _, err = lori_cl("run", write_curriculum("a"))
     assert code == 1
     assert err.strip() == "Interrupted. What was committed stays; the same command goes on from there."

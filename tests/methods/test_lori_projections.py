@@ -27,9 +27,10 @@ def stage(
     projections: Projections | None = None,
     inputs: Mapping[tuple[str, ...], Tensor] | None = None,
     rank: int = 3,
+    seed: int = 1,
 ) -> LoRIStage:
     nothing = {site.name: torch.zeros(site.out_features, rank, dtype=torch.bool) for site in SITES}
-    return LoRIStage(Mask(nothing), {}, projections, inputs or {})
+    return LoRIStage(Mask(nothing), {}, projections, inputs or {}, seed)
 
 
 def directions(d_in: int, first: int, count: int) -> Tensor:
@@ -40,10 +41,8 @@ def in_all(count: int) -> Mapping[tuple[str, ...], Tensor]:
     return {("q", "k"): directions(12, 0, count), ("down",): directions(20, 0, count)}
 
 
-def fresh(
-    made_by: Projector, history: Sequence[LoRIStage], earlier: Sequence[Projections] = ()
-) -> Projections:
-    return made_by.fresh("late", history, earlier, seed=77, rank=3)
+def fresh(made_by: Projector, history: Sequence[LoRIStage]) -> Projections:
+    return made_by.fresh("late", history, seed=77, rank=3)
 
 
 @pytest.mark.parametrize("projection", ["per-task", "orthogonal", "null-space"])
@@ -55,20 +54,29 @@ def test_the_first_task_has_the_a_that_its_seed_draws(projection: str) -> None:
 
 def test_a_run_that_shares_its_a_draws_it_once_for_each_rank() -> None:
     shared = projector("shared")
-    assert shared.of_run(3) is shared.of_run(3)
-    assert torch.equal(shared.of_run(5)["q"][:3], shared.of_run(3)["q"])
+    assert shared.shared([], 3) is shared.shared([stage()], 3) is fresh(shared, [stage(), stage()])
+    assert torch.equal(shared.shared([], 5)["q"][:3], shared.shared([], 3)["q"])
+
+
+def test_an_a_that_was_brought_along_stays_and_grows_by_drawn_rows() -> None:
+    brought = {site.name: torch.rand(3, site.in_features) for site in SITES}
+    made_by, stages = projector("shared"), [stage(brought), stage(rank=5)]
+    assert made_by.of_stage(stages, 0) is made_by.shared(stages[:1], 3) is brought
+    grown = made_by.of_stage(stages, 1)
+    assert torch.equal(grown["q"][:3], brought["q"])
+    assert torch.equal(grown["q"][3:], made_by.shared([], 5)["q"][3:])
 
 
 def test_a_stored_a_is_the_stages_own_and_any_other_is_drawn_from_its_seed_at_its_rank() -> None:
     own = {site.name: torch.rand(3, site.in_features) for site in SITES}
-    assert projector("orthogonal").of_stage(stage(own), seed=1) is own
-    drawn = projector("per-task").of_stage(stage(rank=4), seed=1)
+    assert projector("orthogonal").of_stage([stage(own)], 0) is own
+    drawn = projector("per-task").of_stage([stage(), stage(rank=4)], 1)
     assert torch.equal(drawn["down"], draw_projections(SITES, 1, "uniform", grown_rows=1)["down"])
 
 
 def test_an_orthogonal_a_is_orthogonal_to_all_earlier_ones_of_whatever_rank() -> None:
     earlier = [draw_projections(SITES, seed, "normal", rows) for seed, rows in ((1, 0), (2, 2))]
-    made = fresh(projector("orthogonal"), [stage(each) for each in earlier], earlier)
+    made = fresh(projector("orthogonal"), [stage(each) for each in earlier])
     for site in SITES:
         for each in earlier:
             assert (made[site.name] @ each[site.name].T).abs().max() < 1e-6

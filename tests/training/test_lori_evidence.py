@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lori_cl.masks import Mask
-from lori_cl.methods import lori
+from lori_cl.masks import STRATEGIES, Evidence, Mask
+from lori_cl.methods import lori, lori_evidence
 from lori_cl.methods.lori import LoRI
+from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Run, Workspace
-from lori_cl.spec import load_curriculum
+from lori_cl.spec import CalibrationSpec, load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
 from lori_cl.training.stage import Lesson, losses
 
@@ -113,7 +114,17 @@ def test_looking_at_gradients_before_a_stage_changes_nothing_of_its_training(
     looked = []
 
     def look_first(self: LoRI, context: Any, ledger: Any, k: int) -> Tensor:
-        looked.append(self._gradients(context, Mask.from_flat(ledger.free(), ledger.shapes)))
+        free = Mask.from_flat(ledger.free(), ledger.shapes)
+        evidence = gather_evidence(
+            STRATEGIES["gradient"],
+            context,
+            self._adapter,
+            free,
+            lambda mask: self._open(context, mask),
+            CalibrationSpec(),
+            0.1,
+        )
+        looked.append(evidence.gradients)
         return sound(self, context, ledger, k)
 
     monkeypatch.setattr(LoRI, "_scores", look_first)
@@ -141,14 +152,14 @@ def test_gathering_inputs_after_a_stage_changes_nothing_of_the_next(
 
 def test_cells_that_are_taken_have_no_gradient_score(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    sound = LoRI._gradients
+    sound = lori.gather_evidence
 
-    def record(self: LoRI, context: Any, free: Mask) -> Tensor:
-        scores = sound(self, context, free)
-        found.append((scores, free.flat()))
-        return scores
+    def record(*arguments: Any) -> Evidence:
+        evidence, free = sound(*arguments), arguments[3]
+        found.append((evidence.gradients, free.flat()))
+        return evidence
 
-    monkeypatch.setattr(LoRI, "_gradients", record)
+    monkeypatch.setattr(lori, "gather_evidence", record)
     learn("a", "b", masks={"strategy": "gradient", "density": 0.3})
     scores, free = found[1]
     assert int((~free).sum()) == round(0.3 * 448)
@@ -158,13 +169,13 @@ def test_cells_that_are_taken_have_no_gradient_score(learn: Learn, monkeypatch: 
 
 def test_a_site_that_nothing_was_read_from_scores_zero() -> None:
     mask = Mask({"read": torch.tensor([[True, False]]), "idle": torch.tensor([[True], [True]])})
-    assert lori._spread({"read": torch.tensor([5.0])}, mask).tolist() == [5.0, 0.0, 0.0, 0.0]
+    assert lori_evidence._spread({"read": torch.tensor([5.0])}, mask).tolist() == [5.0, 0.0, 0.0, 0.0]
 
 
 def test_where_every_free_cell_is_claimed_nothing_is_calibrated(
     learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LoRI, "_calibrated", lambda *_: pytest.fail("calibrated"))
+    monkeypatch.setattr(lori, "gather_evidence", lambda *_: pytest.fail("calibrated"))
     run = learn("a", masks={"strategy": "magnitude", "density": 1.0})
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 448

@@ -12,7 +12,7 @@ import torch
 from lori_cl.adapters import draw_projections, sparse_adapter
 from lori_cl.errors import CapacityExhausted, RunConflict
 from lori_cl.masks import Mask
-from lori_cl.methods import METHODS
+from lori_cl.methods import METHODS, Learned
 from lori_cl.methods.lori_stage import RANK, LoRIStage
 from lori_cl.registry import Run, Workspace
 from lori_cl.training import RunOptions
@@ -65,7 +65,7 @@ def test_a_stage_of_an_earlier_version_has_the_rank_of_the_adapter() -> None:
     stage = LoRIStage(Mask(mask), {"site": torch.tensor([1.0, 2.0])})
     tensors = stage.to_tensors()
     del tensors[RANK]
-    again = LoRIStage.from_tensors(tensors, {"site": (1, 4)})
+    again = LoRIStage.from_learned(Learned("a", tensors, {}), {"site": (1, 4)})
     assert (again.rank, again.projections, dict(again.inputs)) == (4, None, {})
     assert torch.equal(again.mask.by_site["site"], mask["site"])
 
@@ -77,7 +77,10 @@ def test_a_stage_survives_its_tensors_with_all_it_may_hold() -> None:
         {"one": torch.rand(3, 5), "two": torch.rand(3, 5)},
         {("one", "two"): torch.rand(5, 2)},
     )
-    again = LoRIStage.from_tensors(stage.to_tensors(), {"one": (1, 2), "two": (2, 2)})
+    again = LoRIStage.from_learned(
+        Learned("a", stage.to_tensors(), {"projection": 7}), {"one": (1, 2), "two": (2, 2)}
+    )
+    assert again.seed == 7
     assert again.mask.digest() == stage.mask.digest()
     assert again.values.keys() == {"one"}
     assert again.projections is not None is not stage.projections

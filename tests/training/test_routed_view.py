@@ -179,7 +179,7 @@ def test_an_interrupted_run_resumes_to_the_same_routed_scores(
 ) -> None:
     teach("colour", "shape", name="whole")
     whole = dict(scores("whole"))
-    real, calls = sequence.teach, []
+    real, calls = learning.teach, []
 
     def die_in_the_second_stage(*arguments: Any) -> Any:
         calls.append(1)

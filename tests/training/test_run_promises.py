@@ -61,7 +61,7 @@ def test_an_interrupted_run_resumes_to_the_same_matrix(
     learn: Learn, scores: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = learn("a", "b", "c", name="whole")
-    teach, calls = sequence.teach, []
+    teach, calls = learning.teach, []
 
     def die_in_the_third_stage(*arguments: object) -> object:
         calls.append(1)
@@ -69,10 +69,10 @@ def test_an_interrupted_run_resumes_to_the_same_matrix(
             raise KeyboardInterrupt
         return teach(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sequence, "teach", die_in_the_third_stage)
+    monkeypatch.setattr(learning, "teach", die_in_the_third_stage)
     with pytest.raises(KeyboardInterrupt):
         learn("a", "b", "c", name="broken")
-    monkeypatch.setattr(sequence, "teach", teach)
+    monkeypatch.setattr(learning, "teach", teach)
     broken = learn("a", "b", "c", name="broken")
     assert [s.mask for s in broken.stages] == [s.mask for s in whole.stages]
     assert {k: (e.score, e.outcomes, e.input_digest) for k, e in scores("broken").items()} == {
@@ -85,13 +85,13 @@ def test_an_appended_task_is_trained_alone_and_as_if_it_had_been_there_from_the_
 ) -> None:
     learn("a", "b", name="run")
     taught: list[str] = []
-    teach = sequence.teach
+    teach = learning.teach
 
     def record(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
         taught.append(lesson.title)
         return teach(lesson, settings, observer)
 
-    monkeypatch.setattr(sequence, "teach", record)
+    monkeypatch.setattr(learning, "teach", record)
     grown = learn("a", "b", "c", name="run")
     assert taught == ["stage 3/3 c: training"]
     assert [s.position for s in grown.stages] == [1, 2, 3]
@@ -169,7 +169,7 @@ def test_a_run_refuses_other_base_weights_and_shows_both_digests(
 def test_the_eleventh_task_of_a_tenth_each_is_refused_before_any_training(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sequence, "teach", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(learning, "teach", lambda *_: pytest.fail("trained"))
     with pytest.raises(CapacityExhausted, match="'t10' asks for 45 cells; 43 of 448 are free") as caught:
         learn(*(f"t{i}" for i in range(1, 12)))
     assert "at most 0.09 for 11 tasks" in str(caught.value)

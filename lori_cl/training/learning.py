@@ -1,0 +1,159 @@
+"""Learning one task: what a stage trains, or takes over from elsewhere, and writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from lori_cl.adapters import ForeignAdapter, tensors_digest
+from lori_cl.methods import Learned, StageContext
+from lori_cl.registry import MaskRecord, Task
+from lori_cl.tasks import kind_of
+from lori_cl.training.observer import Observer
+from lori_cl.training.opening import OpenRun
+from lori_cl.training.stage import Lesson, Taught, losses, teach
+from lori_cl.training.stage_file import StageMemory, stage_bytes
+
+SEEDS = ("data", "mask", "projection", "probe", "calibration", "head", "train")
+"""What each stage draws a seed of its own for."""
+
+PROBED = 256
+"""Training examples that the loss of an adapter from elsewhere is taken over."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a stage has learned."""
+
+    mask: MaskRecord | None
+    taught: Taught
+    memory: StageMemory
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class Brought:
+    """A ready adapter for a run's first task."""
+
+    adapter: ForeignAdapter
+    head: Mapping[str, Tensor] | None
+    """The state of the task's head; None where there is none, and it is to be trained."""
+
+
+def learn(
+    opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
+) -> Learnt:
+    """Claim the task's cells, train them, and write down what they became."""
+    lesson = _lesson(opened, task, f"{title}: training", "train")
+    context = _context(opened, history, task, title, lesson, observer)
+    mask = opened.method.begin_stage(context)
+    taught = teach(lesson, opened.curriculum.train, observer)
+    return _written(opened, history, context, lesson, mask, taught, {})
+
+
+def adopt(
+    opened: OpenRun,
+    history: Sequence[StageMemory],
+    task: Task,
+    title: str,
+    observer: Observer,
+    brought: Brought,
+) -> Learnt:
+    """Claim the cells that a ready adapter fills, and write them down; train its head where it has none."""
+    lesson = _lesson(opened, task, f"{title}: training its head", "train")
+    context = _context(opened, history, task, title, lesson, observer)
+    mask = opened.method.adopt_stage(context, brought.adapter)
+    steps = 0
+    if lesson.head is not None and brought.head is not None:
+        lesson.head.load_state_dict(dict(brought.head))
+    elif lesson.head is not None:
+        steps = teach(lesson, opened.curriculum.train, observer).steps
+    probed = [float(loss.detach()) for loss in context.losses(PROBED)]
+    weights = brought.adapter.weights
+    imported = {
+        "base": brought.adapter.base,
+        "digest": tensors_digest([*weights.a.items(), *weights.b.items()]),
+    }
+    taught = Taught(steps, sum(probed) / len(probed))
+    return _written(opened, history, context, lesson, mask, taught, {"imported": imported})
+
+
+def _context(
+    opened: OpenRun,
+    history: Sequence[StageMemory],
+    task: Task,
+    title: str,
+    lesson: Lesson,
+    observer: Observer,
+) -> StageContext:
+    seeds = {purpose: opened.seed(purpose, task) for purpose in SEEDS}
+    train = opened.curriculum.train
+    return StageContext(
+        task=task.label,
+        history=[memory.learned for memory in history if memory.learned.retired_after is None],
+        seeds=seeds,
+        tasks_left=len(opened.questions) - len(history),
+        calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),
+        losses=lambda examples: losses(lesson, train.batch_size, examples, seeds["probe"]),
+        n_train=len(lesson.fields),
+    )
+
+
+def _written(
+    opened: OpenRun,
+    history: Sequence[StageMemory],
+    context: StageContext,
+    lesson: Lesson,
+    mask: MaskRecord | None,
+    taught: Taught,
+    remarks: Mapping[str, Any],
+) -> Learnt:
+    """The stage's file, and what later stages need of it."""
+    outcome = opened.method.end_stage(context)
+    if mask is not None:
+        mask = replace(mask, directions=outcome.directions)
+    metadata = {
+        "run": opened.run.name,
+        "stage": len(history) + 1,
+        "task": context.task,
+        "projection": mask.projection if mask else None,
+        "mask": mask.digest if mask else None,
+        "parent": history[-1].artifact if history else None,
+        "seeds": context.seeds,
+        **remarks,
+    }
+    content = stage_bytes(outcome.tensors, lesson.head, metadata)
+    artifact = opened.workspace.artifacts.put(content, "safetensors")
+    learned = Learned(context.task, outcome.tensors, context.seeds)
+    return Learnt(mask, taught, StageMemory(learned, lesson.head, artifact), len(content))
+
+
+def _calibrate(
+    opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float | None, lr: float
+) -> None:
+    lesson = _lesson(opened, task, f"{title}: calibrating", "calibration")
+    epochs = lesson.epochs if epochs is None else epochs
+    teach(replace(lesson, epochs=epochs, lr=lr), opened.curriculum.train, observer)
+
+
+def _lesson(opened: OpenRun, task: Task, title: str, purpose: str) -> Lesson:
+    question = next(q for q in opened.questions if q.label == task.label)
+    kind, train = kind_of(question.spec), opened.curriculum.train
+    assert train.lr is not None, "settled when the run began"
+    head = kind.head(question.spec, opened.base.width, opened.seed("head", task))
+    if head is not None:
+        head.to(opened.model.device)
+    return Lesson(
+        title=title,
+        learner=kind.learner(opened.model, head),
+        head=head,
+        fields=opened.training_sets[task.label].fields,
+        collate=lambda fields: kind.collate(opened.base.tokenizer, fields),
+        epochs=train.epochs_for(task.name),
+        lr=train.lr,
+        seed=opened.seed(purpose, task),
+        logs=opened.workspace.root / "logs" / opened.run.name / f"{task.label}-{purpose}",
+    )

@@ -1,0 +1,185 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from lori_cl.adapters import read_foreign
+from lori_cl.errors import InputError, RunConflict
+from lori_cl.registry import Run, Workspace
+from lori_cl.serving.export import export
+from lori_cl.serving.importing import import_folder
+from lori_cl.spec import load_curriculum
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, load_run
+
+Learn = Callable[..., Run]
+Scores = Callable[..., dict]
+HARD = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
+PLAIN = {"rank": 4, "alpha": 8}
+
+
+def loaded(workspace: Workspace, name: str) -> LoadedRun:
+    with workspace.read() as registry:
+        return load_run(workspace, registry, name)
+
+
+@pytest.fixture
+def bring(workspace: Workspace, write_curriculum: Callable[..., Path]) -> Callable[..., Run]:
+    def run(folder: Path, *tasks: str, name: str = "second", mask: Path | None = None, **fields: Any) -> Run:
+        spec = load_curriculum(write_curriculum(*tasks, **{"train": HARD, **fields}))
+        return import_folder(workspace, folder, spec, name, mask, RunOptions(), SilentObserver())
+
+    return run
+
+
+def plain_lora(folder: Path, base: Path, **settings: Any) -> Path:
+    """A PEFT LoRA whose every cell of B is drawn."""
+    torch.manual_seed(3)
+    config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": "all-linear", **settings})
+    model = get_peft_model(AutoModel.from_pretrained(base, add_pooling_layer=False), config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.02)
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_an_exported_task_comes_back_with_the_same_scores_and_cells(
+    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, bring: Callable[..., Run]
+) -> None:
+    first = learn("a", "b", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out")
+    second = bring(tmp_path / "out", "a", "b")
+    assert scores("second")[1, "a", "as_trained"].outcomes == scores("run")[1, "a", "as_trained"].outcomes
+    assert second.stages[0].mask is not None
+    assert first.stages[0].mask is not None
+    assert second.stages[0].mask.by_site == first.stages[0].mask.by_site
+    assert (second.stages[0].mask.strategy, second.stages[0].steps) == ("imported", 0)
+
+
+def test_later_tasks_are_learned_beside_the_imported_cells_which_never_change(
+    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, bring: Callable[..., Run]
+) -> None:
+    learn("a", "b", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out")
+    bring(tmp_path / "out", "a", "b")
+    continued = learn("a", "b", "c", name="second", train=HARD, options=RunOptions(measure_all=True))
+    assert [stage.task for stage in continued.stages] == ["a", "b", "c"]
+    found = scores("second")
+    assert found[3, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
+    before, after = (loaded(workspace, "second").update(0) for _ in range(2))
+    original = loaded(workspace, "run").update(0)
+    for site in before.b:
+        assert torch.equal(before.b[site], original.b[site])
+        assert torch.equal(before.a[site], original.a[site])
+        assert torch.equal(before.b[site], after.b[site])
+
+
+def test_a_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", "b", name="for their data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    grows = {**PLAIN, "grow": 2}
+    run = bring(folder, "a", "b", adapter=grows)
+    assert run.stages[0].mask is not None
+    assert run.stages[0].mask.cells == 448
+    assert run.stages[0].steps > 0, "it had no head, so one was trained"
+    continued = learn("a", "b", name="second", adapter=grows, train=HARD)
+    assert [stage.mask.rank for stage in continued.stages if stage.mask] == [4, 6]
+    theirs = load_file(folder / "adapter_model.safetensors")
+    ours = loaded(workspace, "second").update(0)
+    for site, b in ours.b.items():
+        assert torch.equal(b, theirs[f"base_model.model.{site}.lora_B.weight"])
+
+
+def test_without_room_for_the_next_task_nothing_is_stored(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", "b", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    with pytest.raises(InputError, match=r"task 'b' asks for 45 cells; 0 of 448 are free.*adapter\.grow"):
+        bring(folder, "a", "b")
+    with workspace.read() as registry:
+        assert [run.name for run in registry.runs()] == ["for-data"]
+
+
+def test_a_published_mask_says_which_cells_are_the_adapters(
+    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out")
+    adapter = read_foreign(tmp_path / "out")
+    wide = {site: mask.clone() for site, mask in adapter.masks.items()}
+    first = next(iter(wide))
+    wide[first][~wide[first]] = True  # cells of the mask that training left at zero
+    published = {f"base_model.model.{site}.lora_B.default.weight": mask for site, mask in wide.items()}
+    torch.save(published, tmp_path / "0.9_mask.pt")
+    run = bring(tmp_path / "out", "a", mask=tmp_path / "0.9_mask.pt")
+    assert run.stages[0].mask is not None
+    assert run.stages[0].mask.by_site[first] == wide[first].numel()
+    narrow = {name: torch.zeros_like(mask) for name, mask in published.items()}
+    torch.save(narrow, tmp_path / "narrow.pt")
+    with pytest.raises(InputError, match=r"cells of .* outside the mask are not zero"):
+        bring(tmp_path / "out", "a", name="third", mask=tmp_path / "narrow.pt")
+
+
+class Danger:
+    def __reduce__(self) -> tuple[Callable[[str], Path], tuple[str]]:
+        return Path.touch, (Path("/tmp/lori-cl-was-here"),)  # type: ignore[return-value]
+
+
+def test_a_pickle_is_read_weights_only(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").unlink()
+    torch.save(tensors, folder / "adapter_model.bin")
+    assert bring(folder, "a").stages[0].mask is not None
+    torch.save({"x": Danger()}, folder / "adapter_model.bin")
+    with pytest.raises(InputError, match=r"adapter_model\.bin cannot be read"):
+        bring(folder, "a", name="third")
+    assert not Path("/tmp/lori-cl-was-here").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fields", "said"),
+    [
+        ({"r": 2}, {}, r"r = 2 and lora_alpha = 8.*adapter.rank: 4 and adapter.alpha: 8; set them"),
+        ({"target_modules": ["query"]}, {}, r"changes 1 sites and adapter.targets names 6.*\[query\]"),
+        ({"use_dora": True}, {}, r"sets use_dora"),
+        ({"bias": "all"}, {}, r"sets bias"),
+        ({}, {"method": "sequential-lora", "masks": {}}, r"cannot take over an adapter; set method: lori"),
+    ],
+    ids=["rank", "sites", "dora", "bias", "method"],
+)
+def test_what_does_not_fit_is_said_in_one_line_and_nothing_is_stored(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    bring: Callable[..., Run],
+    settings: dict[str, Any],
+    fields: dict[str, Any],
+    said: str,
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder, **settings)
+    with pytest.raises(InputError, match=said):
+        bring(folder, "a", **fields)
+    with workspace.read() as registry:
+        assert len(registry.runs()) == 1
+
+
+def test_an_import_begins_a_run_and_never_goes_on_with_one(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="second")
+    with pytest.raises(RunConflict, match="'second' is there already"):
+        bring(plain_lora(tmp_path / "lora", tiny_encoder), "a")
