@@ -16,7 +16,16 @@ from lori_cl.registry import Evaluation, Run, Workspace
 from lori_cl.routing import Router, TaskStatistics
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
-from lori_cl.training import RunOptions, SilentObserver, enrol, gathering, load_run, run_curriculum, sequence
+from lori_cl.training import (
+    RunOptions,
+    SilentObserver,
+    enrol,
+    gathering,
+    learning,
+    load_run,
+    run_curriculum,
+    sequence,
+)
 from lori_cl.training.routed import Candidate, Routed
 
 Scores = Callable[..., dict[tuple[int, str, str], Evaluation]]
@@ -188,7 +197,7 @@ def test_an_interrupted_run_resumes_to_the_same_routed_scores(
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sequence, "teach", die_in_the_second_stage)
+        patch.setattr(learning, "teach", die_in_the_second_stage)
         with pytest.raises(KeyboardInterrupt):
             teach("colour", "shape", name="broken", options=RunOptions(measure_all=True))
     monkeypatch.setattr(gathering, "prepare_training", lambda *_: pytest.fail("gathered again"))

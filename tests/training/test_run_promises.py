@@ -20,7 +20,7 @@ from lori_cl.errors import (
 )
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec, TrainSpec, load_curriculum
-from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, opening, run_curriculum, sequence
+from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, learning, opening, run_curriculum
 from lori_cl.training.preparation import prepare_question
 from lori_cl.training.stage import Lesson, Taught
 
@@ -125,7 +125,7 @@ def test_a_planned_task_that_was_never_learned_can_be_replaced(
 ) -> None:
     learn("a")
     with monkeypatch.context() as broken:
-        broken.setattr(sequence, "teach", lambda *_: 1 / 0)
+        broken.setattr(learning, "teach", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             learn("a", "b")
     with workspace.read() as registry:
