@@ -41,7 +41,7 @@ class Capacity:
     density: float
     """Fraction of the cells that the adapter began with which the next task would claim."""
     cells_per_task: int
-    """That many: at least one, as masks are allocated."""
+    """That many; 0 where the cells are divided evenly and every planned task has its own."""
     by_site: Mapping[str, SiteCapacity]
     """In the order that numbers the cells."""
     by_task: Mapping[str, int]
@@ -65,7 +65,7 @@ class Capacity:
     @property
     def more_tasks(self) -> int:
         """How many more tasks of that density fit."""
-        return self.free // self.cells_per_task
+        return self.free // self.cells_per_task if self.cells_per_task else 0
 
     def to_record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -106,10 +106,22 @@ def capacity_of(run: Run) -> Capacity | None:
         )
         for site, (out, in_features) in run.projection.sites.items()
     }
-    density = float(run.curriculum["masks"]["density"])
+    density, per_task = _budget(run, sum(site.free for site in sites.values()))
     return Capacity(
         density=density,
-        cells_per_task=max(1, round(density * run.projection.cells())),
+        cells_per_task=per_task,
         by_site=sites,
         by_task={task: mask.cells for task, mask in masks.items()},
     )
+
+
+def _budget(run: Run, free: int) -> tuple[float, int]:
+    """What the next task would claim: (fraction of the cells that the adapter began with, cells)."""
+    assert run.projection is not None, "a run that claims nothing has no capacity"
+    cells, masks = run.projection.cells(), run.curriculum["masks"]
+    if masks.get("budget") == "even":
+        tasks_left = len(run.tasks) - len(run.stages)
+        even = free // tasks_left if tasks_left else 0
+        return even / cells, even
+    density = float(masks["density"])
+    return density, max(1, round(density * cells))

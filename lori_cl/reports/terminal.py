@@ -23,10 +23,12 @@ from lori_cl.reports.wording import (
     part_lines,
     percent,
     points,
+    projection_words,
     run_title,
     seconds,
     short,
     stage_name,
+    stage_words,
 )
 
 HEAT = (
@@ -122,9 +124,10 @@ def _heat(change: float) -> str:
 
 def _print_lineage(run: Run, console: Console) -> None:
     revision = f", revision {run.base_revision}" if run.base_revision else ""
-    projection = f", projection {short(run.projection.digest)}" if run.projection else ""
-    base = f"base model {run.base_path}{revision}, digest {short(run.base_digest)}{projection}"
+    base = f"base model {run.base_path}{revision}, digest {short(run.base_digest)}"
     say(console, f"Lineage: {base}, seed {run.seed}")
+    if run.projection is not None:
+        say(console, f"Projection: {projection_words(run)}")
     if run.stages:
         console.print(_stages(run.stages))
         console.print()
@@ -140,7 +143,7 @@ def _stages(stages: Sequence[Stage]) -> Table:
     for stage in stages:
         add_row(
             table,
-            stage_name(stage.position, stage.task),
+            stage_words(stage),
             short(stage.artifact),
             short(stage.mask.digest if stage.mask else None),
             short(stage.train_digest),

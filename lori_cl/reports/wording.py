@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lori_cl.forgetting import METRICS, Cell, Metric
-from lori_cl.registry import Run
+from lori_cl.registry import Run, Stage
 from lori_cl.reports.capacity import Capacity
 from lori_cl.reports.report import Change, RunReport, ViewReport
 from lori_cl.reports.routing import ROUTED, ROUTING_ACCURACY
@@ -110,9 +110,11 @@ def capacity_line(capacity: Capacity | None) -> str:
     """What is claimed and what is left, in one sentence."""
     if capacity is None:
         return OVERWRITES
+    free = f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)})"
+    if capacity.cells_per_task == 0:
+        return f"{free}; every planned task has its cells."
     return (
-        f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)}); "
-        f"{capacity.more_tasks} more tasks of density {capacity.density:g} fit "
+        f"{free}; {capacity.more_tasks} more tasks of density {capacity.density:g} fit "
         f"({capacity.cells_per_task:,} cells each)."
     )
 
@@ -130,6 +132,22 @@ def stage_name(stage: int, task: str | None) -> str:
 def short(digest: str | None) -> str:
     """A digest's first 8 digits, enough to tell the few of one run apart."""
     return digest[:8] if digest else "–"
+
+
+def projection_words(run: Run) -> str:
+    """'shared, uniform, rank 32, seed 5, digest …'; where tasks have A's of their own, each has a digest."""
+    if run.projection is None:
+        return "none"
+    found = run.projection
+    grown = f" (grown to {run.rank})" if run.rank != found.rank else ""
+    digest = f"digest {found.digest}" if found.digest else "a digest for each stage"
+    return f"{found.kind}, {found.distribution}, rank {found.rank}{grown}, seed {found.seed}, {digest}"
+
+
+def stage_words(stage: Stage) -> str:
+    """'2 agnews', and whether its task was retired."""
+    retired = "" if stage.retired_after is None else f" (retired after stage {stage.retired_after})"
+    return f"{stage_name(stage.position, stage.task)}{retired}"
 
 
 def seconds(value: float) -> str:

@@ -66,6 +66,15 @@ class AdapterSpec(Spec):
     """Rows that A and B are lengthened by whenever a task finds too few free cells; None never grows."""
     null_space: NullSpaceSpec = NullSpaceSpec()
 
+    @model_validator(mode="after")
+    def _sets_what_its_projection_reads(self) -> Self:
+        if self.projection != "null-space" and self.null_space != NullSpaceSpec():
+            raise ValueError(
+                f"'adapter.null_space' is read by adapter.projection: null-space alone, and it is "
+                f"{self.projection}; set the one or leave out the other"
+            )
+        return self
+
     @field_validator("targets", mode="before")
     @classmethod
     def _names_targets(cls, value: Any) -> Any:

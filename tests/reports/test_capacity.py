@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from lori_cl.reports import capacity_of, print_capacity
+from lori_cl.reports.wording import capacity_line
 
 from .conftest import Recorder, Shown
 
@@ -74,3 +75,15 @@ def test_the_terminal_shows_each_site_and_each_task(recorder: Recorder, shown: S
 def test_the_terminal_says_why_there_is_no_capacity(recorder: Recorder, shown: Shown) -> None:
     text = shown(print_capacity, recorder.registry.run(recorder.run(method="sequential-lora")))
     assert "Every stage overwrites the whole adapter" in text
+
+
+def test_an_even_budget_divides_what_is_free_among_the_planned_tasks(recorder: Recorder) -> None:
+    run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    even = {**run.curriculum, "masks": {**run.curriculum["masks"], "budget": "even"}}
+    one_left = capacity_of(replace(run, curriculum=even, stages=run.stages[:1], tasks=run.tasks[:2]))
+    none_left = capacity_of(replace(run, curriculum=even, tasks=run.tasks[:2]))
+    assert one_left is not None
+    assert none_left is not None
+    assert (one_left.cells_per_task, one_left.more_tasks) == (43, 1)
+    assert none_left.cells_per_task == 0
+    assert "every planned task has its cells" in capacity_line(none_left)

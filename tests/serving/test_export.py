@@ -37,7 +37,8 @@ def states(model: torch.nn.Module, base: Path) -> Tensor:
 
 
 def adapter_of(projection: str) -> dict[str, object]:
-    return {"rank": 4, "alpha": 8, "projection": projection, "null_space": {"max_directions": 4}}
+    limit = {"null_space": {"max_directions": 4}} if projection == "null-space" else {}
+    return {"rank": 4, "alpha": 8, "projection": projection, **limit}
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS)

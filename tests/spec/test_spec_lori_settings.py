@@ -93,8 +93,13 @@ def test_a_misspelt_setting_is_told_the_nearest(write: Write, setting: str, near
 
 @pytest.mark.parametrize("energy", [1e-9, 0.5, 1.0])
 def test_the_energy_may_be_all_of_it(energy: float) -> None:
-    adapter = AdapterSpec.model_validate({"null_space": {"energy": energy}})
+    adapter = AdapterSpec.model_validate({"projection": "null-space", "null_space": {"energy": energy}})
     assert adapter.null_space.energy == energy
+
+
+def test_null_space_settings_without_null_space_are_refused(write: Write) -> None:
+    message = refusal(write, "adapter.null_space.energy=0.9")
+    assert "read by adapter.projection: null-space alone, and it is shared" in message
 
 
 NEW_IN_ADAPTER = ("composition", "grow", "null_space")

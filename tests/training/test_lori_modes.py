@@ -65,8 +65,7 @@ def test_a_run_continued_from_its_files_equals_one_in_a_single_go_in_any_mode(
 
 def test_tasks_with_as_of_their_own_are_trained_under_different_ones(learn: Learn) -> None:
     for projection in ("per-task", "orthogonal", "null-space"):
-        adapter = {**PLAIN, "projection": projection, "null_space": {"max_directions": 4}}
-        run = learn("a", "b", "c", name=projection, adapter=adapter)
+        run = learn("a", "b", "c", name=projection, **MODES[projection])
         assert run.projection is not None
         assert run.projection.digest is None
         assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 3

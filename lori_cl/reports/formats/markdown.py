@@ -18,9 +18,11 @@ from lori_cl.reports.wording import (
     part_lines,
     percent,
     points,
+    projection_words,
     run_title,
     seconds,
     stage_name,
+    stage_words,
 )
 
 
@@ -69,23 +71,24 @@ def _entry(entry: Entry | None) -> str:
 
 def _lineage(run: Run) -> Iterator[str]:
     yield from ("### Lineage", "")
-    projection = run.projection.digest if run.projection else "none"
     yield from _list(
         [
             f"base model {run.base_path}, revision {run.base_revision or 'none'}, digest {run.base_digest}",
-            f"projection digest {projection}",
+            f"projection {projection_words(run)}",
             *(f"{key} {value}" for key, value in run.environment.items()),
         ]
     )
-    titles = ["stage", "artifact", "mask", "training data", "examples (truncated)", "training", "whole stage"]
-    yield from _table([*titles, "peak memory", "seeds"], map(_stage, run.stages))
+    titles = ["stage", "artifact", "mask", "A", "training data", "examples (truncated)"]
+    titles += ["training", "whole stage", "peak memory", "seeds"]
+    yield from _table(titles, map(_stage, run.stages))
 
 
 def _stage(stage: Stage) -> list[str]:
     return [
-        stage_name(stage.position, stage.task),
+        stage_words(stage),
         stage.artifact,
         stage.mask.digest if stage.mask else "–",
+        (stage.mask.projection if stage.mask else None) or "–",
         stage.train_digest,
         f"{stage.n_train:,} ({stage.n_truncated:,})",
         seconds(stage.train_s),
