@@ -115,11 +115,11 @@ class LoRI(Method):
 
     def end_stage(self, context: StageContext) -> Outcome:
         """The cells, and of A and of the inputs what cannot be drawn again."""
-        kind = self._projector.kind
+        kind, kept_in = self._projector.kind, getattr(torch, self._spec.kept_in)
         inputs = self._gather_inputs(context) if kind.gathers_inputs else {}
         stage = LoRIStage(
             mask=self._opened,
-            values=self._adapter.opened(),
+            values={site: values.to(kept_in) for site, values in self._adapter.opened().items()},
             projections=self._opened_under if kind.stored or self._brought else None,
             inputs=inputs,
         )

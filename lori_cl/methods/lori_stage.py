@@ -24,7 +24,8 @@ class LoRIStage:
 
     mask: Mask
     values: Mapping[str, Float[Tensor, "cells"]]
-    """Per site, float32, in the mask's row-major order; a site without cells is left out."""
+    """Per site, float32 or as `adapter.kept_in` says, in the mask's row-major order; a site without cells is
+    left out."""
     projections: Projections | None = None
     """The A's, where they depend on more than their seed."""
     inputs: Mapping[tuple[str, ...], Float[Tensor, "d_in k"]] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class LoRIStage:
         return next(iter(self.mask.by_site.values())).shape[1]
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """`mask/SITE`, packed bits; `values/SITE`, float32; `rank`; and `A/SITE` (r, d_in) and
+        """`mask/SITE`, packed bits; `values/SITE`; `rank`; and `A/SITE` (r, d_in) and
         `inputs/SITE,SITE,…` (d_in, k), where there are any."""
         return {
             **{f"{MASK}{site}": bits for site, bits in self.mask.packed().items()},

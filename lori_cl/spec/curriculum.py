@@ -60,6 +60,9 @@ class AdapterSpec(Spec):
     in."""
     distribution: Literal["uniform", "normal"] = "uniform"
     """What A is drawn from: U(±1/√d_in), or a normal of the same variance, 1/(3·d_in)."""
+    kept_in: Literal["float32", "bfloat16"] = "float32"
+    """What a stage's values are kept in. They train in float32; bfloat16 rounds them once, before the stage
+    is scored, so that what is scored is what is kept."""
     composition: Literal["stacked", "isolated"] = "stacked"
     """`stacked`: a task trains on top of all earlier cells. `isolated`: from the base model alone."""
     grow: Count | None = None

@@ -102,7 +102,7 @@ def test_null_space_settings_without_null_space_are_refused(write: Write) -> Non
     assert "read by adapter.projection: null-space alone, and it is shared" in message
 
 
-NEW_IN_ADAPTER = ("composition", "grow", "null_space")
+NEW_IN_ADAPTER = ("composition", "grow", "kept_in", "null_space")
 NEW_IN_MASKS = ("budget", "granularity", "overlap", "freeze")
 
 

@@ -28,6 +28,7 @@ MODES: dict[str, dict[str, Any]] = {
     "gradient": {"masks": {"strategy": "gradient", "density": 0.2}},
     "by layer": {"masks": {"density": 0.2, "granularity": "layer"}},
     "even": {"masks": {"strategy": "random", "budget": "even"}},
+    "kept in bfloat16": {"adapter": {**PLAIN, "kept_in": "bfloat16"}},
     "growing": {
         "adapter": {**PLAIN, "grow": 2},
         "masks": {"strategy": "random", "density": 0.45},
@@ -158,3 +159,16 @@ def test_overlapping_cells_add_up_where_they_are_frozen(learn: Learn, scores: Sc
     found = scores()
     assert found[2, "b", "as_trained"].input_digest == found[2, "b", "current"].input_digest
     assert found[1, "a", "as_trained"].input_digest == found[2, "a", "as_trained"].input_digest
+
+
+def test_values_that_are_kept_in_bfloat16_are_the_rounded_ones_and_what_is_scored(
+    learn: Learn, workspace: Workspace, scores: Scores
+) -> None:
+    exact = tensors_of(workspace, learn("a", name="exact"))[0]
+    run = learn("a", name="rounded", **MODES["kept in bfloat16"])
+    kept = tensors_of(workspace, run)[0]
+    for key in (key for key in exact if key.startswith("values/")):
+        assert kept[key].dtype == torch.bfloat16
+        assert torch.equal(kept[key], exact[key].bfloat16())
+    digests = [scores(name)[1, "a", "as_trained"].input_digest for name in ("exact", "rounded")]
+    assert digests[0] != digests[1]
