@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from lori_cl.masks.granularity import cells_of_groups
+from lori_cl.masks.granularity import groups_of_sites
 from lori_cl.masks.ledger import Ledger
-from lori_cl.masks.mask import Mask
+from lori_cl.masks.mask import Mask, Shapes
 
 
 def cell_budget(density: float, cells: int) -> int:
@@ -26,16 +27,17 @@ def allocate(
     Raises: CapacityExhausted, if fewer than k cells are free.
     """
     ledger.require(task, k)
-    free = ledger.free()
-    if granularity == "model":
-        return Mask.from_flat(top_free(scores, free, k), ledger.shapes)
-    chosen = torch.zeros_like(free)
-    groups = cells_of_groups(ledger.shapes, granularity)
-    wanted = shares([g.numel() for g in groups], [int(free[g].sum()) for g in groups], k)
-    for group, count in zip(groups, wanted, strict=True):
-        if count:
-            chosen[group] = top_free(scores[group], free[group], count)
-    return Mask.from_flat(chosen, ledger.shapes)
+    score_of, free_of = _by_site(scores, ledger.shapes), _by_site(ledger.free(), ledger.shapes)
+    groups = groups_of_sites(ledger.shapes, granularity)
+    cells = [sum(score_of[site].numel() for site in group) for group in groups]
+    room = [sum(int(free_of[site].count_nonzero()) for site in group) for group in groups]
+    chosen: dict[str, Tensor] = {}
+    for group, count in zip(groups, shares(cells, room, k), strict=True):
+        best = top_free(
+            torch.cat([score_of[site] for site in group]), torch.cat([free_of[site] for site in group]), count
+        )
+        chosen |= _by_site(best, {site: ledger.shapes[site] for site in group})
+    return Mask({site: chosen[site].view(shape) for site, shape in ledger.shapes.items()})
 
 
 def shares(cells: Sequence[int], free: Sequence[int], k: int) -> list[int]:
@@ -62,13 +64,20 @@ def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int
 
     A threshold alone (score >= the k-th score) takes every tied cell: all of them, where all scores are 0.
     """
-    assert bool(torch.isfinite(scores).all()), "a score is not a finite number"
-    candidates = free.nonzero().squeeze(1)  # (free,)
-    at_stake = scores[candidates]
-    kth = at_stake.topk(k, sorted=False).values.min()
-    above = candidates[at_stake > kth]
-    tied = candidates[at_stake == kth][: k - above.numel()]
-    chosen = torch.zeros_like(free)
-    chosen[above] = True
-    chosen[tied] = True
-    return chosen
+    assert bool(torch.isfinite(torch.stack(scores.aminmax())).all()), "a score is not a finite number"
+    if k == 0:
+        return torch.zeros_like(free)
+    exact = scores if scores.dtype == torch.float64 else scores.float()  # NumPy knows no bfloat16
+    ranked = exact.masked_fill(~free, -torch.inf).numpy()  # a taken cell comes after every free one
+    # On 44 million cells NumPy's partition takes a tenth of the time of torch's topk on a CPU.
+    kth = np.partition(ranked, -k)[-k]
+    chosen = ranked > kth
+    tied = np.flatnonzero(ranked == kth)
+    chosen[tied[: k - np.count_nonzero(chosen)]] = True
+    return torch.from_numpy(chosen)
+
+
+def _by_site(flat: Shaped[Tensor, "cells"], shapes: Shapes) -> dict[str, Shaped[Tensor, "site_cells"]]:
+    """One vector over the cells of these sites, cut into theirs."""
+    parts = torch.split(flat, [out * rank for out, rank in shapes.values()])
+    return dict(zip(shapes, parts, strict=True))

@@ -5,13 +5,7 @@ To add one: write a function from a site's name to its group's, and name it in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-import torch
-from jaxtyping import Int64
-from torch import Tensor
-
-from lori_cl.masks.mask import Shapes
+from collections.abc import Callable, Iterable, Mapping
 
 
 def _model(site: str) -> str:
@@ -48,12 +42,9 @@ GRANULARITIES: Mapping[str, Callable[[str], str]] = {
 """Source of the five: LoRI (Zhang et al. 2025), ablation of mask granularity."""
 
 
-def cells_of_groups(shapes: Shapes, granularity: str) -> list[Int64[Tensor, "group_cells"]]:
-    """Each group's cells in ascending order; the groups in the order in which their first sites stand."""
-    parts: dict[str, list[Tensor]] = {}
-    first = 0
-    for site, (out, rank) in shapes.items():
-        name = GRANULARITIES[granularity](site)
-        parts.setdefault(name, []).append(torch.arange(first, first + out * rank))
-        first += out * rank
-    return [torch.cat(cells) for cells in parts.values()]
+def groups_of_sites(sites: Iterable[str], granularity: str) -> list[list[str]]:
+    """The sites of each group, in their order; the groups in the order in which their first sites stand."""
+    groups: dict[str, list[str]] = {}
+    for site in sites:
+        groups.setdefault(GRANULARITIES[granularity](site), []).append(site)
+    return list(groups.values())

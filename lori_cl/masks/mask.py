@@ -65,7 +65,7 @@ class Mask:
 
     def count_by_site(self) -> dict[str, int]:
         """How many cells it holds at each site."""
-        return {site: int(mask.sum()) for site, mask in self.by_site.items()}
+        return {site: int(mask.count_nonzero()) for site, mask in self.by_site.items()}
 
     def digest(self) -> str:
         """SHA-256 over site names, shapes and packed bits."""

@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 import yaml
 
+from lori_cl.adapters import settled_weights
+from lori_cl.cli.main import main
 from lori_cl.spec import load_curriculum, load_task
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +33,9 @@ CURRICULA = sorted(
         ROOT / "lori_cl/demo/curriculum.yaml",
     ]
 )
+PAPER = ROOT / "examples" / "paper"
+CONTINUAL = sorted(PAPER.glob("continual-*.yaml"))
+SINGLE = sorted(PAPER.glob("single-*.yaml"))
 SMALL = ["--set=train.limit=16", "--set=train.epochs=1", "--set=train.max_length=16", "--set=eval.limit=8"]
 
 
@@ -54,6 +63,64 @@ def test_every_shipped_task_loads_and_is_named_like_its_file(file: Path) -> None
 @pytest.mark.parametrize("file", CURRICULA, ids=lambda f: f"{f.parent.name}-{f.stem}")
 def test_every_shipped_curriculum_loads_and_names_shipped_tasks(file: Path) -> None:
     assert set(load_curriculum(file).tasks) <= {task.stem for task in TASKS}
+
+
+@pytest.mark.parametrize("file", CONTINUAL, ids=lambda f: f.stem)
+def test_the_papers_continual_learning_carries_one_b_on_under_one_a(file: Path) -> None:
+    spec = load_curriculum(file)
+    assert spec.tasks[0] == "hex-phi"
+    assert (spec.adapter.projection, spec.adapter.composition) == ("shared", "stacked")
+    assert (spec.masks.overlap, spec.masks.freeze) == ("allow", False)
+
+
+@pytest.mark.parametrize("file", SINGLE, ids=lambda f: f.stem)
+def test_what_the_paper_merges_is_trained_alone_under_an_a_of_its_own(file: Path) -> None:
+    spec = load_curriculum(file)
+    assert len(spec.tasks) == 1
+    assert (spec.adapter.projection, spec.adapter.composition) == ("per-task", "isolated")
+
+
+def test_every_curriculum_of_the_paper_is_one_of_the_two_kinds() -> None:
+    assert (len(CONTINUAL), len(SINGLE)) == (6, 8)
+    assert sorted([*CONTINUAL, *SINGLE]) == sorted(PAPER.glob("*.yaml"))
+
+
+def papers_commands() -> list[tuple[str, list[str], dict[str, Any]]]:
+    """Every command of the paper's README: its name, its words and its options, as the CLI reads them."""
+    text = (PAPER / "README.md").read_text(encoding="utf-8")
+    found = []
+    for line in "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines():
+        program, name, *words = shlex.split(line)
+        assert program == "lori-cl"
+        command = main.get_command(click.Context(main), name)
+        assert command is not None, name
+        found.append((name, words, command.make_context(name, [*words]).params))
+    return found
+
+
+def test_the_papers_commands_name_shipped_files_and_merge_what_they_trained() -> None:
+    trained: dict[str, tuple[str, ...]] = {}
+    for name, words, options in papers_commands():
+        files = [ROOT / word for word in words if word.endswith(".yaml")]
+        assert [file for file in files if not file.is_file()] == []
+        if name == "run":
+            spec = load_curriculum(files[0], options["settings"])
+            trained[spec.run_name(options["name"])] = spec.tasks
+        if name == "merge":
+            tasks = [task.rpartition(":") for task in options["tasks"].split(",")]
+            assert all(task in trained[run or options["run"]] for run, _, task in tasks)
+            assert settled_weights(options["method"], len(tasks), options["weights"])
+    assert len(trained) == 12
+
+
+@pytest.mark.parametrize(
+    ("adapters", "dense", "weight"), [(3, True, 0.5), (3, False, 0.4), (4, True, 0.4), (4, False, 0.3)]
+)
+def test_the_papers_merges_have_the_published_weights(adapters: int, dense: bool, weight: float) -> None:
+    merges = [options for name, _, options in papers_commands() if name == "merge"]
+    alike = [m for m in merges if len(m["weights"]) == adapters and m["run"].endswith("-d") == dense]
+    assert alike
+    assert {w for merge in alike for w in merge["weights"]} == {weight}
 
 
 def test_the_first_example_goes_from_sentences_to_a_report_of_two_runs(tmp_path: Path) -> None:

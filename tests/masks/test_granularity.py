@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from lori_cl.masks import GRANULARITIES, STRATEGIES, Evidence, Ledger, Mask, allocate
 from lori_cl.masks.allocation import shares
-from lori_cl.masks.granularity import cells_of_groups
+from lori_cl.masks.granularity import groups_of_sites
 from lori_cl.masks.mask import Shapes
 
 BERT = [
@@ -33,45 +32,44 @@ OUTSIDE = "pooler.dense"
 """A site outside the layers."""
 
 
-def groups_of(sites: Sequence[str], granularity: str) -> list[list[str]]:
-    """The sites of each group, read back from the cells: site n has n + 1 of them."""
-    sizes = torch.arange(1, len(sites) + 1)
-    owner = torch.repeat_interleave(torch.arange(len(sites)), sizes)
-    shapes = {site: (number + 1, 1) for number, site in enumerate(sites)}
-    return [[sites[n] for n in owner[cells].unique()] for cells in cells_of_groups(shapes, granularity)]
+def cells_of_groups(shapes: Shapes, granularity: str) -> list[Tensor]:
+    """Each group's cells, as numbers in the whole model."""
+    cells = torch.arange(Ledger(shapes).cells).split([out * rank for out, rank in shapes.values()])
+    of_site = dict(zip(shapes, cells, strict=True))
+    return [torch.cat([of_site[site] for site in group]) for group in groups_of_sites(shapes, granularity)]
 
 
 @pytest.mark.parametrize("sites", [BERT, LLAMA, GPT2], ids=["bert", "llama", "gpt2"])
 def test_sites_are_grouped_by_what_their_names_say(sites: list[str]) -> None:
     first, second = sites[:4], sites[4:]
-    assert groups_of(sites, "model") == [sites]
-    assert groups_of(sites, "module") == [[*first[:2], *second[:2]], [*first[2:], *second[2:]]]
-    assert groups_of(sites, "projection") == [[a, b] for a, b in zip(first, second, strict=True)]
-    assert groups_of(sites, "layer") == [first, second]
-    assert groups_of(sites, "matrix") == [[site] for site in sites]
+    assert groups_of_sites(sites, "model") == [sites]
+    assert groups_of_sites(sites, "module") == [[*first[:2], *second[:2]], [*first[2:], *second[2:]]]
+    assert groups_of_sites(sites, "projection") == [[a, b] for a, b in zip(first, second, strict=True)]
+    assert groups_of_sites(sites, "layer") == [first, second]
+    assert groups_of_sites(sites, "matrix") == [[site] for site in sites]
 
 
 def test_two_sites_that_end_alike_are_two_projections() -> None:
     ends = [site.rsplit(".", 1)[1] for site in BERT[:4]]
     assert ends.count("dense") == 3
-    assert len(groups_of(BERT[:4], "projection")) == 4
+    assert len(groups_of_sites(BERT[:4], "projection")) == 4
 
 
 @pytest.mark.parametrize("granularity", ["projection", "layer", "matrix"])
 def test_a_site_outside_the_layers_is_a_group_of_its_own(granularity: str) -> None:
-    assert [OUTSIDE] in groups_of([*BERT, OUTSIDE], granularity)
+    assert [OUTSIDE] in groups_of_sites([*BERT, OUTSIDE], granularity)
 
 
 def test_a_layer_of_two_digits_is_not_the_layer_of_its_first() -> None:
     sites = ["model.layers.1.mlp.up_proj", "model.layers.11.mlp.up_proj"]
-    assert groups_of(sites, "layer") == [[sites[0]], [sites[1]]]
-    assert groups_of(sites, "projection") == [sites]
+    assert groups_of_sites(sites, "layer") == [[sites[0]], [sites[1]]]
+    assert groups_of_sites(sites, "projection") == [sites]
 
 
 def test_the_experts_of_a_layer_belong_to_it() -> None:
     sites = [f"model.layers.{layer}.mlp.experts.{e}.up_proj" for layer in range(2) for e in range(3)]
-    assert groups_of(sites, "layer") == [sites[:3], sites[3:]]
-    assert groups_of(sites, "projection") == [sites]
+    assert groups_of_sites(sites, "layer") == [sites[:3], sites[3:]]
+    assert groups_of_sites(sites, "projection") == [sites]
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lori_cl.masks import Ledger, allocate, cell_budget
@@ -55,6 +55,33 @@ def test_the_best_free_cells_are_taken_and_ties_go_to_the_lower_index(
     wanted = sorted(sorted(candidates, key=lambda cell: (-scores[cell], cell))[:k])
     chosen = top_free(torch.tensor(scores, dtype=torch.float64), torch.tensor(free), k)
     assert chosen.nonzero().squeeze(1).tolist() == wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@given(
+    cells=st.integers(1, 5000),
+    levels=st.integers(1, 40),
+    free_part=st.floats(0.01, 1.0),
+    part=st.floats(0.0, 1.0),
+    seed=st.integers(0, 2**31 - 1),
+)
+@settings(max_examples=50)
+def test_in_any_dtype_and_with_many_ties_the_choice_is_that_of_a_plain_sort(
+    dtype: torch.dtype, cells: int, levels: int, free_part: float, part: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = (torch.randint(-levels, levels, (cells,), generator=generator) / 7).to(dtype)
+    free = torch.rand(cells, generator=generator) < free_part
+    k = round(part * int(free.sum()))
+    plain = [score.item() for score in scores]
+    by_rank = sorted(free.nonzero().squeeze(1).tolist(), key=lambda cell: (-plain[cell], cell))
+    assert top_free(scores, free, k).nonzero().squeeze(1).tolist() == sorted(by_rank[:k])
+
+
+def test_the_lowest_score_there_is_beats_a_taken_cell() -> None:
+    scores = torch.full((4,), torch.finfo(torch.float32).min)
+    free = torch.tensor([False, True, False, True])
+    assert torch.equal(top_free(scores, free, 2), free)
 
 
 def test_with_every_score_zero_exactly_the_first_free_cells_are_taken() -> None:

@@ -1,0 +1,142 @@
+"""How long a loaded model takes to switch to another task's view, on an encoder of 22 M parameters.
+
+    python benchmarks/switch_view.py
+    python benchmarks/switch_view.py --device cuda --json
+
+The model is a BERT of MiniLM-L6's size with random weights, and the stages hold random cells: a switch writes
+cells, whatever they learned. Timed is `method.activate`, which every view, prediction and merge goes through;
+no file is read and no forward pass is made. The first visit to every view, which unpacks masks and draws A's,
+is shown beside the promise and not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import torch
+from transformers import BertConfig, BertModel
+
+from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
+from lori_cl.methods import METHODS, Learned, Method
+from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.spec import CurriculumSpec
+from lori_cl.training.determinism import make_deterministic
+
+TARGET_S = 0.050
+"""Seconds that are promised for a switch on a CPU."""
+SETTINGS = {
+    "shared, stacked": {"projection": "shared", "composition": "stacked"},
+    "per-task, stacked": {"projection": "per-task", "composition": "stacked"},
+    "per-task, isolated": {"projection": "per-task", "composition": "isolated"},
+}
+"""What a switch must do: write other cells into one B, or also put other A's in their places."""
+
+
+def minilm() -> Any:
+    """An encoder of all-MiniLM-L6-v2's size."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, vocab_size=30522
+    )
+    return BertModel(config).eval().requires_grad_(False)
+
+
+def loaded(adapter: dict[str, Any], rank: int, tasks: int, device: str) -> tuple[Method, int]:
+    """A method whose adapter is in the model, and the model's parameters."""
+    curriculum = CurriculumSpec.model_validate(
+        {
+            "name": "switch",
+            "model": {"path": "random"},
+            "tasks": [f"task{number}" for number in range(tasks)],
+            "adapter": {"rank": rank, "alpha": 2 * rank, **adapter},
+        }
+    )
+    base = minilm().to(device)
+    parameters = sum(p.numel() for p in base.parameters())
+    method = METHODS["lori"](curriculum)
+    method.attach(base, seed=0)
+    return method, parameters
+
+
+def random_stages(method: Method, rank: int, density: float, tasks: int) -> list[Learned]:
+    """Finished stages with disjoint random cells."""
+    projection = method.projection()
+    assert projection is not None, "lori has frozen A's"
+    ledger = Ledger({site: (out, rank) for site, (out, _) in projection.sites.items()})
+    generator = torch.Generator().manual_seed(0)
+    stages = []
+    for number in range(tasks):
+        scores = STRATEGIES["random"].score(Evidence(ledger.cells, seed=number))
+        mask = allocate(ledger, f"task{number}", scores, cell_budget(density, ledger.cells))
+        values = {s: torch.randn(n, generator=generator) for s, n in mask.count_by_site().items() if n}
+        tensors = LoRIStage(mask, values).to_tensors()
+        stages.append(Learned(f"task{number}", tensors, {"projection": number, "mask": number}))
+        ledger = ledger.claim(f"task{number}", mask)
+    return stages
+
+
+def switch(method: Method, stages: Sequence[Learned], device: str) -> float:
+    """Seconds of one switch."""
+    began = time.perf_counter()
+    method.activate(stages)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def measure(method: Method, stages: Sequence[Learned], rounds: int, device: str) -> dict[str, Any]:
+    """From the current view, of all stages, to each task's as_trained view and back, in turn."""
+    trained = [method.as_trained(stages[: position + 1]) for position in range(len(stages))]
+    first = [switch(method, view, device) for view in (*trained, stages)]
+    to_task, to_current = [], []
+    for turn in range(rounds):
+        to_task.append(switch(method, trained[turn % len(trained)], device))
+        to_current.append(switch(method, stages, device))
+    return {
+        "as_trained": statistics.median(to_task),
+        "current": statistics.median(to_current),
+        "slowest": max(*to_task, *to_current),
+        "first visit": max(first),
+    }
+
+
+@click.command()
+@click.option("--rank", default=32)
+@click.option("--density", default=0.1)
+@click.option("--tasks", default=5)
+@click.option("--rounds", default=20, help="Switches there and back, of which the medians count.")
+@click.option("--device", default="cpu")
+@click.option("--json", "as_json", is_flag=True)
+def main(rank: int, density: float, tasks: int, rounds: int, device: str, as_json: bool) -> None:
+    """Print the table, and fail where a switch takes longer than promised."""
+    make_deterministic()  # as in every command
+    found = {}
+    for name, adapter in SETTINGS.items():
+        method, parameters = loaded(adapter, rank, tasks, device)
+        found[name] = measure(method, random_stages(method, rank, density, tasks), rounds, device)
+    settings = {"parameters": parameters, "rank": rank, "density": density, "tasks": tasks, "device": device}
+    settings |= {"rounds": rounds, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    if as_json:
+        print(json.dumps({**settings, "seconds": found, "target_s": TARGET_S}, indent=2))
+    else:
+        size = f"{parameters / 1e6:.1f} M parameters, r = {rank}, density {density}, {tasks} tasks, {device}"
+        print(f"{size}; milliseconds, median of {rounds}")
+        print(f"{'switch to':20} as_trained  current  promised  slowest  first visit")
+        for name, row in found.items():
+            ms = {key: 1000 * s for key, s in row.items()}
+            print(
+                f"{name:20}{ms['as_trained']:11.1f}{ms['current']:9.1f}   ≤ {1000 * TARGET_S:.1f}"
+                f"{ms['slowest']:9.1f}{ms['first visit']:13.1f}"
+            )
+    missed = [n for n, row in found.items() if max(row["as_trained"], row["current"]) > TARGET_S]
+    if missed:
+        raise SystemExit(f"missed: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
