@@ -6,11 +6,12 @@
 Sizes are computed from shapes, and every file is really written, too: the artifact as a run writes it, with
 random cells, and PEFT's own LoRA of that rank on those sites, A and B, in both dtypes. 0.3 GB of disk.
 
-Values are kept in float32 by default, and in bfloat16 with `adapter.kept_in: bfloat16`, so each artifact is held
-against the LoRA of its own dtype: a twelfth of the float32 one, which PEFT makes by default even on a bfloat16
-base, and 9 % of the bfloat16 one. Float32 values beside a bfloat16 LoRA are 13.8 %: the values alone, 4.4
-million of 4 bytes, are 10.5 % of it, and no lossless code of the mask would mend that. With a mask of H(density)
-bits a cell, the least that random cells can be coded in, it would still be 12.0 %.
+Values are kept in float32 by default, and in bfloat16 with `adapter.kept_in: bfloat16`, so each artifact
+is held against the LoRA of its own dtype: a twelfth of the float32 one, which PEFT makes by default even
+on a bfloat16 base, and 9 % of the bfloat16 one. Float32 values beside a bfloat16 LoRA are 13.8 %: the
+values alone, 4.4 million of 4 bytes, are 10.5 % of it, and no lossless code of the mask would mend that.
+With a mask of H(density) bits a cell, the least that random cells can be coded in, it would still be 12.0
+%.
 
 This is so where A is drawn again from its seed: `projection: shared` and `per-task`. `orthogonal` and
 `null-space` stages keep their A, 159 MB here, in the artifact as well.
