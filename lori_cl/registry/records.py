@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from lori_cl.errors import UnknownTask, suggestion
+
 Source = Literal["measured", "proved"]
 
 
@@ -176,6 +178,21 @@ class Run:
     environment: Mapping[str, Any]
     """Versions, platform, device and threads when the run began."""
     created_at: datetime
+
+    def position(self, task: str) -> int:
+        """Where a task stands among those that are learned, from 0, by its label or name.
+
+        Raises: UnknownTask, with the nearest name.
+        """
+        learned = self.tasks[: len(self.stages)]
+        labels = [each.label for each in learned]
+        names = {each.name: index for index, each in enumerate(learned)}
+        if task in labels:
+            return labels.index(task)
+        if task in names:
+            return names[task]
+        near = suggestion(task, labels) or f" There are: {', '.join(labels) or 'none'}."
+        raise UnknownTask(f"run '{self.name}' has not learned '{task}'.{near}")
 
     @property
     def rank(self) -> int | None:

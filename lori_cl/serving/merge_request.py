@@ -9,7 +9,6 @@ from pathlib import Path
 from lori_cl.adapters import MergeSettings, check_settings, check_writable, settled_weights
 from lori_cl.errors import InputError
 from lori_cl.registry import Registry, Run, Task
-from lori_cl.training.loading import learned_position
 from lori_cl.training.preparation import check_code_execution
 
 
@@ -78,7 +77,7 @@ def choose(registry: Registry, request: MergeRequest) -> list[Choice]:
 def _choice(registry: Registry, run_name: str, name: str) -> Choice:
     other, colon, task = name.rpartition(":")
     run = registry.run(other if colon else run_name)
-    position = learned_position(run, task)
+    position = run.position(task)
     label = run.tasks[position].label
     return Choice(run, position, label if run.name == run_name else f"{run.name}:{label}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lori_cl.errors import InputError, suggestion
+from lori_cl.errors import InputError
 from lori_cl.registry import Registry, Run
 
 
@@ -27,15 +27,19 @@ def retire_task(registry: Registry, run_name: str, task: str, *, force: bool = F
     the cells that acted then. What is learned from now on neither stands on its cells nor keeps off them, and
     they no longer act in the current view.
 
-    Raises: UnknownRun; InputError, if the run has no such task or no cells to free, or if later tasks stand
+    Raises: UnknownRun; UnknownTask; InputError, if it has no cells to free, or if later tasks stand
     on it and `force` is not given.
     """
     run = registry.run(run_name)
-    label = _label(run, task)
-    stage = next(stage for stage in run.stages if stage.task == label)
+    stage = run.stages[run.position(task)]
+    label = stage.task
     if stage.mask is None:
         raise InputError(
             f"the tasks of run '{run_name}' own no cells ({run.method}): there is nothing to free"
+        )
+    if stage.mask.strategy == "imported" and _stand_on_its_a(run):
+        raise InputError(
+            f"'{label}' cannot be retired: the other tasks of run '{run_name}' stand on the A it brought"
         )
     stacked = _stacked_on(run, stage.position)
     if stacked and not force:
@@ -48,18 +52,13 @@ def retire_task(registry: Registry, run_name: str, task: str, *, force: bool = F
     return Retired(label, stage.mask.cells, stacked)
 
 
-def _label(run: Run, task: str) -> str:
-    learned = [stage.task for stage in run.stages]
-    by_name = {t.name: t.label for t in run.tasks[: len(learned)]}
-    if task not in learned and task not in by_name:
-        near = suggestion(task, learned) or f" There are: {', '.join(learned)}."
-        raise InputError(f"run '{run.name}' has not learned '{task}'.{near}")
-    return task if task in learned else by_name[task]
-
-
 def _stacked_on(run: Run, position: int) -> tuple[str, ...]:
     if run.curriculum["adapter"].get("composition") == "isolated":
         return ()
     return tuple(
         stage.task for stage in run.stages if stage.position > position and stage.retired_after is None
     )
+
+
+def _stand_on_its_a(run: Run) -> bool:
+    return len(run.stages) > 1 and run.curriculum["adapter"]["projection"] == "shared"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lori_cl.adapters import LoRAWeights, read_weights
-from lori_cl.errors import InputError, UnknownTask, suggestion
+from lori_cl.errors import InputError
 from lori_cl.methods import METHODS, Learned, Method
 from lori_cl.registry import Registry, Run, Workspace
 from lori_cl.spec import CurriculumSpec
@@ -37,8 +37,8 @@ class LoadedRun:
     """Every finished stage, in order."""
 
     def position(self, task: str) -> int:
-        """Where a learned task stands, from 0; see `learned_position`."""
-        return learned_position(self.run, task)
+        """Where a learned task stands, from 0; see `Run.position`."""
+        return self.run.position(task)
 
     def acting(self, task: str | None) -> Sequence[Learned]:
         """The stages that act for one task as it was trained; None means the current view: all."""
@@ -64,22 +64,6 @@ class LoadedRun:
 def acting_as_trained(method: Method, history: Sequence[Learned], position: int) -> Sequence[Learned]:
     """The stages that acted when the task at this position, counted from 1, was trained, and its own."""
     return method.as_trained([each for each in history[:position] if each.acts_after(position)])
-
-
-def learned_position(run: Run, task: str) -> int:
-    """Where a task stands among those that a run has learned, from 0, by its label or name.
-
-    Raises: UnknownTask, with the nearest name.
-    """
-    learned = run.tasks[: len(run.stages)]
-    labels = [each.label for each in learned]
-    names = {each.name: index for index, each in enumerate(learned)}
-    if task in labels:
-        return labels.index(task)
-    if task in names:
-        return names[task]
-    near = suggestion(task, labels) or f" There are: {', '.join(labels) or 'none'}."
-    raise UnknownTask(f"run '{run.name}' has not learned '{task}'.{near}")
 
 
 def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:

@@ -13,6 +13,7 @@ from lori_cl.errors import InputError, RunConflict
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.export import export
 from lori_cl.serving.importing import import_folder
+from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
 from lori_cl.training import LoadedRun, RunOptions, SilentObserver, load_run
 
@@ -77,6 +78,19 @@ def test_later_tasks_are_learned_beside_the_imported_cells_which_never_change(
         assert torch.equal(before.b[site], original.b[site])
         assert torch.equal(before.a[site], original.a[site])
         assert torch.equal(before.b[site], after.b[site])
+
+
+def test_an_imported_task_whose_a_others_stand_on_is_not_retired(
+    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", "b", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out")
+    bring(tmp_path / "out", "a", "b")
+    learn("a", "b", name="second", train=HARD)
+    with workspace.open() as registry:
+        with pytest.raises(InputError, match=r"stand on the A it brought"):
+            retire_task(registry, "second", "a", force=True)
+        assert retire_task(registry, "second", "b").cells == 45
 
 
 def test_a_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
