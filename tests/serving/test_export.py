@@ -149,3 +149,11 @@ def test_exporting_leaves_the_run_able_to_act(learn: Learn, workspace: Workspace
     export(run, "b", tmp_path / "out")
     after = run.weights(run.acting("a"))
     assert all(torch.equal(before.b[site], after.b[site]) for site in lora_layers(run.model))
+
+
+def test_a_causal_model_is_exported_bit_by_bit_too_and_has_no_heads(
+    writing_run: LoadedRun, tmp_path: Path
+) -> None:
+    for task in ("turn", None):
+        done = export(writing_run, task, tmp_path / str(task))
+        assert (done.largest_difference, done.heads) == (0.0, ())

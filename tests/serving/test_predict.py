@@ -3,15 +3,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lori_cl.errors import DataError, UnknownTask
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.predict import Asked, Predictor, answered, read_rows, routed
 from lori_cl.serving.route import RouteOptions, guess, load_router, route_run
-from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from lori_cl.training import LoadedRun, SilentObserver, load_run
 
 Learn = Callable[..., Run]
 TEXTS = ["it is wet red dry", "is it flat blue small", "it is red", "is it large blue round dry"]
@@ -63,46 +61,6 @@ def test_the_scores_of_a_head_are_shares_of_its_labels(learn: Learn, workspace: 
         assert set(found.scores) == {"red", "blue"}
         assert sum(found.scores.values()) == pytest.approx(1.0)
         assert max(found.scores, key=found.scores.__getitem__) == found.answer
-
-
-@pytest.fixture
-def writing_run(workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path) -> LoadedRun:
-    """Two generation tasks that decode alike, and a multiple-choice one."""
-    folder = tmp_path / "declared"
-    for name, answers in (("say", ("red", "blue")), ("turn", ("blue", "red")), ("pick", ("red", "blue"))):
-        (folder / name).mkdir(parents=True)
-        for split, words in (("train", ("wet", "dry")), ("test", ("flat", "small"))):
-            rows = [{"q": f"it is {w}", "a": a} for w in words for a in answers]
-            rows = [row | {"q": f"{row['q']} {i % 2 * 'is'} it"} for i, row in enumerate(rows)]
-            lines = [json.dumps(row) + "\n" for row in rows]
-            (folder / name / f"{split}.jsonl").write_text("".join(lines))
-    common = {"source": {"local": "?"}, "prompt": "{{ q }}"}
-    specs = {
-        "say": {"kind": "generation", "answer": "{{ a }}", "max_new_tokens": 2},
-        "turn": {"kind": "generation", "answer": "{{ a }}", "max_new_tokens": 2},
-        "pick": {
-            "kind": "multiple_choice",
-            "choices": ["red", "blue"],
-            "answer": "{{ a }}",
-            "answer_is": "text",
-        },
-    }
-    for name, spec in specs.items():
-        declared = {**common, "name": name, "source": {"local": name}, "allow_duplicates": True, **spec}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(declared))
-    enrol(workspace, [folder / f"{name}.yaml" for name in specs])
-    file = tmp_path / "writing.yaml"
-    curriculum = {
-        "name": "writing",
-        "model": {"path": str(tiny_causal_lm)},
-        "tasks": list(specs),
-        "adapter": {"rank": 4, "alpha": 8},
-        "masks": {"strategy": "random"},
-        "train": {"epochs": 8, "batch_size": 4, "lr": 0.1, "max_length": 16},
-    }
-    file.write_text(yaml.safe_dump(curriculum))
-    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
-    return loaded(workspace)
 
 
 def test_written_answers_of_tasks_that_decode_alike_share_a_batch(writing_run: LoadedRun) -> None:
