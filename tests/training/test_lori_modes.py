@@ -51,15 +51,13 @@ def test_as_trained_scores_never_change_in_any_mode(
         assert len({e.outcomes for e in column}) == len({e.input_digest for e in column}) == 1
 
 
-@pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
+@pytest.mark.parametrize("mode", [name for name in MODES if name != "even"])  # it depends on what is planned
 def test_a_run_continued_from_its_files_equals_one_in_a_single_go_in_any_mode(
-    learn: Learn, mode: dict[str, Any]
+    learn: Learn, mode: str
 ) -> None:
-    if mode.get("masks", {}).get("budget") == "even":
-        pytest.skip("how much is even depends on how many tasks were planned")
-    at_once = learn("a", "b", "c", name="at-once", **mode)
+    at_once = learn("a", "b", "c", name="at-once", **MODES[mode])
     for tasks in (("a",), ("a", "b"), ("a", "b", "c")):
-        step_by_step = learn(*tasks, name="step-by-step", **mode)
+        step_by_step = learn(*tasks, name="step-by-step", **MODES[mode])
     assert [s.mask for s in step_by_step.stages] == [s.mask for s in at_once.stages]
     assert [s.final_loss for s in step_by_step.stages] == [s.final_loss for s in at_once.stages]
 
