@@ -16,6 +16,9 @@ from lori_cl.training.base_model import load_tokenizer
 SHOWN = 3
 """Examples of each split."""
 
+UNCUT = 2**30
+"""Tokens, more than any text has."""
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -61,10 +64,11 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
 
 
 def _lengths(spec: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> Lengths:
-    counts = [len(ids) for ids in tokenizer([e.text for e in examples], truncation=False)["input_ids"]]
+    kind = kind_of(spec)
+    counts = [len(kind.prompt_tokens(spec, tokenizer, e, UNCUT)) for e in examples]
     return Lengths(
         median=int(np.median(counts)),
         longest=max(counts),
-        truncated=sum(kind_of(spec).features(spec, tokenizer, e, max_length).truncated for e in examples),
+        truncated=sum(kind.features(spec, tokenizer, e, max_length).truncated for e in examples),
         max_length=max_length,
     )
