@@ -47,7 +47,7 @@ class InputMoments:
         if self._mask is not None and rows.shape[:-1] == self._mask.shape:
             rows = rows[self._mask.to(rows.device).bool()]  # (tokens, d_in)
         rows = rows.reshape(-1, rows.shape[-1])
-        moment = (rows.T @ rows).cpu()
+        moment = rows.T @ rows  # on the model's device
         self.sums[site] = self.sums[site] + moment if site in self.sums else moment
 
 

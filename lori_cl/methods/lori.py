@@ -28,7 +28,7 @@ from lori_cl.masks import STRATEGIES, Ledger, Mask, allocate, cell_budget, requi
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext
 from lori_cl.methods.lori_adoption import IMPORTED, check_sites
 from lori_cl.methods.lori_evidence import gather_evidence
-from lori_cl.methods.lori_projections import Projector
+from lori_cl.methods.lori_projections import Projector, passes
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.registry import MaskRecord, Projection
 from lori_cl.spec import CurriculumSpec
@@ -212,10 +212,14 @@ class LoRI(Method):
     @torch.no_grad()
     def _gather_inputs(self, context: StageContext) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
         """The directions that this task newly takes of every site's inputs."""
-        with record_inputs(self._model, self._adapter.layers) as moments:
-            for _ in context.losses(self._spec.null_space.examples):
-                pass
-        return self._projector.newly_taken(self._stages(context.history), moments)
+        layers, stages = self._adapter.layers, self._stages(context.history)
+        taken: dict[tuple[str, ...], Tensor] = {}
+        for sites in passes(self._adapter.sites):
+            with record_inputs(self._model, {site: layers[site] for site in sites}) as moments:
+                for _ in context.losses(self._spec.null_space.examples):
+                    pass
+            taken |= self._projector.newly_taken(stages, moments)
+        return taken
 
 
 def _rank(ledger: Ledger) -> int:

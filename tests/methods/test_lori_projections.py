@@ -11,7 +11,7 @@ from torch import Tensor
 from lori_cl.adapters import InputMoments, Projections, Site, draw_projections
 from lori_cl.errors import CapacityExhausted
 from lori_cl.masks import Mask
-from lori_cl.methods.lori_projections import Projector
+from lori_cl.methods.lori_projections import Projector, passes
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.spec import AdapterSpec
 
@@ -43,6 +43,18 @@ def in_all(count: int) -> Mapping[tuple[str, ...], Tensor]:
 
 def fresh(made_by: Projector, history: Sequence[LoRIStage]) -> Projections:
     return made_by.fresh("late", history, seed=77, rank=3)
+
+
+def test_second_moments_are_gathered_in_passes_that_fit_into_memory_and_divide_no_layer() -> None:
+    def layer(number: int) -> list[Site]:
+        return [Site(f"layers.{number}.{name}", width, 5, 3) for name, width in (("q", 10), ("down", 20))]
+
+    sites = [*layer(0), *layer(1), *layer(2), Site("head", 10, 5, 3)]
+    one_layer = 8 * (10**2 + 20**2)
+    names = [[site.name for site in layer(number)] for number in range(3)]
+    assert passes(sites, 2 * one_layer) == [names[0] + names[1], [*names[2], "head"]]
+    assert passes(sites, 1) == [*names, ["head"]]
+    assert passes(sites) == [[site.name for site in sites]]
 
 
 @pytest.mark.parametrize("projection", ["per-task", "orthogonal", "null-space"])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lori_cl.errors import CapacityExhausted
+from lori_cl.methods import lori
 from lori_cl.registry import Run, Workspace
 from lori_cl.training import RunOptions
 from lori_cl.training.stage_file import read_stage
@@ -98,6 +99,14 @@ def test_null_space_as_are_blind_to_the_directions_that_earlier_tasks_took(
             assert (tensors[2][f"A/{site}"] @ taken).abs().max() < 1e-6
     assert run.stages[0].mask is not None
     assert max((run.stages[0].mask.directions or {}).values()) == 4
+
+
+def test_moments_gathered_layer_by_layer_are_the_same(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = learn("a", "b", name="at-once", **MODES["null-space"])
+    monkeypatch.setattr(lori, "passes", lambda sites: [[site.name] for site in sites])
+    site_by_site = learn("a", "b", name="site-by-site", **MODES["null-space"])
+    assert [s.mask for s in site_by_site.stages] == [s.mask for s in at_once.stages]
+    assert [s.final_loss for s in site_by_site.stages] == [s.final_loss for s in at_once.stages]
 
 
 def test_a_stage_is_refused_before_training_where_a_site_has_no_directions_left(
