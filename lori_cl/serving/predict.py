@@ -92,7 +92,8 @@ def _object(line: str, where: str) -> dict[str, Any] | None:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         if line.lstrip().startswith('{"'):
-            raise DataError(f"{where} begins as a JSON object does and is none: {error}") from None
+            at = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise DataError(f"{where} begins as a JSON object does and is none{at}") from None
         return None
     return value if isinstance(value, dict) else None
 
