@@ -63,6 +63,8 @@ def predict(
 def _lines(file: Path | None) -> tuple[str, ...]:
     try:
         text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise click.FileError(str(file), error.strerror or str(error)) from None
+    except UnicodeDecodeError as error:
         raise click.FileError(str(file), str(error)) from None
-    return tuple(text.splitlines())
+    return tuple(text.split("\n"))  # not splitlines(): a JSON string may hold U+2028 or U+0085

@@ -46,12 +46,16 @@ def print_interference(pairs: Sequence[Pair], console: Console, *, by_site: bool
 def _rows(pair: Pair, by_site: bool) -> list[tuple[list[str], list[str]]]:
     if by_site:
         return [
-            ([s.site], [f"{s.ratio:.3f}", f"{s.cosine:+.3f}", f"{s.widest:.3f}", f"{s.shared_cells:,}"])
+            ([s.site], [f"{s.ratio:.3f}", _signed(s.cosine), f"{s.widest:.3f}", f"{s.shared_cells:,}"])
             for s in pair.sites
         ]
     cosine, widest = (float(np.mean([getattr(s, name) for s in pair.sites])) for name in ("cosine", "widest"))
     shared = sum(s.shared_cells for s in pair.sites)
-    return [([], [f"{pair.ratio:.3f}", f"{cosine:+.3f}", f"{widest:.3f}", f"{shared:,}"])]
+    return [([], [f"{pair.ratio:.3f}", _signed(cosine), f"{widest:.3f}", f"{shared:,}"])]
+
+
+def _signed(cosine: float) -> str:
+    return f"{cosine:+.3f}".replace("-", "−")
 
 
 def _points(change: float | None) -> str:

@@ -75,7 +75,7 @@ def _told(lines: Sequence[str], plain: bool) -> list[tuple[str, str]]:
 
 
 def _read(loaded: LoadedRun, line: str, where: str, task: str | None, plain: bool) -> Asked:
-    row = None if plain else _object(line)
+    row = None if plain else _object(line, where)
     named = task if row is None or "task" not in row else row["task"]
     if not isinstance(named, str):
         raise DataError(f"{where} names no task; give --task or --route, or a column 'task' with its name")
@@ -83,10 +83,17 @@ def _read(loaded: LoadedRun, line: str, where: str, task: str | None, plain: boo
     return Asked(_row_of(loaded, line, label, where) if row is None else row, label, where)
 
 
-def _object(line: str) -> dict[str, Any] | None:
+def _object(line: str, where: str) -> dict[str, Any] | None:
+    """The line's columns; None where it is a bare text.
+
+    Raises: DataError, if it begins as an object does and is none: a broken row is no text to be answered.
+    """
     try:
         value = json.loads(line)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if line.lstrip().startswith('{"'):
+            at = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise DataError(f"{where} begins as a JSON object does and is none{at}") from None
         return None
     return value if isinstance(value, dict) else None
 

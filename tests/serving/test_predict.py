@@ -91,6 +91,10 @@ def test_what_cannot_be_asked_is_said_in_one_line(writing_run: LoadedRun) -> Non
         read_rows(writing_run, ["it is red"], "pick")
     with pytest.raises(DataError, match=r"line 2 names no task; give --task"):
         read_rows(writing_run, ['{"q": "it", "task": "say"}', "it is red"], None)
+    with pytest.raises(
+        DataError, match=r"line 2 begins as a JSON object does and is none: Expecting value at"
+    ):
+        read_rows(writing_run, ['{"q": "it"}', '{"q": "it", "task":'], "say")
     with pytest.raises(UnknownTask, match=r"has not learned 'sy'. Did you mean 'say'"):
         read_rows(writing_run, ["it is red"], "sy")
     with pytest.raises(DataError, match=r"line 1.*'q' is undefined"):
