@@ -46,6 +46,8 @@ class Capacity:
     """In the order that numbers the cells."""
     by_task: Mapping[str, int]
     """Cells claimed by each task learned so far, in the order of learning."""
+    grow: int | None = None
+    """Rows of rank that are added whenever a task finds too few free cells; None never."""
 
     @property
     def cells(self) -> int:
@@ -112,6 +114,7 @@ def capacity_of(run: Run) -> Capacity | None:
         cells_per_task=per_task,
         by_site=sites,
         by_task={task: mask.cells for task, mask in masks.items()},
+        grow=run.curriculum.get("adapter", {}).get("grow"),
     )
 
 

@@ -113,9 +113,10 @@ def capacity_line(capacity: Capacity | None) -> str:
     free = f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)})"
     if capacity.cells_per_task == 0:
         return f"{free}; every planned task has its cells."
+    grows = f"; then {capacity.grow} rows at a time are added" if capacity.grow else ""
     return (
         f"{free}; {capacity.more_tasks} more tasks of density {capacity.density:g} fit "
-        f"({capacity.cells_per_task:,} cells each)."
+        f"({capacity.cells_per_task:,} cells each){grows}."
     )
 
 

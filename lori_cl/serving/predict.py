@@ -69,9 +69,15 @@ def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bo
 
 
 def _told(lines: Sequence[str], plain: bool) -> list[tuple[str, str]]:
-    """(what an error calls it, the line), empty lines left out."""
+    """(what an error calls it, the line), empty lines left out.
+
+    Raises: DataError, if nothing is left.
+    """
     kind = "text" if plain else "line"
-    return [(f"{kind} {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    told = [(f"{kind} {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not told or (plain and len(told) < len(lines)):
+        raise DataError(f"there is nothing to answer: {'a' if plain else 'every'} {kind} is empty")
+    return told
 
 
 def _read(loaded: LoadedRun, line: str, where: str, task: str | None, plain: bool) -> Asked:
@@ -107,12 +113,12 @@ def _row_of(loaded: LoadedRun, text: str, label: str, where: str) -> dict[str, s
 
 
 def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> Iterator[dict[str, Any]]:
-    """Each row with its task and answer, as JSON values, in order."""
+    """Each row as `input`, with its task and answer beside it, as JSON values, in order."""
     for start in range(0, len(asked), batch_size):
         batch = asked[start : start + batch_size]
         for each, found in zip(batch, predictor.answer(batch), strict=True):
             scores = {} if found.scores is None else {"scores": dict(found.scores)}
-            yield {**each.row, "task": found.task, "answer": found.answer, **scores}
+            yield {"input": dict(each.row), "task": found.task, "answer": found.answer, **scores}
 
 
 class Predictor:

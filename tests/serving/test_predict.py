@@ -113,3 +113,18 @@ def test_a_text_is_answered_by_the_task_it_looks_like(
     examples = [kind_of(run.questions[0].spec).asked(run.questions[0].spec, e.row, "") for e in asked_for]
     assert [each.task for each in asked_for] == guess(run, router, run.questions[0], examples)
     assert routed(run, router, [json.dumps({"text": TEXTS[0], "task": "b"})])[0].task == "b"
+
+
+def test_a_row_keeps_its_own_columns_beside_the_answer(writing_run: LoadedRun) -> None:
+    rows = read_rows(writing_run, ['{"q": "it is red", "answer": "gold", "scores": 1}'], "say")
+    (found,) = answered(Predictor(writing_run), rows, 8)
+    assert found["input"] == {"q": "it is red", "answer": "gold", "scores": 1}
+    assert found["task"] == "say"
+    assert isinstance(found["answer"], str)
+
+
+def test_nothing_to_answer_is_an_error(writing_run: LoadedRun) -> None:
+    with pytest.raises(DataError, match="there is nothing to answer: every line is empty"):
+        read_rows(writing_run, ["", " "], "say")
+    with pytest.raises(DataError, match="there is nothing to answer: a text is empty"):
+        read_rows(writing_run, ["it is red", ""], "say", plain=True)
