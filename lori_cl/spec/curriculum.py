@@ -118,6 +118,15 @@ class MasksSpec(Spec):
     calibration: CalibrationSpec = CalibrationSpec()
 
     @model_validator(mode="after")
+    def _counts_cells_in_one_way(self) -> Self:
+        if self.budget == "even" and self.density != type(self).model_fields["density"].default:
+            raise ValueError(
+                f"'masks.budget: even' divides the free cells, so 'masks.density: {self.density:g}' would "
+                "count for nothing; leave out one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _carries_on_only_what_may_overlap(self) -> Self:
         if not self.freeze and self.overlap == "forbid":
             raise ValueError(

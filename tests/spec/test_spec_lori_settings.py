@@ -97,6 +97,11 @@ def test_the_energy_may_be_all_of_it(energy: float) -> None:
     assert adapter.null_space.energy == energy
 
 
+def test_a_density_beside_an_even_budget_is_refused(write: Write) -> None:
+    message = refusal(write, "masks.budget=even", "masks.density=0.3")
+    assert "'masks.density: 0.3' would count for nothing" in message
+
+
 def test_null_space_settings_without_null_space_are_refused(write: Write) -> None:
     message = refusal(write, "adapter.null_space.energy=0.9")
     assert "read by adapter.projection: null-space alone, and it is shared" in message
