@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from peft import LoraConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME
+from lori_cl.adapters.modules import plain_linear
 from lori_cl.adapters.sparse_adapter import lora_layers
 
 
@@ -55,25 +57,35 @@ def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:
 
     Sites keep ranks of their own; PEFT's `adapter_names` then picks an adapter for every row of a batch.
     """
-    rank = next(iter(weights.a.values())).shape[0]
-    model.add_adapter(name, lora_config(weights, rank))
+    model.add_adapter(name, lora_config(weights))
     for site, layer in lora_layers(model, name).items():
-        for modules, weight in ((layer.lora_A, weights.a[site]), (layer.lora_B, weights.b[site])):
-            linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-            linear.weight = nn.Parameter(weight.to(model.device), requires_grad=False)
-            modules[name] = linear
+        layer.lora_A[name] = plain_linear(weights.a[site].to(model.device))
+        layer.lora_B[name] = plain_linear(weights.b[site].to(model.device))
         layer.scaling[name] = weights.scaling
 
 
-def lora_config(weights: LoRAWeights, rank: int) -> LoraConfig:
+def lora_config(weights: LoRAWeights, **more: Any) -> LoraConfig:
     """PEFT's configuration of an adapter with these weights."""
+    rank = next(iter(weights.a.values())).shape[0]
     return LoraConfig(
         r=rank,
-        lora_alpha=weights.scaling * rank,
+        lora_alpha=alpha_for(weights.scaling, rank),
         target_modules=list(weights.a),
         lora_dropout=0.0,
         bias="none",
+        **more,
     )
+
+
+def alpha_for(scaling: float, rank: int) -> float:
+    """The alpha with alpha / rank == scaling; whole where it can be.
+
+    Where no float64 gives exactly that, the nearest: one float64 step beside it, which float32 does not see.
+    """
+    alpha = scaling * rank
+    near = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
+    exact = next((each for each in near if each / rank == scaling), alpha)
+    return int(exact) if exact.is_integer() else exact
 
 
 def _copied(weight: Tensor) -> Tensor:

@@ -10,6 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+def plain_linear(weight: Float[Tensor, "out in"]) -> nn.Linear:
+    """A Linear that holds this very weight, frozen."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")  # draws nothing
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    return linear
+
+
 class FrozenA(nn.Module):
     """x ↦ A x. A is a buffer: PEFT switches `requires_grad` back on in parameters, a buffer has none."""
 

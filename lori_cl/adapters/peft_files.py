@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lori_cl.adapters.lora_weights import LoRAWeights
+from lori_cl.adapters.lora_weights import LoRAWeights, lora_config
 from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.digest import canonical_json
 from lori_cl.errors import InputError, WorkspaceUnusable
@@ -40,6 +39,13 @@ def save_peft(
     Raises: InputError, if the folder is there and not empty; WorkspaceUnusable, if it cannot be written.
     """
     check_writable(folder)
+    config = lora_config(
+        weights,
+        fan_in_fan_out=fan_in_fan_out,
+        inference_mode=True,
+        base_model_name_or_path=base,
+        revision=revision,
+    )
     part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +53,7 @@ def save_peft(
         save_file(
             _tensors(weights), part / SAFETENSORS_WEIGHTS_NAME, {METADATA_KEY: canonical_json(metadata)}
         )
-        (part / CONFIG_NAME).write_text(_config_json(_config(weights, base, revision, fan_in_fan_out)))
+        (part / CONFIG_NAME).write_text(_config_json(config))
         part.replace(folder)
     except OSError as error:
         raise WorkspaceUnusable(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -78,33 +84,7 @@ def _tensors(weights: LoRAWeights) -> dict[str, Tensor]:
     }
 
 
-def _config(weights: LoRAWeights, base: str, revision: str | None, fan_in_fan_out: bool) -> Any:
-    rank = next(iter(weights.a.values())).shape[0]
-    return LoraConfig(
-        r=rank,
-        lora_alpha=alpha_for(weights.scaling, rank),
-        target_modules=list(weights.a),
-        lora_dropout=0.0,
-        bias="none",
-        fan_in_fan_out=fan_in_fan_out,
-        inference_mode=True,
-        base_model_name_or_path=base,
-        revision=revision,
-    )
-
-
 def _config_json(config: LoraConfig) -> str:
     """As PEFT writes it, but sets in order: PEFT's own changes from process to process."""
     record = {k: sorted(v) if isinstance(v, set) else v for k, v in config.to_dict().items()}
     return json.dumps(record, indent=2, sort_keys=True)
-
-
-def alpha_for(scaling: float, rank: int) -> float:
-    """The alpha with alpha / rank == scaling; whole where it can be.
-
-    Where no float64 gives exactly that, the nearest: one float64 step beside it, which float32 does not see.
-    """
-    alpha = scaling * rank
-    near = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
-    exact = next((each for each in near if each / rank == scaling), alpha)
-    return int(exact) if exact.is_integer() else exact

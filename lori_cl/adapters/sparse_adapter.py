@@ -15,7 +15,7 @@ from lori_cl import digest
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.lora_model import ADAPTER_NAME
-from lori_cl.adapters.modules import FrozenA, SparseB
+from lori_cl.adapters.modules import FrozenA, SparseB, plain_linear
 from lori_cl.adapters.projection import Distribution, draw_projection
 from lori_cl.adapters.sites import Site
 
@@ -122,10 +122,7 @@ class SparseAdapter:
             layer.r[self._name], layer.lora_alpha[self._name] = rows, layer.scaling[self._name] * rows
             self._config.r, self._config.lora_alpha = rows, layer.scaling[self._name] * rows
             for modules in (layer.lora_A, layer.lora_B):
-                weight = modules[self._name].weight.detach().clone()  # (out, in)
-                linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-                linear.weight = nn.Parameter(weight, requires_grad=False)
-                modules[self._name] = linear
+                modules[self._name] = plain_linear(modules[self._name].weight.detach().clone())
 
     def _place(self, projections: Sequence[Projections]) -> None:
         """Make every A hold these rows, one below the other, and every B as many columns of zeros."""

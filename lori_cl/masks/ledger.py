@@ -31,6 +31,11 @@ class Ledger:
     """Whether a cell may be claimed again, so that all are always free."""
 
     @property
+    def rank(self) -> int:
+        """Columns of B."""
+        return next(iter(self.shapes.values()))[1]
+
+    @property
     def cells(self) -> int:
         """All cells of the adapter."""
         return sum(out * rank for out, rank in self.shapes.values())

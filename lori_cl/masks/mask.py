@@ -59,6 +59,11 @@ class Mask:
         """One vector over all cells, site after site, row-major."""
         return torch.cat([mask.flatten() for mask in self.by_site.values()])
 
+    @property
+    def rank(self) -> int:
+        """Columns of B that it speaks of."""
+        return next(iter(self.by_site.values())).shape[1]
+
     def count(self) -> int:
         """How many cells it holds."""
         return sum(self.count_by_site().values())

@@ -91,7 +91,7 @@ class LoRI(Method):
         ledger.require(context.task, k)
         stages, seed = self._stages(context.history), context.seeds["projection"]
         self._brought = False
-        self._opened_under = self._projector.fresh(context.task, stages, seed, _rank(ledger))
+        self._opened_under = self._projector.fresh(context.task, stages, seed, ledger.rank)
         scores = self._scores(context, ledger, k)
         self._opened = allocate(ledger, context.task, scores, k, self._masks.granularity)
         self._open(context, self._opened)
@@ -205,7 +205,7 @@ class LoRI(Method):
             cells=cells,
             digest=self._opened.digest(),
             by_site=self._opened.count_by_site(),
-            rank=next(iter(self._opened.by_site.values())).shape[1],
+            rank=self._opened.rank,
             projection=projections_digest(self._opened_under),
         )
 
@@ -220,7 +220,3 @@ class LoRI(Method):
                     pass
             taken |= self._projector.newly_taken(stages, moments)
         return taken
-
-
-def _rank(ledger: Ledger) -> int:
-    return next(iter(ledger.shapes.values()))[1]

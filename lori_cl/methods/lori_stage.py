@@ -41,7 +41,7 @@ class LoRIStage:
     @property
     def rank(self) -> int:
         """Columns of B when the stage was learned."""
-        return next(iter(self.mask.by_site.values())).shape[1]
+        return self.mask.rank
 
     def to_tensors(self) -> dict[str, Tensor]:
         """`mask/SITE`, packed bits; `values/SITE`; `rank`; and `A/SITE` (r, d_in) and

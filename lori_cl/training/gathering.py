@@ -17,7 +17,6 @@ from lori_cl.training.evaluate import Question
 from lori_cl.training.features import read_features
 from lori_cl.training.loading import LoadedRun
 from lori_cl.training.observer import Observer
-from lori_cl.training.opening import OpenRun
 from lori_cl.training.preparation import TrainingSet, prepare_training
 from lori_cl.training.stage_file import METADATA_KEY, Gathered, StageMemory
 
@@ -37,7 +36,7 @@ class Recalled:
 
 
 def gather(
-    opened: OpenRun | LoadedRun, task: Task, question: Question, taught: TrainingSet, observer: Observer
+    opened: LoadedRun, task: Task, question: Question, taught: TrainingSet, observer: Observer
 ) -> tuple[Gathered, StatisticsRecord, int]:
     """A task's statistics over its training texts, written to a file: (them, their record, its bytes)."""
     seed = derive_seed(opened.curriculum.seed, task.name, task.seed, "routing")
@@ -51,7 +50,7 @@ def gather(
     return Gathered(statistics, artifact), record, len(content)
 
 
-def recall(opened: OpenRun | LoadedRun, registry: Registry, observer: Observer) -> Recalled:
+def recall(opened: LoadedRun, registry: Registry, observer: Observer) -> Recalled:
     """The run's finished stages with their statistics; those never gathered are gathered now.
 
     A task that was retired before the last stage is no longer guessed, and needs none.
@@ -74,7 +73,7 @@ def recall(opened: OpenRun | LoadedRun, registry: Registry, observer: Observer) 
     return Recalled(history, records, files)
 
 
-def read_gathered(opened: OpenRun | LoadedRun, artifact: str) -> Gathered:
+def read_gathered(opened: LoadedRun, artifact: str) -> Gathered:
     """Statistics from their file.
 
     Raises: ArtifactMissing; ArtifactDamaged.
@@ -84,7 +83,7 @@ def read_gathered(opened: OpenRun | LoadedRun, artifact: str) -> Gathered:
 
 
 def _gather_again(
-    opened: OpenRun | LoadedRun, question: Question, observer: Observer
+    opened: LoadedRun, question: Question, observer: Observer
 ) -> tuple[Gathered, StatisticsRecord, int]:
     task = next(task for task in opened.run.tasks if task.label == question.label)
     stage = next(stage for stage in opened.run.stages if stage.task == question.label)

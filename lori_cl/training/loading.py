@@ -9,7 +9,7 @@ from typing import Any
 from lori_cl.adapters import LoRAWeights, read_weights
 from lori_cl.errors import InputError
 from lori_cl.methods import METHODS, Learned, Method
-from lori_cl.registry import Registry, Run, Workspace
+from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel, load_base
@@ -75,29 +75,41 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     run = registry.run(name)
     if not run.stages:
         raise InputError(f"run '{name}' has learned nothing yet; lori-cl run goes on with it")
-    make_deterministic()
     curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
-    tasks = run.tasks[: len(run.stages)]
+    stood = stand(workspace, curriculum, run.tasks[: len(run.stages)], run)
+    return LoadedRun(workspace, run, curriculum, **vars(stood))
+
+
+@dataclass(frozen=True)
+class Stood:
+    """A model with a method's adapter in it, the questions of its tasks, and what it has learned."""
+
+    base: BaseModel
+    model: Any
+    method: Method
+    questions: Sequence[Question]
+    history: Sequence[StageMemory]
+
+
+def stand(workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task], run: Run | None) -> Stood:
+    """Load the base model and attach the adapter; read back what the run has learned, where there is one.
+
+    Raises: InputError, as `load_run` and `prepare_question` say.
+    """
+    make_deterministic()
     base = load_base(curriculum.model, architecture_of(tasks))
-    check_same_base(run, base.digest)
-    method = METHODS[run.method](curriculum)
+    if run is not None:
+        check_same_base(run, base.digest)
+    method = METHODS[curriculum.method](curriculum)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
-    history = read_history(workspace, run, questions, base)
-    check_same_projections(run, method, [memory.learned for memory in history])
-    return LoadedRun(
-        workspace=workspace,
-        run=run,
-        curriculum=curriculum,
-        base=base,
-        model=model,
-        method=method,
-        questions=questions,
-        history=history,
-    )
+    history = _read_history(workspace, run, questions, base) if run is not None else []
+    if run is not None:
+        check_same_projections(run, method, [memory.learned for memory in history])
+    return Stood(base, model, method, questions, history)
 
 
-def read_history(
+def _read_history(
     workspace: Workspace, run: Run, questions: Sequence[Question], base: BaseModel
 ) -> list[StageMemory]:
     """The committed stages, read back from their files."""

@@ -8,39 +8,24 @@ from typing import Any
 
 from lori_cl.adapters import ForeignAdapter
 from lori_cl.errors import RunConflict
-from lori_cl.methods import METHODS, Method
+from lori_cl.methods import Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
-from lori_cl.training.base_model import BaseModel, load_base
-from lori_cl.training.continuing import check_same_base, check_same_projections
-from lori_cl.training.determinism import derive_seed, environment, make_deterministic
-from lori_cl.training.evaluate import Question
+from lori_cl.training.base_model import BaseModel
+from lori_cl.training.determinism import derive_seed, environment
 from lori_cl.training.launch import is_writer, wait
-from lori_cl.training.loading import read_history
-from lori_cl.training.preparation import TrainingSet, architecture_of, prepare_question, prepare_training
+from lori_cl.training.loading import LoadedRun, stand
+from lori_cl.training.preparation import TrainingSet, prepare_training
 from lori_cl.training.stage import check_settings
-from lori_cl.training.stage_file import StageMemory
 
 
 @dataclass(frozen=True)
-class OpenRun:
-    """A run with its model loaded and its data read."""
+class OpenRun(LoadedRun):
+    """A run, as it stood when it was opened, that goes on: with a question for every task, learned or not."""
 
-    workspace: Workspace
     registry: Registry
-    run: Run
-    """As it stood when it was opened."""
-    curriculum: CurriculumSpec
-    base: BaseModel
-    model: Any
-    """The base model with the method's adapter in it."""
-    method: Method
-    questions: Sequence[Question]
-    """One a task, in the run's order."""
     training_sets: Mapping[str, TrainingSet]
     """By task label, of the stages that are not done."""
-    history: Sequence[StageMemory]
-    """The stages that were committed before."""
 
     def seed(self, purpose: str, task: Task) -> int:
         """A seed for one purpose in one task's stage."""
@@ -62,42 +47,25 @@ def open_run(
 
     Raises: InputError, if the model, the data, the capacity or the run does not allow it.
     """
-    make_deterministic()
     check_settings(curriculum.train)
-    base = load_base(curriculum.model, architecture_of(tasks))
-    if run is not None:
-        check_same_base(run, base.digest)
-    method = METHODS[curriculum.method](curriculum)
-    model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
-    done = {stage.task for stage in run.stages} if run else set()
-    questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
-    history = read_history(workspace, run, questions, base) if run else []
-    learned = [memory.learned for memory in history]
-    if run is not None:
-        check_same_projections(run, method, learned)
-    standing = [each for each in learned if each.retired_after is None]
-    method.check_room(standing, [task.label for task in tasks[len(history) :]])
+    stood = stand(workspace, curriculum, tasks, run)
+    method, to_come = stood.method, tasks[len(stood.history) :]
+    standing = [memory.learned for memory in stood.history if memory.learned.retired_after is None]
+    method.check_room(standing, [task.label for task in to_come])
     if brought is not None:
         method.check_adoptable(brought, [task.label for task in tasks])
-    training_sets = {
-        task.label: prepare_training(workspace, task, curriculum, base)
-        for task in tasks
-        if task.label not in done
-    }
+    base = stood.base
+    training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
     if is_writer():
         _begin(registry, curriculum, tasks, name, run, base, method, brought)
     wait()
     return OpenRun(
-        workspace=workspace,
+        workspace,
+        registry.run(name),
+        curriculum,
+        **vars(stood),
         registry=registry,
-        run=registry.run(name),
-        curriculum=curriculum,
-        base=base,
-        model=model,
-        method=method,
-        questions=questions,
         training_sets=training_sets,
-        history=history,
     )
 
 

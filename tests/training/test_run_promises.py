@@ -20,7 +20,7 @@ from lori_cl.errors import (
 )
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec, TrainSpec, load_curriculum
-from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, learning, opening, run_curriculum
+from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, learning, loading, run_curriculum
 from lori_cl.training.preparation import prepare_question
 from lori_cl.training.stage import Lesson, Taught
 
@@ -53,7 +53,7 @@ def test_a_finished_run_is_not_touched_again(
     learn: Learn, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
     before = learn("a", "b")
-    monkeypatch.setattr(opening, "load_base", lambda *_: pytest.fail("loaded the model"))
+    monkeypatch.setattr(loading, "load_base", lambda *_: pytest.fail("loaded the model"))
     assert learn("a", "b") == before
 
 
