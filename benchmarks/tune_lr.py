@@ -29,7 +29,7 @@ def split_train(task: str, source: Path, target: Path, dev: int) -> Path:
     """Write train and test files out of one train file, and the task that names them."""
     rows = (source / task / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     folder = target / task
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "train.jsonl").write_text("".join(rows[:-dev]), encoding="utf-8")
     (folder / "test.jsonl").write_text("".join(rows[-dev:]), encoding="utf-8")
     declaration = yaml.safe_load((ROOT / "tasks" / "cl_bench" / f"{task}.yaml").read_text(encoding="utf-8"))

@@ -20,11 +20,17 @@ class MetricTable:
 
 
 def metric_tables(reports: Sequence[RunReport]) -> list[MetricTable]:
-    """One run: its views side by side. Several: one table a view, the runs side by side."""
+    """One run: its views side by side. Several: one table a view, the runs side by side.
+
+    What is missing everywhere has no row, and a table without rows is left out.
+    """
     if len(reports) == 1:
-        return [_table(f"Metrics of {reports[0].run.name}", [(view.name, view) for view in reports[0].views])]
-    views = dict.fromkeys(view.name for report in reports for view in report.views)
-    return [_table(f"Metrics, view {name}", _under(name, reports)) for name in views]
+        views = [(view.name, view) for view in reports[0].views]
+        found = [_table(f"Metrics of {reports[0].run.name}", views)]
+    else:
+        names = dict.fromkeys(view.name for report in reports for view in report.views)
+        found = [_table(f"Metrics, view {name}", _under(name, reports)) for name in names]
+    return [table for table in found if table.rows]
 
 
 def _under(name: str, reports: Sequence[RunReport]) -> list[tuple[str, ViewReport]]:
@@ -33,7 +39,7 @@ def _under(name: str, reports: Sequence[RunReport]) -> list[tuple[str, ViewRepor
 
 
 def _table(title: str, columns: Sequence[tuple[str, ViewReport]]) -> MetricTable:
-    told = {metric.name for _, view in columns for metric in view.told}
+    told = {metric.name for _, view in columns for metric in view.metrics if metric.value is not None}
     rows = zip(*(view.metrics for _, view in columns), strict=True)
     return MetricTable(
         title=title,

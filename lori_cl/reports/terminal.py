@@ -58,7 +58,7 @@ def print_outcome(report: RunReport, console: Console) -> None:
     """What a run ends with: its matrices and its capacity, and where the rest stands."""
     for view in report.views:
         _print_view(view, console)
-    say(console, f"Capacity: {capacity_line(report.capacity)}")
+    _print_capacity(report, console)
     say(console, f"Metrics and lineage: lori-cl report {report.run.name}", "dim")
 
 
@@ -75,7 +75,7 @@ def _print_run(report: RunReport, console: Console) -> None:
     console.print()
     for view in report.views:
         _print_view(view, console)
-    say(console, f"Capacity: {capacity_line(report.capacity)}")
+    _print_capacity(report, console)
     console.print()
     _print_lineage(report.run, console)
 
@@ -85,13 +85,18 @@ def _print_view(view: ViewReport, console: Console) -> None:
     console.print(_matrix(view))
     for line in part_lines(view):
         say(console, line)
-    for line in missing_metrics(view):
-        say(console, line, "dim")
     if view.changes:
         say(console, f"{CHANGES}:")
         for change in view.changes:
             say(console, f"  {change_line(change)}")
     console.print()
+
+
+def _print_capacity(report: RunReport, console: Console) -> None:
+    """What is left, after what is missing from all that stands above."""
+    for line in missing_metrics(report.views):
+        say(console, line, "dim")
+    say(console, f"Capacity: {capacity_line(report.capacity)}")
 
 
 def _matrix(view: ViewReport) -> Table:

@@ -62,12 +62,23 @@ def metric_title(name: str) -> str:
     return f"{title}, {unit}" if title.lower().replace(" ", "_") == name else f"{title} ({name}), {unit}"
 
 
-def missing_metrics(view: ViewReport) -> list[str]:
-    """Why metrics are missing and how to get them, one line a reason."""
+def missing_metrics(views: Sequence[ViewReport]) -> list[str]:
+    """Why metrics are missing and how to get them, one line a reason; a view is named where others differ."""
+    of: dict[str, list[str]] = {}
+    for view in views:
+        for line in _missing(view):
+            of.setdefault(line, []).append(view.name)
+    everywhere = len(views)
+    return [
+        line if len(names) == everywhere else f"view {', '.join(names)}: {line}" for line, names in of.items()
+    ]
+
+
+def _missing(view: ViewReport) -> list[str]:
     names: dict[str, list[str]] = {}
     for metric in view.told:
         if metric.missing:
-            names.setdefault(metric.missing + _remedy(view, metric), []).append(metric.name)
+            names.setdefault(metric.missing + _remedy(view, metric), []).append(TITLES[metric.name].lower())
     return [f"{', '.join(of)} missing: {reason}" for reason, of in names.items()]
 
 

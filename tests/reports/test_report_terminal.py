@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 from lori_cl.reports import RunReport, gather, print_outcome, print_report
+from lori_cl.reports.tables import metric_tables
 
 from .conftest import Recorder, Shown
 
@@ -58,12 +59,26 @@ def test_how_to_read_it_is_said_in_words(worked: RunReport, shown: Shown) -> Non
 def test_an_unfinished_run_says_how_far_it_is(recorder: Recorder, shown: Shown) -> None:
     text = shown(print_report, [gather(recorder.registry, recorder.run(rows=[]))])
     assert "0 of 3 stages" in text
-    assert "acc, learning_accuracy, average_anytime_accuracy missing: needs at least one task" in text
+    assert "learning accuracy, average anytime accuracy missing: needs at least one task" in text
 
 
 def test_a_missing_fwt_says_how_to_get_it(worked: RunReport, shown: Shown) -> None:
     text = shown(print_report, [worked], width=200)
-    assert "fwt missing: R[1, agnews] was not evaluated; lori-cl run --upper-triangle" in text
+    assert "forward transfer missing: R[1, agnews] was not evaluated; lori-cl run --upper-triangle" in text
+
+
+def test_what_is_missing_in_every_view_is_said_once(recorder: Recorder, shown: Shown) -> None:
+    begun = gather(recorder.registry, recorder.run(rows=[]))
+    assert len(begun.views) == 2
+    assert shown(print_report, [begun], width=200).count("forward transfer missing") == 1
+
+
+def test_what_only_one_view_misses_is_said_of_it(worked: RunReport, shown: Shown) -> None:
+    assert "view as_trained: forward transfer missing" in shown(print_report, [worked], width=200)
+
+
+def test_a_metric_that_is_missing_everywhere_has_no_row(recorder: Recorder) -> None:
+    assert metric_tables([gather(recorder.registry, recorder.run(rows=[]))]) == []
 
 
 def test_a_name_in_brackets_is_no_markup(recorder: Recorder, shown: Shown) -> None:

@@ -43,9 +43,10 @@ def _run(report: RunReport) -> Iterator[str]:
     for view in report.views:
         yield from (f"### View {view.name}", "")
         yield from _matrix(view)
-        yield from _list([*part_lines(view), *missing_metrics(view)])
+        yield from _list(part_lines(view))
         if view.changes:
             yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
+    yield from _list(missing_metrics(report.views))
     yield from ("### Capacity", "", _plain(capacity_line(report.capacity)), "")
     yield from _lineage(report.run)
 

@@ -1,0 +1,100 @@
+"""What each way of drawing A forgets when nobody names the task: orders × arms × seeds, real texts.
+
+    LORI_CL_DATA=… python benchmarks/forgetting.py --workspace DIR --order ten-a --seed 0 --seed 1 --seed 2
+
+Every arm is one run of the order's tasks in the workspace, scored in the view `current` alone; called again,
+it goes on where it was stopped, and `--only` lets several processes share a workspace. It ends with a table
+of what is there: the mean over the seeds, and the smallest and largest. `--dev 256` scores on the last rows
+of train and leaves the test sets unseen, which is what rates and defaults are chosen by.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import click
+from tune_lr import ROOT, split_train
+
+from lori_cl.registry import Workspace
+from lori_cl.reports import gather, to_record
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+
+ORDERS = {
+    "five": ["sst2", "agnews", "qqp", "mnli", "amazon"],
+    "ten-a": ["sst2", "agnews", "qqp", "mnli", "amazon", "rte", "wic", "boolq", "cb", "copa"],
+    "ten-b": ["boolq", "amazon", "copa", "mnli", "cb", "wic", "rte", "qqp", "agnews", "sst2"],
+}
+CURRICULUM = ROOT / "examples" / "real_text" / "curriculum.yaml"
+RANDOM = "masks.strategy=random"
+ARMS = {
+    "shared, magnitude": ["adapter.projection=shared", "masks.strategy=magnitude"],
+    "shared, random": ["adapter.projection=shared", RANDOM],
+    "per-task, random": ["adapter.projection=per-task", RANDOM],
+    "orthogonal, random": ["adapter.projection=orthogonal", RANDOM],
+    "null-space, random": ["adapter.projection=null-space", RANDOM],
+    "null-space, gradient": ["adapter.projection=null-space", "masks.strategy=gradient"],
+    "null-space, magnitude": ["adapter.projection=null-space", "masks.strategy=magnitude"],
+    "sequential-lora": ["method=sequential-lora"],
+}
+METRICS = ("acc", "bwt", "learning_accuracy")
+
+
+def figures(workspace: Workspace, run: str) -> dict[str, float]:
+    """A finished run's metrics in `current`, in percent."""
+    with workspace.read() as registry:
+        metrics: dict[str, Any] = to_record(gather(registry, run))["views"]["current"]["metrics"]
+    return {name: 100 * metrics[name] for name in METRICS}
+
+
+def table(found: dict[tuple[str, int], dict[str, float]]) -> Iterator[str]:
+    """One line an arm: mean (smallest to largest) of every metric over its seeds."""
+    yield "| arm | seeds | final average | backward transfer | learning accuracy |"
+    yield "|---|--:|--:|--:|--:|"
+    for arm in dict.fromkeys(arm for arm, _ in found):
+        runs = [metrics for (other, _), metrics in found.items() if other == arm]
+        columns = [[run[name] for run in runs] for name in METRICS]
+        cells = [f"{sum(c) / len(c):.1f} ({min(c):.1f} to {max(c):.1f})" for c in columns]
+        yield f"| {arm} | {len(runs)} | {' | '.join(cells)} |"
+
+
+@click.command()
+@click.option("--workspace", "root", type=Path, required=True, help="Made if it is not there.")
+@click.option("--order", type=click.Choice(list(ORDERS)), required=True)
+@click.option("--seed", "seeds", type=int, multiple=True, default=(0,))
+@click.option(
+    "--only", "arms", type=click.Choice(list(ARMS)), multiple=True, help="These arms and no others."
+)
+@click.option("--dev", default=0, help="Rows of each train file to score on, instead of the test set.")
+@click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every arm.")
+def main(
+    root: Path, order: str, seeds: Sequence[int], arms: Sequence[str], dev: int, settings: Sequence[str]
+) -> None:
+    """Run what is missing, seed by seed; print a line for each run and the table at the end."""
+    workspace = Workspace(root)
+    workspace.create()
+    data = Path(os.environ["LORI_CL_DATA"])
+    if dev:
+        tasks = [split_train(task, data, root / "data", dev) for task in ORDERS[order]]
+    else:
+        tasks = [ROOT / "tasks" / "cl_bench" / f"{task}.yaml" for task in ORDERS[order]]
+    enrol(workspace, tasks)
+    chosen = [f"tasks={json.dumps(ORDERS[order])}", "eval.views=[current]"]
+    found = {}
+    for seed, arm in product(seeds, arms or ARMS):
+        run = re.sub(r"[^\w-]+", "-", "-".join([order, arm, f"s{seed}", *settings]))
+        spec = load_curriculum(CURRICULUM, [*chosen, *ARMS[arm], f"seed={seed}", *settings])
+        run_curriculum(workspace, spec, run, RunOptions(), SilentObserver())
+        found[arm, seed] = figures(workspace, run)
+        print(json.dumps({"run": run, **found[arm, seed]}), flush=True)
+    print("\n".join(table(found)))
+
+
+if __name__ == "__main__":
+    main()
