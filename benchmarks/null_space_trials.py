@@ -1,0 +1,77 @@
+"""Trials of null-space A's that are no option: directions shrunk instead of cut, and sites left out.
+
+    LORI_CL_DATA=… python benchmarks/null_space_trials.py --workspace DIR --soft 0.3
+    LORI_CL_DATA=… python benchmarks/null_space_trials.py --workspace DIR --free 'attention'
+
+`--soft 0.3` leaves three tenths of what a fresh A has in the directions of earlier inputs; 0 is `null-space`
+as it is. `--free` names, by a regular expression, the sites whose A's stay as they were drawn. Five tasks,
+scored on the last 256 rows of train in the view `current`; called again, a run goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from forgetting import CURRICULUM, ORDERS, figures
+from torch import Tensor
+from tune_lr import split_train
+
+import lori_cl.methods.lori
+from lori_cl.adapters import Projections
+from lori_cl.methods.lori_projections import Projector
+from lori_cl.registry import Workspace
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+
+
+def softened(drawn: Tensor, blind: Tensor, left: float) -> Tensor:
+    """The drawn A with `left` of its part in the protected directions, rows of their old norm; (r, d_in)."""
+    outward = torch.nn.functional.normalize(blind.double(), dim=1)
+    a = drawn.double()
+    outside = (a * outward).sum(1, keepdim=True) * outward
+    mixed = outside + left * (a - outside)
+    return (mixed * a.norm(dim=1, keepdim=True) / mixed.norm(dim=1, keepdim=True)).float()
+
+
+def trial(soft: float, free: re.Pattern[str]) -> type[Projector]:
+    """A projector that keeps its A's less blind."""
+
+    class Trial(Projector):
+        def fresh(self, task: str, stages: Sequence[Any], seed: int, rank: int) -> Projections:
+            made = super().fresh(task, stages, seed, rank)
+            drawn = self._draw(seed, rank)
+            return {
+                site: drawn[site] if free.search(site) else softened(drawn[site], a, soft)
+                for site, a in made.items()
+            }
+
+    return Trial
+
+
+@click.command()
+@click.option("--workspace", "root", type=Path, required=True, help="Made if it is not there.")
+@click.option("--soft", default=0.0, help="Left of what A has in earlier tasks' directions, 0 to 1.")
+@click.option("--free", default="(?!)", help="Sites whose A's are not kept out of them.")
+@click.option("--set", "settings", multiple=True, help="As of `lori-cl run`.")
+def main(root: Path, soft: float, free: str, settings: Sequence[str]) -> None:
+    """Run one trial and print its metrics, and how many directions each task took of a site."""
+    workspace = Workspace(root)
+    workspace.create()
+    data = Path(os.environ["LORI_CL_DATA"])
+    enrol(workspace, [split_train(task, data, root / "data", 256) for task in ORDERS["five"]])
+    lori_cl.methods.lori.Projector = trial(soft, re.compile(free))  # type: ignore[misc]
+    chosen = ["adapter.projection=null-space", "eval.views=[current]", *settings]
+    run = re.sub(r"[^\w-]+", "-", f"soft-{soft}-free-{free}-{'-'.join(settings)}").strip("-")
+    run_curriculum(workspace, load_curriculum(CURRICULUM, chosen), run, RunOptions(), SilentObserver())
+    print(json.dumps({"soft": soft, "free": free, "settings": settings, **figures(workspace, run)}))
+
+
+if __name__ == "__main__":
+    main()
