@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, P
 
 from lori_cl.registry import Evaluation, Run, Workspace
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, run_curriculum
 
 WORDS = ["red", "blue", "green", "round", "square", "flat", "small", "large", "wet", "dry"]
 
@@ -140,11 +140,12 @@ def learn(
         name: str = "run",
         options: RunOptions | None = None,
         into: Workspace = workspace,
+        observer: Observer | None = None,
         **fields: object,
     ) -> Run:
         enrol(into, [write_task(task) for task in tasks])
         spec = load_curriculum(write_curriculum(*tasks, **fields))
-        return run_curriculum(into, spec, name, options or RunOptions(), SilentObserver())
+        return run_curriculum(into, spec, name, options or RunOptions(), observer or SilentObserver())
 
     return run
 

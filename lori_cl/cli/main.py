@@ -30,6 +30,7 @@ COMMANDS = {
     "export": ("lori_cl.cli.export", "Write what was learned as an ordinary PEFT LoRA folder."),
     "import": ("lori_cl.cli.importing", "Begin a run with an adapter that was made elsewhere."),
     "merge": ("lori_cl.cli.merge", "Merge tasks of any runs on one base model into one PEFT adapter."),
+    "gc": ("lori_cl.cli.gc", "Show files that nothing needs, and delete them."),
     "retire-task": ("lori_cl.cli.retire", "Free the cells of a learned task for later ones."),
 }
 """Each command's file, imported only when it is called: nobody waits for torch to read --help."""

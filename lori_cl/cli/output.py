@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lori_cl.cli.signals import asked_to_end
+from lori_cl.errors import Interrupted
 
 if TYPE_CHECKING:
     from lori_cl.training.observer import Advance  # torch comes with the room
@@ -36,23 +40,38 @@ def print_line(value: Any) -> None:
 class Bars:
     """Draws every bar that is under way on stderr; silent where stderr is no terminal."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, ends: Callable[[], bool]) -> None:
         self._progress = progress
+        self._ends = ends
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:
-        """Draw a bar until the context ends."""
+        """Draw a bar until the context ends; its advance raises Interrupted where the user asked to end."""
         task = self._progress.add_task(title, total=total)
+
+        done = 0
+
+        def advance(units: int) -> None:
+            nonlocal done
+            done += units
+            self._progress.advance(task, units)
+            if self._ends():
+                raise Interrupted(
+                    f"ended as asked, in '{title}' after {done:,} of {total:,}; what was committed stays. "
+                    f"Go on with: {shlex.join(['lori-cl', *sys.argv[1:]])}"
+                )
+
         try:
-            yield lambda units: self._progress.advance(task, units)
+            yield advance
         finally:
             self._progress.remove_task(task)
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """The bars of one command."""
+    """The bars of one command, which ends after a step where a signal asks for it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     watched = Console(stderr=True)
-    with Progress(*columns, console=watched, transient=True, disable=not watched.is_terminal) as progress:
-        yield Bars(progress)
+    drawn = Progress(*columns, console=watched, transient=True, disable=not watched.is_terminal)
+    with asked_to_end() as ends, drawn as progress:
+        yield Bars(progress, ends)

@@ -1,6 +1,7 @@
 """Everything but tensors and text: tasks, eval sets, runs, stages, masks, scores; and the artifact files."""
 
-from lori_cl.registry.artifacts import ArtifactStore
+from lori_cl.registry.artifacts import ArtifactStore, write_durably
+from lori_cl.registry.leftovers import Leftover, leftovers
 from lori_cl.registry.records import (
     Declaration,
     EvalSet,
@@ -21,6 +22,7 @@ __all__ = [
     "Declaration",
     "EvalSet",
     "Evaluation",
+    "Leftover",
     "MaskRecord",
     "Projection",
     "Registry",
@@ -30,4 +32,6 @@ __all__ = [
     "StatisticsRecord",
     "Task",
     "Workspace",
+    "leftovers",
+    "write_durably",
 ]

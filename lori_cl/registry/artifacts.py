@@ -11,6 +11,9 @@ from typing import Literal
 from lori_cl import digest
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable
 
+PART = ".part-"
+"""What the name of a file begins with while it is written."""
+
 Suffix = Literal["safetensors", "jsonl"]
 
 
@@ -35,7 +38,7 @@ class ArtifactStore:
             if target.is_file() and digest.of_file(target) == sha256:
                 return sha256
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write_atomically(target, content)
+            write_durably(target, content)
         except OSError as error:
             raise WorkspaceUnusable(
                 f"{target.name} ({len(content):,} bytes) cannot be written to {self.folder}: {error.strerror}"
@@ -60,8 +63,9 @@ class ArtifactStore:
         return content
 
 
-def _write_atomically(target: Path, content: bytes) -> None:
-    part = target.with_name(f".part-{uuid.uuid4().hex}")
+def write_durably(target: Path, content: bytes) -> None:
+    """Write a file in one step: after a power cut it is there whole, or as it was before."""
+    part = target.with_name(f"{PART}{uuid.uuid4().hex}")
     handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # the umask decides who may read it
     try:
         with os.fdopen(handle, "wb") as file:

@@ -39,6 +39,7 @@ from lori_cl.registry.records import (
 )
 from lori_cl.registry.tables import (
     SCHEMA,
+    ArtifactRow,
     EnvironmentRow,
     EvaluationRow,
     RunRow,
@@ -247,6 +248,11 @@ class Registry:
                 .order_by(TaskStatisticsRow.id)
             )
             return [rows.statistics(row) for row in found]
+
+    def artifact_files(self) -> frozenset[str]:
+        """The names of all files that any row names."""
+        with self._reading() as session:
+            return frozenset(f"{row.digest}.{row.suffix}" for row in session.scalars(select(ArtifactRow)))
 
     def find_measured(self, input_digest: str) -> Evaluation | None:
         """A score that was measured, in any run, on inputs of this digest."""

@@ -25,6 +25,11 @@ class Workspace:
         """The workspace's files."""
         return ArtifactStore(self.root / "artifacts")
 
+    @property
+    def checkpoints(self) -> Path:
+        """By a run's name, the stage that it is in the middle of, until that is committed."""
+        return self.root / "checkpoints"
+
     def create(self) -> bool:
         """Make the folders and the registry; False where the registry was there already.
 

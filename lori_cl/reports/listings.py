@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lori_cl.registry import Run, Task
+from lori_cl.registry import Leftover, Run, Task
 from lori_cl.reports.plain import add_row, plain_table, say
 from lori_cl.reports.wording import run_title, seconds, short, stage_name
 
@@ -73,6 +73,18 @@ def print_run(run: Run, console: Console) -> None:
     told = {"begun": f"{_minute(run.created_at)} UTC", "base digest": run.base_digest}
     for key, value in {**told, **_flat(run.curriculum)}.items():
         say(console, f"  {key}: {value}")
+
+
+def print_leftovers(found: Sequence[Leftover], console: Console, *, deleted: bool) -> None:
+    """What nothing needs, one a line, and how to be rid of it."""
+    if not found:
+        return say(console, "nothing is left over")
+    table = plain_table(["left over", "why", "bytes"], numbers=1)
+    for leftover in found:
+        add_row(table, leftover.name, leftover.why, f"{leftover.bytes:,}")
+    console.print(table)
+    in_all = f"{len(found):,} left over, {sum(leftover.bytes for leftover in found):,} bytes"
+    return say(console, f"{in_all}: deleted" if deleted else f"{in_all}; lori-cl gc --delete deletes them")
 
 
 def _source(task: Task) -> str:

@@ -175,6 +175,8 @@ class TrainSpec(Spec):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision of the forward and backward pass."""
     gradient_checkpointing: bool = False
+    save_steps: Count | None = 500
+    """Optimizer steps between checkpoints, which a stage that was killed goes on from; None keeps none."""
     loggers: tuple[str, ...] = ()
     """Names that transformers.TrainingArguments knows as `report_to`."""
 

@@ -10,7 +10,7 @@ from lori_cl.methods import Learned, Method
 from lori_cl.registry import Registry, Run, Task
 from lori_cl.spec import CurriculumSpec
 
-FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers"})
+FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers", "train.save_steps"})
 """What may differ: tasks may be appended, and a digest says what the model is."""
 
 

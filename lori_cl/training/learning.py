@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
+from lori_cl import digest
 from lori_cl.adapters import ForeignAdapter, tensors_digest
 from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
+from lori_cl.training.launch import processes
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun
 from lori_cl.training.stage import Lesson, Taught, losses, teach
@@ -47,7 +49,7 @@ def learn(
     opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
 ) -> Learnt:
     """Claim the task's cells, train them, and write down what they became."""
-    lesson = _lesson(opened, task, f"{title}: training", "train")
+    lesson = _lesson(opened, history, task, f"{title}: training", "train")
     context = _context(opened, history, task, title, lesson, observer)
     mask = opened.method.begin_stage(context)
     taught = teach(lesson, opened.curriculum.train, observer)
@@ -63,7 +65,7 @@ def adopt(
     brought: Brought,
 ) -> Learnt:
     """Claim the cells that a ready adapter fills, and write them down; train its head where it has none."""
-    lesson = _lesson(opened, task, f"{title}: training its head", "train")
+    lesson = replace(_lesson(opened, history, task, f"{title}: training its head", "train"), checkpoints=None)
     context = _context(opened, history, task, title, lesson, observer)
     mask = opened.method.adopt_stage(context, brought.adapter)
     steps = 0
@@ -96,7 +98,7 @@ def _context(
         history=[memory.learned for memory in history if memory.learned.retired_after is None],
         seeds=seeds,
         tasks_left=len(opened.questions) - len(history),
-        calibrate=lambda epochs, lr: _calibrate(opened, task, title, observer, epochs, lr),
+        calibrate=lambda epochs, lr: _calibrate(opened, history, task, title, observer, epochs, lr),
         losses=lambda examples: losses(lesson, train.batch_size, examples, seeds["probe"]),
         n_train=len(lesson.fields),
     )
@@ -132,28 +134,57 @@ def _written(
 
 
 def _calibrate(
-    opened: OpenRun, task: Task, title: str, observer: Observer, epochs: float | None, lr: float
+    opened: OpenRun,
+    history: Sequence[StageMemory],
+    task: Task,
+    title: str,
+    observer: Observer,
+    epochs: float | None,
+    lr: float,
 ) -> None:
-    lesson = _lesson(opened, task, f"{title}: calibrating", "calibration")
+    lesson = _lesson(opened, history, task, f"{title}: calibrating", "calibration")
     epochs = lesson.epochs if epochs is None else epochs
     teach(replace(lesson, epochs=epochs, lr=lr), opened.curriculum.train, observer)
 
 
-def _lesson(opened: OpenRun, task: Task, title: str, purpose: str) -> Lesson:
+def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, purpose: str) -> Lesson:
     question = next(q for q in opened.questions if q.label == task.label)
     kind, train = kind_of(question.spec), opened.curriculum.train
     assert train.lr is not None, "settled when the run began"
     head = kind.head(question.spec, opened.base.width, opened.seed("head", task))
     if head is not None:
         head.to(opened.model.device)
+    taught = opened.training_sets[task.label]
     return Lesson(
         title=title,
         learner=kind.learner(opened.model, head),
         head=head,
-        fields=opened.training_sets[task.label].fields,
+        fields=taught.fields,
         collate=lambda fields: kind.collate(opened.base.tokenizer, fields),
         epochs=train.epochs_for(task.name),
         lr=train.lr,
         seed=opened.seed(purpose, task),
+        ids=[example.id for example in taught.examples],
+        checkpoints=opened.workspace.checkpoints
+        / opened.run.name
+        / f"{purpose}-{_identity(opened, history, task)[:16]}",
         logs=opened.workspace.root / "logs" / opened.run.name / f"{task.label}-{purpose}",
+    )
+
+
+def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> str:
+    """SHA-256 of all that a stage's training depends on: a checkpoint of anything else is not its own."""
+    curriculum, train = opened.curriculum.to_record(), opened.curriculum.train
+    as_good_as = {"epochs_of": train.epochs_for(task.name), "save_steps": None, "loggers": None}
+    return digest.of_json(
+        {
+            **{field: curriculum[field] for field in ("method", "seed", "adapter", "masks")},
+            "train": {**curriculum["train"], **as_good_as},
+            "base": opened.base.digest,
+            "stages": [(memory.artifact, memory.learned.retired_after) for memory in history],
+            "tasks_left": len(opened.questions) - len(history),
+            "task": task.spec,
+            "examples": opened.training_sets[task.label].digest,
+            "processes": processes(),
+        }
     )

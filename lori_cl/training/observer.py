@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 Advance = Callable[[int], None]
-"""Tell that so many more units are done."""
+"""Tell that so many more units are done. Raises: Interrupted, where the user has asked to end."""
 
 
 class Observer(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -203,6 +204,7 @@ def _run_stage(
     files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
     _commit(opened, stage, scores, files, statistics)
     if is_writer():
+        shutil.rmtree(opened.workspace.checkpoints / opened.run.name, ignore_errors=True)
         log.info(_summary(title, stage, scores, opened.registry.run(opened.run.name)))
     return memory
 
