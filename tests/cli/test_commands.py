@@ -153,10 +153,12 @@ print("LOADED", [name for name in {HEAVY!r} if name in sys.modules])
 
 def test_reading_leaves_the_registry_as_it_was(lori_cl: Call, learned: Path, workspace: Workspace) -> None:
     before = (workspace.root / "registry.db").read_bytes()
-    for arguments in (["tasks"], ["runs"], ["runs", "first"], ["report", "first"], ["capacity", "first"]):
+    files = sorted(workspace.root.iterdir())
+    reading = (["tasks"], ["runs"], ["runs", "first"], ["report", "first"], ["capacity", "first"], ["gc"])
+    for arguments in reading:
         assert lori_cl(*arguments)[0] == 0
     assert (workspace.root / "registry.db").read_bytes() == before
-    assert sorted(p.name for p in workspace.root.iterdir()) == ["artifacts", "registry.db", "tasks"]
+    assert sorted(workspace.root.iterdir()) == files
 
 
 def test_a_dry_run_shows_the_tasks_and_stores_nothing(

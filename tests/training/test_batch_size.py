@@ -12,7 +12,7 @@ from lori_cl.tasks import Example
 from lori_cl.training import SilentObserver
 from lori_cl.training.base_model import load_base
 from lori_cl.training.evaluate import Question, measure
-from tests.conftest import WORDS
+from tests.tiny import WORDS
 
 WRITING = {"kind": "generation", "prompt": "{{ q }}", "answer": "{{ a }}", "max_new_tokens": 5}
 KINDS = {

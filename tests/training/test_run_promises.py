@@ -197,9 +197,7 @@ def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
     learn("a")
     real = torch.nn.functional.cross_entropy
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *a: real(*a) * float("nan"))
-    with pytest.raises(
-        TrainingDiverged, match=r"stage 2/2 b: training: the loss became nan at learning rate 0\.01"
-    ):
+    with pytest.raises(TrainingDiverged, match=r"stage 2/2 b: training: the loss became nan at step 1, on"):
         learn("a", "b")
     with workspace.read() as registry:
         assert [s.task for s in registry.run("run").stages] == ["a"]

@@ -1,0 +1,54 @@
+"""The whole trial, as its figures are reported."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+import time
+from collections import Counter
+from itertools import product
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--kills", type=int, default=0, help="Kills at random times.")
+@click.option("--faults", type=click.Choice(["none", "one-of-each", "all"]), default="none")
+@click.option("--seed", type=int, default=0)
+def main(kills: int, faults: str, seed: int) -> None:
+    """Kill runs, fill disks, and compare what comes out in the end with a run that nobody disturbed."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a forked child has no threads of its parent
+    import lori_cl.training  # noqa: F401 (what every child needs)
+
+    from .driver import Driver
+    from .laboratory import Laboratory
+
+    gc.freeze()  # or every child's collections would copy all that it shares with its parent
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        driver = Driver(Laboratory(Path(folder)))
+        if kills:
+            tally = driver.kill(kills, seed, lambda line: click.echo(line, err=True))
+            stages = ", ".join(f"{n} after {done} stages" for done, n in sorted(tally.stages_done.items()))
+            click.echo(
+                f"{tally.kills} kills ({stages}; {tally.in_training} with a checkpoint): "
+                f"{tally.runs} runs gone on with, all equal to undisturbed ones, bit for bit"
+            )
+        places = {"none": [], "one-of-each": driver.one_of_each(seed), "all": driver.places()}[faults]
+        tried: Counter[str] = Counter()
+        for how, (scenario, point, occurrence) in product(("kill", "full"), places):
+            if how == "full" and "removal" in point:
+                continue  # that needs no room
+            driver.fail(scenario, point, occurrence, how)
+            tried[how] += 1
+            click.echo(f"{scenario}, {point} {occurrence}, {how}: survived", err=True)
+        if places:
+            names, kills, full = len({point for _, point, _ in places}), tried["kill"], tried["full"]
+            click.echo(f"{names} named places: {kills} kills and {full} full disks, all survived")
+    click.echo(f"{time.monotonic() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""A tiny encoder and a tiny causal LM on disk, and tasks to teach them."""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+WORDS = ["red", "blue", "green", "round", "square", "flat", "small", "large", "wet", "dry"]
+
+
+def make_tokenizer(folder: Path) -> int:
+    vocab = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[EOS]", "is", "it", *WORDS])}
+    plain = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=plain, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]", model_max_length=32
+    )
+    wrapped.save_pretrained(folder)
+    return len(vocab)
+
+
+def make_encoder(folder: Path) -> Path:
+    """Sites: 6 a layer, 1 layer; cells at rank 4: 4 × (16 · 4 + 32 + 16) = 448."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=make_tokenizer(folder),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def make_causal_lm(folder: Path) -> Path:
+    """A Llama of one layer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=make_tokenizer(folder),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        pad_token_id=0,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def declare_task(
+    declared: Path, name: str, labels: Sequence[str] = ("red", "blue"), n: int = 16, **fields: object
+) -> Path:
+    """Write a classification task: which of two words stands in the text."""
+    draw = random.Random(name)
+    folder = declared / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, begins, rows in (("train", "it is", n), ("test", "is it", 8)):  # no text in both
+        lines = []
+        for index in range(rows):
+            label = labels[index % len(labels)]
+            text = f"{begins} {draw.choice(WORDS[5:])} {label} {draw.choice(WORDS[5:])}"
+            lines.append(json.dumps({"text": text, "label": label}) + "\n")
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    declaration = {
+        "name": name,
+        "kind": "classification",
+        "source": {"local": name},
+        "labels": list(labels),
+        **fields,
+    }
+    file = declared / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(declaration))
+    return file
+
+
+def tiny_curriculum(encoder: Path, tasks: Sequence[str], **fields: object) -> dict[str, Any]:
+    """A curriculum for the tiny encoder; keyword arguments replace whole fields."""
+    return {
+        "name": "tiny",
+        "model": {"path": str(encoder)},
+        "tasks": list(tasks),
+        "adapter": {"rank": 4, "alpha": 8},
+        "masks": {"strategy": "random", "density": 0.1},
+        "train": {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16},
+        "eval": {"batch_size": 4},
+        **fields,
+    }
