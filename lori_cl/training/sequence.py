@@ -88,17 +88,21 @@ def import_adapter(
 ) -> Run:
     """Begin the run of a curriculum with a ready adapter for its first task; `run_curriculum` goes on.
 
-    What is wrong with the adapter or the curriculum is found before anything is stored.
-    Raises: InputError; RunConflict, if the run is there already; LoriError.
+    What is wrong with the adapter or the curriculum is found before anything is stored. An import that broke
+    off goes on.
+    Raises: InputError; RunConflict, if the run has learned something already; LoriError.
     """
     curriculum = _with_learning_rate(curriculum)
     join()
     with workspace.open() as registry:
-        if registry.find_run(name) is not None:
+        run = registry.find_run(name)
+        if run is not None and run.stages:
             raise RunConflict(f"run '{name}' is there already; an import begins one: choose another --name")
-        tasks = pinned_tasks(registry, curriculum, None)
+        tasks = pinned_tasks(registry, curriculum, run)
+        if run is not None:
+            check_same_settings(run, curriculum)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, None, brought.adapter)
+        opened = open_run(workspace, registry, curriculum, tasks, name, run, brought.adapter)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
         _run_stage(opened, examiner, [], tasks[0], options, observer, partial(adopt, brought=brought))

@@ -15,7 +15,7 @@ from lori_cl.serving.export import export
 from lori_cl.serving.importing import import_folder
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, load_run
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, learning, load_run
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -197,3 +197,29 @@ def test_an_import_begins_a_run_and_never_goes_on_with_one(
     learn("a", name="second")
     with pytest.raises(RunConflict, match="'second' is there already"):
         bring(plain_lora(tmp_path / "lora", tiny_encoder), "a")
+
+
+def test_an_import_that_broke_off_goes_on(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    bring: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learn("a", "b", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    whole = bring(folder, "a", name="whole")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learning, "stage_bytes", die)
+    with pytest.raises(KeyboardInterrupt):
+        bring(folder, "a", name="broken")
+    monkeypatch.undo()
+    broken = bring(folder, "a", name="broken")
+    assert [stage.mask for stage in broken.stages] == [stage.mask for stage in whole.stages]
+    after, wanted = loaded(workspace, "broken").update(0), loaded(workspace, "whole").update(0)
+    assert all(torch.equal(after.b[site], wanted.b[site]) for site in wanted.b)
+    assert all(torch.equal(after.a[site], wanted.a[site]) for site in wanted.a)
