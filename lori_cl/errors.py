@@ -5,6 +5,7 @@ LoriError                      exit code 1: the job failed
 ├── ArtifactDamaged            a file's content is not what its digest says
 ├── TrainingDiverged           the loss is not a finite number
 ├── Interrupted                the user asked to end
+├── RegressionFound            a stage cost an earlier task more than was allowed
 ├── ExportDiffers              PEFT does not load what was exported
 ├── ContainmentMissing         this machine cannot contain the programs that a model writes
 └── InputError                 exit code 2: what the user gave is wrong
@@ -48,6 +49,10 @@ class TrainingDiverged(LoriError):
 
 class Interrupted(LoriError):
     """The user asked to end; what was committed stays, and the same command goes on."""
+
+
+class RegressionFound(LoriError):
+    """A stage cost an earlier task more than was allowed; it is set aside and not committed."""
 
 
 class ExportDiffers(LoriError):

@@ -25,6 +25,18 @@ from lori_cl.registry.workspace import Workspace
 @click.option(
     "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."
 )
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    help="Set a stage aside, and end with exit code 1, where an earlier task falls further below its best.",
+)
+@click.option(
+    "--view",
+    type=click.Choice(["as_trained", "current", "routed"]),
+    help="What --max-drop looks at; current where not given.",
+)
+@click.option("--accept", is_flag=True, help="Take the stage that was set aside.")
 @json_option
 @click.pass_obj
 def run(
@@ -35,6 +47,9 @@ def run(
     upper_triangle: bool,
     measure_all: bool,
     allow_code_execution: bool,
+    max_drop: float | None,
+    view: str | None,
+    accept: bool,
     as_json: bool,
 ) -> None:
     """Learn the tasks of CURRICULUM one after another, and score all of them after every stage.
@@ -49,15 +64,18 @@ def run(
     from lori_cl.masks import STRATEGIES  # torch comes with these
     from lori_cl.methods import METHODS
     from lori_cl.reports import gather, print_outcome, to_record
-    from lori_cl.spec import load_curriculum
-    from lori_cl.training import RunOptions, run_curriculum
+    from lori_cl.spec import View, load_curriculum
+    from lori_cl.training import Gate, RunOptions, run_curriculum
     from lori_cl.training.launch import is_writer
 
     with workspace.read() as registry:
         registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
     known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
     spec = load_curriculum(curriculum, settings, known)
-    options = RunOptions(upper_triangle, measure_all, allow_code_execution)
+    if view is not None and max_drop is None:
+        raise click.UsageError("--view says what --max-drop looks at; add --max-drop")
+    gate = None if max_drop is None else Gate(max_drop, View(view or View.CURRENT))
+    options = RunOptions(upper_triangle, measure_all, allow_code_execution, gate, accept)
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
     with workspace.read() as registry:

@@ -1,6 +1,7 @@
 """Everything but tensors and text: tasks, eval sets, runs, stages, masks, scores; and the artifact files."""
 
 from lori_cl.registry.artifacts import ArtifactStore, write_durably
+from lori_cl.registry.aside import SetAside
 from lori_cl.registry.leftovers import Leftover, leftovers
 from lori_cl.registry.records import (
     Declaration,
@@ -28,6 +29,7 @@ __all__ = [
     "Registry",
     "Run",
     "RunStart",
+    "SetAside",
     "Stage",
     "StatisticsRecord",
     "Task",

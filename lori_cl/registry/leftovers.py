@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import PART
+from lori_cl.registry.aside import SetAside
 from lori_cl.registry.registry import Registry
 from lori_cl.registry.workspace import Workspace
 
@@ -44,13 +45,18 @@ def leftovers(workspace: Workspace, registry: Registry) -> list[Leftover]:
 
 
 def _artifacts(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path, str]]:
-    named = registry.artifact_files()
+    named = registry.artifact_files() | _set_aside(workspace)
     folder = workspace.artifacts.folder
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.name.startswith(PART):
             yield path, "its writing broke off"
         elif path.name not in named:
             yield path, "nothing in the registry names it"
+
+
+def _set_aside(workspace: Workspace) -> set[str]:
+    kept = [SetAside.read(file) for file in workspace.aside("*").parent.glob("*.json")]
+    return {f"{digest}.{suffix}" for each in kept if each for digest, (suffix, _) in each.files.items()}
 
 
 def _checkpoints(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path, str]]:

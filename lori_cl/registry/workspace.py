@@ -30,6 +30,10 @@ class Workspace:
         """By a run's name, the stage that it is in the middle of, until that is committed."""
         return self.root / "checkpoints"
 
+    def aside(self, run: str) -> Path:
+        """Where the stage of a run is kept that is not accepted."""
+        return self.root / "aside" / f"{run}.json"
+
     def create(self) -> bool:
         """Make the folders and the registry; False where the registry was there already.
 

@@ -1,6 +1,7 @@
 """Stages in sequence: train, score everything again, commit."""
 
 from lori_cl.training.enrolment import Enrolled, enrol
+from lori_cl.training.gate import Gate
 from lori_cl.training.learning import Brought
 from lori_cl.training.loading import LoadedRun, load_run
 from lori_cl.training.observer import Observer, SilentObserver
@@ -9,6 +10,7 @@ from lori_cl.training.sequence import RunOptions, import_adapter, run_curriculum
 __all__ = [
     "Brought",
     "Enrolled",
+    "Gate",
     "LoadedRun",
     "Observer",
     "RunOptions",

@@ -12,6 +12,7 @@ from lori_cl import digest
 from lori_cl.adapters import ForeignAdapter, tensors_digest
 from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
+from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
 from lori_cl.training.launch import processes
 from lori_cl.training.observer import Observer
@@ -174,17 +175,24 @@ def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: 
 
 def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> str:
     """SHA-256 of all that a stage's training depends on: a checkpoint of anything else is not its own."""
-    curriculum, train = opened.curriculum.to_record(), opened.curriculum.train
-    as_good_as = {"epochs_of": train.epochs_for(task.name), "save_steps": None, "loggers": None}
     return digest.of_json(
         {
-            **{field: curriculum[field] for field in ("method", "seed", "adapter", "masks")},
-            "train": {**curriculum["train"], **as_good_as},
+            **stage_settings(opened.curriculum, task),
             "base": opened.base.digest,
             "stages": [(memory.artifact, memory.learned.retired_after) for memory in history],
             "tasks_left": len(opened.questions) - len(history),
-            "task": task.spec,
             "examples": opened.training_sets[task.label].digest,
             "processes": processes(),
         }
     )
+
+
+def stage_settings(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
+    """Of a curriculum and a task, all that what the stage learns depends on."""
+    record, train = curriculum.to_record(), curriculum.train
+    as_good_as = {"epochs_of": train.epochs_for(task.name), "save_steps": None, "loggers": None}
+    return {
+        **{field: record[field] for field in ("method", "seed", "adapter", "masks")},
+        "train": {**record["train"], **as_good_as},
+        "task": task.spec,
+    }

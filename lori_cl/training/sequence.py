@@ -14,13 +14,14 @@ import torch
 
 from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS
-from lori_cl.registry import Evaluation, Run, Stage, StatisticsRecord, Task, Workspace
+from lori_cl.registry import Evaluation, Run, SetAside, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
+from lori_cl.training.gate import Gate, admit, check_gate, settle
 from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import is_writer, join, wait
-from lori_cl.training.learning import Brought, Learnt, adopt, learn
+from lori_cl.training.learning import Brought, Learnt, adopt, learn, stage_settings
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
@@ -42,6 +43,10 @@ class RunOptions:
     """Measure also what could be proved."""
     allow_code_execution: bool = False
     """Run the programs that the model writes, contained, where a task is scored by that."""
+    gate: Gate | None = None
+    """Set a stage aside that costs an earlier task too much."""
+    accept: bool = False
+    """Take the stage that was set aside."""
 
 
 def run_curriculum(
@@ -53,12 +58,15 @@ def run_curriculum(
     Raises: InputError; LoriError, if a stage fails; what was committed stays.
     """
     curriculum = _with_learning_rate(curriculum)
+    check_gate(options.gate, curriculum)
     join()
     with workspace.open() as registry:
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
             check_same_settings(run, curriculum)
+        run = settle(workspace, registry, curriculum, tasks, run, options.gate, accept=options.accept)
+        if run is not None:
             whole = len(run.tasks) == len(run.stages) == len(tasks)
             if whole and not options.upper_triangle:
                 return run
@@ -206,9 +214,13 @@ def _run_stage(
         seeds=memory.learned.seeds,
     )
     files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
+    if options.gate is not None:
+        settings = stage_settings(opened.curriculum, task)
+        admit(opened, SetAside(settings, stage, scores, files, statistics), options.gate)
     _commit(opened, stage, scores, files, statistics)
     if is_writer():
         shutil.rmtree(opened.workspace.checkpoints / opened.run.name, ignore_errors=True)
+        opened.workspace.aside(opened.run.name).unlink(missing_ok=True)
         log.info(_summary(title, stage, scores, opened.registry.run(opened.run.name)))
     return memory
 
