@@ -43,6 +43,10 @@ class SparseAdapter:
         """PEFT's LoRA layers, by site."""
         return self._layers
 
+    def projections(self) -> Projections:
+        """Every site's A as it was attached, on the CPU."""
+        return {site: a.cpu() for site, a in self._drawn.items()}
+
     def freeze(self, stages: Iterable[Cells]) -> None:
         """Let exactly these stages' cells act, under the A that was attached; none of them is trainable."""
         self.install([Bank(self._drawn, tuple(stages))])

@@ -55,7 +55,7 @@ class LoRI(Method):
         """A PEFT LoRA with frozen A's, drawn from the seed, and a B that is all zero."""
         self._model = lora_model(base, self._spec)
         self._adapter = attach(self._model, seed, self._spec.distribution)
-        self._projector = Projector(self._adapter.sites, self._spec, seed)
+        self._projector = Projector(self._adapter.sites, self._spec, seed, self._adapter.projections())
         self._seed = seed
         return self._model
 

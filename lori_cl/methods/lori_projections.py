@@ -52,12 +52,13 @@ def passes(sites: Sequence[Site], limit_bytes: int = MOMENTS_BYTES) -> list[list
 class Projector:
     """Draws A's, keeps new ones away from what earlier tasks use, and counts what room is left."""
 
-    def __init__(self, sites: Sequence[Site], spec: AdapterSpec, seed: int) -> None:
+    def __init__(self, sites: Sequence[Site], spec: AdapterSpec, seed: int, drawn: Projections) -> None:
+        """`drawn` is every site's A of this seed, at the spec's rank."""
         self.kind = PROJECTIONS[spec.projection]
         self._sites = sites
         self._spec = spec
         self._seed = seed
-        self._drawn: dict[tuple[int, int], Projections] = {}
+        self._drawn = {(seed, spec.rank): drawn}
 
     def shared(self, stages: Sequence[LoRIStage], rank: int) -> Projections:
         """The one A of every site for a run that shares it: drawn, or brought along by its first stage."""

@@ -23,7 +23,7 @@ class Ended:
     seconds: float
     err: str
     passed: Sequence[str]
-    """The places that it passed, where that was watched; empty where it was killed."""
+    """The places that it passed; empty where it did not end well."""
 
 
 def run(
@@ -31,7 +31,6 @@ def run(
 ) -> Ended:
     """Run `lori-cl` in a child; SIGKILL it after so many seconds, or let it fail at one place."""
     said, places = scratch / "stderr", scratch / "places"
-    places.write_text("[]")
     began = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -45,7 +44,7 @@ def run(
         code=None if code == -signal.SIGKILL else code,
         seconds=time.monotonic() - began,
         err=said.read_text(),
-        passed=json.loads(places.read_text()),
+        passed=json.loads(places.read_text()) if code == 0 else [],
     )
 
 

@@ -20,7 +20,8 @@ SITES = (Site("q", 12, 5, 3), Site("k", 12, 5, 3), Site("down", 20, 4, 3))
 
 def projector(projection: str, **null_space: float) -> Projector:
     settings = {"rank": 3, "alpha": 6, "projection": projection, "null_space": null_space}
-    return Projector(SITES, AdapterSpec.model_validate(settings), seed=5)
+    spec = AdapterSpec.model_validate(settings)
+    return Projector(SITES, spec, seed=5, drawn=draw_projections(SITES, 5, spec.distribution))
 
 
 def stage(
