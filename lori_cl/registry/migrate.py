@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 import lori_cl
-from lori_cl.registry.connect import WRITES
+from lori_cl.registry.database import WRITES
 from lori_cl.registry.tables import AboutRow
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from lori_cl.registry import Registry, Workspace
+from lori_cl.registry import Registry, Run, Workspace
 
 from .registry_records import add, eval_set, evaluation, files_of, run_start, sha, stage, task_spec
 
@@ -135,3 +135,30 @@ def test_a_reader_is_not_held_up_by_a_writer_in_mid_transaction(workspace: Works
             event.remove(Engine, "after_cursor_execute", read_along)
         assert seen == [0]
         assert len(registry.run("first").stages) == 1
+
+
+def test_a_reader_sees_a_run_as_it_stood_at_one_moment_though_it_is_written_meanwhile(
+    workspace: Workspace,
+) -> None:
+    with workspace.open() as registry:
+        (agnews, qqp) = add(registry, "agnews", "qqp")
+        before = registry.begin_run(run_start((agnews,)))
+        start = run_start((qqp,))
+    written: list[Run] = []
+
+    def go_on(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM run_tasks" in statement and not written:
+            written.append(before)
+            with workspace.open() as writer:
+                writer.plan_tasks("first", start.curriculum, (qqp,))
+                writer.commit_stage("first", stage("qqp"), [], files_of(1))
+                written.append(writer.run("first"))
+
+    with workspace.read() as reader:
+        event.listen(Engine, "after_cursor_execute", go_on)
+        try:
+            seen = reader.run("first")
+        finally:
+            event.remove(Engine, "after_cursor_execute", go_on)
+        assert seen in written
+        assert reader.run("first") == written[-1]

@@ -92,6 +92,6 @@ def test_a_workspace_at_or_below_a_regular_file_is_refused_by_its_path(tmp_path:
 def test_a_database_in_a_missing_folder_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "team.db"
     workspace = Workspace(tmp_path, url=f"sqlite:///{path}")
-    with pytest.raises(WorkspaceUnusable, match="cannot be written: unable to open database file") as refused:
+    with pytest.raises(WorkspaceUnusable, match="cannot be opened: unable to open database file") as refused:
         workspace.create()
     assert str(path) in str(refused.value)
