@@ -1,8 +1,9 @@
 """What several rooms' tests share: a tiny encoder and a tiny causal LM on disk, and tasks to teach them."""
 
 import json
+import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, P
 from lori_cl.registry import Evaluation, Run, Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from tests.postgres import Postgres, find_binaries, running
 
 WORDS = ["red", "blue", "green", "round", "square", "flat", "small", "large", "wet", "dry"]
 
@@ -32,6 +34,17 @@ def make_tokenizer(folder: Path) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # pytest -n 2 fills two cores
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; where it is not installed the test is skipped, and in CI it fails."""
+    binaries = find_binaries()
+    if binaries is None:
+        missing = "PostgreSQL is not installed: apt-get install postgresql"
+        pytest.fail(missing) if os.environ.get("LORI_CL_EVERY_BACKEND") else pytest.skip(missing)
+    with running(binaries) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

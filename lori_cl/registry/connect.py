@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.database import Database
+from lori_cl.registry.server import Server
 from lori_cl.registry.sqlite import SqliteFile, SqliteFileToRead
 
 
@@ -50,14 +50,9 @@ def shown(url: URL) -> str:
     return str(path) if path is not None else url.set(query={}).render_as_string(hide_password=True)
 
 
-def database_to_write(url: URL) -> Database:
-    """The database, for writers."""
-    if sqlite_file(url) is not None:
-        return SqliteFile(url, shown(url))
-    return Database(create_engine(url), shown(url))
-
-
-def database_to_read(url: URL) -> Database:
-    """The database, for readers."""
+def connect(url: URL, *, read_only: bool) -> Database:
+    """The database behind a URL."""
     path = sqlite_file(url)
-    return Database(create_engine(url), shown(url)) if path is None else SqliteFileToRead(path, shown(url))
+    if path is None:
+        return Server(url, shown(url), read_only=read_only)
+    return SqliteFileToRead(path, shown(url)) if read_only else SqliteFile(url, shown(url))

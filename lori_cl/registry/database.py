@@ -65,7 +65,7 @@ class Database:
         try:
             return self._write(work)
         except SQLAlchemyError as error:
-            if isinstance(error, IntegrityError) and "unique" in reason(error).lower():
+            if _is_there_already(error):
                 raise RunConflict(
                     f"another process wrote the same to {self.shown} meanwhile ({reason(error)}); "
                     "what was committed stays: look at lori-cl runs, and call it again"
@@ -99,6 +99,13 @@ def schema_of(session: Session, shown: str) -> str | None:
             "Upgrade it: pip install --upgrade lori-cl"
         )
     return str(schema)
+
+
+def _is_there_already(error: SQLAlchemyError) -> bool:
+    """Whether a constraint of uniqueness refused it; PostgreSQL's words depend on its language."""
+    if not isinstance(error, IntegrityError):
+        return False
+    return getattr(error.orig, "sqlstate", None) == "23505" or "unique" in reason(error).lower()
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -15,7 +15,7 @@ import lori_cl
 from lori_cl import digest
 from lori_cl.errors import InputError, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import queries, rows
-from lori_cl.registry.connect import database_to_read, database_to_write, parse_url, shown, sqlite_file
+from lori_cl.registry.connect import connect, parse_url, shown, sqlite_file
 from lori_cl.registry.database import Database, reason
 from lori_cl.registry.records import (
     Declaration,
@@ -52,7 +52,7 @@ class Registry:
         """Make the tables; False where a registry of this schema was there already."""
         from lori_cl.registry.migrate import upgrade  # Alembic is slow to import; readers do without it
 
-        database = database_to_write(parse_url(url))
+        database = connect(parse_url(url), read_only=False)
         try:
             before = database.schema()
             database.prepare()
@@ -75,7 +75,7 @@ class Registry:
         missing = WorkspaceUnusable(f"no registry at {shown(parsed)}; make one: lori-cl init")
         if path is not None and not _is_file(path):
             raise missing
-        database = database_to_read(parsed) if read_only else database_to_write(parsed)
+        database = connect(parsed, read_only=read_only)
         try:
             schema = database.schema()
             if schema is None:

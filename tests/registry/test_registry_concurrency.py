@@ -87,7 +87,7 @@ def test_two_processes_that_write_runs_of_their_own_lose_nothing(workspace: Work
         "from lori_cl.registry.records import Evaluation\n"
         "root, me = Path(sys.argv[1]), sys.argv[2]\n"
         "sys.stdin.readline()\n"
-        "with Workspace(root).open() as registry:\n"
+        f"with Workspace(root, {workspace.url!r}).open() as registry:\n"
         "    tasks = tuple(registry.add_task({'name': f'{me}-{i}', 'kind': 'k', 'metric': 'm', 'seed': 0},\n"
         f"        (f'{{me}}-{{i}}', 1, 1), 'tasks')[0] for i in range({tasks_per_writer}))\n"
         "    curriculum = {'method': 'lori', 'seed': 0, 'model': {'path': 'p', 'revision': None}}\n"
