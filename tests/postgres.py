@@ -69,10 +69,10 @@ class Postgres:
                     raise RuntimeError((self._folder / "log").read_text()) from None
                 time.sleep(0.05)
 
-    def stop(self) -> None:
-        """Break off every transaction, and end."""
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Break off every transaction and end; with SIGQUIT, as in a crash."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(how)
         self._process.wait(timeout=60)
 
     @contextmanager
