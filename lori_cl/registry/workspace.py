@@ -1,7 +1,9 @@
-"""A workspace: a folder with registry.db, tasks/ and artifacts/."""
+"""A workspace: a folder with registry.db, tasks/, artifacts/ and locks/."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +52,35 @@ class Workspace:
         Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
         """
         return Registry.open(self._url(), read_only=True)
+
+    def hold(self, run: str) -> AbstractContextManager[None]:
+        """Let no other process write this run until the context ends; every command that writes it holds it.
+
+        Raises: RunConflict, saying which process holds it; WorkspaceUnusable, if the lock cannot be written.
+        """
+        from lori_cl.registry.holding import hold  # readers need not wait for what it imports
+
+        return hold(self.root / "locks", run)
+
+    @contextmanager
+    def open_held(self, run: str) -> Iterator[Registry]:
+        """The registry, for writing a run that is there, which no other process writes meanwhile.
+
+        Raises: UnknownRun; see also `open` and `hold`.
+        """
+        with self.open() as registry:
+            registry.run(run)  # of one that is unknown there is nothing to hold
+            with self.hold(run):
+                yield registry
+
+    def is_held(self, run: str) -> bool:
+        """Whether a living process holds this run.
+
+        Raises: WorkspaceUnusable, if the lock cannot be asked.
+        """
+        from lori_cl.registry.holding import is_held
+
+        return is_held(self.root / "locks", run)
 
     def folder_of(self, declared_in: str) -> Path:
         """The folder that a task was declared in."""

@@ -18,7 +18,7 @@ from lori_cl.spec import CurriculumSpec, View
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gathering import gather, recall
-from lori_cl.training.launch import is_writer, join, wait
+from lori_cl.training.launch import hold, is_writer, join, wait
 from lori_cl.training.learning import Brought, Learnt, adopt, learn
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
@@ -49,11 +49,12 @@ def run_curriculum(
     """Train and score every stage of the curriculum that is not committed yet.
 
     What is wrong with the input is found before the first step, and before anything is stored.
-    Raises: InputError; LoriError, if a stage fails; what was committed stays.
+    Raises: InputError; RunConflict, if another process is at it; LoriError, if a stage fails; what was
+    committed stays.
     """
     curriculum = _with_learning_rate(curriculum)
     join()
-    with workspace.open() as registry:
+    with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
@@ -88,11 +89,11 @@ def import_adapter(
     """Begin the run of a curriculum with a ready adapter for its first task; `run_curriculum` goes on.
 
     What is wrong with the adapter or the curriculum is found before anything is stored.
-    Raises: InputError; RunConflict, if the run is there already; LoriError.
+    Raises: InputError; RunConflict, if the run is there already, or another process is at it; LoriError.
     """
     curriculum = _with_learning_rate(curriculum)
     join()
-    with workspace.open() as registry:
+    with workspace.open() as registry, hold(workspace, name):
         if registry.find_run(name) is not None:
             raise RunConflict(f"run '{name}' is there already; an import begins one: choose another --name")
         tasks = pinned_tasks(registry, curriculum, None)

@@ -156,7 +156,7 @@ def test_reading_leaves_the_registry_as_it_was(lori_cl: Call, learned: Path, wor
     for arguments in (["tasks"], ["runs"], ["runs", "first"], ["report", "first"], ["capacity", "first"]):
         assert lori_cl(*arguments)[0] == 0
     assert (workspace.root / "registry.db").read_bytes() == before
-    assert sorted(p.name for p in workspace.root.iterdir()) == ["artifacts", "registry.db", "tasks"]
+    assert sorted(p.name for p in workspace.root.iterdir()) == ["artifacts", "locks", "registry.db", "tasks"]
 
 
 def test_a_dry_run_shows_the_tasks_and_stores_nothing(
