@@ -50,9 +50,36 @@ def shown(url: URL) -> str:
     return str(path) if path is not None else url.set(query={}).render_as_string(hide_password=True)
 
 
+def open_database(url: URL, *, read_only: bool) -> tuple[Database, str]:
+    """The database behind a URL, and the schema of the registry in it.
+
+    Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
+    """
+    missing = WorkspaceUnusable(f"no registry at {shown(url)}; make one: lori-cl init")
+    path = sqlite_file(url)
+    if path is not None and not _is_file(path):
+        raise missing
+    database = connect(url, read_only=read_only)
+    try:
+        schema = database.schema()
+        if schema is None:
+            raise missing
+    except BaseException:
+        database.engine.dispose()
+        raise
+    return database, schema
+
+
 def connect(url: URL, *, read_only: bool) -> Database:
     """The database behind a URL."""
     path = sqlite_file(url)
     if path is None:
         return Server(url, shown(url), read_only=read_only)
     return SqliteFileToRead(path, shown(url)) if read_only else SqliteFile(url, shown(url))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
+        raise WorkspaceUnusable(f"{str(path)[:80]} cannot be opened: {error}") from None

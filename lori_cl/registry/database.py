@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -44,7 +45,7 @@ class Database:
         Raises: RegistryTooNew, naming both versions and what to do.
         """
         try:
-            return self._read(lambda session: schema_of(session, self.shown))
+            return self._read(lambda session: schema_of(session.connection(), self.shown))
         except SQLAlchemyError as error:
             raise WorkspaceUnusable(f"{self.shown} cannot be opened: {reason(error)}") from error
 
@@ -74,6 +75,16 @@ class Database:
                 f"{self.shown} cannot be written: {reason(error)}; what was committed before stays"
             ) from error
 
+    @contextmanager
+    def changing_tables(self) -> Iterator[Connection]:
+        """A transaction that makes or alters tables, while no other process writes."""
+        try:
+            with self.engine.execution_options(**{WRITES: True}).begin() as connection:
+                yield connection
+        except (SQLAlchemyError, OSError) as error:
+            words = reason(error) if isinstance(error, SQLAlchemyError) else error.strerror
+            raise WorkspaceUnusable(f"{self.shown} cannot be written: {words}") from error
+
     def _read(self, work: Callable[[Session], T]) -> T:
         with Session(self.engine) as session:
             return work(session)
@@ -84,15 +95,15 @@ class Database:
             return work(session)
 
 
-def schema_of(session: Session, shown: str) -> str | None:
+def schema_of(connection: Connection, shown: str) -> str | None:
     """See `Database.schema`."""
-    if not inspect(session.connection()).has_table("alembic_version"):
+    if not inspect(connection).has_table("alembic_version"):
         return None
-    schema = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    schema = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if schema is None:  # its creation broke off
         return None
     if schema > SCHEMA:
-        writer = session.execute(text("SELECT written_by FROM about")).scalar()
+        writer = connection.execute(text("SELECT written_by FROM about")).scalar()
         raise RegistryTooNew(
             f"{shown} has schema {schema}, written by lori_cl {writer}; this is lori_cl "
             f"{lori_cl.__version__}, which knows schemas up to {SCHEMA}. "

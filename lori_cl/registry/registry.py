@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 import lori_cl
 from lori_cl import digest
 from lori_cl.errors import InputError, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import queries, rows
-from lori_cl.registry.connect import connect, parse_url, shown, sqlite_file
-from lori_cl.registry.database import Database, reason
+from lori_cl.registry.connect import connect, open_database, parse_url
+from lori_cl.registry.database import Database
 from lori_cl.registry.records import (
     Declaration,
     Evaluation,
@@ -49,42 +47,34 @@ class Registry:
 
     @classmethod
     def create(cls, url: str | URL) -> bool:
-        """Make the tables; False where a registry of this schema was there already."""
-        from lori_cl.registry.migrate import upgrade  # Alembic is slow to import; readers do without it
+        """Make the tables; False where a registry of this schema was there already.
+
+        Raises: WorkspaceUnusable, if one of an earlier schema is there; RegistryTooNew.
+        """
+        from lori_cl.registry.migrate import migrate  # Alembic is slow to import; readers do without it
 
         database = connect(parse_url(url), read_only=False)
         try:
-            before = database.schema()
+            schema = database.schema()
+            if schema is not None:
+                _check_schema(database, schema)
+                return False
             database.prepare()
-            upgrade(database.engine)
-        except (SQLAlchemyError, OSError) as error:
-            words = reason(error) if isinstance(error, SQLAlchemyError) else error.strerror
-            raise WorkspaceUnusable(f"{database.shown} cannot be written: {words}") from error
+            with database.changing_tables() as connection:
+                migrate(connection)
         finally:
             database.engine.dispose()
-        return before is None
+        return True
 
     @classmethod
     def open(cls, url: str | URL, *, read_only: bool) -> Self:
         """Open a registry that is there.
 
-        Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
+        Raises: WorkspaceUnusable, if there is none, or one of an earlier schema; RegistryTooNew.
         """
-        parsed = parse_url(url)
-        path = sqlite_file(parsed)
-        missing = WorkspaceUnusable(f"no registry at {shown(parsed)}; make one: lori-cl init")
-        if path is not None and not _is_file(path):
-            raise missing
-        database = connect(parsed, read_only=read_only)
+        database, schema = open_database(parse_url(url), read_only=read_only)
         try:
-            schema = database.schema()
-            if schema is None:
-                raise missing
-            if schema < SCHEMA:
-                raise WorkspaceUnusable(
-                    f"{database.shown} has schema {schema} and lori_cl {lori_cl.__version__} works with "
-                    f"{SCHEMA}; bring it up to date: lori-cl init"
-                )
+            _check_schema(database, schema)
         except BaseException:
             database.engine.dispose()
             raise
@@ -300,8 +290,9 @@ class Registry:
         return self._database.write(mark)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
-        raise WorkspaceUnusable(f"{str(path)[:80]} cannot be opened: {error}") from None
+def _check_schema(database: Database, schema: str) -> None:
+    if schema < SCHEMA:
+        raise WorkspaceUnusable(
+            f"{database.shown} has schema {schema} and lori_cl {lori_cl.__version__} works with {SCHEMA}; "
+            "bring it up to date: lori-cl registry upgrade"
+        )

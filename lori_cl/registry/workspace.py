@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore
+from lori_cl.registry.connect import parse_url
 from lori_cl.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from lori_cl.registry.upgrade import Upgrade
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,16 @@ class Workspace:
         except OSError as error:
             raise WorkspaceUnusable(f"{self.root} cannot be made: {error.strerror}") from error
         return Registry.create(self._url())
+
+    def upgrade(self, *, backup: bool = True) -> Upgrade:
+        """Bring a registry of an earlier schema up to date; a backup of it is made first.
+
+        Raises: WorkspaceUnusable, if there is no registry, or it cannot be backed up or written;
+        RegistryTooNew.
+        """
+        from lori_cl.registry.upgrade import upgrade  # Alembic comes with it
+
+        return upgrade(parse_url(self._url()), self.root, backup=backup)
 
     def open(self) -> Registry:
         """The registry, for writing.

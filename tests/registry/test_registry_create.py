@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import errno
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +15,7 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA, Base
 
-from .registry_records import add, database, evaluation, files_of, on_sqlite, rows_of, run_start
+from .registry_records import add, database, evaluation, on_sqlite, rows_of, run_start
 
 
 @pytest.fixture
@@ -100,26 +98,3 @@ def test_a_creation_that_breaks_off_can_be_repeated(
     unmade.create()
     with unmade.read() as registry:
         assert registry.tasks() == []
-
-
-def test_a_registry_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    workspace.create()
-    with workspace.open() as registry:
-        registry.begin_run(run_start(add(registry, "sst2")))
-        registry.commit_stage("first", None, [evaluation("sst2", stage=0)], files_of())
-        before = registry.evaluations("first")
-    with sqlite3.connect(tmp_path / "registry.db") as database:  # as the first version left it
-        database.execute("ALTER TABLE evaluations DROP COLUMN parts")
-        for column in ("retired_after", "retired_at"):
-            database.execute(f"ALTER TABLE stages DROP COLUMN {column}")
-        for column in ("rank", "projection", "directions"):
-            database.execute(f"ALTER TABLE masks DROP COLUMN {column}")
-        database.execute("DROP TABLE task_statistics")
-        database.execute("UPDATE alembic_version SET version_num = '0001'")
-    database.close()
-    with pytest.raises(WorkspaceUnusable, match=r"has schema 0001 .* bring it up to date: lori-cl init"):
-        workspace.read()
-    assert not workspace.create()
-    with workspace.read() as registry:
-        assert registry.evaluations("first") == before

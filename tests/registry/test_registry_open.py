@@ -86,7 +86,11 @@ def test_what_a_killed_writer_had_committed_is_read(workspace: Workspace) -> Non
         assert [task.name for task in registry.tasks()] == ["sst2"]
 
 
-@pytest.mark.parametrize("opener", [*OPENERS, Workspace.create], ids=["reading", "writing", "creating"])
+@pytest.mark.parametrize(
+    "opener",
+    [*OPENERS, Workspace.create, Workspace.upgrade],
+    ids=["reading", "writing", "creating", "upgrading"],
+)
 def test_a_registry_of_a_newer_version_is_refused_and_left_untouched(
     workspace: Workspace, opener: Callable[[Workspace], Any]
 ) -> None:
