@@ -63,12 +63,13 @@ def _dump(url: URL, target: Path) -> None:
         raise WorkspaceUnusable(
             f"{shown(url)} cannot be backed up: a PostgreSQL registry needs pg_dump on the PATH. {OTHERWISE}"
         )
-    password = url.password or url.query.get("password")
-    query = {key: value for key, value in url.query.items() if key != "password"}
-    address = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+    address = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
     done = subprocess.run(  # noqa: S603 (PostgreSQL's own program)
         [program, "--format=custom", f"--file={target}", f"--dbname={address.render_as_string()}"],
-        env={**os.environ, **({"PGPASSWORD": str(password)} if password else {})},  # others can see arguments
+        env={
+            **os.environ,
+            **({"PGPASSWORD": url.password} if url.password else {}),
+        },  # no argument: all see it
         capture_output=True,
         text=True,
         check=False,

@@ -14,28 +14,31 @@ from lori_cl.registry.sqlite import SqliteFile, SqliteFileToRead
 
 
 def parse_url(url: str | URL) -> URL:
-    """A SQLAlchemy URL.
+    """A SQLAlchemy URL; a password among its options is moved to where SQLAlchemy knows it as one.
 
     Raises: WorkspaceUnusable, without repeating the text, which may hold a password.
     """
     try:
         parsed = make_url(url)
+        password = parsed.query.get("password")
+        if isinstance(password, str):
+            parsed = parsed.set(password=password).difference_update_query(["password"])
         dialect = parsed.get_dialect()
         dialect.import_dbapi()
         dialect().create_connect_args(parsed)
         if parsed.get_backend_name() == "sqlite" and not parsed.database:
             raise ValueError("a database in memory forgets everything")
-        if "@" in (parsed.host or ""):
-            raise ValueError("an @ in the password is written %40")
+        if parsed.get_backend_name() != "sqlite" and str(url).count("@") > 1:
+            raise ValueError("what follows the first @ may still be the password")
     except ImportError as error:
         raise WorkspaceUnusable(
             f"the registry's URL needs a driver that is not installed: pip install {error.name}"
         ) from error
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError):
         raise WorkspaceUnusable(
             "the registry's URL is not one SQLAlchemy knows; for instance sqlite:////data/registry.db "
             "or postgresql+psycopg://user@host/name (an @ in the password is written %40)"
-        ) from error
+        ) from None  # their words may hold a piece of the password
     return parsed
 
 

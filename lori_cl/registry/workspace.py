@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ class Workspace:
     """Where a team's tasks and runs live."""
 
     root: Path
-    url: str | None = None
-    """Another database than registry.db, as a SQLAlchemy URL."""
+    url: str | None = field(default=None, repr=False)
+    """Another database than registry.db, as a SQLAlchemy URL, which may hold a password."""
 
     @property
     def artifacts(self) -> ArtifactStore:

@@ -1,7 +1,10 @@
 """The registry itself, as a user meets it."""
 
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
 
+import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
@@ -9,8 +12,11 @@ from sqlalchemy import create_engine
 from lori_cl.registry import Workspace
 from lori_cl.registry.migrate import MIGRATIONS
 from lori_cl.registry.tables import SCHEMA
+from tests.postgres import PASSWORD, Postgres
+from tests.registry.registry_records import everything
 
 Call = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
 
 
 def make_old(workspace: Workspace, revision: str) -> None:
@@ -51,3 +57,35 @@ def test_a_registry_of_today_is_left_as_it_is(lori_cl: Call, workspace: Workspac
     before = (workspace.root / "registry.db").read_bytes()
     assert lori_cl("registry", "upgrade")[1] == f"Up to date already: schema {SCHEMA}\n"
     assert (workspace.root / "registry.db").read_bytes() == before
+
+
+def test_the_whole_job_over_postgresql_prints_and_keeps_no_password(
+    lori_cl: Call,
+    workspace: Workspace,
+    postgres: Postgres,
+    write_task: Write,
+    write_curriculum: Write,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with postgres.database() as url:
+        said = []
+        for command in (
+            ["init"],
+            ["add-task", write_task("a"), write_task("b")],
+            ["run", write_curriculum("a", "b"), "--name", "first"],
+            ["runs", "first", "--json"],
+            ["capacity", "first"],
+            ["report", "first", "-o", workspace.root / "report.html"],
+            ["report", "first", "-o", workspace.root / "report.json"],
+            ["retire-task", "first", "b"],
+            ["registry", "upgrade"],
+        ):
+            code, out, err = lori_cl("--verbose", "--registry", url, *command)
+            assert code == 0, err
+            said += [out, err]
+        kept = [str(everything(Workspace(workspace.root, url)))]
+    kept += [file.read_text(errors="replace") for file in workspace.root.rglob("*") if file.is_file()]
+    assert "first" in "".join(kept)
+    for text in (*said, caplog.text, *kept):
+        assert PASSWORD not in text
+        assert quote(PASSWORD, safe="") not in text
