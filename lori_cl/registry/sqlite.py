@@ -56,8 +56,8 @@ class SqliteFile(Database):
         try:
             if not _fold_log(self.engine):
                 log.warning(
-                    "%s: somebody is reading it, so the last changes stay in %s-wal until the next command "
-                    "that writes; copy or commit both",
+                    "%s: another process is at it, so the last changes stay in %s-wal until one that writes "
+                    "ends alone; copy or commit both",
                     self.shown,
                     self.shown,
                 )
@@ -116,7 +116,7 @@ def _last_written(path: Path) -> tuple[int, int]:
 
 
 def _fold_log(engine: Engine) -> bool:
-    """False if a reader is in the way."""
+    """False if another process is in the way."""
     with engine.connect() as connection:
         connection.rollback()  # a checkpoint cannot run inside a transaction
         raw = connection.connection.cursor()
