@@ -16,7 +16,7 @@ LoriError                      exit code 1: the job failed
     ├── ModelError             the base model cannot be used as asked
     ├── TargetError            adapter.targets name no usable site
     ├── CapacityExhausted      too few free cells for the task
-    ├── RunConflict            the run exists and was made otherwise
+    ├── RunConflict            the run was made otherwise, or another process is at it
     └── WorkspaceUnusable      the registry or the artifacts cannot be opened or written
         └── RegistryTooNew     the registry was written by a newer lori_cl
 
@@ -98,7 +98,7 @@ class CapacityExhausted(InputError):
 
 
 class RunConflict(InputError):
-    """A run of this name exists, made with other settings or on other weights."""
+    """The run was made with other settings or on other weights, or another process writes it."""
 
 
 class WorkspaceUnusable(InputError):

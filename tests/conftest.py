@@ -1,6 +1,7 @@
 """What several rooms' tests share."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from lori_cl.registry import Evaluation, Run, Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, run_curriculum
+from tests.postgres import Postgres, find_binaries, running
 
 from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
 
@@ -18,6 +20,17 @@ from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # pytest -n 2 fills two cores
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; where it is not installed the test is skipped, and in CI it fails."""
+    binaries = find_binaries()
+    if binaries is None:
+        missing = "PostgreSQL is not installed: apt-get install postgresql"
+        pytest.fail(missing) if os.environ.get("LORI_CL_EVERY_BACKEND") else pytest.skip(missing)
+    with running(binaries) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

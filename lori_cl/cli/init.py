@@ -12,7 +12,8 @@ from lori_cl.registry.workspace import Workspace
 def init(workspace: Workspace) -> None:
     """Make a workspace: registry.db, tasks/ and artifacts/ in this folder.
 
-    Where they are there already, nothing changes.
+    Where they are there already, nothing changes. A registry that an earlier version wrote is brought up to
+    date by `lori-cl registry upgrade`.
 
     \b
     Example:

@@ -18,6 +18,7 @@ from lori_cl.registry.workspace import Workspace
 COMMANDS = {
     "demo": ("lori_cl.cli.demo", "Run four small tasks on a small model, with nothing to download."),
     "init": ("lori_cl.cli.init", "Make a workspace: registry.db, tasks/ and artifacts/."),
+    "registry": ("lori_cl.cli.registry", "Bring the registry of an earlier version up to date."),
     "add-task": ("lori_cl.cli.tasks", "Register tasks from their YAML files."),
     "tasks": ("lori_cl.cli.tasks", "List the tasks, or show one."),
     "run": ("lori_cl.cli.run", "Learn a curriculum, or go on with it."),

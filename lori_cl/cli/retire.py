@@ -21,8 +21,7 @@ def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
     """
     from lori_cl.serving.retire import retire_task
 
-    with workspace.open() as registry:
-        retired = retire_task(registry, run, task, force=force)
+    retired = retire_task(workspace, run, task, force=force)
     click.echo(f"{retired.task} retired: {retired.cells:,} cells are free for the next task of {run}.")
     if retired.stacked_on_it:
         others = ", ".join(retired.stacked_on_it)

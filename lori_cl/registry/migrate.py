@@ -6,23 +6,21 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 import lori_cl
-from lori_cl.registry.connect import WRITES
 from lori_cl.registry.tables import AboutRow
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def upgrade(engine: Engine) -> None:
-    """Run every migration that the database has not seen, in one transaction."""
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Run every migration up to this one that the database has not seen, in the connection's transaction."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        with Session(connection, join_transaction_mode="create_savepoint") as session:
-            session.merge(AboutRow(id=1, written_by=lori_cl.__version__))
-            session.commit()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        session.merge(AboutRow(id=1, written_by=lori_cl.__version__))
+        session.commit()

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 import lori_cl
 from lori_cl import digest
-from lori_cl.errors import InputError, RunConflict, UnknownTask, WorkspaceUnusable, suggestion
+from lori_cl.errors import InputError, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import queries, rows
-from lori_cl.registry.connect import (
-    WRITES,
-    check_schema,
-    fold_log,
-    keep_a_log,
-    parse_url,
-    reading_engine,
-    reason,
-    sqlite_file,
-    writing_engine,
-)
+from lori_cl.registry.connect import connect, open_database, parse_url
+from lori_cl.registry.database import Database
 from lori_cl.registry.records import (
     Declaration,
     Evaluation,
@@ -48,8 +35,6 @@ from lori_cl.registry.tables import (
     now,
 )
 
-log = logging.getLogger(__name__)
-
 
 class Registry:
     """One database of tasks and runs.
@@ -58,73 +43,47 @@ class Registry:
     Raises, from every method: WorkspaceUnusable, if the database cannot be read or written.
     """
 
-    def __init__(self, engine: Engine, shown: str, *, folds: bool = False) -> None:
-        self._engine = engine
-        self._shown = shown
-        self._folds = folds
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
     def create(cls, url: str | URL) -> bool:
-        """Make the tables; False where a registry of this schema was there already."""
-        from lori_cl.registry.migrate import upgrade  # Alembic is slow to import; readers do without it
+        """Make the tables; False where a registry of this schema was there already.
 
-        parsed = parse_url(url)
-        shown = _shown(url)
-        engine = writing_engine(parsed)
+        Raises: WorkspaceUnusable, if one of an earlier schema is there; RegistryTooNew.
+        """
+        from lori_cl.registry.migrate import migrate  # Alembic is slow to import; readers do without it
+
+        database = connect(parse_url(url), read_only=False)
         try:
-            before = check_schema(engine, shown)
-            if sqlite_file(parsed) is not None:
-                keep_a_log(engine)
-            upgrade(engine)
-        except (SQLAlchemyError, OSError) as error:
-            raise WorkspaceUnusable(f"{shown} cannot be written: {_words(error)}") from error
+            schema = database.schema()
+            if schema is not None:
+                _check_schema(database, schema)
+                return False
+            database.prepare()
+            with database.changing_tables() as connection:
+                migrate(connection)
         finally:
-            engine.dispose()
-        return before is None
+            database.engine.dispose()
+        return True
 
     @classmethod
     def open(cls, url: str | URL, *, read_only: bool) -> Self:
         """Open a registry that is there.
 
-        Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
+        Raises: WorkspaceUnusable, if there is none, or one of an earlier schema; RegistryTooNew.
         """
-        parsed = parse_url(url)
-        shown = _shown(url)
-        path = sqlite_file(parsed)
-        missing = WorkspaceUnusable(f"no registry at {shown}; make one: lori-cl init")
-        if path is not None and not _is_file(path):
-            raise missing
-        engine = reading_engine(parsed) if read_only else writing_engine(parsed)
+        database, schema = open_database(parse_url(url), read_only=read_only)
         try:
-            schema = check_schema(engine, shown)
-            if schema is None:
-                raise missing
-            if schema < SCHEMA:
-                raise WorkspaceUnusable(
-                    f"{shown} has schema {schema} and lori_cl {lori_cl.__version__} works with {SCHEMA}; "
-                    "bring it up to date: lori-cl init"
-                )
-        except BaseException as error:
-            engine.dispose()
-            if isinstance(error, SQLAlchemyError):
-                raise WorkspaceUnusable(f"{shown} cannot be opened: {_words(error)}") from error
+            _check_schema(database, schema)
+        except BaseException:
+            database.engine.dispose()
             raise
-        return cls(engine, shown, folds=path is not None and not read_only)
+        return cls(database)
 
     def close(self) -> None:
         """Let go of the database; of SQLite's, the file alone then holds everything."""
-        try:
-            if self._folds and not fold_log(self._engine):
-                log.warning(
-                    "%s: somebody is reading it, so the last changes stay in %s-wal until the next command "
-                    "that writes; copy or commit both",
-                    self._shown,
-                    self._shown,
-                )
-        except SQLAlchemyError as error:
-            log.warning("%s: its log could not be folded in: %s", self._shown, _words(error))
-        finally:
-            self._engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -144,13 +103,14 @@ class Registry:
 
         Returns each task, and False where its newest version has the same content.
         """
-        with self._writing() as session:
-            return [queries.add_task(session, declared) for declared in declarations]
+        return self._database.write(
+            lambda session: [queries.add_task(session, declared) for declared in declarations]
+        )
 
     def tasks(self) -> list[Task]:
         """Every version of every task, in the order they were added."""
-        with self._reading() as session:
-            return [rows.task(row) for row in session.scalars(select(TaskRow).order_by(TaskRow.id))]
+        ordered = select(TaskRow).order_by(TaskRow.id)
+        return self._database.read(lambda session: [rows.task(row) for row in session.scalars(ordered)])
 
     def task(self, name: str) -> Task:
         """The newest version of 'name', or the version of 'name@2'.
@@ -158,7 +118,8 @@ class Registry:
         Raises: UnknownTask, with the nearest name.
         """
         plain, _, version = name.partition("@")
-        with self._reading() as session:
+
+        def find(session: Session) -> Task:
             known = queries.task_rows(session, plain)
             wanted = [row for row in known if not version or str(row.version) == version]
             if not wanted:
@@ -166,15 +127,19 @@ class Registry:
                 raise UnknownTask(f"'{name}'.{suggestion(name, names)} See: lori-cl tasks")
             return rows.task(wanted[-1])
 
+        return self._database.read(find)
+
     def find_task(self, name: str) -> Task | None:
         """The newest version of a task, or None where nobody added it."""
-        with self._reading() as session:
-            known = queries.task_rows(session, name)
-            return rows.task(known[-1]) if known else None
+        found = self._database.read(
+            lambda session: [rows.task(row) for row in queries.task_rows(session, name)]
+        )
+        return found[-1] if found else None
 
     def begin_run(self, start: RunStart) -> Run:
         """Register a run that has not begun yet."""
-        with self._writing() as session:
+
+        def begin(session: Session) -> Run:
             environment_digest = digest.of_json(start.environment)
             environment = session.scalar(
                 select(EnvironmentRow).where(EnvironmentRow.digest == environment_digest)
@@ -196,9 +161,12 @@ class Registry:
             queries.append_tasks(session, row, start.tasks)
             return rows.run(row)
 
+        return self._database.write(begin)
+
     def plan_tasks(self, name: str, curriculum: Mapping[str, Any], tasks: Sequence[Task]) -> Run:
         """Put these tasks after those that the run has learned, in place of what was planned there."""
-        with self._writing() as session:
+
+        def plan(session: Session) -> Run:
             row = queries.run_row(session, name)
             row.curriculum = dict(curriculum)
             for planned in row.tasks[len(row.stages) :]:
@@ -208,28 +176,33 @@ class Registry:
             queries.append_tasks(session, row, tasks)
             return rows.run(row)
 
+        return self._database.write(plan)
+
     def runs(self) -> list[Run]:
         """Every run, in the order they began."""
-        with self._reading() as session:
-            return [rows.run(row) for row in session.scalars(select(RunRow).order_by(RunRow.id))]
+        ordered = select(RunRow).order_by(RunRow.id)
+        return self._database.read(lambda session: [rows.run(row) for row in session.scalars(ordered)])
 
     def run(self, name: str) -> Run:
         """One run.
 
         Raises: UnknownRun, with the nearest name.
         """
-        with self._reading() as session:
-            return rows.run(queries.run_row(session, name))
+        return self._database.read(lambda session: rows.run(queries.run_row(session, name)))
 
     def find_run(self, name: str) -> Run | None:
         """One run, or None where it has not begun."""
-        with self._reading() as session:
+
+        def find(session: Session) -> Run | None:
             row = session.scalar(select(RunRow).where(RunRow.name == name))
             return rows.run(row) if row else None
 
+        return self._database.read(find)
+
     def evaluations(self, run: str) -> list[Evaluation]:
         """Every score of a run, by stage."""
-        with self._reading() as session:
+
+        def find(session: Session) -> list[Evaluation]:
             run_id = queries.run_row(session, run).id
             found = session.scalars(
                 select(EvaluationRow)
@@ -238,9 +211,12 @@ class Registry:
             )
             return [rows.evaluation(row) for row in found]
 
+        return self._database.read(find)
+
     def statistics(self, run: str) -> list[StatisticsRecord]:
         """What a run can tell its tasks' texts by, as far as it was gathered."""
-        with self._reading() as session:
+
+        def find(session: Session) -> list[StatisticsRecord]:
             run_id = queries.run_row(session, run).id
             found = session.scalars(
                 select(TaskStatisticsRow)
@@ -249,14 +225,20 @@ class Registry:
             )
             return [rows.statistics(row) for row in found]
 
+        return self._database.read(find)
+
     def artifact_files(self) -> frozenset[str]:
         """The names of all files that any row names."""
-        with self._reading() as session:
-            return frozenset(f"{row.digest}.{row.suffix}" for row in session.scalars(select(ArtifactRow)))
+        return self._database.read(
+            lambda session: frozenset(
+                f"{row.digest}.{row.suffix}" for row in session.scalars(select(ArtifactRow))
+            )
+        )
 
     def find_measured(self, input_digest: str) -> Evaluation | None:
         """A score that was measured, in any run, on inputs of this digest."""
-        with self._reading() as session:
+
+        def find(session: Session) -> Evaluation | None:
             row = session.scalar(
                 select(EvaluationRow)
                 .where(EvaluationRow.input_digest == input_digest, EvaluationRow.source == "measured")
@@ -264,6 +246,8 @@ class Registry:
                 .limit(1)
             )
             return rows.evaluation(row) if row else None
+
+        return self._database.read(find)
 
     def commit_stage(
         self,
@@ -277,7 +261,8 @@ class Registry:
 
         `artifacts` holds (suffix, bytes) by digest; their files must be on disk already.
         """
-        with self._writing() as session:
+
+        def commit(session: Session) -> None:
             run_row = queries.run_row(session, run)
             task_rows = {rows.task(item.task).label: item.task for item in run_row.tasks}
             for sha256, (suffix, size) in artifacts.items():
@@ -292,12 +277,15 @@ class Registry:
                 for of in statistics
             )
 
+        self._database.write(commit)
+
     def retire(self, run: str, task: str) -> Stage:
         """Mark a learned task's stage as retired, from the next stage on; `task` is its label.
 
         Raises: UnknownRun; InputError, if the run has not learned the task, or it is retired already.
         """
-        with self._writing() as session:
+
+        def mark(session: Session) -> Stage:
             row = queries.run_row(session, run)
             stage = next((s for s in row.stages if rows.task(s.task).label == task), None)
             if stage is None or stage.retired_after is not None:
@@ -308,46 +296,12 @@ class Registry:
             session.flush()
             return rows.stage(stage)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        try:
-            engine = self._engine.execution_options(**{WRITES: True})
-            with Session(engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except SQLAlchemyError as error:
-            if isinstance(error, IntegrityError) and "unique" in _words(error).lower():
-                raise RunConflict(
-                    f"another process wrote the same to {self._shown} meanwhile ({_words(error)}); "
-                    "what was committed stays: look at lori-cl runs, and call it again"
-                ) from error
-            raise WorkspaceUnusable(
-                f"{self._shown} cannot be written: {_words(error)}; what was committed before stays"
-            ) from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        try:
-            with Session(self._engine) as session:
-                yield session
-        except SQLAlchemyError as error:
-            raise WorkspaceUnusable(f"{self._shown} cannot be read: {_words(error)}") from error
-        except UnicodeEncodeError as error:
-            raise InputError(f"{error.object!r} is no name: it holds bytes that are no text") from None
+        return self._database.write(mark)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
-        raise WorkspaceUnusable(f"{str(path)[:80]} cannot be opened: {error}") from None
-
-
-def _shown(url: str | URL) -> str:
-    """The database as it may be shown: a file's path, or a URL without its password."""
-    parsed = parse_url(url)
-    path = sqlite_file(parsed)
-    return str(path) if path is not None else parsed.set(query={}).render_as_string(hide_password=True)
-
-
-def _words(error: SQLAlchemyError | OSError) -> str:
-    return reason(error) if isinstance(error, SQLAlchemyError) else str(error.strerror)
+def _check_schema(database: Database, schema: str) -> None:
+    if schema < SCHEMA:
+        raise WorkspaceUnusable(
+            f"{database.shown} has schema {schema} and lori_cl {lori_cl.__version__} works with {SCHEMA}; "
+            "bring it up to date: lori-cl registry upgrade"
+        )

@@ -29,8 +29,8 @@ from lori_cl.registry.tables import (
 
 
 def in_utc(time: datetime) -> datetime:
-    """A time as it was stored; SQLite forgets the zone, which is always UTC."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    """A time as it was stored; SQLite forgets the zone, which is always UTC, and a server tells its own."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def task(row: TaskRow) -> Task:

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    MetaData,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 SCHEMA = "0003"
 """The newest migration; a registry of another schema is upgraded or refused."""
+
+
+class Number(TypeDecorator[float]):
+    """A float; what is not a number is no value, in every database as in SQLite."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        """NULL for NaN, which a column that needs a value refuses."""
+        return None if value is None or math.isnan(value) else value
 
 
 class Base(DeclarativeBase):
@@ -23,7 +45,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, list[float]: JSON, datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy reads the class attribute)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads the class attribute)
+        dict[str, Any]: JSON,
+        list[float]: JSON,
+        datetime: DateTime(timezone=True),
+        float: Number,
+    }
 
 
 def now() -> datetime:

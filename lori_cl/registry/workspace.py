@@ -1,15 +1,22 @@
-"""A workspace: a folder with registry.db, tasks/ and artifacts/."""
+"""A workspace: a folder with registry.db, tasks/, artifacts/ and locks/."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore
+from lori_cl.registry.connect import parse_url
 from lori_cl.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from lori_cl.registry.upgrade import Upgrade
 
 
 @dataclass(frozen=True)
@@ -17,8 +24,8 @@ class Workspace:
     """Where a team's tasks and runs live."""
 
     root: Path
-    url: str | None = None
-    """Another database than registry.db, as a SQLAlchemy URL."""
+    url: str | None = field(default=None, repr=False)
+    """Another database than registry.db, as a SQLAlchemy URL, which may hold a password."""
 
     @property
     def artifacts(self) -> ArtifactStore:
@@ -46,6 +53,16 @@ class Workspace:
             raise WorkspaceUnusable(f"{self.root} cannot be made: {error.strerror}") from error
         return Registry.create(self._url())
 
+    def upgrade(self, *, backup: bool = True) -> Upgrade:
+        """Bring a registry of an earlier schema up to date; a backup of it is made first.
+
+        Raises: WorkspaceUnusable, if there is no registry, or it cannot be backed up or written;
+        RegistryTooNew.
+        """
+        from lori_cl.registry.upgrade import upgrade  # Alembic comes with it
+
+        return upgrade(parse_url(self._url()), self.root, backup=backup)
+
     def open(self) -> Registry:
         """The registry, for writing.
 
@@ -59,6 +76,35 @@ class Workspace:
         Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
         """
         return Registry.open(self._url(), read_only=True)
+
+    def hold(self, run: str) -> AbstractContextManager[None]:
+        """Let no other process write this run until the context ends; every command that writes it holds it.
+
+        Raises: RunConflict, saying which process holds it; WorkspaceUnusable, if the lock cannot be written.
+        """
+        from lori_cl.registry.holding import hold  # readers need not wait for what it imports
+
+        return hold(self.root / "locks", run)
+
+    @contextmanager
+    def open_held(self, run: str) -> Iterator[Registry]:
+        """The registry, for writing a run that is there, which no other process writes meanwhile.
+
+        Raises: UnknownRun; see also `open` and `hold`.
+        """
+        with self.open() as registry:
+            registry.run(run)  # of one that is unknown there is nothing to hold
+            with self.hold(run):
+                yield registry
+
+    def is_held(self, run: str) -> bool:
+        """Whether a living process holds this run.
+
+        Raises: WorkspaceUnusable, if the lock cannot be asked.
+        """
+        from lori_cl.registry.holding import is_held
+
+        return is_held(self.root / "locks", run)
 
     def folder_of(self, declared_in: str) -> Path:
         """The folder that a task was declared in."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lori_cl.errors import InputError
-from lori_cl.registry import Registry, Run
+from lori_cl.registry import Registry, Run, Workspace
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,21 @@ class Retired:
     """Tasks that were trained on top of it; under as_trained they keep its cells."""
 
 
-def retire_task(registry: Registry, run_name: str, task: str, *, force: bool = False) -> Retired:
+def retire_task(workspace: Workspace, run_name: str, task: str, *, force: bool = False) -> Retired:
     """Free a learned task's cells for the stages to come.
 
     Its own scores and those of every other task learned so far stay what they are: as_trained goes on with
     the cells that acted then. What is learned from now on neither stands on its cells nor keeps off them, and
     they no longer act in the current view.
 
-    Raises: UnknownRun; UnknownTask; InputError, if it has no cells to free, or if later tasks stand
-    on it and `force` is not given.
+    Raises: UnknownRun; UnknownTask; RunConflict, if another process is at the run; InputError, if it has no
+    cells to free, or if later tasks stand on it and `force` is not given.
     """
+    with workspace.open_held(run_name) as registry:
+        return _retire(registry, run_name, task, force)
+
+
+def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retired:
     run = registry.run(run_name)
     stage = run.stages[run.position(task)]
     label = stage.task

@@ -32,10 +32,11 @@ def route_run(workspace: Workspace, name: str, options: RouteOptions, observer: 
     """Score every learned task of a run under `routed`, after its last stage, and commit the scores.
 
     Statistics that the run lacks are gathered first. Does nothing where the scores are there already.
-    Raises: UnknownRun; InputError, if nothing is learned yet, or the data, the model or what may be run does
-    not allow it; LoriError, if a score that was measured again comes out otherwise.
+    Raises: UnknownRun; RunConflict, if another process is at the run; InputError, if nothing is learned yet,
+    or the data, the model or what may be run does not allow it; LoriError, if a score that was measured again
+    comes out otherwise.
     """
-    with workspace.open() as registry:
+    with workspace.open_held(name) as registry:
         run = registry.run(name)
         learned = run.tasks[: len(run.stages)]
         known = _routed_scores(registry, name, stage=len(run.stages))

@@ -20,7 +20,7 @@ from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gate import Gate, admit, check_gate, settle
 from lori_cl.training.gathering import gather, recall
-from lori_cl.training.launch import is_writer, join, wait
+from lori_cl.training.launch import hold, is_writer, join, wait
 from lori_cl.training.learning import Brought, Learnt, adopt, learn, stage_settings
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
@@ -55,12 +55,13 @@ def run_curriculum(
     """Train and score every stage of the curriculum that is not committed yet.
 
     What is wrong with the input is found before the first step, and before anything is stored.
-    Raises: InputError; LoriError, if a stage fails; what was committed stays.
+    Raises: InputError; RunConflict, if another process is at it; LoriError, if a stage fails; what was
+    committed stays.
     """
     curriculum = _with_learning_rate(curriculum)
     check_gate(options.gate, curriculum)
     join()
-    with workspace.open() as registry:
+    with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
@@ -98,11 +99,12 @@ def import_adapter(
 
     What is wrong with the adapter or the curriculum is found before anything is stored. An import that broke
     off goes on.
-    Raises: InputError; RunConflict, if the run has learned something already; LoriError.
+    Raises: InputError; RunConflict, if the run has learned something already, or another process is at it;
+    LoriError.
     """
     curriculum = _with_learning_rate(curriculum)
     join()
-    with workspace.open() as registry:
+    with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         if run is not None and run.stages:
             raise RunConflict(f"run '{name}' is there already; an import begins one: choose another --name")

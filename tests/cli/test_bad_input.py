@@ -1,6 +1,7 @@
 """Every mistake ends in one clear line and exit code 2, and the registry stays as it was."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +227,32 @@ def test_an_interrupt_says_how_to_go_on(
     code, _, err = lori_cl("run", write_curriculum("a"))
     assert code == 1
     assert err.strip() == "Interrupted. What was committed stays; the same command goes on from there."
+
+
+def test_a_run_that_another_process_holds_is_written_by_no_command(
+    mistake: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    workspace: Workspace,
+    tmp_path: Path,
+) -> None:
+    lori_cl("add-task", write_task("a"), write_task("b"))
+    lori_cl("run", write_curriculum("a"), "--name", "r")
+    lori_cl("export", "r", "--task", "a", "--out", tmp_path / "lora")
+    curriculum = write_curriculum("a", "b")
+    with workspace.hold("r"), workspace.hold("brought"):
+        for command in (
+            ["run", curriculum, "--name", "r"],
+            ["route", "r"],
+            ["retire-task", "r", "a"],
+            ["import", tmp_path / "lora", curriculum, "--name", "brought"],
+        ):
+            assert re.fullmatch(
+                r"RunConflict: run '\w+' is held by process \d+ on \S+ since [-\d]+ [:\d]+ UTC; "
+                "wait until that ends, or end it, and call it again",
+                mistake(*command),
+            )
 
 
 def test_a_damaged_artifact_is_the_jobs_failure_not_the_users(

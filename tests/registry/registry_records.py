@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
+from sqlalchemy import Engine, MetaData, create_engine, text
+
 from lori_cl import digest
-from lori_cl.registry import Evaluation, MaskRecord, Projection, Registry, Run, RunStart, Stage, Task
+from lori_cl.registry import (
+    Evaluation,
+    MaskRecord,
+    Projection,
+    Registry,
+    Run,
+    RunStart,
+    Stage,
+    Task,
+    Workspace,
+)
+
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
+"""A promise about SQLite's files."""
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -139,6 +156,39 @@ def without_times(record: Run) -> Run:
         tasks=tuple(replace(task, created_at=LONG_AGO) for task in record.tasks),
         stages=tuple(replace(stage, committed_at=None) for stage in record.stages),
     )
+
+
+@contextmanager
+def database(workspace: Workspace) -> Iterator[Engine]:
+    """A workspace's database, past the registry."""
+    engine = create_engine(workspace.url or f"sqlite:///{workspace.root / 'registry.db'}")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def rows_of(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
+    """What a question to a workspace's database finds."""
+    with database(workspace) as engine, engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(sql))]
+
+
+def change(workspace: Workspace, sql: str) -> None:
+    """Change a workspace's database."""
+    with database(workspace) as engine, engine.begin() as connection:
+        connection.execute(text(sql))
+
+
+def everything(workspace: Workspace) -> Mapping[str, Any]:
+    """Every file of a workspace with the digest of its content, and every row of a database elsewhere."""
+    found: dict[str, Any] = dict(contents(workspace.root))
+    if workspace.url is not None:
+        with database(workspace) as engine:
+            tables = MetaData()
+            tables.reflect(engine)
+            found |= {name: rows_of(workspace, f"SELECT * FROM {name}") for name in tables.tables}
+    return found
 
 
 def contents(folder: Path) -> Mapping[str, str]:

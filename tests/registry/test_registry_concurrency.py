@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from lori_cl.registry import Registry, Workspace
+from lori_cl.registry import Registry, Run, Workspace
 
-from .registry_records import add, eval_set, evaluation, files_of, run_start, sha, stage, task_spec
+from .registry_records import (
+    add,
+    eval_set,
+    evaluation,
+    files_of,
+    rows_of,
+    run_start,
+    sha,
+    stage,
+    task_spec,
+)
+from .writers import STAGES
 
 WRITERS = ["first", "second", "third"]
 
@@ -79,42 +90,36 @@ def test_stages_of_several_runs_committed_at_once_with_the_same_answers_are_all_
         assert [registry.evaluations(name) for name in WRITERS] == [scores] * 3
 
 
-def test_two_processes_that_write_runs_of_their_own_lose_nothing(workspace: Workspace) -> None:
-    tasks_per_writer = 4
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from lori_cl.registry import MaskRecord, RunStart, Stage, Workspace\n"
-        "from lori_cl.registry.records import Evaluation\n"
-        "root, me = Path(sys.argv[1]), sys.argv[2]\n"
-        "sys.stdin.readline()\n"
-        "with Workspace(root).open() as registry:\n"
-        "    tasks = tuple(registry.add_task({'name': f'{me}-{i}', 'kind': 'k', 'metric': 'm', 'seed': 0},\n"
-        f"        (f'{{me}}-{{i}}', 1, 1), 'tasks')[0] for i in range({tasks_per_writer}))\n"
-        "    curriculum = {'method': 'lori', 'seed': 0, 'model': {'path': 'p', 'revision': None}}\n"
-        "    registry.begin_run(RunStart(me, curriculum, tasks, 'base', None, {'me': me}))\n"
-        "    for i, task in enumerate(tasks):\n"
-        "        stage = Stage(i + 1, task.label, f'{me} stage {i}', *[None] * 2, 'd', *[1] * 7, {})\n"
-        "        registry.commit_stage(me, stage, [], {f'{me} stage {i}': ('safetensors', 1)})\n"
-    )
-    writers = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", script, str(workspace.root), name], stdin=subprocess.PIPE, text=True
-        )
-        for name in WRITERS[:2]
-    }
-    for process in writers.values():
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    codes = [process.wait(timeout=60) for process in writers.values()]
-    for process in writers.values():
-        assert process.stdin is not None
-        process.stdin.close()
-    assert codes == [0, 0]
+def test_eight_processes_that_write_runs_of_their_own_lose_nothing_and_wait_for_each_other(
+    workspace: Workspace, backend: str
+) -> None:
+    names = [f"run-{number}" for number in range(8)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.registry.writers",
+        str(workspace.root),
+        workspace.url or "",
+        *names,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "locked" not in done.stderr
     with workspace.read() as registry:
-        assert {run.name: run.status for run in registry.runs()} == {"first": "done", "second": "done"}
-        assert len(registry.tasks()) == 2 * tasks_per_writer
-        assert registry.run("second").stages[-1].artifact == "second stage 3"
+        runs = {run.name: run for run in registry.runs()}
+        assert {name: run.status for name, run in runs.items()} == dict.fromkeys(names, "done")
+        assert sorted(task.label for task in registry.tasks()) == sorted(
+            {task.label for run in runs.values() for task in run.tasks}
+        )
+        for name, run in runs.items():
+            for learned in run.stages:
+                content = f"stage {learned.position} of {name}".encode()
+                assert workspace.artifacts.get(learned.artifact, "safetensors") == content
+            assert [score.stage for score in registry.evaluations(name)] == list(range(1, STAGES + 1))
+    if backend == "sqlite":
+        assert rows_of(workspace, "PRAGMA integrity_check") == [("ok",)]
+        assert rows_of(workspace, "PRAGMA foreign_key_check") == []
+        assert sorted(path.name for path in workspace.root.glob("registry.db*")) == ["registry.db"]
 
 
 def test_a_reader_is_not_held_up_by_a_writer_in_mid_transaction(workspace: Workspace) -> None:
@@ -135,3 +140,30 @@ def test_a_reader_is_not_held_up_by_a_writer_in_mid_transaction(workspace: Works
             event.remove(Engine, "after_cursor_execute", read_along)
         assert seen == [0]
         assert len(registry.run("first").stages) == 1
+
+
+def test_a_reader_sees_a_run_as_it_stood_at_one_moment_though_it_is_written_meanwhile(
+    workspace: Workspace,
+) -> None:
+    with workspace.open() as registry:
+        (agnews, qqp) = add(registry, "agnews", "qqp")
+        before = registry.begin_run(run_start((agnews,)))
+        start = run_start((qqp,))
+    written: list[Run] = []
+
+    def go_on(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM run_tasks" in statement and not written:
+            written.append(before)
+            with workspace.open() as writer:
+                writer.plan_tasks("first", start.curriculum, (qqp,))
+                writer.commit_stage("first", stage("qqp"), [], files_of(1))
+                written.append(writer.run("first"))
+
+    with workspace.read() as reader:
+        event.listen(Engine, "after_cursor_execute", go_on)
+        try:
+            seen = reader.run("first")
+        finally:
+            event.remove(Engine, "after_cursor_execute", go_on)
+        assert seen in written
+        assert reader.run("first") == written[-1]

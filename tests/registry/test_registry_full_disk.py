@@ -12,7 +12,7 @@ from sqlalchemy.pool import Pool
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Workspace
 
-from .registry_records import add, eval_set, task_spec
+from .registry_records import add, eval_set, on_sqlite, task_spec
 
 EveryConnection = Callable[[str], AbstractContextManager[None]]
 
@@ -35,6 +35,7 @@ def every_connection() -> EveryConnection:
     return executes
 
 
+@on_sqlite
 def test_a_full_disk_is_named_with_the_file_and_keeps_what_was_committed(
     workspace: Workspace, every_connection: EveryConnection
 ) -> None:
@@ -53,6 +54,7 @@ def test_a_full_disk_is_named_with_the_file_and_keeps_what_was_committed(
         assert [task.name for task in registry.tasks()] == ["sst2"]
 
 
+@on_sqlite
 def test_a_registry_that_cannot_be_written_is_named_by_its_path(
     workspace: Workspace, every_connection: EveryConnection
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_registry_that_cannot_be_written_is_named_by_its_path(
     assert str(workspace.root / "registry.db") in str(refused.value)
 
 
+@on_sqlite
 def test_a_damaged_registry_is_named_by_its_path(workspace: Workspace) -> None:
     with workspace.open() as registry:
         for i in range(50):
@@ -92,6 +95,6 @@ def test_a_workspace_at_or_below_a_regular_file_is_refused_by_its_path(tmp_path:
 def test_a_database_in_a_missing_folder_is_refused_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "team.db"
     workspace = Workspace(tmp_path, url=f"sqlite:///{path}")
-    with pytest.raises(WorkspaceUnusable, match="cannot be written: unable to open database file") as refused:
+    with pytest.raises(WorkspaceUnusable, match="cannot be opened: unable to open database file") as refused:
         workspace.create()
     assert str(path) in str(refused.value)

@@ -1,48 +1,26 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.dialects import registry as dialects
-from sqlalchemy.engine.default import DefaultDialect
 
 import lori_cl
 from lori_cl.errors import RegistryTooNew, WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA
 
-from .registry_records import add, contents, eval_set, task_spec
+from .registry_records import add, change, contents, eval_set, everything, on_sqlite, task_spec
 
 OPENERS = [Workspace.read, Workspace.open]
 opened_both_ways = pytest.mark.parametrize("opener", OPENERS, ids=["reading", "writing"])
 Opener = Callable[[Workspace], Registry]
 
 
-class Deaf(DefaultDialect):
-    """A database that never answers."""
-
-    name = driver = "deaf"
-    supports_statement_cache = True
-
-    @classmethod
-    def import_dbapi(cls) -> Any:
-        return sqlite3
-
-    def connect(self, *_args: Any, **_options: Any) -> Any:
-        raise sqlite3.OperationalError("no answer")
-
-
-def change(workspace: Workspace, sql: str) -> None:
-    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection, connection:
-        connection.execute(sql)
-
-
+@on_sqlite
 def test_reading_leaves_no_file_behind_and_no_byte_changed(workspace: Workspace) -> None:
     with workspace.open() as registry:
         add(registry, "sst2")
@@ -53,6 +31,7 @@ def test_reading_leaves_no_file_behind_and_no_byte_changed(workspace: Workspace)
     assert contents(workspace.root) == before
 
 
+@on_sqlite
 def test_writing_leaves_no_log_behind(workspace: Workspace) -> None:
     before = set(contents(workspace.root))
     with workspace.open() as registry:
@@ -61,13 +40,13 @@ def test_writing_leaves_no_log_behind(workspace: Workspace) -> None:
 
 
 def test_a_reader_cannot_write(workspace: Workspace) -> None:
-    before = contents(workspace.root)
+    before = everything(workspace)
     with (
         workspace.read() as registry,
-        pytest.raises(WorkspaceUnusable, match=r"registry\.db cannot be written: .*readonly"),
+        pytest.raises(WorkspaceUnusable, match=r"cannot be written: .*read-?only"),
     ):
         add(registry, "sst2")
-    assert contents(workspace.root) == before
+    assert everything(workspace) == before
 
 
 def test_a_reader_sees_what_a_running_writer_has_committed(workspace: Workspace) -> None:
@@ -80,7 +59,7 @@ def test_a_reader_sees_what_a_running_writer_has_committed(workspace: Workspace)
 def test_what_a_killed_writer_had_committed_is_read(workspace: Workspace) -> None:
     script = (
         "import os, sys; from pathlib import Path; from lori_cl.registry import Workspace\n"
-        "registry = Workspace(Path(sys.argv[1])).open()\n"
+        f"registry = Workspace(Path(sys.argv[1]), {workspace.url!r}).open()\n"
         f"registry.add_task({task_spec()!r}, {eval_set()!r}, 'tasks')\n"
         "os._exit(9)"
     )
@@ -90,19 +69,23 @@ def test_what_a_killed_writer_had_committed_is_read(workspace: Workspace) -> Non
         assert [task.name for task in registry.tasks()] == ["sst2"]
 
 
-@pytest.mark.parametrize("opener", [*OPENERS, Workspace.create], ids=["reading", "writing", "creating"])
+@pytest.mark.parametrize(
+    "opener",
+    [*OPENERS, Workspace.create, Workspace.upgrade],
+    ids=["reading", "writing", "creating", "upgrading"],
+)
 def test_a_registry_of_a_newer_version_is_refused_and_left_untouched(
     workspace: Workspace, opener: Callable[[Workspace], Any]
 ) -> None:
     change(workspace, "UPDATE alembic_version SET version_num = '9999'")
     change(workspace, "UPDATE about SET written_by = '9.8.7'")
-    before = contents(workspace.root)
+    before = everything(workspace)
     with pytest.raises(RegistryTooNew) as refused:
         opener(workspace)
     message = str(refused.value)
     for value in ("9999", "9.8.7", SCHEMA, lori_cl.__version__, "pip install --upgrade lori-cl"):
         assert value in message
-    assert contents(workspace.root) == before
+    assert everything(workspace) == before
 
 
 @opened_both_ways
@@ -114,13 +97,13 @@ def test_where_no_registry_is_the_error_says_how_to_make_one(tmp_path: Path, ope
 
 
 @opened_both_ways
-def test_another_programs_database_is_refused_and_left_untouched(tmp_path: Path, opener: Opener) -> None:
-    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection, connection:
-        connection.execute("CREATE TABLE invoices (id)")
-    before = contents(tmp_path)
+def test_another_programs_database_is_refused_and_left_untouched(unmade: Workspace, opener: Opener) -> None:
+    unmade.root.mkdir()
+    change(unmade, "CREATE TABLE invoices (id INTEGER)")
+    before = everything(unmade)
     with pytest.raises(WorkspaceUnusable, match="no registry at"):
-        opener(Workspace(tmp_path))
-    assert contents(tmp_path) == before
+        opener(unmade)
+    assert everything(unmade) == before
 
 
 @opened_both_ways
@@ -151,47 +134,6 @@ def test_a_relative_workspace_is_read_where_it_was_made(
         assert registry.tasks() == []
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql+psycopg://user:s3cret@127.0.0.1:1/registry",
-        "postgresql+psycopg://127.0.0.1:1/registry?user=user&password=s3cret",
-        "postgresql://user:s3cret@host:port/registry",
-        "postgresql+psycopg://user:half@s3cret@127.0.0.1:1/registry",
-        "nosuchdatabase://user:s3cret@host/registry",
-        "sqlite://user:s3cret@host/registry.db",
-        "user:s3cret@host",
-    ],
-)
-@pytest.mark.parametrize(
-    "opener",
-    [Registry.create, lambda url: Registry.open(url, read_only=True)],
-    ids=["creating", "reading"],
-)
-def test_a_url_that_cannot_be_used_is_refused_without_its_password(
-    url: str, opener: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(WorkspaceUnusable) as refused:
-        opener(url)
-    assert "s3cret" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["deaf://ada:s3cret@db.example/registry", "deaf://db.example/registry?user=ada&password=s3cret"],
-)
-def test_a_database_that_does_not_answer_is_named_without_the_password(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(dialects.impls, "deaf", lambda: Deaf)
-    with pytest.raises(
-        WorkspaceUnusable, match=r"db\.example/registry.* cannot be opened: no answer"
-    ) as refused:
-        Registry.open(url, read_only=False)
-    assert "s3cret" not in str(refused.value)
-
-
 def test_another_database_can_be_named_by_its_url(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace", url=f"sqlite:///{tmp_path / 'team.db'}")
     workspace.create()
@@ -201,6 +143,7 @@ def test_another_database_can_be_named_by_its_url(tmp_path: Path) -> None:
     assert not (workspace.root / "registry.db").exists()
 
 
+@on_sqlite
 def test_a_read_only_folder_is_read(workspace: Workspace) -> None:
     with workspace.open() as registry:
         add(registry, "sst2")

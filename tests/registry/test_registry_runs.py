@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +19,7 @@ from .registry_records import (
     eval_set,
     evaluation,
     files_of,
+    rows_of,
     run_start,
     sha,
     stage,
@@ -38,8 +37,7 @@ def run(registry: Registry) -> Run:
 
 
 def artifacts_named(workspace: Workspace) -> set[str]:
-    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection:
-        return {name for (name,) in connection.execute("SELECT digest FROM artifacts")}
+    return {name for (name,) in rows_of(workspace, "SELECT digest FROM artifacts")}
 
 
 def test_a_run_comes_back_as_it_began(workspace: Workspace) -> None:
@@ -173,12 +171,11 @@ def test_runs_of_one_environment_share_its_record(workspace: Workspace) -> None:
         tasks = add(registry, "sst2")
         for name, threads in (("first", 2), ("second", 2), ("third", 4)):
             registry.begin_run(run_start(tasks, name, environment={"threads": threads}))
-    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM environments").fetchone() == (2,)
+    assert rows_of(workspace, "SELECT count(*) FROM environments") == [(2,)]
 
 
 def test_a_run_name_can_be_taken_only_once(registry: Registry, run: Run) -> None:
-    with pytest.raises(RunConflict, match=r"UNIQUE constraint failed: runs\.name"):
+    with pytest.raises(RunConflict, match=r"(?i)unique constraint.*runs.name"):
         registry.begin_run(run_start(run.tasks, "first", base_digest=sha("other weights")))
     assert registry.run("first") == run
 
@@ -193,7 +190,7 @@ def test_planned_tasks_follow_those_that_were_learned(registry: Registry, run: R
 
 
 def test_a_task_is_learned_at_most_once_in_a_run(registry: Registry, run: Run) -> None:
-    with pytest.raises(RunConflict, match="UNIQUE constraint failed: run_tasks"):
+    with pytest.raises(RunConflict, match=r"(?i)unique constraint.*run_tasks"):
         registry.plan_tasks("first", curriculum(run.tasks), run.tasks[:1])
     assert registry.run("first") == run
 
@@ -206,27 +203,27 @@ Faulty = Callable[[], tuple[Stage, list[Evaluation], dict[str, tuple[str, int]]]
     [
         (
             lambda: (stage("agnews", 2), [evaluation("agnews", 2), evaluation("agnews", 2)], files_of(2)),
-            "UNIQUE constraint failed: evaluations",
+            "unique constraint.*evaluations",
         ),
         (
             lambda: (stage("agnews", 2), [evaluation("agnews", 2), evaluation("sst2", 1)], files_of(2)),
-            "UNIQUE constraint failed: evaluations",
+            "unique constraint.*evaluations",
         ),
         (
             lambda: (stage("agnews", 1), [evaluation("agnews", 2)], files_of(2)),
-            r"UNIQUE constraint failed: stages\.run_id, stages\.position",
+            "unique constraint.*stages.run_id",
         ),
         (
             lambda: (stage("agnews", 2), [evaluation("agnews", 2, answers=sha("lost"))], files_of(2)),
-            "FOREIGN KEY constraint failed",
+            "foreign key constraint",
         ),
         (
             lambda: (stage("agnews", 2, parent=sha("lost")), [evaluation("agnews", 2)], files_of(2)),
-            "FOREIGN KEY constraint failed",
+            "foreign key constraint",
         ),
         (
             lambda: (stage("agnews", 2), [evaluation("agnews", 2, score=float("nan"))], files_of(2)),
-            r"NOT NULL constraint failed: evaluations\.score",
+            "not.null constraint",
         ),
     ],
     ids=[
@@ -242,7 +239,7 @@ def test_a_stage_is_committed_whole_or_not_at_all(
     workspace: Workspace, registry: Registry, run: Run, faulty: Faulty, words: str
 ) -> None:
     scores, named = registry.evaluations("first"), artifacts_named(workspace)
-    with pytest.raises(InputError, match=rf"{words}.*; what was committed"):
+    with pytest.raises(InputError, match=rf"(?i){words}.*; what was committed"):
         registry.commit_stage("first", *faulty())
     with workspace.read() as reader:
         assert reader.run("first") == run
@@ -252,7 +249,7 @@ def test_a_stage_is_committed_whole_or_not_at_all(
 
 def test_a_failed_commit_can_be_repeated_rightly(registry: Registry, run: Run) -> None:
     scores = [evaluation("agnews", 2)]
-    with pytest.raises(RunConflict, match="UNIQUE"):
+    with pytest.raises(RunConflict, match=r"(?i)unique"):
         registry.commit_stage("first", stage("agnews", 2), scores * 2, files_of(2))
     registry.commit_stage("first", stage("agnews", 2), scores, files_of(2))
     assert registry.run("first").status == "done"
@@ -265,7 +262,7 @@ def test_a_process_killed_before_the_commit_leaves_nothing_of_the_stage(workspac
         "import os, sys; from pathlib import Path; from sqlalchemy import Engine, event\n"
         "from lori_cl.registry import Workspace\n"
         "from lori_cl.registry.records import Evaluation, MaskRecord, Stage\n"
-        "registry = Workspace(Path(sys.argv[1])).open()\n"
+        f"registry = Workspace(Path(sys.argv[1]), {workspace.url!r}).open()\n"
         "event.listen(Engine, 'commit', lambda connection: os._exit(9))\n"
         f"registry.commit_stage('first', {stage('sst2')!r}, [], {files_of(1)!r})"
     )

@@ -87,10 +87,9 @@ def test_an_imported_task_whose_a_others_stand_on_is_not_retired(
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     bring(tmp_path / "out", "a", "b")
     learn("a", "b", name="second", train=HARD)
-    with workspace.open() as registry:
-        with pytest.raises(InputError, match=r"stand on the A it brought"):
-            retire_task(registry, "second", "a", force=True)
-        assert retire_task(registry, "second", "b").cells == 45
+    with pytest.raises(InputError, match=r"stand on the A it brought"):
+        retire_task(workspace, "second", "a", force=True)
+    assert retire_task(workspace, "second", "b").cells == 45
 
 
 def test_a_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(

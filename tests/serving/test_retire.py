@@ -15,8 +15,7 @@ FULL = {"masks": {"strategy": "random", "density": 0.45}}
 
 
 def retire(workspace: Workspace, task: str, *, force: bool = False) -> int:
-    with workspace.open() as registry:
-        return retire_task(registry, "run", task, force=force).cells
+    return retire_task(workspace, "run", task, force=force).cells
 
 
 def test_retired_cells_are_free_for_the_next_task(learn: Learn, workspace: Workspace) -> None:

@@ -191,6 +191,31 @@ def test_an_unknown_training_label_names_file_line_and_nearest_label(
         assert registry.runs() == []
 
 
+def test_a_run_that_another_process_holds_is_refused_before_anything_is_loaded(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load_base", lambda *_: pytest.fail("loaded the model"))
+    with workspace.hold("run"), pytest.raises(RunConflict, match=r"run 'run' is held by process \d+ on "):
+        learn("a")
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+def test_a_run_is_held_while_it_learns_and_free_afterwards(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach, held = learning.teach, []
+
+    def look(*arguments: object) -> object:
+        held.append(workspace.is_held("run"))
+        return teach(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(learning, "teach", look)
+    learn("a", "b")
+    assert held == [True, True]
+    assert not workspace.is_held("run")
+
+
 def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

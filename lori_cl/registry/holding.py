@@ -1,0 +1,86 @@
+"""One process at a time writes a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from lori_cl.errors import RunConflict, WorkspaceUnusable
+
+PATIENCE_S = 1.0
+"""`is_held` holds a lock for a moment, and a holder needs one to say who it is."""
+
+
+@contextmanager
+def hold(locks: Path, run: str) -> Iterator[None]:
+    """Hold a run until the context ends. The lock is the kernel's: it ends with its process, in whatever way.
+
+    Raises: RunConflict, saying who holds it; WorkspaceUnusable, if the folder of locks cannot be written.
+    """
+    lock, note = _lock(locks, run), _note(locks, run)
+    try:
+        lock.acquire(timeout=PATIENCE_S)
+        note.write_text(json.dumps(_this_process()), encoding="utf-8")
+    except Timeout:
+        raise RunConflict(
+            f"run '{run}' is held by {_holder(note)}; wait until that ends, or end it, and call it again"
+        ) from None
+    except OSError as error:
+        lock.release()
+        raise WorkspaceUnusable(f"{locks} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def is_held(locks: Path, run: str) -> bool:
+    """Whether a living process holds the run.
+
+    Raises: WorkspaceUnusable, if the lock cannot be asked.
+    """
+    lock = _lock(locks, run)
+    if not Path(lock.lock_file).exists():
+        return False
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        raise WorkspaceUnusable(f"{lock.lock_file} cannot be opened: {error.strerror}") from error
+
+
+def _lock(locks: Path, run: str) -> FileLock:
+    return FileLock(locks / f"{_file_name(run)}.lock")
+
+
+def _note(locks: Path, run: str) -> Path:
+    """The file that says who holds the run, which is true while its lock is held."""
+    return locks / f"{_file_name(run)}.json"
+
+
+def _file_name(run: str) -> str:
+    return quote(run, safe="")  # as it is, but where the library's caller named it otherwise than a user may
+
+
+def _this_process() -> dict[str, object]:
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return {"pid": os.getpid(), "host": platform.node(), "since": since}
+
+
+def _holder(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (OSError, ValueError):  # it has not come to that yet
+        return "another process"
