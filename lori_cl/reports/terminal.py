@@ -70,7 +70,7 @@ def _metrics(metrics: MetricTable) -> Table:
 
 
 def _print_run(report: RunReport, console: Console) -> None:
-    title = Text.assemble((report.run.name, "bold"), f": {run_title(report.run)}")
+    title = plain_text(report.run.name, "bold").append(f": {one_line(run_title(report.run))}", "not bold")
     console.print(Rule(title, align="left", style="dim"))
     console.print()
     for view in report.views:
@@ -102,7 +102,7 @@ def _print_capacity(report: RunReport, console: Console) -> None:
 def _matrix(view: ViewReport) -> Table:
     table = plain_table(["after stage", *view.matrix.tasks])
     for row in view.rows():
-        name = Text(stage_name(row.stage, row.task), no_wrap=True)
+        name = plain_text(stage_name(row.stage, row.task), no_wrap=True)
         add_row(table, name, *map(_entry, row.entries), style="dim" if row.task is None else "")
     table.add_section()
     add_row(table, "examples", *("" if n is None else f"{n:>5,}" for n in view.n), style="dim")
