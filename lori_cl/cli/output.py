@@ -52,7 +52,12 @@ class Bars:
 @contextmanager
 def bars() -> Iterator[Bars]:
     """The bars of one command."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     watched = Console(stderr=True)
     with Progress(*columns, console=watched, transient=True, disable=not watched.is_terminal) as progress:
         yield Bars(progress)

@@ -9,8 +9,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
-from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.reports.plain import add_row, plain_table, plain_text, say
 from lori_cl.reports.report import Entry, RunReport, ViewReport
 from lori_cl.reports.tables import MetricTable, metric_tables
 from lori_cl.reports.wording import (
@@ -70,7 +71,7 @@ def _metrics(metrics: MetricTable) -> Table:
 
 
 def _print_run(report: RunReport, console: Console) -> None:
-    title = plain_text(report.run.name, "bold").append(f": {one_line(run_title(report.run))}", "not bold")
+    title = Text.assemble((one_line(report.run.name), "bold"), one_line(f": {run_title(report.run)}"))
     console.print(Rule(title, align="left", style="dim"))
     console.print()
     for view in report.views:
