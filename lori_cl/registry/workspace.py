@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.artifacts import ArtifactStore
+from lori_cl.registry.artifacts import ArtifactStore, require_inside
 from lori_cl.registry.registry import Registry
 
 
@@ -23,7 +23,16 @@ class Workspace:
     @property
     def artifacts(self) -> ArtifactStore:
         """The workspace's files."""
-        return ArtifactStore(self.root / "artifacts")
+        return ArtifactStore(self.place("artifacts"))
+
+    def place(self, *parts: str) -> Path:
+        """A path in the workspace.
+
+        Raises: WorkspaceUnusable, if it leads out of it: what is written there would be written elsewhere.
+        """
+        path = self.root.joinpath(*parts)
+        require_inside(self.root, path)
+        return path
 
     def create(self) -> bool:
         """Make the folders and the registry; False where the registry was there already.
@@ -31,7 +40,7 @@ class Workspace:
         Raises: WorkspaceUnusable, if the folder cannot be written.
         """
         try:
-            for folder in (self.root, self.root / "tasks", self.root / "artifacts"):
+            for folder in (self.root, self.place("tasks"), self.place("artifacts")):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceUnusable(f"{self.root} cannot be made: {error.strerror}") from error
@@ -52,8 +61,11 @@ class Workspace:
         return Registry.open(self._url(), read_only=True)
 
     def folder_of(self, declared_in: str) -> Path:
-        """The folder that a task was declared in."""
-        return self.root / declared_in
+        """The folder that a task was declared in.
+
+        Raises: WorkspaceUnusable, if it is a relative path that leads out of the workspace.
+        """
+        return Path(declared_in) if Path(declared_in).is_absolute() else self.place(declared_in)
 
     def relative(self, folder: Path) -> str:
         """A folder as the registry keeps it: relative where it lies in the workspace."""
@@ -61,4 +73,4 @@ class Workspace:
         return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
 
     def _url(self) -> str | URL:
-        return self.url or URL.create("sqlite", database=str(self.root / "registry.db"))
+        return self.url or URL.create("sqlite", database=str(self.place("registry.db")))

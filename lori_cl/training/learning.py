@@ -155,5 +155,5 @@ def _lesson(opened: OpenRun, task: Task, title: str, purpose: str) -> Lesson:
         epochs=train.epochs_for(task.name),
         lr=train.lr,
         seed=opened.seed(purpose, task),
-        logs=opened.workspace.root / "logs" / opened.run.name / f"{task.label}-{purpose}",
+        logs=opened.workspace.place("logs", opened.run.name, f"{task.label}-{purpose}"),
     )
