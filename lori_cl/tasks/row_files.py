@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lori_cl.errors import DataError, first_line
 from lori_cl.spec.base import twice
-from lori_cl.strict_json import NO_JSON, complaint, decoded
+from lori_cl.strict_json import NoJSON, decoded
 from lori_cl.tasks.rows import Rows
 
 MAX_FILE_BYTES = 2**30
@@ -68,8 +68,8 @@ def _read_jsonl(path: Path) -> Rows:
 def _row(where: str, text: str) -> dict[str, Any]:
     try:
         row = decoded(text)
-    except NO_JSON as problem:
-        raise DataError(f"{where}: this is no JSON: {complaint(problem)}") from None
+    except NoJSON as problem:
+        raise DataError(f"{where}: this is no JSON: {problem}") from None
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected one JSON object a line")
     return row
@@ -78,9 +78,9 @@ def _row(where: str, text: str) -> dict[str, Any]:
 def _read_json(path: Path) -> Rows:
     try:
         rows = decoded(_text(path))
-    except NO_JSON as problem:
-        line = f", line {problem.lineno}" if hasattr(problem, "lineno") else ""
-        raise DataError(f"{path}{line}: this is no JSON: {complaint(problem)}") from None
+    except NoJSON as problem:
+        line = f", line {problem.line}" if problem.line else ""
+        raise DataError(f"{path}{line}: this is no JSON: {problem}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of JSON objects")
     _check_rows(path, len(rows))
