@@ -20,7 +20,8 @@ LoriError                      exit code 1: the job failed
     └── WorkspaceUnusable      the registry or the artifacts cannot be opened or written
         └── RegistryTooNew     the registry was written by a newer lori_cl
 
-A message says what is wrong, by how much, and what to do next, in one line.
+A message says what is wrong, by how much, and what to do next, in one line, whatever stood in the file or
+the name that it repeats.
 """
 
 from __future__ import annotations
@@ -28,11 +29,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST_MESSAGE = 2_000
+"""Characters; a longer message repeats somebody's data, and its ends say what is wrong and what to do."""
+
+
+LONGEST_NAME = 100
+"""Characters of a name that others are compared with: comparing takes a time that grows with their square."""
+
 
 class LoriError(Exception):
     """The job failed. The command line prints the message and exits with `exit_code`."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(_shortened(message)))
 
 
 class ArtifactMissing(LoriError):
@@ -109,9 +120,27 @@ class RegistryTooNew(WorkspaceUnusable):
     """The registry was written by a newer lori_cl; it is left untouched."""
 
 
+def one_line(text: str) -> str:
+    """The text with line breaks, control characters and marks that turn writing around spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, or its name where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
+
+
+def _shortened(message: str) -> str:
+    half = LONGEST_MESSAGE // 2
+    return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]}…{message[-half:]}"
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """' Did you mean …?' for the nearest known name, or an empty string where none is near."""
-    known = list(known)
+    if len(name) > LONGEST_NAME:
+        return ""
+    known = [candidate for candidate in known if len(candidate) <= LONGEST_NAME]
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     if not near:
         by_lower = {candidate.lower(): candidate for candidate in known}

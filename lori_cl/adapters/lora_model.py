@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from lori_cl.adapters.sites import check_targets
-from lori_cl.errors import TargetError
+from lori_cl.errors import TargetError, first_line
 from lori_cl.spec import AdapterSpec
 
 ADAPTER_NAME = "default"
@@ -31,4 +31,4 @@ def lora_model(base: nn.Module, spec: AdapterSpec) -> Any:
     try:
         return get_peft_model(base, config, adapter_name=ADAPTER_NAME)
     except ValueError as error:
-        raise TargetError(f"adapter.targets: {str(error).splitlines()[0]}") from error
+        raise TargetError(f"adapter.targets: {first_line(error)}") from error

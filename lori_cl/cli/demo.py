@@ -36,6 +36,6 @@ def demo(workspace: Workspace, as_json: bool) -> None:
         runs = run_demo(workspace, observer)
     with workspace.read() as registry:
         reports = [gather(registry, run.name) for run in runs]
-    page = workspace.root / "report.html"
+    page = workspace.place("report.html")
     write(page, FORMATS["html"](reports))
     print_json([to_record(report) for report in reports]) if as_json else print_report(reports, console())

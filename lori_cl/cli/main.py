@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import lori_cl
-from lori_cl.errors import LoriError, suggestion
+from lori_cl.errors import LoriError, one_line, suggestion
 from lori_cl.registry.workspace import Workspace
 
 COMMANDS = {
@@ -137,5 +137,4 @@ def entry() -> None:
 
 def _say(kind: str, message: str) -> None:
     """One line on stderr, whatever stood in a file or a name that the message repeats."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message.strip())
-    click.echo(f"{kind}: {line}", err=True)
+    click.echo(f"{kind}: {one_line(message.strip())}", err=True)

@@ -70,7 +70,12 @@ class Bars:
 @contextmanager
 def bars() -> Iterator[Bars]:
     """The bars of one command, which ends after a step where a signal asks for it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     watched = Console(stderr=True)
     drawn = Progress(*columns, console=watched, transient=True, disable=not watched.is_terminal)
     with asked_to_end() as ends, drawn as progress:

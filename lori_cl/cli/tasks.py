@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lori_cl.cli.output import console, json_option, print_json
+from lori_cl.errors import one_line
 from lori_cl.registry.workspace import Workspace
 
 
@@ -60,7 +61,7 @@ def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_jso
         print_json([asdict(part) for part in seen])
         return
     for part in seen:
-        click.echo(f"{part.task}, {part.split}: {part.n:,} examples")
+        click.echo(one_line(f"{part.task}, {part.split}: {part.n:,} examples"))
         if part.lengths is not None:
             told = part.lengths
             click.echo(

@@ -27,13 +27,13 @@ def run_demo(workspace: Workspace, observer: Observer) -> list[Run]:
     Raises: WorkspaceUnusable; ContainmentMissing; LoriError, if a stage fails.
     """
     workspace.create()
-    tasks = workspace.root / "tasks" / "tiny"
+    tasks, data = workspace.place("tasks", "tiny"), workspace.place("tasks", "tiny", "data")
     with as_file(files("lori_cl.demo")) as package:
         check_base(package / "base")
         curriculum = load_curriculum(package / "curriculum.yaml")
         try:
             shutil.copytree(package / "tasks", tasks, dirs_exist_ok=True)
-            write_data(tasks / "data")
+            write_data(data)
         except OSError as error:
             raise WorkspaceUnusable(f"{tasks} cannot be written: {error.strerror}") from error
     enrol(workspace, [tasks / f"{name}.yaml" for name in curriculum.tasks])

@@ -11,6 +11,7 @@ from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from lori_cl import digest
+from lori_cl.errors import ArtifactDamaged
 
 Shapes = Mapping[str, tuple[int, int]]
 """Each site's (out, r), in the order that fixes a cell's number in the whole model."""
@@ -32,9 +33,16 @@ class Mask:
 
     @classmethod
     def from_packed(cls, packed: Mapping[str, UInt8[Tensor, "bytes"]], shapes: Shapes) -> Mask:
-        """Undo `packed`."""
+        """Undo `packed`.
+
+        Raises: ArtifactDamaged, if these are not the bits of cells of these shapes.
+        """
+        if packed.keys() != shapes.keys():
+            odd = min(packed.keys() ^ shapes.keys())
+            raise ArtifactDamaged(f"the mask is not over the adapter's sites: '{odd}' is in one of them only")
         by_site = {}
         for site, (out, rank) in shapes.items():
+            _check_bits(site, packed[site], out * rank)
             bits = np.unpackbits(packed[site].numpy(), count=out * rank, bitorder="little")
             by_site[site] = torch.from_numpy(bits.astype(bool)).view(out, rank)
         return cls(by_site)
@@ -78,3 +86,12 @@ class Mask:
             (site, "mask", tuple(self.by_site[site].shape), bits.numpy().data)
             for site, bits in self.packed().items()
         )
+
+
+def _check_bits(site: str, packed: Tensor, cells: int) -> None:
+    """Make sure that there is a bit for every cell, and none set after the last."""
+    if packed.dtype != torch.uint8 or packed.shape != (-(-cells // 8),):
+        found = f"{packed.numel():,} numbers of {packed.dtype}"
+        raise ArtifactDamaged(f"the mask of {site} has {found} for {cells:,} cells")
+    if cells % 8 and int(packed[-1]) >> cells % 8:
+        raise ArtifactDamaged(f"the mask of {site} goes on after its {cells:,} cells")

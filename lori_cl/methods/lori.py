@@ -24,6 +24,7 @@ from lori_cl.adapters import (
     record_inputs,
     site_shapes,
 )
+from lori_cl.errors import ArtifactDamaged
 from lori_cl.masks import STRATEGIES, Ledger, Mask, allocate, cell_budget, require_free
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext
 from lori_cl.methods.lori_adoption import IMPORTED, check_sites
@@ -162,7 +163,7 @@ class LoRI(Method):
     def _stage(self, learned: Learned) -> LoRIStage:
         """A finished stage, read from its tensors once."""
         if id(learned) not in self._read:
-            stage = LoRIStage.from_learned(learned, site_shapes(self._adapter.sites))
+            stage = LoRIStage.from_learned(learned, self._adapter.sites)
             self._read[id(learned)] = (learned, stage)  # holding on to it keeps its id its own
         return self._read[id(learned)][1]
 
@@ -171,8 +172,17 @@ class LoRI(Method):
         ledger = Ledger(site_shapes(self._adapter.sites), overlap=self._masks.overlap == "allow")
         rows = max((stage.rank for stage in stages), default=self._spec.rank) - self._spec.rank
         ledger = ledger.grown(rows) if rows else ledger
+        taken = torch.zeros(ledger.cells, dtype=torch.bool)
         for learned, stage in zip(history, stages, strict=True):
-            ledger = ledger.claim(learned.task, stage.mask.widened(ledger.shapes))
+            mask = stage.mask.widened(ledger.shapes)
+            cells = mask.flat()
+            if not ledger.overlap and bool((cells & taken).any()):
+                raise ArtifactDamaged(
+                    f"the file of stage '{learned.task}' is damaged: its mask holds cells of an earlier "
+                    "stage; restore it from a backup"
+                )
+            taken |= cells
+            ledger = ledger.claim(learned.task, mask)
         return ledger
 
     def _open(self, context: StageContext, mask: Mask) -> None:

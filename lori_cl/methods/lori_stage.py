@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lori_cl.adapters import Cells, Projections
+from lori_cl.adapters import Cells, Projections, Site, site_shapes
+from lori_cl.errors import ArtifactDamaged
 from lori_cl.masks import Mask
-from lori_cl.masks.mask import Shapes
 from lori_cl.methods.base import Learned
+from lori_cl.methods.lori_stage_checks import check_inputs, check_projections, check_rank, check_values
 
 MASK, VALUES, A, INPUTS, RANK = "mask/", "values/", "A/", "inputs/", "rank"
 BETWEEN_SITES = ","
@@ -55,19 +56,41 @@ class LoRIStage:
         }
 
     @classmethod
-    def from_learned(cls, learned: Learned, shapes: Shapes) -> LoRIStage:
-        """Undo `to_tensors`; `shapes` are those of an adapter that has not grown."""
-        tensors = learned.tensors
-        by_prefix = {
-            prefix: {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-            for prefix in (MASK, VALUES, A, INPUTS)
-        }
-        if RANK in tensors:
-            shapes = {site: (out, int(tensors[RANK])) for site, (out, _) in shapes.items()}
+    def from_learned(cls, learned: Learned, sites: Sequence[Site]) -> LoRIStage:
+        """Undo `to_tensors`; `sites` are those of an adapter that has not grown.
+
+        Raises: ArtifactDamaged, if the tensors are not those of a stage on these sites.
+        """
+        try:
+            return cls._from_tensors(learned, sites)
+        except ArtifactDamaged as error:
+            raise ArtifactDamaged(
+                f"the file of stage '{learned.task}' is damaged: {error}; restore it from a backup"
+            ) from None
+
+    @classmethod
+    def _from_tensors(cls, learned: Learned, sites: Sequence[Site]) -> LoRIStage:
+        by_prefix: dict[str, dict[str, Tensor]] = {MASK: {}, VALUES: {}, A: {}, INPUTS: {}}
+        for key, tensor in learned.tensors.items():
+            prefix, slash, name = key.partition("/")
+            if prefix + slash in by_prefix:
+                by_prefix[prefix + slash][name] = tensor
+            elif key != RANK:
+                raise ArtifactDamaged(f"it holds '{key}', which no stage has")
+        shapes = site_shapes(sites)
+        if RANK in learned.tensors:
+            rank = check_rank(learned.tensors[RANK], sites)
+            shapes = {site: (out, rank) for site, (out, _) in shapes.items()}
+        mask = Mask.from_packed(by_prefix[MASK], shapes)
+        check_values(by_prefix[VALUES], mask)
+        if by_prefix[A]:
+            check_projections(by_prefix[A], sites, mask.rank)
+        inputs = {tuple(key.split(BETWEEN_SITES)): u for key, u in by_prefix[INPUTS].items()}
+        check_inputs(inputs, sites)
         return cls(
-            mask=Mask.from_packed(by_prefix[MASK], shapes),
+            mask=mask,
             values=by_prefix[VALUES],
             projections={site: by_prefix[A][site] for site in shapes} if by_prefix[A] else None,
-            inputs={tuple(key.split(BETWEEN_SITES)): u for key, u in by_prefix[INPUTS].items()},
+            inputs=inputs,
             seed=learned.seeds.get("projection"),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_digest
+from lori_cl.errors import ArtifactDamaged
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext, Tensors
 from lori_cl.spec import CurriculumSpec
 
@@ -50,9 +51,17 @@ class SequentialLoRA(Method):
         return Outcome(self._copied())
 
     def activate(self, history: Sequence[Learned]) -> None:
-        """Load the last of these stages, or the untrained adapter."""
-        tensors = history[-1].tensors if history else self._start
-        for key, weight in self._weights().items():
+        """Load the last of these stages, or the untrained adapter.
+
+        Raises: ArtifactDamaged, if the stage's tensors are not of this adapter's shapes.
+        """
+        tensors, weights = history[-1].tensors if history else self._start, self._weights()
+        if history and _layout(tensors) != _layout(weights):
+            raise ArtifactDamaged(
+                f"the file of stage '{history[-1].task}' is damaged: it holds other tensors than the "
+                "adapter; restore it from a backup"
+            )
+        for key, weight in weights.items():
             weight.requires_grad_(False).copy_(tensors[key])
 
     def acting_digest(self) -> str:
@@ -68,3 +77,7 @@ class SequentialLoRA(Method):
             for site, layer in lora_layers(self._model).items()
             for part in ("lora_A", "lora_B")
         }
+
+
+def _layout(tensors: Tensors) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {key: (tensor.shape, tensor.dtype) for key, tensor in tensors.items()}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lori_cl import digest
-from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable
+from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable, first_line
 
 PART = ".part-"
 """What the name of a file begins with while it is written."""
 
 Suffix = Literal["safetensors", "jsonl"]
+
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,15 @@ class ArtifactStore:
     folder: Path
 
     def path(self, sha256: str, suffix: Suffix) -> Path:
-        """Where the artifact lies, or would."""
-        return self.folder / f"{sha256}.{suffix}"
+        """Where the artifact lies, or would.
+
+        Raises: WorkspaceUnusable, if the name is no digest, or the file is a link that leads elsewhere.
+        """
+        if not DIGEST.fullmatch(sha256):
+            raise WorkspaceUnusable(f"the registry names the artifact '{sha256}', which is no SHA-256")
+        path = self.folder / f"{sha256}.{suffix}"
+        require_inside(self.folder, path)
+        return path
 
     def put(self, content: bytes, suffix: Suffix) -> str:
         """Write the content durably and in one step; return its digest.
@@ -52,6 +62,8 @@ class ArtifactStore:
         """
         path = self.path(sha256, suffix)
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited at for ever
+                raise ArtifactDamaged(f"{path} is no file; restore it from a backup")
             content = path.read_bytes()
         except FileNotFoundError:
             raise ArtifactMissing(f"{path}: the registry names this file, and it is not there") from None
@@ -61,6 +73,23 @@ class ArtifactStore:
         if found != sha256:
             raise ArtifactDamaged(f"{path}: the content has digest {found}; restore the file from a backup")
         return content
+
+
+def require_inside(root: Path, path: Path) -> None:
+    """Make sure that no link and no `..` on the path leads out of the root, which may be a link itself.
+
+    Raises: WorkspaceUnusable.
+    """
+    try:
+        if path.resolve().is_relative_to(root.resolve()):
+            return
+        where = f"to {path.resolve()}"
+    except (RuntimeError, OSError, ValueError) as error:  # a link to itself; a name no file can bear
+        where = first_line(error)
+    raise WorkspaceUnusable(
+        f"{str(path)[:200]} leads out of {root} ({where}), where nothing is read or written; "
+        "put the file or folder itself there, or name the other place: --workspace, --registry"
+    )
 
 
 def write_durably(target: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.artifacts import ArtifactStore
+from lori_cl.registry.artifacts import ArtifactStore, require_inside
 from lori_cl.registry.connect import parse_url
 from lori_cl.registry.registry import Registry
 
@@ -30,16 +30,25 @@ class Workspace:
     @property
     def artifacts(self) -> ArtifactStore:
         """The workspace's files."""
-        return ArtifactStore(self.root / "artifacts")
+        return ArtifactStore(self.place("artifacts"))
+
+    def place(self, *parts: str) -> Path:
+        """A path in the workspace.
+
+        Raises: WorkspaceUnusable, if it leads out of it: what is written there would be written elsewhere.
+        """
+        path = self.root.joinpath(*parts)
+        require_inside(self.root, path)
+        return path
 
     @property
     def checkpoints(self) -> Path:
         """By a run's name, the stage that it is in the middle of, until that is committed."""
-        return self.root / "checkpoints"
+        return self.place("checkpoints")
 
     def aside(self, run: str) -> Path:
         """Where the stage of a run is kept that is not accepted."""
-        return self.root / "aside" / f"{run}.json"
+        return self.place("aside", f"{run}.json")
 
     def create(self) -> bool:
         """Make the folders and the registry; False where the registry was there already.
@@ -47,7 +56,7 @@ class Workspace:
         Raises: WorkspaceUnusable, if the folder cannot be written.
         """
         try:
-            for folder in (self.root, self.root / "tasks", self.root / "artifacts"):
+            for folder in (self.root, self.place("tasks"), self.place("artifacts")):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceUnusable(f"{self.root} cannot be made: {error.strerror}") from error
@@ -84,7 +93,7 @@ class Workspace:
         """
         from lori_cl.registry.holding import hold  # readers need not wait for what it imports
 
-        return hold(self.root / "locks", run)
+        return hold(self.place("locks"), run)
 
     @contextmanager
     def open_held(self, run: str) -> Iterator[Registry]:
@@ -104,11 +113,14 @@ class Workspace:
         """
         from lori_cl.registry.holding import is_held
 
-        return is_held(self.root / "locks", run)
+        return is_held(self.place("locks"), run)
 
     def folder_of(self, declared_in: str) -> Path:
-        """The folder that a task was declared in."""
-        return self.root / declared_in
+        """The folder that a task was declared in.
+
+        Raises: WorkspaceUnusable, if it is a relative path that leads out of the workspace.
+        """
+        return Path(declared_in) if Path(declared_in).is_absolute() else self.place(declared_in)
 
     def relative(self, folder: Path) -> str:
         """A folder as the registry keeps it: relative where it lies in the workspace."""
@@ -116,4 +128,4 @@ class Workspace:
         return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
 
     def _url(self) -> str | URL:
-        return self.url or URL.create("sqlite", database=str(self.root / "registry.db"))
+        return self.url or URL.create("sqlite", database=str(self.place("registry.db")))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lori_cl.errors import ArtifactDamaged
 from lori_cl.registry import ArtifactStore, Evaluation, Registry
 
 ROUTED = "routed"  # lori_cl.spec's View.ROUTED; importing pydantic for one word would slow every report
@@ -80,5 +81,10 @@ def _score(evaluation: Evaluation | None) -> float | None:
 def _sent_to(artifacts: ArtifactStore, routed: Evaluation, labels: list[str]) -> dict[str, int]:
     # Not splitlines(): an answer may hold U+2028, which JSON leaves as it is.
     lines = artifacts.get(routed.answers, "jsonl").decode().split("\n")
-    counted = Counter(json.loads(line)["sent_to"] for line in lines if line)
+    try:
+        counted = Counter(json.loads(line)["sent_to"] for line in lines if line)
+    except (ValueError, LookupError, TypeError):
+        raise ArtifactDamaged(
+            f"the answers {routed.answers} do not say which task each was sent to"
+        ) from None
     return {label: counted[label] for label in labels}

@@ -9,8 +9,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
-from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.reports.plain import add_row, plain_table, plain_text, say
 from lori_cl.reports.report import Entry, RunReport, ViewReport
 from lori_cl.reports.tables import MetricTable, metric_tables
 from lori_cl.reports.wording import (
@@ -70,7 +71,7 @@ def _metrics(metrics: MetricTable) -> Table:
 
 
 def _print_run(report: RunReport, console: Console) -> None:
-    title = Text.assemble((report.run.name, "bold"), f": {run_title(report.run)}")
+    title = Text.assemble((one_line(report.run.name), "bold"), one_line(f": {run_title(report.run)}"))
     console.print(Rule(title, align="left", style="dim"))
     console.print()
     for view in report.views:
@@ -102,7 +103,7 @@ def _print_capacity(report: RunReport, console: Console) -> None:
 def _matrix(view: ViewReport) -> Table:
     table = plain_table(["after stage", *view.matrix.tasks])
     for row in view.rows():
-        name = Text(stage_name(row.stage, row.task), no_wrap=True)
+        name = plain_text(stage_name(row.stage, row.task), no_wrap=True)
         add_row(table, name, *map(_entry, row.entries), style="dim" if row.task is None else "")
     table.add_section()
     add_row(table, "examples", *("" if n is None else f"{n:>5,}" for n in view.n), style="dim")

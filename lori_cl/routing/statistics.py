@@ -9,6 +9,8 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Float
 
+from lori_cl.errors import ArtifactDamaged
+
 Features = Float[np.ndarray, "n d"]
 """One row a text."""
 
@@ -40,8 +42,27 @@ class TaskStatistics:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Self:
-        """Undo `to_arrays`."""
+        """Undo `to_arrays`.
+
+        Raises: ArtifactDamaged, if these are not the statistics of some texts.
+        """
+        _check(arrays)
         d = len(arrays["mean"])
         half = np.zeros((d, d))
         half[np.triu_indices(d)] = arrays["scatter"]
         return cls(int(arrays["n"][0]), arrays["mean"], half + np.triu(half, k=1).T)
+
+
+def _check(arrays: Arrays) -> None:
+    names = {"n", "mean", "scatter"}
+    if arrays.keys() != names:
+        raise ArtifactDamaged(f"a task's statistics hold {', '.join(sorted(arrays)) or 'nothing'}")
+    d = arrays["mean"].size
+    shapes = {"n": (1,), "mean": (d,), "scatter": (d * (d + 1) // 2,)}
+    for name, shape in shapes.items():
+        kind = "i" if name == "n" else "f"
+        found = arrays[name]
+        if found.shape != shape or found.dtype.kind != kind or not np.isfinite(found).all():
+            raise ArtifactDamaged(f"a task's statistics have no {name} of {shape} finite numbers")
+    if d == 0 or arrays["n"][0] < 1:
+        raise ArtifactDamaged("a task's statistics were taken over nothing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from lori_cl.adapters import add_adapter
 from lori_cl.errors import DataError
 from lori_cl.routing import Router
 from lori_cl.serving.route import guess
+from lori_cl.strict_json import NoJSON, decoded
 from lori_cl.tasks import Example, kind_of
 from lori_cl.tasks.kinds.classification import mean_pooled
 from lori_cl.training import LoadedRun
@@ -95,11 +95,11 @@ def _object(line: str, where: str) -> dict[str, Any] | None:
     Raises: DataError, if it begins as an object does and is none: a broken row is no text to be answered.
     """
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = decoded(line)
+    except NoJSON as error:
         if line.lstrip().startswith('{"'):
-            at = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-            raise DataError(f"{where} begins as a JSON object does and is none{at}") from None
+            at = f" at column {error.column}" if error.column else ""
+            raise DataError(f"{where} begins as a JSON object does and is none: {error}{at}") from None
         return None
     return value if isinstance(value, dict) else None
 

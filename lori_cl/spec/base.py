@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Hashable, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
+
+T = TypeVar("T", bound=Hashable)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 """A name that is safe in a file name and on a command line."""
@@ -16,6 +19,16 @@ RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,159}")
 
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 """A whole number of at least one."""
+
+
+def twice(values: Sequence[T]) -> T | None:
+    """The first value that stands a second time; None where all differ."""
+    seen: set[T] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 def _no_truth_value(value: Any) -> Any:

@@ -59,8 +59,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     try:
         text = f"'{value}'" if isinstance(value, str) else str(value)
-    except ValueError:  # Python refuses to write out more than 4,300 digits
-        text = "a number of thousands of digits"
+    except (ValueError, RecursionError):  # Python refuses to write out more than 4,300 digits
+        text = "something too large or too deep to show"
     return text if len(text) <= 60 else text[:57] + "…"
 
 

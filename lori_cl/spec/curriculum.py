@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lori_cl.errors import SpecError
-from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec
+from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec, twice
 from lori_cl.spec.complaints import shown
 
 
@@ -196,9 +196,8 @@ class EvalSpec(Spec):
     @field_validator("views")
     @classmethod
     def _names_each_view_once(cls, views: tuple[View, ...]) -> tuple[View, ...]:
-        twice = [view for view in views if views.count(view) > 1]
-        if twice:
-            raise ValueError(f"'eval.views' names '{twice[0]}' twice")
+        if (view := twice(views)) is not None:
+            raise ValueError(f"'eval.views' names '{view}' twice")
         return views
 
 
@@ -237,10 +236,9 @@ class CurriculumSpec(Spec):
     @field_validator("tasks")
     @classmethod
     def _names_each_task_once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [task for task in tasks if tasks.count(task) > 1]
-        if twice:
+        if (task := twice(tasks)) is not None:
             raise ValueError(
-                f"tasks name '{twice[0]}' twice; to learn it again, change its file and add it: "
+                f"tasks name '{task}' twice; to learn it again, change its file and add it: "
                 "it becomes a new version"
             )
         return tasks

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lori_cl.spec.base import Count, Number, Spec
+from lori_cl.spec.base import Count, Number, Spec, twice
 from lori_cl.spec.task import TaskSpec, TrainSplit
 
 REFUSAL_MARKERS = (
@@ -69,9 +69,8 @@ class ClassificationSpec(TaskSpec):
     @field_validator("labels")
     @classmethod
     def _labels_differ(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            raise ValueError(f"labels name '{twice[0]}' twice")
+        if (label := twice(labels)) is not None:
+            raise ValueError(f"labels name '{label}' twice")
         bare = [label for label in labels if label != label.strip() or not label]
         if bare:
             raise ValueError(f"the label '{bare[0]}' is empty, or has spaces around it")

@@ -14,7 +14,7 @@ from lori_cl.spec.complaints import complaint, dotted, shown
 from lori_cl.spec.curriculum import CurriculumSpec
 from lori_cl.spec.kinds import TASK_SPECS
 from lori_cl.spec.task import TaskSpec
-from lori_cl.spec.yaml_lines import UNREADABLE, Document, Location, one_line, parse, read_document
+from lori_cl.spec.yaml_lines import UNREADABLE, Document, Location, parse, read_document
 
 S = TypeVar("S", bound=Spec)
 
@@ -63,7 +63,7 @@ def _validate(model: type[S], document: Document, origins: Mapping[Location, str
         first = failure.errors()[0]
         more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
         place = _origin(document, origins, first["loc"])
-        raise SpecError(one_line(f"{place}: {complaint(first, model, whole)}{more}")) from None
+        raise SpecError(f"{place}: {complaint(first, model, whole)}{more}") from None
 
 
 def _origin(document: Document, origins: Mapping[Location, str], location: Location) -> str:
@@ -101,7 +101,7 @@ def _require_known(
         return
     place = _origin(document, origins, location)
     near = suggestion(shown(name).strip("'"), names) or f" There are: {_list(names)}."
-    raise SpecError(one_line(f"{place}: '{dotted(location)}' names {shown(name)}, which nobody knows.{near}"))
+    raise SpecError(f"{place}: '{dotted(location)}' names {shown(name)}, which nobody knows.{near}")
 
 
 def _value_at(spec: Spec, location: Location) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lori_cl.spec.base import Count, Name, Spec
+from lori_cl.spec.complaints import shown
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+"""OWNER/NAME: what `datasets` would take for a folder, or for one of its own readers, is none."""
 
 
 class Source(Spec):
@@ -23,6 +28,13 @@ class Source(Spec):
     unverified: bool = False
     """Nobody has checked yet that the source gives what the declaration says; only then a hub data set may
     be named without its revision."""
+
+    @field_validator("hub")
+    @classmethod
+    def _names_a_data_set(cls, hub: str | None) -> str | None:
+        if hub is not None and (not HUB_ID.fullmatch(hub) or ".." in hub):
+            raise ValueError(f"source.hub should be a data set's OWNER/NAME on the hub, not {shown(hub)}")
+        return hub
 
     @model_validator(mode="after")
     def _names_a_source(self) -> Self:

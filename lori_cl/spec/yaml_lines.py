@@ -9,9 +9,16 @@ from typing import Any
 
 import yaml
 
-from lori_cl.errors import SpecError
+from lori_cl.errors import SpecError, first_line
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 256 * 1024
+"""Of one file: PyYAML reads so many in a third of a second, and what people write has a few thousand."""
+MAX_TOKENS = 10_000
+"""Names, values and signs of one file, which PyYAML reads in a quarter of a second: 5,000 labels, say."""
+MAX_LEVELS = 32
+"""Lists and mappings inside one another; a spec needs four."""
+MAX_DIGITS = 100
+"""Characters of one number: some notations take a time that grows with their square."""
 
 Location = tuple[int | str, ...]
 """A field's place in the document: ("train", "epochs"), or ("tasks", 2)."""
@@ -21,24 +28,49 @@ UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, Arithmeti
 """What PyYAML raises: its own errors, and those of int(), datetime and its tables, which it lets through."""
 
 
-class PlainLoader(yaml.SafeLoader):
-    """YAML without aliases.
+TAG = "tag:yaml.org,2002:"
+PLAIN = frozenset(TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "seq", "map"))
+NUMBERS = frozenset({TAG + "int", TAG + "float"})
 
-    With them a few lines can stand for a billion, a mapping can hold itself, and --set changes two fields.
+
+class Refused(yaml.MarkedYAMLError):
+    """What is YAML, and not taken all the same."""
+
+    def __init__(self, problem: str, mark: Any) -> None:
+        super().__init__(problem=problem, problem_mark=mark)
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Text, numbers, lists and mappings, of limited size, and neither aliases nor tags beside them.
+
+    With aliases a few lines can stand for a billion, a mapping can hold itself, and --set changes two fields;
+    a merge hides a field that stands twice, and a set has another order in every process.
     """
 
+    def fetch_more_tokens(self) -> None:
+        """Refuse what is too long or too deep as soon as it is read so far."""
+        if self.tokens_taken > MAX_TOKENS:
+            raise Refused(f"a spec has at most {MAX_TOKENS:,} names, values and signs", self.get_mark())
+        if self.flow_level + len(self.indents) > MAX_LEVELS:
+            raise Refused(f"a spec is at most {MAX_LEVELS} levels deep", self.get_mark())
+        super().fetch_more_tokens()
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Refuse an alias."""
+        """Refuse aliases, numbers that are too long, and what is not plain."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            problem = f"'*{event.anchor}' stands for another place; write it out"
-            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)
-
-
-def one_line(text: str) -> str:
-    """The text with its line breaks made visible."""
-    return text.replace("\n", "\\n")
+            raise Refused(f"'*{event.anchor}' stands for another place; write it out", event.start_mark)
+        node = super().compose_node(parent, index)
+        if node is not None and node.tag not in PLAIN:
+            what = node.tag.removeprefix(TAG)
+            raise Refused(
+                f"'{what}' is no plain text, number, list or mapping; quote what is text", node.start_mark
+            )
+        if node is not None and node.tag in NUMBERS and len(node.value) > MAX_DIGITS:
+            raise Refused(
+                f"a number of {len(node.value):,} characters; at most {MAX_DIGITS}", node.start_mark
+            )
+        return node
 
 
 @dataclass(frozen=True)
@@ -67,10 +99,10 @@ def read_document(path: Path) -> Document:
         node, data = parse(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SpecError(f"{path}, line {line}: this is no YAML: {error.problem}") from None
+        what = error.problem if isinstance(error, Refused) else f"this is no YAML: {error.problem}"
+        raise SpecError(f"{path}, line {line}: {what}") from None
     except UNREADABLE as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SpecError(f"{path}: this is no YAML: {reason}") from None
+        raise SpecError(f"{path}: this is no YAML: {first_line(error)}") from None
     if not isinstance(node, yaml.MappingNode) or not isinstance(data, dict):
         raise SpecError(f"{path}, line 1: expected 'field: value' lines, found {type(data).__name__}")
     lines: dict[Location, int] = {(): 1}
@@ -96,7 +128,7 @@ def _read_text(path: Path) -> str:
         return _checked_text(path)
     except (OSError, ValueError) as error:  # no right to read it, a name too long, a null byte in it
         what = error.strerror if isinstance(error, OSError) else error
-        raise SpecError(one_line(f"{str(path)[:80]}: cannot be read: {what}")) from None
+        raise SpecError(f"{str(path)[:80]}: cannot be read: {what}") from None
 
 
 def _checked_text(path: Path) -> str:
@@ -123,9 +155,7 @@ def _collect_lines(path: Path, node: yaml.Node, at: Location, lines: dict[Locati
             line = key.start_mark.line + 1
             if place in lines:
                 raise SpecError(
-                    one_line(
-                        f"{path}, line {line}: '{key.value}' stands here and in line {lines[place]}; keep one"
-                    )
+                    f"{path}, line {line}: '{key.value}' stands here and in line {lines[place]}; keep one"
                 )
             lines[place] = line
             _collect_lines(path, key, place, lines)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from lori_cl import digest
+from lori_cl.errors import ArtifactDamaged, first_line
+from lori_cl.strict_json import NoJSON, decoded
 
 COMPLETION = "{{ completion }}"
 """The place in a program for what the model wrote."""
@@ -41,10 +43,29 @@ def to_jsonl(examples: Sequence[Example]) -> bytes:
 
 
 def from_jsonl(raw: bytes) -> list[Example]:
-    """Undo `to_jsonl`."""
-    # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
-    records = (json.loads(line) for line in raw.decode().split("\n") if line)
-    return [Example(**{**record, "choices": tuple(record.get("choices", ()))}) for record in records]
+    """Undo `to_jsonl`.
+
+    Raises: ArtifactDamaged, naming the first line that is no example.
+    """
+    try:
+        # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
+        lines = raw.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ArtifactDamaged(f"an eval set's byte {error.start} is not UTF-8") from None
+    return [_example(line, number) for number, line in enumerate(lines, start=1) if line]
+
+
+def _example(line: str, number: int) -> Example:
+    try:
+        record = decoded(line)
+        record = {**record, "choices": tuple(record.get("choices", ()))}
+        example = Example(**record)
+    except (NoJSON, TypeError, AttributeError) as error:
+        raise ArtifactDamaged(f"an eval set's line {number} is no example: {first_line(error)}") from None
+    texts = (example.text, example.target, example.check, *example.choices)
+    if type(example.id) is not int or not all(isinstance(text, str) for text in texts):
+        raise ArtifactDamaged(f"an eval set's line {number} is no example: a field is of another kind")
+    return example
 
 
 def examples_digest(examples: Sequence[Example]) -> str:

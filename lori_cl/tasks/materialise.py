@@ -11,7 +11,8 @@ from lori_cl.errors import DataError
 from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds import kind_of
-from lori_cl.tasks.sources import Rows, read_split
+from lori_cl.tasks.rows import Rows
+from lori_cl.tasks.sources import read_split
 
 
 def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed: int = 0) -> list[Example]:
@@ -68,7 +69,7 @@ def _checked(examples: list[Example], rows: Rows) -> list[Example]:
 
 def _check_whole_characters(example: Example, where: str) -> None:
     try:
-        f"{example.text}{example.target}".encode()
+        "".join((example.text, example.target, example.check, *example.choices)).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
         raise DataError(f"{where}: {half} is half of a character (a lone surrogate)") from None

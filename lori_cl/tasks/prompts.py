@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from jinja2 import StrictUndefined, TemplateError, UndefinedError
+from jinja2 import TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from lori_cl.errors import DataError
-from lori_cl.tasks.sources import Row
-
-_SANDBOX = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined,  # a misspelt column is an error, not an empty string
-    keep_trailing_newline=True,
-    finalize=lambda value: _not_null(value),
-)
+from lori_cl.errors import DataError, first_line
+from lori_cl.tasks.rows import Row
+from lori_cl.tasks.sandbox import SANDBOX, fill
 
 
 def render(template: str, row: Row, field: str, where: str) -> str:
@@ -25,7 +17,7 @@ def render(template: str, row: Row, field: str, where: str) -> str:
     Raises: DataError, if it is no template, names a missing column or reaches for Python's internals.
     """
     try:
-        return _SANDBOX.from_string(template).render(row)
+        return fill(template, row)
     except UndefinedError as error:
         raise DataError(f"{where}: {field}: {error.message}. Columns: {', '.join(row)}.") from None
     except SecurityError as error:
@@ -33,16 +25,10 @@ def render(template: str, row: Row, field: str, where: str) -> str:
     except TemplateError as error:
         raise DataError(f"{where}: {field} is no Jinja template: {error}") from None
     except Exception as error:  # a template computes: 1 / 0, a number of a text, a range too large
-        raise DataError(f"{where}: {field} fails on this row: {str(error) or type(error).__name__}") from None
+        raise DataError(f"{where}: {field} fails on this row: {first_line(error)}") from None
 
 
 def only_column(*templates: str) -> str | None:
     """The one column that the templates read; None where they read several, or none."""
-    read = set().union(*(find_undeclared_variables(_SANDBOX.parse(template)) for template in templates))
+    read = set().union(*(find_undeclared_variables(SANDBOX.parse(template)) for template in templates))
     return read.pop() if len(read) == 1 else None
-
-
-def _not_null(value: Any) -> Any:
-    if value is None:
-        raise ValueError("it writes a null")
-    return value

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
-from lori_cl.errors import ModelError
+from lori_cl.errors import ModelError, first_line
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
@@ -130,9 +130,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
 
 def _unloadable(spec: ModelSpec, how: str, error: Exception) -> ModelError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[0] if lines else type(error).__name__
-    return ModelError(f"model.path '{spec.path}' cannot be loaded {how}: {reason}")
+    return ModelError(f"model.path '{spec.path}' cannot be loaded {how}: {first_line(error)}")
 
 
 def locate(path: str) -> str:

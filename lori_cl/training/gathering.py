@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from safetensors import numpy as safetensors_numpy
 
 from lori_cl.digest import canonical_json
@@ -18,7 +19,7 @@ from lori_cl.training.features import read_features
 from lori_cl.training.loading import LoadedRun
 from lori_cl.training.observer import Observer
 from lori_cl.training.preparation import TrainingSet, prepare_training
-from lori_cl.training.stage_file import METADATA_KEY, Gathered, StageMemory
+from lori_cl.training.stage_file import METADATA_KEY, Gathered, StageMemory, read_tensors
 
 EXAMPLES = 2_000
 """Training examples that a task's statistics are taken over at most: a mean is then known to a fiftieth of
@@ -79,7 +80,9 @@ def read_gathered(opened: LoadedRun, artifact: str) -> Gathered:
     Raises: ArtifactMissing; ArtifactDamaged.
     """
     content = opened.workspace.artifacts.get(artifact, "safetensors")
-    return Gathered(TaskStatistics.from_arrays(safetensors_numpy.load(content)), artifact)
+    tensors = read_tensors(content, "a task's statistics")
+    arrays = {name: t.numpy() for name, t in tensors.items() if t.dtype in (torch.float64, torch.int64)}
+    return Gathered(TaskStatistics.from_arrays(arrays), artifact)
 
 
 def _gather_again(

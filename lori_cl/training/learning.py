@@ -169,7 +169,7 @@ def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: 
         checkpoints=opened.workspace.checkpoints
         / opened.run.name
         / f"{purpose}-{_identity(opened, history, task)[:16]}",
-        logs=opened.workspace.root / "logs" / opened.run.name / f"{task.label}-{purpose}",
+        logs=opened.workspace.place("logs", opened.run.name, f"{task.label}-{purpose}"),
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from lori_cl.adapters import LoRAWeights, read_weights
-from lori_cl.errors import InputError
+from lori_cl.errors import ArtifactDamaged, InputError
 from lori_cl.methods import METHODS, Learned, Method
 from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.spec import CurriculumSpec
@@ -17,7 +19,7 @@ from lori_cl.training.continuing import check_same_base, check_same_projections
 from lori_cl.training.determinism import derive_seed, make_deterministic
 from lori_cl.training.evaluate import Question
 from lori_cl.training.preparation import architecture_of, prepare_question
-from lori_cl.training.stage_file import StageMemory, read_stage
+from lori_cl.training.stage_file import StageMemory, misfit, read_stage
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,16 @@ def stand(workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task
 def _read_history(
     workspace: Workspace, run: Run, questions: Sequence[Question], base: BaseModel
 ) -> list[StageMemory]:
-    """The committed stages, read back from their files."""
+    """The committed stages, read back from their files.
+
+    Raises: ArtifactMissing; ArtifactDamaged.
+    """
     history = []
     for stage, question in zip(run.stages, questions, strict=False):
         tensors, state = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
         head = kind_of(question.spec).head(question.spec, base.width, seed=0)
+        if (wrong := misfit(head or nn.Module(), state)) is not None:
+            raise ArtifactDamaged(f"the file of stage '{stage.task}' is damaged: {wrong}")
         if head is not None:
             head.load_state_dict(state)
             head.to(base.model.device)

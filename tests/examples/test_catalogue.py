@@ -10,7 +10,7 @@ import pytest
 
 from lori_cl.spec import TaskSpec, load_task
 from lori_cl.tasks import Example, kind_of
-from lori_cl.tasks.sources import Rows
+from lori_cl.tasks.rows import Rows
 
 ROOT = Path(__file__).parents[2]
 HUB = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from lori_cl import digest
 from lori_cl.errors import SpecError
 from lori_cl.spec import load_curriculum, load_task
+from lori_cl.spec.yaml_lines import MAX_BYTES, MAX_TOKENS
 
 from .conftest import CURRICULUM, TASK, Write
 
@@ -47,10 +49,73 @@ def test_a_file_that_is_not_utf_8_is_named_with_the_byte(tmp_path: Path) -> None
 
 def test_a_huge_file_is_refused_with_its_size(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
-    path.write_bytes(b"#" * ((1 << 20) + 1))
-    message = refusal(path)
-    assert "1,048,577" in message
-    assert "1,048,576" in message
+    path.write_bytes(b"#" * (MAX_BYTES + 1))
+    assert refusal(path) == f"{path}: 262,145 bytes; a spec has at most 262,144"
+
+
+@pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
+def test_what_is_nested_too_deep_is_refused_with_its_line(write: Write, sign: str) -> None:
+    value = "\n  " + sign * 3000 if sign in "- ? " else sign * 3000
+    line = 9 if sign in "- ? " else 8
+    assert refusal(path := write(f"{TASK}description: {value}")) == (
+        f"{path}, line {line}: a spec is at most 32 levels deep"
+    )
+
+
+def test_more_signs_than_a_spec_has_are_refused_with_the_line_they_end_in(write: Write) -> None:
+    path = write(TASK.replace("[World, Sports]", f"[{'x, ' * MAX_TOKENS}]"))
+    assert refusal(path) == f"{path}, line 6: a spec has at most 10,000 names, values and signs"
+
+
+def test_five_thousand_labels_short_of_the_limit_are_taken(write: Write) -> None:
+    labels = [f"label{number}" for number in range(MAX_TOKENS // 2 - 100)]
+    assert load_task(write(TASK.replace("[World, Sports]", f"[{', '.join(labels)}]"))).labels == tuple(labels)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["9" * 101, "1" + ":59" * 50, "1" + ":59" * 50 + ".5", "0x" + "f" * 100, '!!int "1"_' + "_" * 99],
+)
+def test_a_number_of_more_than_a_hundred_characters_is_refused(write: Write, number: str) -> None:
+    assert refusal(path := write(f"{TASK}seed: {number}\n")).startswith(f"{path}, line 8: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "tag"),
+    [
+        ("!!set {a, b}", "set"),
+        ("!!omap [a: b]", "omap"),
+        ("!!binary aGk=", "binary"),
+        ("!mine a", "!mine"),
+        ("!!python/object/apply:os.system [id]", "python/object/apply:os.system"),
+        ("=", "value"),
+    ],
+)
+def test_what_is_no_plain_value_is_refused_by_name(write: Write, value: str, tag: str) -> None:
+    # A set's order changes from process to process, and the order of labels means something.
+    message = refusal(path := write(f"{TASK}description: {value}\n"))
+    assert message.startswith(f"{path}, line 8: '{tag}' is no plain text, number, list or mapping")
+
+
+def test_a_merge_is_refused_as_it_would_hide_a_field_that_stands_twice(write: Write) -> None:
+    assert refusal(path := write(TASK + "<<: {name: other}\n")).startswith(f"{path}, line 8: 'merge' is no")
+
+
+def test_an_alias_is_refused_by_name(write: Write) -> None:
+    assert refusal(path := write(TASK + "eval: &a {split: test}\ntrain: *a\n")) == (
+        f"{path}, line 9: '*a' stands for another place; write it out"
+    )
+
+
+@pytest.mark.parametrize(
+    "hub",
+    ["json", "pandas", "./data", "../data/x", "/etc/x", "a/../../b", "~/data", "a/b/c", "hf://a/b", "a\nb/c"],
+)
+def test_a_hub_source_that_is_no_data_set_of_the_hub_is_refused(write: Write, hub: str) -> None:
+    # Of these `datasets` would read a local folder, or run one of its own readers.
+    source = json.dumps({"hub": hub, "revision": "abc"})
+    message = refusal(path := write(TASK.replace("\n  local: agnews", f" {source}")))
+    assert message.startswith(f"{path}, line 3: source.hub should be a data set's OWNER/NAME on the hub")
 
 
 def test_a_yaml_mistake_is_named_with_its_line(write: Write) -> None:

@@ -5,8 +5,8 @@ import pytest
 from lori_cl.errors import DataError
 from lori_cl.tasks import KINDS, SCORERS, Example
 from lori_cl.tasks.examples import COMPLETION
+from lori_cl.tasks.rows import Row, Rows
 from lori_cl.tasks.scorers.pass_at_k import pass_at_k
-from lori_cl.tasks.sources import Row, Rows
 
 from .task_files import code
 

@@ -5,6 +5,13 @@ import pytest
 from lori_cl.errors import DataError
 from lori_cl.tasks.prompts import render
 
+COUNTER = "{% set n = namespace(x=0) %}"
+
+
+def doubling(step: str) -> str:
+    return f"{COUNTER}{{% for i in range(99) %}}{step}{{% endfor %}}{{{{ n.x }}}}"
+
+
 ROW = {"question": "2 + 2?", "choices": ["3", "4"], "hint": None}
 
 
@@ -44,7 +51,8 @@ def test_a_missing_column_is_named_with_the_columns_there_are() -> None:
         "{{ question | attr('__class__') }}",
         "{{ '{0.__class__}'.format(question) }}",
         "{{ cycler.__init__.__globals__ }}",
-        "{{ lipsum.__globals__['os'] }}",
+        "{{ namespace.__init__.__globals__['os'] }}",
+        "{{ question.format }}",
         "{{ self.__init__ }}",
         "{{ choices.append('5') }}",
     ],
@@ -88,3 +96,88 @@ def test_a_template_with_a_syntax_error_is_refused_with_what_is_wrong(template: 
 def test_a_template_that_fails_on_a_row_is_refused_with_its_line(template: str) -> None:
     with pytest.raises(DataError, match=r"^sums\.jsonl, line 5: prompt"):
         rendered(template)
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("{% for c in choices %}{{ loop.index }}. {{ c }}\n{% endfor %}", "1. 3\n2. 4\n"),
+        ("{% set q = question ~ '!' %}{{ q | upper | replace('?', '') }}", "2 + 2!"),
+        ("{% macro f(c) %}({{ c }}){% endmacro %}{{ f(choices[0]) }}", "(3)"),
+        (
+            "{{ '%05.1f, %s' | format(3.25, choices[1]) }} {{ '%d' % 7 }} {{ 2.345 | round(2) }}",
+            "003.2, 4 7 2.35",
+        ),
+        (
+            "{{ choices | tojson }} {{ choices.index('4') }} {{ '-' * 3 }} {{ 2 ** 10 }}",
+            '["3", "4"] 1 --- 1024',
+        ),
+        ("{{ absent | default('none') }}{{ '' if absent is defined else '!' }}", "none!"),
+        ("{{ question.split(' ') | map('trim') | select | join('_') }}", "2_+_2?"),
+        (
+            "{% set n = namespace(i=0) %}{% for c in choices %}{% set n.i = n.i + 1 %}{% endfor %}{{ n.i }}",
+            "2",
+        ),
+        ("In 1984: {{ 'year %s of 10000' % 5 }}", "In 1984: year 5 of 10000"),
+    ],
+)
+def test_what_prompts_are_written_with_works(template: str, written: str) -> None:
+    assert rendered(template) == written
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "{% for a in choices recursive %}{{ loop(range(99999)) }}{% endfor %}",
+        doubling("{% set n.x = n.x ~ n.x %}"),
+        doubling("{% set n.x = n.x ~ 'a' %}{% set n.x = n.x + n.x %}"),
+        doubling("{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}"),
+        doubling("{% set n.x = [n.x, n.x] %}"),
+        doubling("{% set n.x = (n.x + 9) * (n.x + 9) %}"),
+        "{{ 10 ** (10 ** 10) }}",
+        "{{ 'x' * 10 ** 10 }}",
+        "{{ 10 ** 10 * ['x'] }}",
+        "{{ '%9999999999d' % 1 }}",
+        "{{ '%*d' | format(10 ** 10, 1) }}",
+        "{{ range(99999) | join('x' * 99999) }}",
+        "{{ ('x' * 99999) | replace('x', 'y' * 99999) }}",
+        "{{ ('x' * 99999).replace('x', 'y' * 99999) }}",
+        "{{ 'x'.ljust(10 ** 10) }}",
+        "{{ 'x' | center(10 ** 10) }}",
+        "{{ ['x'] | batch(10 ** 10, 'x') | list }}",
+        "{{ lipsum(n=10 ** 10) }}",
+        "{{ 1.5 | round(10 ** 10, 'ceil') }}",
+        "{{ [1] | tojson(indent=10 ** 10) }}",
+        "{{ '{:>9999999999}'.format(1) }}",
+        "{% filter replace('x', 'y' * 99999) %}{{ 'x' * 99999 }}{% endfilter %}",
+        "{{ " + "(" * 50_000 + "1" + ")" * 50_000 + " }}",
+        "{{ 1" + " + 1" * 15_000 + " }}",
+        "x" * 70_000,
+        "{% if 1 %}" * 3_000 + "{% endif %}" * 3_000,
+        "{% for i in [1] %}" * 40 + "{% endfor %}" * 40,
+    ],
+)
+def test_a_template_that_would_not_end_or_not_fit_is_refused_with_its_line(template: str) -> None:
+    with pytest.raises(DataError, match=r"^sums\.jsonl, line 5: prompt"):
+        rendered(template)
+
+
+def test_a_long_text_may_be_read_a_few_times_and_no_more() -> None:
+    row = {"text": "x" * 2**20}
+    assert len(render("{{ text }}{{ text | upper }}", row, "prompt", "here")) == 2**21
+    with pytest.raises(DataError, match="here: prompt fails on this row: it reads more than 16,777,216 char"):
+        render("{% for i in range(20) %}{{ text[0] }}{% endfor %}", row, "prompt", "here")
+
+
+def test_every_row_may_read_as_much() -> None:
+    for _ in range(20):
+        render("{{ text }}", {"text": "x" * 2**20}, "prompt", "here")
+
+
+def test_a_column_with_the_budgets_name_lends_none() -> None:
+    row = {" budget": "endless", "text": "x" * 2**24}
+    with pytest.raises(DataError, match="it reads more than"):
+        render("{{ text }}", row, "prompt", "here")

@@ -4,7 +4,7 @@ import pytest
 
 from lori_cl.errors import DataError
 from lori_cl.tasks import KINDS, Example
-from lori_cl.tasks.sources import Row, Rows
+from lori_cl.tasks.rows import Row, Rows
 
 from .task_files import safety
 

@@ -157,8 +157,8 @@ def test_a_file_without_rows_has_no_examples(tmp_path: Path, ending: str) -> Non
         (b'{"text": "b", "label": }', "this is no JSON: Expecting value"),
         (b'{"text": "b"', "this is no JSON: Expecting ',' delimiter"),
         (b'["b", "World"]', "expected one JSON object a line"),
-        (b'{"text": "caf\xe9", "label": "World"}', "this is not UTF-8; save the file as UTF-8"),
-        (b'{"text": "\xff", "label": "World"}', "this is not UTF-8; save the file as UTF-8"),
+        (b'{"text": "caf\xe9", "label": "World"}', "byte 13 is not UTF-8; save the file as UTF-8"),
+        (b'{"text": "\xff", "label": "World"}', "byte 10 is not UTF-8; save the file as UTF-8"),
     ],
     ids=["no value", "cut", "list", "latin-1", "no text"],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lori_cl.adapters import draw_projections, sparse_adapter
+from lori_cl.adapters import Site, draw_projections, sparse_adapter
 from lori_cl.errors import CapacityExhausted, RunConflict
 from lori_cl.masks import Mask
 from lori_cl.methods import METHODS, Learned
@@ -65,7 +65,7 @@ def test_a_stage_of_an_earlier_version_has_the_rank_of_the_adapter() -> None:
     stage = LoRIStage(Mask(mask), {"site": torch.tensor([1.0, 2.0])})
     tensors = stage.to_tensors()
     del tensors[RANK]
-    again = LoRIStage.from_learned(Learned("a", tensors, {}), {"site": (1, 4)})
+    again = LoRIStage.from_learned(Learned("a", tensors, {}), [Site("site", 3, 1, 4)])
     assert (again.rank, again.projections, dict(again.inputs)) == (4, None, {})
     assert torch.equal(again.mask.by_site["site"], mask["site"])
 
@@ -78,7 +78,7 @@ def test_a_stage_survives_its_tensors_with_all_it_may_hold() -> None:
         {("one", "two"): torch.rand(5, 2)},
     )
     again = LoRIStage.from_learned(
-        Learned("a", stage.to_tensors(), {"projection": 7}), {"one": (1, 2), "two": (2, 2)}
+        Learned("a", stage.to_tensors(), {"projection": 7}), [Site("one", 5, 1, 2), Site("two", 5, 2, 2)]
     )
     assert again.seed == 7
     assert again.mask.digest() == stage.mask.digest()

@@ -1,7 +1,8 @@
 """CSV in long form: one row per evaluated cell, so that any tool can pivot it.
 
 The base model's row 0 stands under every view, and its `stage_task` is empty. Scores, standard errors
-and changes are fractions; what is unknown is empty.
+and changes are fractions; what is unknown is empty. A name that a spreadsheet would take for a formula has an
+apostrophe before it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ COLUMNS = (
     *("run", "method", "seed", "view", "stage", "stage_task", "task", "metric"),
     *("score", "n", "stderr", "source", "change"),
 )
+
+FORMULA = tuple("=+-@＝＋－＠")
+"""What a text begins with that a spreadsheet would work out."""
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
@@ -36,7 +40,14 @@ def _rows(report: RunReport, view: ViewReport) -> Iterator[list[object]]:
             if entry is None:
                 continue
             cell = entry.cell
-            yield [
+            values = (
                 *(run.name, run.method, run.seed, view.name, row.stage, row.task, task.label, task.metric),
                 *(cell.score, cell.n, number(cell.stderr), cell.source, entry.change),
-            ]  # the writer leaves None empty
+            )
+            yield [_plain(value) for value in values]  # the writer leaves None empty
+
+
+def _plain(value: object) -> object:
+    """A value that is no formula; a number may be negative."""
+    formula = isinstance(value, str) and value.lstrip().startswith(FORMULA)
+    return f"'{value}" if formula else value

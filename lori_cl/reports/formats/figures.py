@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lori_cl.errors import one_line
 from lori_cl.reports.report import Entry, RunReport, ViewReport
 from lori_cl.reports.wording import metric_value, percent, points, run_title, stage_name
 
@@ -26,6 +27,8 @@ MARGIN_INCHES = (1.3, 1.3)
 """What a panel needs beside and beneath its cells: names and metrics."""
 LONG_NAME = 9
 """Characters that fit above one column."""
+LONGEST_NAME = 40
+"""Characters; a longer one would leave no room for its cells."""
 SHOWN = ("acc", "bwt", "forgetting")
 LEGEND = (
     "small: change since learned, in points     =: proved by digest, not measured again     "
@@ -86,14 +89,14 @@ def _inches(axis: int, cells: int) -> float:
 
 
 def _draw(report: RunReport, view: ViewReport, axes: Axes) -> AxesImage:
-    tasks, rows = view.matrix.tasks, view.rows()
+    tasks, rows = [_shown(task) for task in view.matrix.tasks], view.rows()
     image = axes.imshow(100 * view.matrix.scores, cmap=COLOURS, vmin=0, vmax=100, aspect="auto")
-    axes.set_title(f"{report.run.name}, view {view.name}\n", fontsize=10, fontweight="bold")
-    axes.text(0.5, 1.02, run_title(report.run), transform=axes.transAxes, ha="center", color="0.35")
+    axes.set_title(f"{_shown(report.run.name)}, view {view.name}\n", fontsize=10, fontweight="bold")
+    axes.text(0.5, 1.02, _shown(run_title(report.run)), transform=axes.transAxes, ha="center", color="0.35")
     axes.set_xticks(range(len(tasks)), tasks)
     if len(max(tasks, key=len)) > LONG_NAME:
         _slant(axes)
-    axes.set_yticks(range(len(rows)), [stage_name(row.stage, row.task) for row in rows])
+    axes.set_yticks(range(len(rows)), [_shown(stage_name(row.stage, row.task)) for row in rows])
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(_summary(view), labelpad=8)
@@ -104,6 +107,12 @@ def _draw(report: RunReport, view: ViewReport, axes: Axes) -> AxesImage:
         for j, entry in enumerate(row.entries):
             _write(axes, j, row.stage, entry)
     return image
+
+
+def _shown(name: str) -> str:
+    """A name in one line that leaves room for the picture."""
+    name = one_line(name)
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
 def _slant(axes: Axes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lori_cl.errors import one_line
 from lori_cl.forgetting import METRICS
 from lori_cl.reports import wording
 from lori_cl.reports.report import RunReport
@@ -20,7 +21,7 @@ SHOWN = [entry for entry in METRICS if entry.needs in ((), ("S",))]
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
-    """The page; whatever comes from a spec is escaped."""
+    """The page; whatever comes from a spec is escaped, and what would turn its direction spelled out."""
     page = _environment().get_template("report.html")
     values = {"tables": metric_tables(reports), "notes": wording.notes(reports), "metrics": SHOWN}
     return page.render(reports=reports, **values).encode()
@@ -32,6 +33,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("lori_cl.reports"),
         autoescape=True,
+        finalize=lambda value: one_line(value) if isinstance(value, str) else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

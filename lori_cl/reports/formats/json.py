@@ -13,4 +13,5 @@ def render(reports: Sequence[RunReport]) -> bytes:
     """One run's record, or the list of several."""
     records = [to_record(report) for report in reports]
     value = records[0] if len(records) == 1 else records
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace")  # half a character (a surrogate) is \\ud800 in JSON, too

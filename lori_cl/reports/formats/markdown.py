@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
 from lori_cl.reports.report import Entry, Row, RunReport, ViewReport
 from lori_cl.reports.tables import metric_tables
@@ -112,4 +113,5 @@ def _list(items: Sequence[str]) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text in which nothing is Markdown or HTML: it may be a task's name."""
-    return re.sub(r"([\\`*\[\]|$~]|^[#>]|[<&](?=\S))", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*\[\]|$~]|^[#>]|[<&](?=\S))", r"\\\1", " ".join(text.split()))
+    return one_line(escaped)

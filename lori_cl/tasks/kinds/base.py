@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.sources import Row, Rows
+from lori_cl.tasks.rows import Row, Rows
 
 Architecture = Literal["encoder", "causal-lm"]
 

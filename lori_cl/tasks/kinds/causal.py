@@ -13,7 +13,7 @@ from lori_cl.errors import DataError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.prompts import only_column, render
-from lori_cl.tasks.sources import Row
+from lori_cl.tasks.rows import Row
 
 IGNORED = -100
 """The label that transformers leaves out of the loss."""

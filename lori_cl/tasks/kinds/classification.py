@@ -27,7 +27,7 @@ from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.prompts import only_column, render
-from lori_cl.tasks.sources import Row, Rows, require_column
+from lori_cl.tasks.rows import Row, Rows, require_column
 
 
 class Classifier(nn.Module):
@@ -195,6 +195,8 @@ def label_of(task: ClassificationSpec, row: Any, where: str) -> str:
     Raises: DataError, if it is not in the label set.
     """
     label = row[task.columns.label]
+    if label is None or isinstance(label, list | dict | bytes):  # or null would be the label 'None'
+        raise DataError(f"{where}: label {shown(label)} is not in the label set, whose labels are texts")
     if _numbered(label) and not any(map(str.isdecimal, task.labels)):
         # Hub data sets number their labels.
         label = task.labels[int(label)] if int(label) < len(task.labels) else label

@@ -23,7 +23,7 @@ from lori_cl.spec import CodeSpec
 from lori_cl.tasks.examples import COMPLETION
 from lori_cl.tasks.kinds.causal import filled
 from lori_cl.tasks.kinds.writing import Writing
-from lori_cl.tasks.sources import Row
+from lori_cl.tasks.rows import Row
 
 
 class Code(Writing):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from lori_cl.spec import GenerationSpec
 from lori_cl.tasks.kinds.writing import Writing
-from lori_cl.tasks.sources import Row
+from lori_cl.tasks.rows import Row
 
 
 class Generation(Writing):

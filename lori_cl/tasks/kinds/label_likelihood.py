@@ -19,7 +19,7 @@ from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught, word_ids
 from lori_cl.tasks.kinds.classification import label_of
 from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
-from lori_cl.tasks.sources import Rows, require_column
+from lori_cl.tasks.rows import Rows, require_column
 
 
 class LabelLikelihood(CausalKind):

@@ -23,7 +23,7 @@ from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, taught, word_ids
 from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
-from lori_cl.tasks.sources import Row, Rows, require_column
+from lori_cl.tasks.rows import Row, Rows, require_column
 
 
 class MultipleChoice(CausalKind):

@@ -16,7 +16,7 @@ from lori_cl.spec import SafetySpec
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.kinds.causal import filled
 from lori_cl.tasks.kinds.writing import Writing
-from lori_cl.tasks.sources import Row
+from lori_cl.tasks.rows import Row
 
 
 class Safety(Writing):

@@ -19,7 +19,7 @@ from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, left_padded, prompt_ids, taught
 from lori_cl.tasks.kinds.sampling import SeededSampling
-from lori_cl.tasks.sources import Row, Rows
+from lori_cl.tasks.rows import Row, Rows
 
 
 class Writing(CausalKind):
