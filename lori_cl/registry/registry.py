@@ -14,7 +14,6 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 import lori_cl
-from lori_cl import digest
 from lori_cl.errors import InputError, RunConflict, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import queries, rows
 from lori_cl.registry.connect import (
@@ -39,7 +38,6 @@ from lori_cl.registry.records import (
 )
 from lori_cl.registry.tables import (
     SCHEMA,
-    EnvironmentRow,
     EvaluationRow,
     RunRow,
     TaskRow,
@@ -174,10 +172,6 @@ class Registry:
     def begin_run(self, start: RunStart) -> Run:
         """Register a run that has not begun yet."""
         with self._writing() as session:
-            environment_digest = digest.of_json(start.environment)
-            environment = session.scalar(
-                select(EnvironmentRow).where(EnvironmentRow.digest == environment_digest)
-            )
             model = start.curriculum["model"]
             row = RunRow(
                 name=start.name,
@@ -187,8 +181,7 @@ class Registry:
                 base_path=model["path"],
                 base_revision=model["revision"],
                 base_digest=start.base_digest,
-                environment=environment
-                or EnvironmentRow(digest=environment_digest, values=dict(start.environment)),
+                environment=queries.environment_row(session, start.environment),
                 projection=rows.projection_row(start.projection),
             )
             session.add(row)
@@ -277,7 +270,7 @@ class Registry:
             for sha256, (suffix, size) in artifacts.items():
                 queries.name_artifact(session, sha256, suffix, size)
             if stage is not None:
-                session.add(rows.stage_row(stage, run_row.id, task_rows[stage.task].id))
+                queries.add_stage(session, stage, run_row.id, task_rows[stage.task].id)
             session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
             session.add_all(
                 TaskStatisticsRow(

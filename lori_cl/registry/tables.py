@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration; a registry of another schema is upgraded or refused."""
 
 
@@ -78,7 +78,7 @@ class TaskRow(Base):
 
 
 class EnvironmentRow(Base):
-    """What a run was computed with."""
+    """What runs and stages were computed with."""
 
     __tablename__ = "environments"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -158,8 +158,10 @@ class StageRow(Base):
     committed_at: Mapped[datetime] = mapped_column(default=now)
     retired_after: Mapped[int | None]
     retired_at: Mapped[datetime | None]
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
     task: Mapped[TaskRow] = relationship()
     mask: Mapped[MaskRow | None] = relationship()
+    environment: Mapped[EnvironmentRow | None] = relationship()
 
 
 class MaskRow(Base):

@@ -18,7 +18,7 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA, Base
 
-from .registry_records import add, evaluation, files_of, run_start
+from .registry_records import add, evaluation, files_of, run_start, stage
 
 
 def rows_of(workspace: Workspace, sql: str) -> list[Any]:
@@ -116,7 +116,7 @@ def test_a_registry_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(
         before = registry.evaluations("first")
     with sqlite3.connect(tmp_path / "registry.db") as database:  # as the first version left it
         database.execute("ALTER TABLE evaluations DROP COLUMN parts")
-        for column in ("retired_after", "retired_at"):
+        for column in ("retired_after", "retired_at", "environment_id"):
             database.execute(f"ALTER TABLE stages DROP COLUMN {column}")
         for column in ("rank", "projection", "directions"):
             database.execute(f"ALTER TABLE masks DROP COLUMN {column}")
@@ -128,3 +128,21 @@ def test_a_registry_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(
     assert not workspace.create()
     with workspace.read() as registry:
         assert registry.evaluations("first") == before
+
+
+def test_a_stage_from_before_stages_had_an_environment_was_computed_in_its_runs(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.create()
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2"), environment={"torch": "2.6"}))
+        registry.commit_stage("first", stage("sst2", environment={"torch": "2.7"}), [], files_of(1))
+    with sqlite3.connect(tmp_path / "registry.db") as database:
+        database.execute("ALTER TABLE stages DROP COLUMN environment_id")
+        database.execute("UPDATE alembic_version SET version_num = '0003'")
+    database.close()
+    assert not workspace.create()
+    with workspace.read() as registry:
+        run = registry.run("first")
+    assert run.stages[0].environment is None
+    assert run.stages[0].mask is not None
+    assert run.environment_of(run.stages[0]) == {"torch": "2.6"}
