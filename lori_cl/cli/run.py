@@ -25,6 +25,11 @@ from lori_cl.registry.workspace import Workspace
 @click.option(
     "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."
 )
+@click.option(
+    "--allow-environment-change",
+    is_flag=True,
+    help="Go on although packages, threads or the machine are not what the newest stage had.",
+)
 @json_option
 @click.pass_obj
 def run(
@@ -35,6 +40,7 @@ def run(
     upper_triangle: bool,
     measure_all: bool,
     allow_code_execution: bool,
+    allow_environment_change: bool,
     as_json: bool,
 ) -> None:
     """Learn the tasks of CURRICULUM one after another, and score all of them after every stage.
@@ -57,7 +63,9 @@ def run(
         registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
     known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
     spec = load_curriculum(curriculum, settings, known)
-    options = RunOptions(upper_triangle, measure_all, allow_code_execution)
+    options = RunOptions(
+        upper_triangle, measure_all, allow_code_execution, allow_environment_change, curriculum.parent
+    )
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
     with workspace.read() as registry:

@@ -12,6 +12,7 @@ from lori_cl.adapters import ForeignAdapter, tensors_digest
 from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
+from lori_cl.training.continuing import settings_of
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun
 from lori_cl.training.stage import Lesson, Taught, losses, teach
@@ -51,7 +52,7 @@ def learn(
     context = _context(opened, history, task, title, lesson, observer)
     mask = opened.method.begin_stage(context)
     taught = teach(lesson, opened.curriculum.train, observer)
-    return _written(opened, history, context, lesson, mask, taught, {})
+    return _written(opened, history, task, context, lesson, mask, taught, {})
 
 
 def adopt(
@@ -78,7 +79,7 @@ def adopt(
         "digest": tensors_digest([*weights.a.items(), *weights.b.items()]),
     }
     taught = Taught(steps, sum(probed) / len(probed))
-    return _written(opened, history, context, lesson, mask, taught, {"imported": imported})
+    return _written(opened, history, task, context, lesson, mask, taught, {"imported": imported})
 
 
 def _context(
@@ -105,20 +106,28 @@ def _context(
 def _written(
     opened: OpenRun,
     history: Sequence[StageMemory],
+    task: Task,
     context: StageContext,
     lesson: Lesson,
     mask: MaskRecord | None,
     taught: Taught,
     remarks: Mapping[str, Any],
 ) -> Learnt:
-    """The stage's file, and what later stages need of it."""
+    """The stage's file, which says what it was made from, and what later stages need of it."""
     outcome = opened.method.end_stage(context)
     if mask is not None:
         mask = replace(mask, directions=outcome.directions)
+    training_set = opened.training_sets[task.label]
     metadata = {
         "run": opened.run.name,
         "stage": len(history) + 1,
-        "task": context.task,
+        "task": task.label,
+        "base": opened.base.digest,
+        "settings": settings_of(opened.curriculum, task),
+        "train_digest": training_set.digest,
+        "n_train": len(training_set.fields),
+        "n_truncated": training_set.n_truncated,
+        "steps": taught.steps,
         "projection": mask.projection if mask else None,
         "mask": mask.digest if mask else None,
         "parent": history[-1].artifact if history else None,

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,8 @@ from lori_cl.methods import METHODS
 from lori_cl.registry import Evaluation, Run, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
+from lori_cl.training.determinism import make_deterministic
+from lori_cl.training.environment import check_same_environment, environment
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import is_writer, join, wait
@@ -41,6 +45,10 @@ class RunOptions:
     """Measure also what could be proved."""
     allow_code_execution: bool = False
     """Run the programs that the model writes, contained, where a task is scored by that."""
+    allow_environment_change: bool = False
+    """Go on with a run although something that can change results is not what its newest stage had."""
+    declared_in: Path | None = None
+    """The curriculum file's folder, whose git revision is recorded; None means the workspace."""
 
 
 def run_curriculum(
@@ -52,7 +60,7 @@ def run_curriculum(
     Raises: InputError; LoriError, if a stage fails; what was committed stays.
     """
     curriculum = _with_learning_rate(curriculum)
-    join()
+    here = _environment(workspace, options)
     with workspace.open() as registry:
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
@@ -61,8 +69,9 @@ def run_curriculum(
             whole = len(run.tasks) == len(run.stages) == len(tasks)
             if whole and not options.upper_triangle:
                 return run
+            check_same_environment(run, here, change_allowed=options.allow_environment_change)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run)
+        opened = open_run(workspace, registry, curriculum, tasks, name, run, here)
         examiner = _examiner(opened, options, observer)
         with observer.bar(name, len(tasks)) as advance:
             _score_row_zero(opened, examiner)
@@ -91,17 +100,24 @@ def import_adapter(
     Raises: InputError; RunConflict, if the run is there already; LoriError.
     """
     curriculum = _with_learning_rate(curriculum)
-    join()
+    here = _environment(workspace, options)
     with workspace.open() as registry:
         if registry.find_run(name) is not None:
             raise RunConflict(f"run '{name}' is there already; an import begins one: choose another --name")
         tasks = pinned_tasks(registry, curriculum, None)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, None, brought.adapter)
+        opened = open_run(workspace, registry, curriculum, tasks, name, None, here, brought.adapter)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
         _run_stage(opened, examiner, [], tasks[0], options, observer, partial(adopt, brought=brought))
         return registry.run(name)
+
+
+def _environment(workspace: Workspace, options: RunOptions) -> dict[str, Any]:
+    """Join the launcher's other processes, ask for deterministic kernels, and see what there is."""
+    join()
+    make_deterministic()
+    return environment(options.declared_in or workspace.root)
 
 
 def _examiner(opened: OpenRun, options: RunOptions, observer: Observer) -> Examiner:
@@ -199,6 +215,7 @@ def _run_stage(
         train_s=train_s,
         peak_memory_bytes=_peak_memory_bytes(),
         seeds=memory.learned.seeds,
+        environment=opened.environment,
     )
     files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
     _commit(opened, stage, scores, files, statistics)
