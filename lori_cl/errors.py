@@ -4,6 +4,7 @@ LoriError                      exit code 1: the job failed
 ├── ArtifactMissing            a file the registry names is not on disk
 ├── ArtifactDamaged            a file's content is not what its digest says
 ├── TrainingDiverged           the loss is not a finite number
+├── Untruth                    a run is not what the registry says of it
 ├── ExportDiffers              PEFT does not load what was exported
 ├── ContainmentMissing         this machine cannot contain the programs that a model writes
 └── InputError                 exit code 2: what the user gave is wrong
@@ -43,6 +44,10 @@ class ArtifactDamaged(LoriError):
 
 class TrainingDiverged(LoriError):
     """The training loss is not a finite number."""
+
+
+class Untruth(LoriError):
+    """What `lori-cl verify` finds of a run is not what the registry says."""
 
 
 class ExportDiffers(LoriError):

@@ -104,6 +104,21 @@ def reading_engine(url: URL) -> Engine:
     )
 
 
+def damage(engine: Engine) -> list[str]:
+    """What SQLite itself finds wrong with its file: pages, indexes, rows that refer to nothing.
+
+    Empty for any other database, which looks after its own.
+    """
+    if engine.dialect.name != "sqlite":
+        return []
+    with engine.connect() as connection:
+        pages = [
+            str(line) for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(3)") if line != "ok"
+        ]
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    return [*pages, *(f"row {row} of {table} refers to no row of {other}" for table, row, other, _ in broken)]
+
+
 def check_schema(engine: Engine, shown: str) -> str | None:
     """The registry's schema, or None where there is no registry in the database.
 

@@ -83,6 +83,18 @@ def environment_row(session: Session, values: Mapping[str, Any]) -> EnvironmentR
     return row or EnvironmentRow(digest=sha256, values=dict(values))
 
 
+def row_digests(row: RunRow) -> list[tuple[str, str, str]]:
+    """(what it is, the digest it bears, the digest of what it holds) of a run's tasks and environments."""
+    tasks = [item.task for item in row.tasks]
+    environments = {
+        each.id: each for each in (row.environment, *(stage.environment for stage in row.stages)) if each
+    }
+    return [
+        *((f"the declaration of {rows.task(t).label}", t.spec_digest, digest.of_json(t.spec)) for t in tasks),
+        *((f"environment {e.id}", e.digest, digest.of_json(e.values)) for e in environments.values()),
+    ]
+
+
 def name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:
     """Register a file, where it is not registered yet."""
     if session.get(ArtifactRow, sha256) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from lori_cl.registry import queries, rows
 from lori_cl.registry.connect import (
     WRITES,
     check_schema,
+    damage,
     fold_log,
     keep_a_log,
     parse_url,
@@ -38,6 +39,7 @@ from lori_cl.registry.records import (
 )
 from lori_cl.registry.tables import (
     SCHEMA,
+    ArtifactRow,
     EvaluationRow,
     RunRow,
     TaskRow,
@@ -103,7 +105,7 @@ class Registry:
                 )
         except BaseException as error:
             engine.dispose()
-            if isinstance(error, SQLAlchemyError):
+            if isinstance(error, SQLAlchemyError | UnicodeDecodeError):  # its own words, damaged
                 raise WorkspaceUnusable(f"{shown} cannot be opened: {_words(error)}") from error
             raise
         return cls(engine, shown, folds=path is not None and not read_only)
@@ -252,6 +254,23 @@ class Registry:
             )
             return rows.evaluation(row) if row else None
 
+    def artifacts(self, digests: Collection[str]) -> dict[str, tuple[str, int]]:
+        """(suffix, bytes) by digest, of those files that are registered."""
+        with self._reading() as session:
+            found = session.scalars(select(ArtifactRow).where(ArtifactRow.digest.in_(digests)))
+            return {row.digest: (row.suffix, row.bytes) for row in found}
+
+    def row_digests(self, run: str) -> list[tuple[str, str, str]]:
+        """Of every row behind a run that bears a digest of itself: (what it is, that digest, the one of what
+        stands in it)."""
+        with self._reading() as session:
+            return queries.row_digests(queries.run_row(session, run))
+
+    def damage(self) -> list[str]:
+        """What the database finds wrong with itself."""
+        with self._reading():
+            return damage(self._engine)
+
     def commit_stage(
         self,
         run: str,
@@ -336,5 +355,7 @@ def _shown(url: str | URL) -> str:
     return str(path) if path is not None else parsed.set(query={}).render_as_string(hide_password=True)
 
 
-def _words(error: SQLAlchemyError | OSError) -> str:
-    return reason(error) if isinstance(error, SQLAlchemyError) else str(error.strerror)
+def _words(error: SQLAlchemyError | OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return reason(error) if isinstance(error, SQLAlchemyError) else str(error)

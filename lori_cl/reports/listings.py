@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from lori_cl.registry import Run, Task
 from lori_cl.reports.lineage import lineage_sections
@@ -82,7 +83,9 @@ def print_lineage(run: Run, console: Console) -> None:
         say(console, section.title, "bold")
         for fact in section.facts:
             told = ", ".join(filter(None, (fact.value, fact.digest and f"digest {fact.digest}")))
-            say(console, f"  {fact.name}: {told}")
+            console.print(
+                Text(f"  {fact.name}: {told}"), soft_wrap=True
+            )  # a digest in two cannot be searched
 
 
 def _source(task: Task) -> str:

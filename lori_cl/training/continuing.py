@@ -62,13 +62,11 @@ def _of_a_task_to_come(run: Run, field: str) -> bool:
 
 
 def settings_of(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
-    """By dotted field, all of a curriculum that decides what the stage of one of its tasks becomes."""
-    own = f"{EPOCHS_OF}{task.name}"
-    return {
-        field: value
-        for field, value in flat(curriculum.to_record()).items()
-        if field not in FREE_FIELDS and (field == own or not field.startswith(EPOCHS_OF))
-    }
+    """By dotted field, all of a curriculum that decides what one of its tasks learns."""
+    apart = (EPOCHS_OF, "eval.")
+    fields = flat(curriculum.to_record()).items()
+    shared = {f: value for f, value in fields if f not in FREE_FIELDS and not f.startswith(apart)}
+    return {**shared, f"{EPOCHS_OF}{task.name}": curriculum.train.epochs_for(task.name)}
 
 
 def check_same_base(run: Run, base_digest: str) -> None:

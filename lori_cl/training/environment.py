@@ -81,11 +81,11 @@ def check_same_environment(run: Run, here: Mapping[str, Any], *, change_allowed:
     """
     newest = run.stages[-1] if run.stages else None
     before = run.environment if newest is None else run.environment_of(newest)
-    changed = differing(before, here)
-    deciding = [field for field in changed if field not in TOLD_ONLY]
     since = "it was begun" if newest is None else f"stage {newest.position} was computed"
+    changed = differing(before, here)
+    refused = [] if change_allowed else [field for field in changed if field not in TOLD_ONLY]
     for field in changed:
-        if is_writer() and (change_allowed or field not in deciding):
+        if field not in refused and is_writer():
             log.warning(
                 "run '%s': %s was %s when %s, and is %s now",
                 run.name,
@@ -94,18 +94,18 @@ def check_same_environment(run: Run, here: Mapping[str, Any], *, change_allowed:
                 since,
                 here[field],
             )
-    if deciding and not change_allowed:
-        values = ", ".join(f"{field} {before[field]} (now {here[field]})" for field in deciding)
-        remedies = "; ".join(filter(None, (_remedy(field, before[field]) for field in deciding)))
+    if refused:
+        values = ", ".join(f"{field} {before[field]} (now {here[field]})" for field in refused)
+        remedies = "; ".join(filter(None, (_remedy(field, before[field]) for field in refused)))
         raise RunConflict(
             f"run '{run.name}': {since} with {values}, which can change results. "
             f"{f'As before: {remedies}. ' if remedies else ''}With what is here: --allow-environment-change"
         )
 
 
-def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differing(before: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """The fields that both record, with other values."""
-    return [field for field, value in now.items() if field in before and before[field] != value]
+    return [field for field, value in here.items() if field in before and before[field] != value]
 
 
 def _remedy(field: str, before: Any) -> str | None:
