@@ -48,7 +48,7 @@ def masks(evidence: Evidence) -> str:
         _check_mask(evidence, run.projection, position)
         if not overlap:
             _check_apart(evidence, position)
-    cells = sum(cells.mask.count() for cells in evidence.cells)
+    cells = sum(_mask(stage).cells for stage in run.stages)
     apart = "overlapping where it is allowed" if overlap else "each owned by one task at a time"
     return f"{cells:,} cells of {len(run.stages)} tasks, {apart}"
 
@@ -83,20 +83,22 @@ def _check_mask(evidence: Evidence, a: Projection, position: int) -> None:
     stage, held = evidence.run.stages[position - 1], evidence.cells[position - 1]
     where, file, record = evidence.at(position), evidence.file_of(stage), _mask(stage)
     kept_in = getattr(torch, evidence.curriculum.adapter.kept_in)
-    density = held.mask.count() / a.cells()
+    by_site = held.mask.count_by_site()
+    cells = sum(by_site.values())
+    density = cells / a.cells()
     # Records from before adapters could grow hold the density that was asked for.
     asked_for = record.density == evidence.curriculum.masks.density
     told = {
         "the digest of the mask": (held.mask.digest(), record.digest),
-        "the number of cells": (held.mask.count(), record.cells),
-        "the number of cells by site": (held.mask.count_by_site(), record.by_site),
+        "the number of cells": (cells, record.cells),
+        "the number of cells by site": (by_site, record.by_site),
         "the density": (density, density if asked_for else record.density),
         "the rank": (held.rank, record.rank or a.rank),
         "the number of directions taken": (_directions(held.inputs), record.directions or {}),
     }
     for what, (found, recorded) in told.items():
         expect(where, f"{what} in {file}", found, recorded)
-    for site, count in held.mask.count_by_site().items():
+    for site, count in by_site.items():
         values = held.values.get(site, torch.empty(0, dtype=kept_in))
         expect(where, f"(values, type) of {site} in {file}", (len(values), values.dtype), (count, kept_in))
 
