@@ -6,6 +6,7 @@ LoriError                      exit code 1: the job failed
 ├── TrainingDiverged           the loss is not a finite number
 ├── Interrupted                the user asked to end
 ├── RegressionFound            a stage cost an earlier task more than was allowed
+├── Untruth                    a run is not what the registry says of it
 ├── ExportDiffers              PEFT does not load what was exported
 ├── ContainmentMissing         this machine cannot contain the programs that a model writes
 └── InputError                 exit code 2: what the user gave is wrong
@@ -64,6 +65,10 @@ class Interrupted(LoriError):
 
 class RegressionFound(LoriError):
     """A stage cost an earlier task more than was allowed; it is set aside and not committed."""
+
+
+class Untruth(LoriError):
+    """What `lori-cl verify` finds of a run is not what the registry says."""
 
 
 class ExportDiffers(LoriError):

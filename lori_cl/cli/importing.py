@@ -49,7 +49,7 @@ def import_(
     from lori_cl.training import RunOptions
 
     spec = load_curriculum(curriculum, settings)
-    options = RunOptions(allow_code_execution=allow_code_execution)
+    options = RunOptions(allow_code_execution=allow_code_execution, declared_in=curriculum.parent)
     with bars() as observer:
         done = import_folder(workspace, folder, spec, spec.run_name(name), mask, options, observer)
     with workspace.read() as registry:

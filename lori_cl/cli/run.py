@@ -37,6 +37,11 @@ from lori_cl.registry.workspace import Workspace
     help="What --max-drop looks at; current where not given.",
 )
 @click.option("--accept", is_flag=True, help="Take the stage that was set aside.")
+@click.option(
+    "--allow-environment-change",
+    is_flag=True,
+    help="Go on although packages, threads or the machine are not what the newest stage had.",
+)
 @json_option
 @click.pass_obj
 def run(
@@ -50,6 +55,7 @@ def run(
     max_drop: float | None,
     view: str | None,
     accept: bool,
+    allow_environment_change: bool,
     as_json: bool,
 ) -> None:
     """Learn the tasks of CURRICULUM one after another, and score all of them after every stage.
@@ -74,8 +80,15 @@ def run(
     spec = load_curriculum(curriculum, settings, known)
     if view is not None and max_drop is None:
         raise click.UsageError("--view says what --max-drop looks at; add --max-drop")
-    gate = None if max_drop is None else Gate(max_drop, View(view or View.CURRENT))
-    options = RunOptions(upper_triangle, measure_all, allow_code_execution, gate, accept)
+    options = RunOptions(
+        upper_triangle=upper_triangle,
+        measure_all=measure_all,
+        allow_code_execution=allow_code_execution,
+        allow_environment_change=allow_environment_change,
+        declared_in=curriculum.parent,
+        gate=None if max_drop is None else Gate(max_drop, View(view or View.CURRENT)),
+        accept=accept,
+    )
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
     with workspace.read() as registry:

@@ -10,21 +10,27 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--lineage", is_flag=True, help="Show what NAME was made from: data, seeds, digests, versions.")
 @json_option
 @click.pass_obj
-def runs(workspace: Workspace, name: str | None, as_json: bool) -> None:
-    """List the runs, or show the one called NAME with its stages and lineage.
+def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -> None:
+    """List the runs, or show the one called NAME with its stages and settings; its JSON has the lineage, too.
 
     \b
     Example:
       lori-cl runs first
+      lori-cl runs first --lineage
     """
-    from lori_cl.reports import print_run, print_runs, run_record, run_summary
+    from lori_cl.reports import print_lineage, print_run, print_runs, run_record, run_summary
+
+    if lineage and name is None:
+        raise click.UsageError("say whose lineage: lori-cl runs NAME --lineage")
+    show = print_lineage if lineage else print_run
 
     with workspace.read() as registry:
         if name is not None:
             run = registry.run(name)
-            print_json(run_record(run)) if as_json else print_run(run, console())
+            print_json(run_record(run)) if as_json else show(run, console())
             return
         found = registry.runs()
     print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())

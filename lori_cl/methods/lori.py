@@ -75,8 +75,7 @@ class LoRI(Method):
 
     def projections_of(self, history: Sequence[Learned]) -> list[str]:
         """Over the run's A's at each stage's rank, or over each stage's own."""
-        stages = self._stages(history)
-        return [projections_digest(self._projector.of_stage(stages, i)) for i in range(len(stages))]
+        return [projections_digest(a) for a in self._projector.trained_under(history, self._stages(history))]
 
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
         """Count the cells that every task will claim, and the directions that its A needs."""

@@ -21,6 +21,7 @@ from lori_cl.adapters import (
 )
 from lori_cl.errors import CapacityExhausted
 from lori_cl.masks import GRANULARITIES
+from lori_cl.methods.base import Learned
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.spec import AdapterSpec
 
@@ -77,6 +78,15 @@ class Projector:
             return self.shared(stages, stage.rank)
         assert stage.seed is not None, "a stage with an A of its own records what it was drawn from"
         return self._draw(stage.seed, stage.rank)
+
+    def trained_under(self, history: Sequence[Learned], stages: Sequence[LoRIStage]) -> list[Projections]:
+        """The A of every site that each finished stage was trained under, beside those that acted then."""
+        found = []
+        for position in range(1, len(stages) + 1):
+            pairs = zip(history[:position], stages, strict=False)
+            standing = [stage for learned, stage in pairs if learned.acts_after(position)]
+            found.append(self.of_stage(standing, len(standing) - 1))
+        return found
 
     def banks(
         self, stages: Sequence[LoRIStage], opening: Projections | None = None, *, sums: bool = False

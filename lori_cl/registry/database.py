@@ -39,6 +39,10 @@ class Database:
         """Let go of the database."""
         self.engine.dispose()
 
+    def damage(self) -> list[str]:
+        """What it finds wrong with itself; empty for one that looks after itself."""
+        return []
+
     def schema(self) -> str | None:
         """Its schema, or None where there is no registry in it.
 
@@ -46,14 +50,14 @@ class Database:
         """
         try:
             return self._read(lambda session: schema_of(session.connection(), self.shown))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeDecodeError) as error:
             raise WorkspaceUnusable(f"{self.shown} cannot be opened: {reason(error)}") from error
 
     def read(self, work: Callable[[Session], T]) -> T:
         """What `work` finds, all of it as it stood at one moment."""
         try:
             return self._read(work)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, UnicodeDecodeError) as error:
             raise WorkspaceUnusable(f"{self.shown} cannot be read: {reason(error)}") from error
         except UnicodeEncodeError as error:
             raise InputError(f"{error.object!r} is no name: it holds bytes that are no text") from None
@@ -119,6 +123,6 @@ def _is_there_already(error: SQLAlchemyError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505" or "unique" in reason(error).lower()
 
 
-def reason(error: SQLAlchemyError) -> str:
-    """The database's own words, in one line, without SQL."""
+def reason(error: SQLAlchemyError | UnicodeDecodeError) -> str:
+    """The database's own words, in one line, without SQL; damaged, they may be no text."""
     return str(getattr(error, "orig", None) or error).splitlines()[0]

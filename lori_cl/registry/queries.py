@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,8 +11,15 @@ from sqlalchemy.orm import Session
 from lori_cl import digest
 from lori_cl.errors import UnknownRun, suggestion
 from lori_cl.registry import rows
-from lori_cl.registry.records import Declaration, Task
-from lori_cl.registry.tables import ArtifactRow, EvalSetRow, RunRow, RunTaskRow, TaskRow
+from lori_cl.registry.records import Declaration, Stage, Task
+from lori_cl.registry.tables import (
+    ArtifactRow,
+    EnvironmentRow,
+    EvalSetRow,
+    RunRow,
+    RunTaskRow,
+    TaskRow,
+)
 
 
 def task_rows(session: Session, name: str) -> list[TaskRow]:
@@ -60,6 +68,31 @@ def run_row(session: Session, name: str) -> RunRow:
         known = list(session.scalars(select(RunRow.name)))
         raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
     return row
+
+
+def add_stage(session: Session, stage: Stage, run_id: int, task_id: int) -> None:
+    """Register a stage, with its mask and the environment that it says it was computed in."""
+    environment = None if stage.environment is None else environment_row(session, stage.environment)
+    session.add(rows.stage_row(stage, run_id, task_id, environment))
+
+
+def environment_row(session: Session, values: Mapping[str, Any]) -> EnvironmentRow:
+    """An environment, registered now where it is not yet."""
+    sha256 = digest.of_json(values)
+    row = session.scalar(select(EnvironmentRow).where(EnvironmentRow.digest == sha256))
+    return row or EnvironmentRow(digest=sha256, values=dict(values))
+
+
+def row_digests(row: RunRow) -> list[tuple[str, str, str]]:
+    """(what it is, the digest it bears, the digest of what it holds) of a run's tasks and environments."""
+    tasks = [item.task for item in row.tasks]
+    environments = {
+        each.id: each for each in (row.environment, *(stage.environment for stage in row.stages)) if each
+    }
+    return [
+        *((f"the declaration of {rows.task(t).label}", t.spec_digest, digest.of_json(t.spec)) for t in tasks),
+        *((f"environment {e.id}", e.digest, digest.of_json(e.values)) for e in environments.values()),
+    ]
 
 
 def name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:

@@ -115,6 +115,8 @@ class Stage:
     retired_after: int | None = None
     """How many stages were done when its task was retired: later ones neither stand on its cells nor keep off
     them. None where it was not."""
+    environment: Mapping[str, Any] | None = None
+    """What it was computed with; None in records from before stages had their own, where it was the run's."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +178,12 @@ class Run:
     projection: Projection | None
     """None for a method that trains its A."""
     environment: Mapping[str, Any]
-    """Versions, platform, device and threads when the run began."""
+    """What it was computed with when it began: versions, platform, device, threads, settings of torch."""
     created_at: datetime
+
+    def environment_of(self, stage: Stage) -> Mapping[str, Any]:
+        """What a stage was computed with."""
+        return self.environment if stage.environment is None else stage.environment
 
     def position(self, task: str) -> int:
         """Where a task stands among those that are learned, from 0, by its label or name.

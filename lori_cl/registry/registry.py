@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 from sqlalchemy import select
@@ -10,7 +10,6 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
 import lori_cl
-from lori_cl import digest
 from lori_cl.errors import InputError, UnknownTask, WorkspaceUnusable, suggestion
 from lori_cl.registry import queries, rows
 from lori_cl.registry.connect import connect, open_database, parse_url
@@ -27,7 +26,6 @@ from lori_cl.registry.records import (
 from lori_cl.registry.tables import (
     SCHEMA,
     ArtifactRow,
-    EnvironmentRow,
     EvaluationRow,
     RunRow,
     TaskRow,
@@ -140,10 +138,6 @@ class Registry:
         """Register a run that has not begun yet."""
 
         def begin(session: Session) -> Run:
-            environment_digest = digest.of_json(start.environment)
-            environment = session.scalar(
-                select(EnvironmentRow).where(EnvironmentRow.digest == environment_digest)
-            )
             model = start.curriculum["model"]
             row = RunRow(
                 name=start.name,
@@ -153,8 +147,7 @@ class Registry:
                 base_path=model["path"],
                 base_revision=model["revision"],
                 base_digest=start.base_digest,
-                environment=environment
-                or EnvironmentRow(digest=environment_digest, values=dict(start.environment)),
+                environment=queries.environment_row(session, start.environment),
                 projection=rows.projection_row(start.projection),
             )
             session.add(row)
@@ -249,6 +242,22 @@ class Registry:
 
         return self._database.read(find)
 
+    def artifacts(self, digests: Collection[str]) -> dict[str, tuple[str, int]]:
+        """(suffix, bytes) by digest, of those files that are registered."""
+        named = select(ArtifactRow).where(ArtifactRow.digest.in_(digests))
+        return self._database.read(
+            lambda session: {row.digest: (row.suffix, row.bytes) for row in session.scalars(named)}
+        )
+
+    def row_digests(self, run: str) -> list[tuple[str, str, str]]:
+        """Of every row behind a run that bears a digest of itself: (what it is, that digest, the one of what
+        stands in it)."""
+        return self._database.read(lambda session: queries.row_digests(queries.run_row(session, run)))
+
+    def damage(self) -> list[str]:
+        """What the database finds wrong with itself."""
+        return self._database.damage()
+
     def commit_stage(
         self,
         run: str,
@@ -268,7 +277,7 @@ class Registry:
             for sha256, (suffix, size) in artifacts.items():
                 queries.name_artifact(session, sha256, suffix, size)
             if stage is not None:
-                session.add(rows.stage_row(stage, run_row.id, task_rows[stage.task].id))
+                queries.add_stage(session, stage, run_row.id, task_rows[stage.task].id)
             session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
             session.add_all(
                 TaskStatisticsRow(

@@ -18,6 +18,7 @@ from lori_cl.registry.records import (
     Task,
 )
 from lori_cl.registry.tables import (
+    EnvironmentRow,
     EvaluationRow,
     MaskRow,
     ProjectionRow,
@@ -99,6 +100,7 @@ def stage(row: StageRow) -> Stage:
         seeds=row.seeds,
         committed_at=in_utc(row.committed_at),
         retired_after=row.retired_after,
+        environment=None if row.environment is None else row.environment.values,
     )
 
 
@@ -116,11 +118,12 @@ def mask(row: MaskRow) -> MaskRecord:
     )
 
 
-def stage_row(record: Stage, run_id: int, task_id: int) -> StageRow:
+def stage_row(record: Stage, run_id: int, task_id: int, environment: EnvironmentRow | None) -> StageRow:
     """A stage's row, with its mask's."""
-    fields = {k: v for k, v in asdict(record).items() if k not in {"task", "mask", "committed_at"}}
+    apart = {"task", "mask", "committed_at", "environment"}
+    fields = {k: v for k, v in asdict(record).items() if k not in apart}
     mask_row = MaskRow(**asdict(record.mask)) if record.mask else None
-    return StageRow(**fields, run_id=run_id, task_id=task_id, mask=mask_row)
+    return StageRow(**fields, run_id=run_id, task_id=task_id, mask=mask_row, environment=environment)
 
 
 def statistics(row: TaskStatisticsRow) -> StatisticsRecord:

@@ -26,7 +26,15 @@ READINGS = 100
 """How often a file at rest is read again because it was written meanwhile. Once is rare."""
 
 
-class SqliteFile(Database):
+class _Checked(Database):
+    """A database that SQLite can look over."""
+
+    def damage(self) -> list[str]:
+        """Pages, indexes, and rows that refer to nothing."""
+        return self.read(_damage)
+
+
+class SqliteFile(_Checked):
     """A SQLite file, open for writing. Closed, the file alone holds everything."""
 
     def __init__(self, url: URL, shown: str) -> None:
@@ -67,7 +75,7 @@ class SqliteFile(Database):
             super().close()
 
 
-class SqliteFileToRead(Database):
+class SqliteFileToRead(_Checked):
     """A SQLite file that is only read.
 
     At rest, without a log, it is read as immutable, since anything else would make two files beside it.
@@ -95,6 +103,16 @@ class SqliteFileToRead(Database):
                 if _last_written(self._path) == before:
                     return found
         raise WorkspaceUnusable(f"{self.shown} was written {READINGS} times while it was read; call it again")
+
+
+def _damage(session: Session) -> list[str]:
+    connection = session.connection()
+    pages = connection.exec_driver_sql("PRAGMA integrity_check(3)").scalars()
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    return [
+        *(str(line) for line in pages if line != "ok"),
+        *(f"row {row} of {table} refers to no row of {other}" for table, row, other, _ in broken),
+    ]
 
 
 def _reader(path: Path, options: str) -> Engine:

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA = "0003"
+SCHEMA = "0004"
 """The newest migration; a registry of another schema is upgraded or refused."""
 
 
@@ -105,7 +105,7 @@ class TaskRow(Base):
 
 
 class EnvironmentRow(Base):
-    """What a run was computed with."""
+    """What runs and stages were computed with."""
 
     __tablename__ = "environments"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -185,8 +185,10 @@ class StageRow(Base):
     committed_at: Mapped[datetime] = mapped_column(default=now)
     retired_after: Mapped[int | None]
     retired_at: Mapped[datetime | None]
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
     task: Mapped[TaskRow] = relationship()
     mask: Mapped[MaskRow | None] = relationship()
+    environment: Mapped[EnvironmentRow | None] = relationship()
 
 
 class MaskRow(Base):

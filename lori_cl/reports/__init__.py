@@ -4,7 +4,14 @@ from lori_cl.reports.capacity import Capacity, SiteCapacity, capacity_of
 from lori_cl.reports.capacity_table import print_capacity
 from lori_cl.reports.formats import FORMATS
 from lori_cl.reports.gather import gather
-from lori_cl.reports.listings import print_leftovers, print_run, print_runs, print_task, print_tasks
+from lori_cl.reports.listings import (
+    print_leftovers,
+    print_lineage,
+    print_run,
+    print_runs,
+    print_task,
+    print_tasks,
+)
 from lori_cl.reports.record import run_record, run_summary, task_record, to_record
 from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
 from lori_cl.reports.routing import RoutedTask, Routing, gather_routing
@@ -27,6 +34,7 @@ __all__ = [
     "gather_routing",
     "print_capacity",
     "print_leftovers",
+    "print_lineage",
     "print_outcome",
     "print_report",
     "print_routing",

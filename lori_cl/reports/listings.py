@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from lori_cl.registry import Leftover, Run, Task
+from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.plain import add_row, plain_table, say
-from lori_cl.reports.wording import run_title, seconds, short, stage_name
+from lori_cl.reports.wording import minute, run_title, seconds, short, source_words, stage_name
 
 
 def print_tasks(tasks: Sequence[Task], console: Console) -> None:
@@ -30,7 +31,7 @@ def print_task(task: Task, console: Console) -> None:
     say(console, task.label, "bold")
     told = {
         "version": task.version,
-        "added": _minute(task.created_at),
+        "added": minute(task.created_at),
         "declared in": task.declared_in or ".",
         "eval set": f"{task.eval_set.n:,} examples, digest {task.eval_set.digest}",
     }
@@ -45,7 +46,7 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
     table = plain_table(["run", "method", "seed", "stages", "model", "begun (UTC)"])
     for run in runs:
         stages = f"{len(run.stages)} of {len(run.tasks)}"
-        begun = _minute(run.created_at)
+        begun = minute(run.created_at)
         add_row(table, run.name, run.method, str(run.seed), stages, run.base_path, begun)
     return console.print(table)
 
@@ -70,7 +71,7 @@ def print_run(run: Run, console: Console) -> None:
         add_row(table, stage_name(position, task.label), f"{task.eval_set.n:,}", *learned)
     console.print(table)
     console.print()
-    told = {"begun": f"{_minute(run.created_at)} UTC", "base digest": run.base_digest}
+    told = {"begun": f"{minute(run.created_at)} UTC", "base digest": run.base_digest}
     for key, value in {**told, **_flat(run.curriculum)}.items():
         say(console, f"  {key}: {value}")
 
@@ -87,10 +88,22 @@ def print_leftovers(found: Sequence[Leftover], console: Console, *, deleted: boo
     return say(console, f"{in_all}: deleted" if deleted else f"{in_all}; lori-cl gc --delete deletes them")
 
 
+def print_lineage(run: Run, console: Console) -> None:
+    """What one run was made from, every digest written out."""
+    say(console, f"{run.name}: {run_title(run)}", "bold")
+    for section in lineage_sections(run):
+        say(console, section.title, "bold")
+        for fact in section.facts:
+            told = ", ".join(filter(None, (fact.value, fact.digest and f"digest {fact.digest}")))
+            console.print(
+                Text(f"  {fact.name}: {told}"), soft_wrap=True
+            )  # a digest in two cannot be searched
+
+
 def _source(task: Task) -> str:
     """'local agnews or hub fancyzhx/ag_news', and whether nobody has checked that."""
     source = task.spec.get("source") or {}
-    places = " or ".join(f"{place} {source[place]}" for place in ("local", "hub") if source.get(place))
+    places = source_words(source)
     learned_from = (task.spec.get("train") or {}).get("source") or {}
     unverified = source.get("unverified") or learned_from.get("unverified")
     return f"{places} (unverified)" if unverified else places
@@ -105,7 +118,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif value not in (None, "", (), []):
             flat[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return flat
-
-
-def _minute(time: datetime) -> str:
-    return time.strftime("%Y-%m-%d %H:%M")

@@ -23,7 +23,8 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
                     task, change, test, p_value, n, worsened, improved
     capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks;
                 null for a method without masks
-    lineage     base, projection, stages (digests, seeds, examples, times, memory), environment, curriculum
+    lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null where it
+                is the run's), data (of every task its source and eval set), environment, curriculum
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def task_record(task: Task) -> dict[str, Any]:
         "kind": task.kind,
         "metric": task.metric,
         "seed": task.seed,
-        "eval_set": {"digest": task.eval_set.digest, "n": task.eval_set.n},
+        "eval_set": _eval_set(task),
         "declared_in": task.declared_in,
         "added": task.created_at.isoformat(),
         "spec": dict(task.spec),
@@ -90,7 +91,8 @@ def lineage(run: Run) -> dict[str, Any]:
     return {
         "base": _base(run),
         "projection": _projection(run),
-        "stages": [_stage(stage) for stage in run.stages],
+        "stages": [_stage(run, stage) for stage in run.stages],
+        "data": [_data(task) for task in run.tasks],
         "environment": dict(run.environment),
         "curriculum": dict(run.curriculum),
     }
@@ -107,9 +109,24 @@ def _projection(run: Run) -> dict[str, Any] | None:
     return {**fields, "sites": {name: list(shape) for name, shape in run.projection.sites.items()}}
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def _stage(run: Run, stage: Stage) -> dict[str, Any]:
     committed = stage.committed_at.isoformat() if stage.committed_at else None
-    return {**asdict(stage), "seeds": dict(stage.seeds), "committed_at": committed}
+    own = None if stage.environment == run.environment else stage.environment
+    return {**asdict(stage), "seeds": dict(stage.seeds), "committed_at": committed, "environment": own}
+
+
+def _data(task: Task) -> dict[str, Any]:
+    return {
+        "task": task.label,
+        "source": task.spec.get("source"),
+        "train": task.spec.get("train"),
+        "eval": task.spec.get("eval"),
+        "eval_set": _eval_set(task),
+    }
+
+
+def _eval_set(task: Task) -> dict[str, Any]:
+    return {"digest": task.eval_set.digest, "n": task.eval_set.n}
 
 
 def _view(view: ViewReport) -> dict[str, Any]:

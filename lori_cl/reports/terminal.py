@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
+from lori_cl.reports.lineage import changed_environments
 from lori_cl.reports.plain import add_row, plain_table, plain_text, say
 from lori_cl.reports.report import Entry, RunReport, ViewReport
 from lori_cl.reports.tables import MetricTable, metric_tables
@@ -140,6 +141,8 @@ def _print_lineage(run: Run, console: Console) -> None:
         console.print(_seeds(run.stages))
         console.print()
     say(console, ", ".join(f"{key} {value}" for key, value in run.environment.items()), "dim")
+    for line in changed_environments(run):
+        say(console, line, "dim")
     console.print()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from lori_cl.forgetting import METRICS, Cell, Metric
 from lori_cl.registry import Run, Stage
@@ -160,6 +162,19 @@ def stage_words(stage: Stage) -> str:
     """'2 agnews', and whether its task was retired."""
     retired = "" if stage.retired_after is None else f" (retired after stage {stage.retired_after})"
     return f"{stage_name(stage.position, stage.task)}{retired}"
+
+
+def source_words(source: Mapping[str, Any], *, revision: bool = False) -> str:
+    """'local agnews or hub fancyzhx/ag_news', on request with the hub's commit."""
+    told = {place: source[place] for place in ("local", "hub") if source.get(place)}
+    if revision and "hub" in told:
+        told["hub"] = f"{told['hub']} at revision {source.get('revision') or 'none'}"
+    return " or ".join(f"{place} {where}" for place, where in told.items())
+
+
+def minute(time: datetime) -> str:
+    """'2026-01-31 09:05'."""
+    return time.strftime("%Y-%m-%d %H:%M")
 
 
 def seconds(value: float) -> str:

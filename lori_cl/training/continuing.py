@@ -13,6 +13,8 @@ from lori_cl.spec import CurriculumSpec
 FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers", "train.save_steps"})
 """What may differ: tasks may be appended, and a digest says what the model is."""
 
+EPOCHS_OF = "train.epochs_of."
+
 
 def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None) -> tuple[Task, ...]:
     """The curriculum's tasks: those that the run learned at their versions, the others at their newest.
@@ -55,8 +57,16 @@ def check_same_settings(run: Run, curriculum: CurriculumSpec) -> None:
 
 def _of_a_task_to_come(run: Run, field: str) -> bool:
     """What is set for one task alone matters once that task is learned."""
-    learned = {f"train.epochs_of.{task.name}" for task in run.tasks[: len(run.stages)]}
-    return field.startswith("train.epochs_of.") and field not in learned
+    learned = {f"{EPOCHS_OF}{task.name}" for task in run.tasks[: len(run.stages)]}
+    return field.startswith(EPOCHS_OF) and field not in learned
+
+
+def settings_of(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
+    """By dotted field, all of a curriculum that decides what one of its tasks learns."""
+    apart = (EPOCHS_OF, "eval.")
+    fields = flat(curriculum.to_record()).items()
+    shared = {f: value for f, value in fields if f not in FREE_FIELDS and not f.startswith(apart)}
+    return {**shared, f"{EPOCHS_OF}{task.name}": curriculum.train.epochs_for(task.name)}
 
 
 def check_same_base(run: Run, base_digest: str) -> None:
@@ -87,13 +97,17 @@ def check_same_projections(run: Run, method: Method, history: Sequence[Learned])
             )
 
 
-def differences(
-    before: Mapping[str, Any], now: Mapping[str, Any], at: Sequence[str] = ()
-) -> Iterator[tuple[str, Any, Any]]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """(dotted field, before, now) for every field that differs."""
-    for key in dict.fromkeys((*before, *now)):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from differences(old, new, (*at, key))
-        elif old != new:
-            yield ".".join((*at, key)), old, new
+    old, new = flat(before), flat(now)
+    for field in dict.fromkeys((*old, *new)):
+        if old.get(field) != new.get(field):
+            yield field, old.get(field), new.get(field)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted field."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found

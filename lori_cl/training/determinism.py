@@ -1,16 +1,12 @@
-"""The same command gives the same bits: derived seeds, deterministic kernels, and what they ran on."""
+"""The same command gives the same bits: derived seeds and deterministic kernels."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import platform
-from importlib.metadata import version
 from typing import Any
 
 import torch
-
-PACKAGES = ("lori-cl", "torch", "transformers", "peft", "accelerate", "datasets", "numpy", "safetensors")
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -27,21 +23,16 @@ def make_deterministic() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def environment() -> dict[str, Any]:
-    """What a run was computed with."""
-    return {
-        "python": platform.python_version(),
-        **{name.replace("-", "_"): version(name) for name in PACKAGES},
-        "platform": platform.platform(),
-        **compute(),
+def determinism_flags() -> dict[str, Any]:
+    """What torch was told; of a GPU's libraries only where there is one."""
+    flags = {
+        "deterministic": ("off", "warn", "error")[torch.get_deterministic_debug_mode()],
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
-
-
-def compute() -> dict[str, Any]:
-    """The part of the environment that a score's last bits depend on."""
+    if not torch.cuda.is_available():
+        return flags
     return {
-        **{name.replace("-", "_"): version(name) for name in ("lori-cl", "torch", "transformers", "peft")},
-        "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "threads": torch.get_num_threads(),
+        **flags,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
     }

@@ -15,7 +15,7 @@ from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError
 from lori_cl.tasks import SCORERS, Example, Grade, kind_of
-from lori_cl.training.determinism import compute
+from lori_cl.training.environment import compute
 from lori_cl.training.observer import Observer
 
 

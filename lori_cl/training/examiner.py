@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -50,9 +50,14 @@ class Examiner:
             return [self._score(0, BASE_VIEW, question, None, "base") for question in questions]
 
     def row(
-        self, views: Sequence[View], history: Sequence[StageMemory], questions: Sequence[Question]
+        self,
+        views: Sequence[View],
+        history: Sequence[StageMemory],
+        questions: Sequence[Question],
+        only: Collection[str] | None = None,
     ) -> list[Evaluation]:
-        """Each question's score after the stages of `history`, under each view.
+        """Each question's score after the stages of `history`, under each view; of `only` these tasks, where
+        they are named.
 
         Questions beyond the history are tasks still to come; their adapter is the current one in any view but
         `routed`, under which they have no score: nothing can be taken for a task that is not learned.
@@ -60,9 +65,11 @@ class Examiner:
         scores = []
         for view in views:
             if view is View.ROUTED:
-                scores += self._routed_row(history, questions[: len(history)])
+                scores += self._routed_row(history, questions[: len(history)], only)
                 continue
             for position, question in enumerate(questions, start=1):
+                if only is not None and question.label not in only:
+                    continue
                 learned = position <= len(history)
                 self.method.activate(self._acting(view, history, position if learned else None))
                 head = history[position - 1].head if learned else None
@@ -99,7 +106,9 @@ class Examiner:
             lambda: measure(question, learner, self.base.tokenizer, self.observer, title),
         )
 
-    def _routed_row(self, history: Sequence[StageMemory], questions: Sequence[Question]) -> list[Evaluation]:
+    def _routed_row(
+        self, history: Sequence[StageMemory], questions: Sequence[Question], only: Collection[str] | None
+    ) -> list[Evaluation]:
         routed = Routed.after(self.base, self.model, self.method, self.observer, history, questions)
         return [
             self._evaluated(
@@ -110,6 +119,7 @@ class Examiner:
                 partial(routed.measure, question, self._features, f"scoring {question.label}, routed"),
             )
             for question in questions
+            if only is None or question.label in only
         ]
 
     def _features(self, question: Question) -> Features:

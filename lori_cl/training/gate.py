@@ -10,8 +10,8 @@ from lori_cl.errors import InputError, RegressionFound
 from lori_cl.forgetting import paired_test
 from lori_cl.registry import Evaluation, Registry, Run, SetAside, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
+from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import is_writer, wait
-from lori_cl.training.learning import stage_settings
 from lori_cl.training.opening import OpenRun
 
 SIGNIFICANCE = 0.05
@@ -110,9 +110,7 @@ def _comes_next(kept: SetAside, run: Run, tasks: Sequence[Task], curriculum: Cur
     if kept.stage.position != done + 1 or min(len(tasks), len(run.tasks)) <= done:
         return False
     asked, planned = tasks[done], run.tasks[done]
-    return asked.label == planned.label == kept.stage.task and kept.settings == stage_settings(
-        curriculum, asked
-    )
+    return asked.label == planned.label == kept.stage.task and kept.settings == settings_of(curriculum, asked)
 
 
 def _pass_or_keep(registry: Registry, run: Run, stage: SetAside, gate: Gate, file: Path) -> None:

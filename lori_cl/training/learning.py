@@ -12,8 +12,8 @@ from lori_cl import digest
 from lori_cl.adapters import ForeignAdapter, tensors_digest
 from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
-from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import kind_of
+from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import processes
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun
@@ -54,7 +54,7 @@ def learn(
     context = _context(opened, history, task, title, lesson, observer)
     mask = opened.method.begin_stage(context)
     taught = teach(lesson, opened.curriculum.train, observer)
-    return _written(opened, history, context, lesson, mask, taught, {})
+    return _written(opened, history, task, context, lesson, mask, taught, {})
 
 
 def adopt(
@@ -81,7 +81,7 @@ def adopt(
         "digest": tensors_digest([*weights.a.items(), *weights.b.items()]),
     }
     taught = Taught(steps, sum(probed) / len(probed))
-    return _written(opened, history, context, lesson, mask, taught, {"imported": imported})
+    return _written(opened, history, task, context, lesson, mask, taught, {"imported": imported})
 
 
 def _context(
@@ -108,20 +108,28 @@ def _context(
 def _written(
     opened: OpenRun,
     history: Sequence[StageMemory],
+    task: Task,
     context: StageContext,
     lesson: Lesson,
     mask: MaskRecord | None,
     taught: Taught,
     remarks: Mapping[str, Any],
 ) -> Learnt:
-    """The stage's file, and what later stages need of it."""
+    """The stage's file, which says what it was made from, and what later stages need of it."""
     outcome = opened.method.end_stage(context)
     if mask is not None:
         mask = replace(mask, directions=outcome.directions)
+    training_set = opened.training_sets[task.label]
     metadata = {
         "run": opened.run.name,
         "stage": len(history) + 1,
-        "task": context.task,
+        "task": task.label,
+        "base": opened.base.digest,
+        "settings": settings_of(opened.curriculum, task),
+        "train_digest": training_set.digest,
+        "n_train": len(training_set.fields),
+        "n_truncated": training_set.n_truncated,
+        "steps": taught.steps,
         "projection": mask.projection if mask else None,
         "mask": mask.digest if mask else None,
         "parent": history[-1].artifact if history else None,
@@ -177,7 +185,8 @@ def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> st
     """SHA-256 of all that a stage's training depends on: a checkpoint of anything else is not its own."""
     return digest.of_json(
         {
-            **stage_settings(opened.curriculum, task),
+            "settings": settings_of(opened.curriculum, task),
+            "task": task.spec,
             "base": opened.base.digest,
             "stages": [(memory.artifact, memory.learned.retired_after) for memory in history],
             "tasks_left": len(opened.questions) - len(history),
@@ -185,14 +194,3 @@ def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> st
             "processes": processes(),
         }
     )
-
-
-def stage_settings(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
-    """Of a curriculum and a task, all that what the stage learns depends on."""
-    record, train = curriculum.to_record(), curriculum.train
-    as_good_as = {"epochs_of": train.epochs_for(task.name), "save_steps": None, "loggers": None}
-    return {
-        **{field: record[field] for field in ("method", "seed", "adapter", "masks")},
-        "train": {**record["train"], **as_good_as},
-        "task": task.spec,
-    }

@@ -74,6 +74,7 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     Raises: UnknownRun; InputError, if nothing is learned yet; ModelError; RunConflict, if the base model or
     an A is another one now; ArtifactMissing; ArtifactDamaged.
     """
+    make_deterministic()
     run = registry.run(name)
     if not run.stages:
         raise InputError(f"run '{name}' has learned nothing yet; lori-cl run goes on with it")
@@ -98,7 +99,6 @@ def stand(workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task
 
     Raises: InputError, as `load_run` and `prepare_question` say.
     """
-    make_deterministic()
     base = load_base(curriculum.model, architecture_of(tasks))
     if run is not None:
         check_same_base(run, base.digest)

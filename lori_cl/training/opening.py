@@ -12,7 +12,7 @@ from lori_cl.methods import Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel
-from lori_cl.training.determinism import derive_seed, environment
+from lori_cl.training.determinism import derive_seed
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.loading import LoadedRun, stand
 from lori_cl.training.preparation import TrainingSet, prepare_training
@@ -26,6 +26,8 @@ class OpenRun(LoadedRun):
     registry: Registry
     training_sets: Mapping[str, TrainingSet]
     """By task label, of the stages that are not done."""
+    environment: Mapping[str, Any]
+    """What they are computed with."""
 
     def seed(self, purpose: str, task: Task) -> int:
         """A seed for one purpose in one task's stage."""
@@ -39,6 +41,7 @@ def open_run(
     tasks: Sequence[Task],
     name: str,
     run: Run | None,
+    environment: Mapping[str, Any],
     brought: ForeignAdapter | None = None,
 ) -> OpenRun:
     """Load the model, read the data, and only then begin the run or lengthen it.
@@ -57,7 +60,7 @@ def open_run(
     base = stood.base
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
     if is_writer():
-        _begin(registry, curriculum, tasks, name, run, base, method, brought)
+        _begin(registry, curriculum, tasks, name, run, base, method, environment, brought)
     wait()
     return OpenRun(
         workspace,
@@ -66,6 +69,7 @@ def open_run(
         **vars(stood),
         registry=registry,
         training_sets=training_sets,
+        environment=environment,
     )
 
 
@@ -77,6 +81,7 @@ def _begin(
     run: Run | None,
     base: BaseModel,
     method: Method,
+    environment: Mapping[str, Any],
     brought: ForeignAdapter | None,
 ) -> None:
     """Store a new run, or what a run that is there goes on with."""
@@ -85,7 +90,7 @@ def _begin(
     if projection is not None and (brought is not None or (known is not None and known.digest is None)):
         projection = replace(projection, digest=None)  # the A's stand in the stages' files
     if run is None:
-        start = RunStart(name, curriculum.to_record(), tuple(tasks), base.digest, projection, environment())
+        start = RunStart(name, curriculum.to_record(), tuple(tasks), base.digest, projection, environment)
         registry.begin_run(start)
         return
     if projection != run.projection:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,12 +18,14 @@ from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS
 from lori_cl.registry import Evaluation, Run, SetAside, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.training.continuing import check_same_settings, pinned_tasks
+from lori_cl.training.continuing import check_same_settings, pinned_tasks, settings_of
+from lori_cl.training.determinism import make_deterministic
+from lori_cl.training.environment import check_same_environment, environment
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gate import Gate, admit, check_gate, settle
 from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import hold, is_writer, join, wait
-from lori_cl.training.learning import Brought, Learnt, adopt, learn, stage_settings
+from lori_cl.training.learning import Brought, Learnt, adopt, learn
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
@@ -47,6 +51,10 @@ class RunOptions:
     """Set a stage aside that costs an earlier task too much."""
     accept: bool = False
     """Take the stage that was set aside."""
+    allow_environment_change: bool = False
+    """Go on with a run although something that can change results is not what its newest stage had."""
+    declared_in: Path | None = None
+    """The curriculum file's folder, whose git revision is recorded; None means the workspace."""
 
 
 def run_curriculum(
@@ -60,7 +68,7 @@ def run_curriculum(
     """
     curriculum = _with_learning_rate(curriculum)
     check_gate(options.gate, curriculum)
-    join()
+    here = _environment(workspace, options)
     with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
@@ -71,8 +79,9 @@ def run_curriculum(
             whole = len(run.tasks) == len(run.stages) == len(tasks)
             if whole and not options.upper_triangle:
                 return run
+            check_same_environment(run, here, change_allowed=options.allow_environment_change)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run)
+        opened = open_run(workspace, registry, curriculum, tasks, name, run, here)
         examiner = _examiner(opened, options, observer)
         with observer.bar(name, len(tasks)) as advance:
             _score_row_zero(opened, examiner)
@@ -103,7 +112,7 @@ def import_adapter(
     LoriError.
     """
     curriculum = _with_learning_rate(curriculum)
-    join()
+    here = _environment(workspace, options)
     with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         if run is not None and run.stages:
@@ -112,11 +121,18 @@ def import_adapter(
         if run is not None:
             check_same_settings(run, curriculum)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run, brought.adapter)
+        opened = open_run(workspace, registry, curriculum, tasks, name, run, here, brought.adapter)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
         _run_stage(opened, examiner, [], tasks[0], options, observer, partial(adopt, brought=brought))
         return registry.run(name)
+
+
+def _environment(workspace: Workspace, options: RunOptions) -> dict[str, Any]:
+    """Join the launcher's other processes, ask for deterministic kernels, and see what there is."""
+    join()
+    make_deterministic()
+    return environment(options.declared_in or workspace.root)
 
 
 def _examiner(opened: OpenRun, options: RunOptions, observer: Observer) -> Examiner:
@@ -214,10 +230,11 @@ def _run_stage(
         train_s=train_s,
         peak_memory_bytes=_peak_memory_bytes(),
         seeds=memory.learned.seeds,
+        environment=opened.environment,
     )
     files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
     if options.gate is not None:
-        settings = stage_settings(opened.curriculum, task)
+        settings = settings_of(opened.curriculum, task)
         admit(opened, SetAside(settings, stage, scores, files, statistics), options.gate)
     _commit(opened, stage, scores, files, statistics)
     if is_writer():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA, Base
 
-from .registry_records import add, database, evaluation, on_sqlite, rows_of, run_start
+from .registry_records import add, database, evaluation, files_of, on_sqlite, rows_of, run_start, stage
 
 
 @pytest.fixture
@@ -98,3 +99,20 @@ def test_a_creation_that_breaks_off_can_be_repeated(
     unmade.create()
     with unmade.read() as registry:
         assert registry.tasks() == []
+
+
+@on_sqlite
+def test_a_stage_from_before_stages_had_an_environment_was_computed_in_its_runs(workspace: Workspace) -> None:
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2"), environment={"torch": "2.6"}))
+        registry.commit_stage("first", stage("sst2", environment={"torch": "2.7"}), [], files_of(1))
+    with sqlite3.connect(workspace.root / "registry.db") as database:
+        database.execute("ALTER TABLE stages DROP COLUMN environment_id")
+        database.execute("UPDATE alembic_version SET version_num = '0003'")
+    database.close()
+    workspace.upgrade()
+    with workspace.read() as registry:
+        run = registry.run("first")
+    assert run.stages[0].environment is None
+    assert run.stages[0].mask is not None
+    assert run.environment_of(run.stages[0]) == {"torch": "2.6"}

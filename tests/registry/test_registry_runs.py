@@ -174,6 +174,20 @@ def test_runs_of_one_environment_share_its_record(workspace: Workspace) -> None:
     assert rows_of(workspace, "SELECT count(*) FROM environments") == [(2,)]
 
 
+def test_a_stage_computed_elsewhere_keeps_its_own_environment_beside_its_runs(workspace: Workspace) -> None:
+    home, elsewhere = {"torch": "2.6", "threads": 2}, {"torch": "2.7", "threads": 2}
+    with workspace.open() as registry:
+        registry.begin_run(run_start(add(registry, "sst2", "agnews"), environment=home))
+        registry.commit_stage("first", stage("sst2", environment=home), [], files_of(1))
+        registry.commit_stage("first", stage("agnews", 2, environment=elsewhere), [], files_of(2))
+    with workspace.read() as registry:
+        run = registry.run("first")
+    assert run.environment == home
+    assert [run.environment_of(done) for done in run.stages] == [home, elsewhere]
+    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM environments").fetchone() == (2,)
+
+
 def test_a_run_name_can_be_taken_only_once(registry: Registry, run: Run) -> None:
     with pytest.raises(RunConflict, match=r"(?i)unique constraint.*runs.name"):
         registry.begin_run(run_start(run.tasks, "first", base_digest=sha("other weights")))

@@ -1,6 +1,7 @@
-"""A run of written tasks on the tiny causal language model."""
+"""Runs that are served: of written tasks on the tiny causal language model, and one that is made once."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,19 @@ def writing_run(workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path) -> L
     run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
     with workspace.read() as registry:
         return load_run(workspace, registry, "run")
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the workspace of `learned` stays."""
+    return tmp_path_factory.mktemp("kept") / "workspace"
+
+
+@pytest.fixture
+def learned(kept: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Workspace:
+    """A copy of a workspace with 'run', which has learned a and b and is scored under every view."""
+    if not kept.exists():
+        views = ["as_trained", "current", "routed"]
+        request.getfixturevalue("learn")("a", "b", eval={"batch_size": 4, "views": views})
+        shutil.copytree(request.getfixturevalue("workspace").root, kept)
+    return Workspace(Path(shutil.copytree(kept, tmp_path / "copied")))

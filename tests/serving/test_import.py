@@ -92,6 +92,23 @@ def test_an_imported_task_whose_a_others_stand_on_is_not_retired(
     assert retire_task(workspace, "second", "b").cells == 45
 
 
+def test_after_an_imported_task_that_was_retired_alone_a_run_goes_on_under_an_a_of_its_own(
+    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, bring: Callable[..., Run]
+) -> None:
+    learn("a", "b", train=HARD, seed=5)
+    export(loaded(workspace, "run"), "a", tmp_path / "out")
+    bring(tmp_path / "out", "a", "b")
+    with workspace.open() as registry:
+        retire_task(registry, "second", "a")
+    every = RunOptions(measure_all=True)
+    run = learn("a", "b", name="second", train=HARD, options=every)
+    brought, drawn = (stage.mask.projection for stage in run.stages if stage.mask)
+    assert brought != drawn
+    assert loaded(workspace, "second").run == run
+    found = scores("second")
+    assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
+
+
 def test_a_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
     learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lori_cl.errors import one_line
 from lori_cl.forgetting import METRICS
 from lori_cl.reports import wording
+from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.report import RunReport
 from lori_cl.reports.tables import metric_tables
 
@@ -38,7 +39,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=wording, heat=heat, shade=shade)
+    environment.globals.update(words=wording, heat=heat, shade=shade, lineage_sections=lineage_sections)
     return environment
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
+from lori_cl.reports.lineage import changed_environments
 from lori_cl.reports.report import Entry, Row, RunReport, ViewReport
 from lori_cl.reports.tables import metric_tables
 from lori_cl.reports.wording import (
@@ -78,6 +79,7 @@ def _lineage(run: Run) -> Iterator[str]:
             f"base model {run.base_path}, revision {run.base_revision or 'none'}, digest {run.base_digest}",
             f"projection {projection_words(run)}",
             *(f"{key} {value}" for key, value in run.environment.items()),
+            *changed_environments(run),
         ]
     )
     titles = ["stage", "artifact", "mask", "A", "training data", "examples (truncated)"]

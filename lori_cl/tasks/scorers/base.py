@@ -40,6 +40,8 @@ class Scorer(ABC):
 
     runs_code = False
     """Whether grading runs what the model wrote."""
+    resamples = False
+    """Whether the score's error is taken over resamples, which another NumPy may draw otherwise."""
 
     @abstractmethod
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
@@ -99,6 +101,8 @@ class OverAll(MeanOutcome):
 
     aggregate: Callable[[Labels, Labels], float]
     """(answers, targets) → the score; labels as numbers, and FOREIGN for an answer that is none."""
+
+    resamples = True
 
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Its error is the spread over bootstrap resamples."""

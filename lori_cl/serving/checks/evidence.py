@@ -1,0 +1,137 @@
+"""What a check looks at: all that the registry says of a run, and the files that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from lori_cl.adapters import Site
+from lori_cl.errors import Untruth
+from lori_cl.methods import Learned
+from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Stage, StatisticsRecord, Workspace
+from lori_cl.registry.artifacts import Suffix
+from lori_cl.spec import CurriculumSpec
+from lori_cl.tasks import Example, from_jsonl
+from lori_cl.training.stage_file import read_metadata, read_stage
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run, as it stood when it was read."""
+
+    registry: Registry
+    artifacts: ArtifactStore
+    run: Run
+    evaluations: Sequence[Evaluation]
+    """Those of the stages and tasks that the run has."""
+    statistics: Sequence[StatisticsRecord]
+
+    @classmethod
+    def of(cls, workspace: Workspace, registry: Registry, name: str) -> Self:
+        """Read what there is.
+
+        Raises: UnknownRun.
+        """
+        run = registry.run(name)
+        tasks, stages = {task.label for task in run.tasks}, len(run.stages)
+        # A run that is going on may commit a stage between our reading the run and its scores; and of tasks
+        # that were planned and replaced, the scores by the base model stay.
+        evaluations = [e for e in registry.evaluations(name) if e.stage <= stages and e.task in tasks]
+        return cls(registry, workspace.artifacts, run, evaluations, registry.statistics(name))
+
+    @cached_property
+    def curriculum(self) -> CurriculumSpec:
+        """The run's, fields that came later filled in."""
+        return CurriculumSpec.model_validate(dict(self.run.curriculum))
+
+    @cached_property
+    def metadata(self) -> Sequence[Mapping[str, Any]]:
+        """What each stage's file says of itself."""
+        return [self.metadata_of(stage.artifact) for stage in self.run.stages]
+
+    @cached_property
+    def learned(self) -> Sequence[Learned]:
+        """Every finished stage of a run with masks, read from its file."""
+        read = ((s, read_stage(self.artifacts.get(s.artifact, "safetensors"))) for s in self.run.stages)
+        return [
+            Learned(stage.task, tensors, stage.seeds, stage.retired_after) for stage, (tensors, _) in read
+        ]
+
+    @property
+    def sites(self) -> Sequence[Site]:
+        """The run's sites, before the adapter grew."""
+        assert self.run.projection is not None, "a run that trains its A has no sites of its own"
+        rank, shapes = self.run.projection.rank, self.run.projection.sites
+        return [Site(name, in_features, out, rank) for name, (out, in_features) in shapes.items()]
+
+    @cached_property
+    def cells(self) -> Sequence[LoRIStage]:
+        """What these stages hold."""
+        return [LoRIStage.from_learned(learned, self.sites) for learned in self.learned]
+
+    @cached_property
+    def eval_sets(self) -> Mapping[str, Sequence[Example]]:
+        """Each task's eval set, by its label."""
+        return {
+            task.label: from_jsonl(self.artifacts.get(task.eval_set.digest, "jsonl"))
+            for task in self.run.tasks
+        }
+
+    @property
+    def named(self) -> Mapping[tuple[str, Suffix], str]:
+        """Every file that a record of the run names, by digest and suffix: and which record that is."""
+        named: dict[tuple[str, Suffix], str] = {}
+        for stage in self.run.stages:
+            named.setdefault((stage.artifact, "safetensors"), self.at(stage.position))
+        for position, task in enumerate(self.run.tasks, start=1):
+            named.setdefault((task.eval_set.digest, "jsonl"), f"stage {position} {task.label}, its eval set")
+        for score in self.evaluations:
+            told = f"{self.at(score.stage)}, answers of {score.task} under {score.view}"
+            named.setdefault((score.answers, "jsonl"), told)
+        for kept in self.statistics:
+            named.setdefault((kept.artifact, "safetensors"), f"{self.at_task(kept.task)}, its statistics")
+        return named
+
+    def at(self, position: int) -> str:
+        """'stage 2 agnews', or 'stage 0, the base model'."""
+        return (
+            f"stage {position} {self.run.stages[position - 1].task}"
+            if position
+            else "stage 0, the base model"
+        )
+
+    def at_task(self, label: str) -> str:
+        """The stage that a task was learned at; the task alone where there is none."""
+        return next((self.at(s.position) for s in self.run.stages if s.task == label), f"task {label}")
+
+    def file_of(self, stage: Stage) -> Path:
+        """Where a stage's file lies."""
+        return self.artifacts.path(stage.artifact, "safetensors")
+
+    def metadata_of(self, sha256: str) -> Mapping[str, Any]:
+        """What a file says of itself, without its tensors."""
+        with self.artifacts.path(sha256, "safetensors").open("rb") as file:
+            length = file.read(8)
+            return read_metadata(length + file.read(int.from_bytes(length, "little")))
+
+
+def expect(where: str, what: str, found: Any, recorded: Any) -> None:
+    """Make sure that something is what the registry says.
+
+    Raises: Untruth, with both; of mappings and lists with the first two items that differ.
+    """
+    if found == recorded:
+        return
+    if isinstance(found, Mapping | list | tuple) and type(found) is type(recorded):
+        found, recorded = (_by_key(items) for items in (found, recorded))
+        key = next(key for key in (*found, *recorded) if found.get(key) != recorded.get(key))
+        what, found, recorded = f"{what} [{key}]", found.get(key), recorded.get(key)
+    raise Untruth(f"{where}: {what} is {found}, and the registry says {recorded}")
+
+
+def _by_key(items: Any) -> Mapping[Any, Any]:
+    return items if isinstance(items, Mapping) else dict(enumerate(items))

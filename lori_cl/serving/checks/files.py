@@ -1,0 +1,23 @@
+"""Whether every file is the one that the registry names."""
+
+from __future__ import annotations
+
+from lori_cl import digest
+from lori_cl.errors import Untruth
+from lori_cl.serving.checks.evidence import Evidence, expect
+
+
+def files(evidence: Evidence) -> str:
+    """Every file has the digest of its name, and the size and suffix that were registered."""
+    named, total = evidence.named, 0
+    registered = evidence.registry.artifacts([sha256 for sha256, _ in named])
+    for (sha256, suffix), record in named.items():
+        path = evidence.artifacts.path(sha256, suffix)
+        try:
+            found, size = digest.of_file(path), path.stat().st_size
+        except FileNotFoundError:
+            raise Untruth(f"{record}: {path} is not there, and the registry names it") from None
+        expect(record, f"the digest of {path}", found, sha256)
+        expect(record, f"(suffix, bytes) of {path}", (suffix, size), registered.get(sha256))
+        total += size
+    return f"{len(named):,} of {total:,} bytes, each with the digest of its name"

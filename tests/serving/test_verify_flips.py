@@ -1,0 +1,122 @@
+"""Single bits flipped in a run's files, and in the registry itself.
+
+100 of each; FLIPS=1000 in the environment flips more, and --log-cli-level=INFO says what came of it.
+"""
+
+import logging
+import os
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lori_cl import digest
+from lori_cl.errors import LoriError, Untruth
+from lori_cl.registry import Registry, Run, Workspace
+from lori_cl.serving.verify import verify
+from lori_cl.training.continuing import flat
+
+Learn = Callable[..., Run]
+log = logging.getLogger(__name__)
+FLIPS = int(os.environ.get("FLIPS", "100"))
+ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
+
+TIMES = {"created_at", "committed_at", "elapsed_s", "train_s"}
+UNPROVABLE = {
+    "run": {"base_path", *TIMES},
+    "tasks": {"declared_in", *TIMES},
+    "stages": {"final_loss", "peak_memory_bytes", *TIMES},
+    "evaluations": {"input_digest", "n_truncated", *TIMES},
+    "curriculum": {"name", "model.path", "train.loggers", "eval.batch_size"},
+}
+"""What nothing that is kept can vouch for: when, how fast, where things lie, the loss, and what only the base
+model could tell."""
+
+
+def check_all(workspace: Workspace, registry: Registry) -> None:
+    assert len(list(verify(workspace, registry, "run"))) > 10
+
+
+def vouched_for(workspace: Workspace) -> dict[str, Any]:
+    """All that the registry says of the run, but for what is unprovable."""
+    with workspace.read() as registry:
+        run = asdict(registry.run("run"))
+        told = {
+            "tasks": run.pop("tasks"),
+            "stages": run.pop("stages"),
+            "curriculum": [flat(run.pop("curriculum"))],
+            "run": [run],
+            "evaluations": [asdict(evaluation) for evaluation in registry.evaluations("run")],
+            "statistics": [asdict(statistics) for statistics in registry.statistics("run")],
+        }
+    return {
+        part: [_compared(record, UNPROVABLE.get(part, set())) for record in records]
+        for part, records in told.items()
+    }
+
+
+def _compared(record: dict[str, Any], unprovable: set[str]) -> dict[str, Any]:
+    """Sums to eight digits: another CPU adds up in another order."""
+    kept = {field: value for field, value in record.items() if field not in unprovable}
+    return {field: round(value, 8) if isinstance(value, float) else value for field, value in kept.items()}
+
+
+@contextmanager
+def flipped(file: Path, bit: int) -> Iterator[None]:
+    """The file with one bit the other way round."""
+    before = file.read_bytes()
+    content = bytearray(before)
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.write_bytes(before)
+
+
+def test_every_flipped_bit_in_a_runs_files_is_found_with_stage_file_and_both_digests(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", "b", eval=ROUTED)
+    files, draw = sorted((workspace.root / "artifacts").iterdir()), random.Random(0)
+    with workspace.read() as registry:
+        for _ in range(FLIPS):
+            file = draw.choice(files)
+            with flipped(file, draw.randrange(8 * file.stat().st_size)):
+                with pytest.raises(Untruth) as found:
+                    check_all(workspace, registry)
+                both = f"{digest.of_file(file)}, and the registry says {file.stem}"
+            assert re.match(r"stage \d", str(found.value))
+            assert f"the digest of {file} is {both}" in str(found.value)
+        check_all(workspace, registry)
+    log.info("%d bits flipped in %d files, one at a time: all found", FLIPS, len(files))
+
+
+def test_a_flipped_bit_in_the_registry_is_found_or_changes_nothing_that_is_vouched_for(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", "b", eval=ROUTED)
+    before, file, draw = vouched_for(workspace), workspace.root / "registry.db", random.Random(0)
+    used = [place for place, byte in enumerate(file.read_bytes()) if byte]  # most others are of no row
+    found = 0
+    for _ in range(FLIPS):
+        bit = 8 * draw.choice(used) + draw.randrange(8)
+        with flipped(file, bit):
+            try:
+                with workspace.read() as registry:
+                    check_all(workspace, registry)
+            except LoriError:
+                found += 1
+            else:
+                assert vouched_for(workspace) == before, f"bit {bit} of registry.db changed this unnoticed"
+    log.info(
+        "%d bits flipped in registry.db, one at a time: %d found, and %d that change nothing",
+        FLIPS,
+        found,
+        FLIPS - found,
+    )

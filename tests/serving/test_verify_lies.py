@@ -1,0 +1,282 @@
+"""What is not as the registry says is found, and said with its stage and both values."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from safetensors.torch import load
+
+from lori_cl.errors import Untruth
+from lori_cl.registry import Run, Workspace
+from tests.training.test_lori_modes import MODES
+
+from .forging import edit, forge, forge_tensors, lie, told
+
+Learn = Callable[..., Run]
+
+SHA = r"\w{64}"
+SAYS = ".*, and the registry says"
+OF_B = "WHERE position = 2"
+MASK_OF_B = "WHERE stage_id = 2"
+A_AFTER_B = "WHERE stage = 2 AND view = 'current' AND task_id = 1"
+
+STATEMENTS: Mapping[str, tuple[str, str]] = {
+    "no parent": (
+        f"UPDATE stages SET parent = NULL {OF_B}",
+        f"^stage 2 b: the file before .* is {SHA}{SAYS} None",
+    ),
+    "other training data": (
+        f"UPDATE stages SET train_digest = 'f' {OF_B}",
+        f"train_digest in .* is {SHA}{SAYS} f",
+    ),
+    "more training examples": (f"UPDATE stages SET n_train = 17 {OF_B}", f"n_train in .* is 16{SAYS} 17"),
+    "more of them cut": (f"UPDATE stages SET n_truncated = 1 {OF_B}", f"n_truncated in .* is 0{SAYS} 1"),
+    "more steps": (f"UPDATE stages SET steps = 3 {OF_B}", f"steps in .* is 2{SAYS} 3"),
+    "another task": (
+        f"UPDATE stages SET task_id = 1 {OF_B}",
+        rf"^stage 2 a: \(position, task\) \[1\] is b{SAYS} a",
+    ),
+    "another base model": ("UPDATE runs SET base_digest = 'f'", f"^stage 1 a: base in .* is {SHA}{SAYS} f"),
+    "another seed": ("UPDATE runs SET seed = 1", f"^the curriculum: seed is 0{SAYS} 1"),
+    "another method": ("UPDATE runs SET method = 'sequential-lora'", f"method is lori{SAYS} sequential-lora"),
+    "a task fewer": ("DELETE FROM run_tasks WHERE position = 2", f"the number of its tasks is 2{SAYS} 1"),
+    "no curriculum": (
+        "UPDATE runs SET curriculum = '{'",
+        "^registry: what is recorded cannot be read: JSONDecode",
+    ),
+    "another A": ("UPDATE projections SET digest = 'f'", f"its A's, drawn again, is {SHA}{SAYS} f"),
+    "A's of another seed": ("UPDATE projections SET seed = seed + 1", rf"of its A's \[3\] is \d+{SAYS} \d+"),
+    "A's of another rank": ('UPDATE projections SET "rank" = 5', rf"of its A's \[2\] is 4{SAYS} 5"),
+    "no A's": ("DELETE FROM projections", f"^stage 1 a: its mask is None{SAYS} MaskRecord"),
+    "another A for b": (
+        f"UPDATE masks SET projection = 'f' {MASK_OF_B}",
+        f"^stage 2 b: the digest of its A's is {SHA}{SAYS} f",
+    ),
+    "another mask": (
+        f"UPDATE masks SET digest = 'f' {MASK_OF_B}",
+        f"^stage 2 b: mask in .* is {SHA}{SAYS} f",
+    ),
+    "no mask": (f"DELETE FROM masks {MASK_OF_B}", f"^stage 2 b: mask in .* is {SHA}{SAYS} None"),
+    "a cell more": (f"UPDATE masks SET cells = 46 {MASK_OF_B}", f"the number of cells in .* is 45{SAYS} 46"),
+    "another density": (
+        f"UPDATE masks SET density = 0.1004 {MASK_OF_B}",
+        f"the density in .* is 0.1004.*{SAYS} 0.1004",
+    ),
+    "another rank": (f'UPDATE masks SET "rank" = 5 {MASK_OF_B}', f"the rank in .* is 4{SAYS} 5"),
+    "an import": (
+        f"UPDATE masks SET strategy = 'imported' {MASK_OF_B}",
+        f"imported in .* is False{SAYS} True",
+    ),
+    "a better score": (
+        f"UPDATE evaluations SET score = 0.99 {A_AFTER_B}",
+        f"^stage 2 b, a under current: accuracy of the answers in {SHA} is [0-9.]+{SAYS} 0.99",
+    ),
+    "a smaller error": (
+        "UPDATE evaluations SET stderr = 0.01",
+        f"the standard error of the answers in {SHA} is",
+    ),
+    "another metric": ("UPDATE evaluations SET metric = 'f1'", f"its metric is accuracy{SAYS} f1"),
+    "fewer answers": ("UPDATE evaluations SET n = 7", f"the number of the answers in {SHA} is 8{SAYS} 7"),
+    "no score": (
+        f"DELETE FROM evaluations {A_AFTER_B}",
+        "^stage 2 b: the score of a under current is not there",
+    ),
+    "a proof of nothing": (
+        "UPDATE evaluations SET source = 'proved' WHERE stage = 2 AND source = 'measured'",
+        rf"^stage 2 b, \w under \w+: proved by inputs {SHA}, which nothing was measured on",
+    ),
+    "a proof by other inputs": (
+        "UPDATE evaluations SET input_digest = 'f' WHERE stage = 2 AND source = 'proved'",
+        "proved by inputs f, which nothing was measured on",
+    ),
+    "a proof that differs": (
+        "UPDATE evaluations SET n_truncated = 1 WHERE stage = 2 AND source = 'proved'",
+        f"n_truncated where its inputs {SHA} were measured is 0{SAYS} 1",
+    ),
+    "more eval examples": (
+        "UPDATE eval_sets SET n = 9",
+        f"^stage 1 a: the number of examples in .* is 8{SAYS} 9",
+    ),
+    "another metric of a": (
+        "UPDATE tasks SET metric = 'f1'",
+        f"^task a: metric in its declaration is accuracy{SAYS} f1",
+    ),
+    "fewer bytes": (
+        "UPDATE artifacts SET bytes = 7",
+        rf"^stage 1 a: \(suffix, bytes\) of .* \[1\] is \d+{SAYS} 7",
+    ),
+    "another suffix": (
+        "UPDATE artifacts SET suffix = 'bin'",
+        rf"\(suffix, bytes\) of .* \[0\] is .*{SAYS} bin",
+    ),
+    "no registered file": (
+        "DELETE FROM artifacts",
+        "^the registry's database: row 1 of .* refers to no row of artifacts",
+    ),
+    "statistics of more texts": (
+        "UPDATE task_statistics SET n = 99",
+        f"^stage 1 a: the number of texts in .*{SAYS} 99",
+    ),
+    "statistics of another task": (
+        "UPDATE task_statistics SET artifact = (SELECT artifact FROM task_statistics WHERE task_id = 2)",
+        f"^stage 1 a: the task in its statistics {SHA} is b{SAYS} a",
+    ),
+    "no statistics": (
+        "DELETE FROM task_statistics",
+        "^stage 1 a: there are scores under routed, and no statistics",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "said"), STATEMENTS.values(), ids=STATEMENTS.keys())
+def test_a_row_that_is_not_true_is_found(learned: Workspace, statement: str, said: str) -> None:
+    lie(learned, statement)
+    with pytest.raises(Untruth, match=said):
+        told(learned)
+
+
+def one_moved(by_site: dict[str, int]) -> dict[str, int]:
+    first, second, *_ = by_site
+    return {**by_site, first: by_site[first] + 1, second: by_site[second] - 1}
+
+
+EDITS: Mapping[str, tuple[str, str, Callable[[Any], Any], str]] = {
+    "a learning rate": (
+        *("runs.curriculum", "id = 1", lambda record: {**record, "train": {**record["train"], "lr": 0.02}}),
+        f"^stage 1 a: train.lr in .* is 0.01{SAYS} 0.02",
+    ),
+    "the order of tasks": (
+        *("runs.curriculum", "id = 1", lambda record: {**record, "tasks": ["b", "a"]}),
+        f"^the curriculum: a task is b{SAYS} a",
+    ),
+    "a curriculum's fields": (
+        *("runs.curriculum", "id = 1", lambda record: {**record, "lr": 0.02}),
+        "^curriculum: what is recorded cannot be read: ValidationError",
+    ),
+    "a stage's seed": (
+        *("stages.seeds", "position = 2", lambda seeds: {**seeds, "head": 7}),
+        rf"^stage 2 b: seeds in .* \[head\] is \d+{SAYS} 7",
+    ),
+    "a cell's site": (
+        *("masks.by_site", "stage_id = 2", one_moved),
+        rf"^stage 2 b: the number of cells by site in .* \[[\w.]+\] is \d+{SAYS} \d+",
+    ),
+    "the order of sites": (
+        *("projections.sites", "id = 1", lambda sites: dict(reversed(sites.items()))),
+        "^the run: the digest of its A's, drawn again,",
+    ),
+    "an answer's outcome": (
+        "evaluations.outcomes",
+        "stage = 2 AND view = 'current' AND task_id = 1",
+        lambda outcomes: [1 - outcomes[0], *outcomes[1:]],
+        f"^stage 2 b, a under current: 1 of the 8 outcomes beside the answers in {SHA} differ; number 1 is",
+    ),
+    "a routing accuracy": (
+        "evaluations.parts",
+        "stage = 2 AND view = 'routed' AND task_id = 1",
+        lambda parts: {**parts, "routing_accuracy": 0.99},
+        f"^stage 2 b, a under routed: routing_accuracy of the answers in {SHA} is .*{SAYS} 0.99",
+    ),
+    "a declaration": (
+        *("tasks.spec", "id = 1", lambda spec: {**spec, "description": "easier"}),
+        f"^the declaration of a: its digest is {SHA}{SAYS} {SHA}",
+    ),
+    "an environment": (
+        *("environments.values", "id = 1", lambda values: {**values, "threads": 64}),
+        f"^environment 1: its digest is {SHA}{SAYS} {SHA}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "where", "change", "said"), EDITS.values(), ids=EDITS.keys())
+def test_a_record_that_is_not_true_is_found(
+    learned: Workspace, cell: str, where: str, change: Callable[[Any], Any], said: str
+) -> None:
+    edit(learned, cell, where, change)
+    with pytest.raises(Untruth, match=said):
+        told(learned)
+
+
+def run_of(workspace: Workspace) -> Run:
+    with workspace.read() as registry:
+        return registry.run("run")
+
+
+def test_a_file_that_is_gone_is_named_with_its_stage(learned: Workspace) -> None:
+    path = learned.artifacts.path(run_of(learned).stages[1].artifact, "safetensors")
+    path.unlink()
+    with pytest.raises(Untruth, match=f"^stage 2 b: {path} is not there, and the registry names it"):
+        told(learned)
+
+
+def test_a_stage_exchanged_with_every_mention_of_it_is_found_by_the_next(learned: Workspace) -> None:
+    old = run_of(learned).stages[0].artifact
+    forged = forge_tensors(learned, old, lambda tensors: {**tensors, "head/bias": -tensors["head/bias"]})
+    with pytest.raises(Untruth, match=f"^stage 2 b: parent in .* is {old}{SAYS} {forged}"):
+        told(learned)
+
+
+def test_masks_that_claim_one_cell_twice_are_found_with_both_digests(learned: Workspace) -> None:
+    first, second = run_of(learned).stages
+    assert first.mask is not None
+    tensors = load(learned.artifacts.get(first.artifact, "safetensors"))
+    cells = {name: tensor for name, tensor in tensors.items() if name.startswith(("mask/", "values/"))}
+    forge_tensors(learned, second.artifact, lambda tensors: {**tensors, **cells}, mask=first.mask.digest)
+    lie(learned, f"UPDATE masks SET digest = '{first.mask.digest}' {MASK_OF_B}")
+    edit(learned, "masks.by_site", "stage_id = 2", lambda _: dict(first.mask.by_site))
+    both = f"mask {first.mask.digest} in .* belong to stage 1 a, mask {first.mask.digest}"
+    with pytest.raises(Untruth, match=f"^stage 2 b: 45 cells of {both}"):
+        told(learned)
+
+
+def test_values_of_another_type_than_the_curriculum_keeps_are_found(learned: Workspace) -> None:
+    forge_tensors(
+        learned,
+        run_of(learned).stages[1].artifact,
+        lambda tensors: {k: t.bfloat16() if k.startswith("values/") else t for k, t in tensors.items()},
+    )
+    with pytest.raises(
+        Untruth, match=rf"^stage 2 b: \(values, type\) of .* is torch.bfloat16{SAYS} torch.float32"
+    ):
+        told(learned)
+
+
+def test_an_a_that_is_stored_and_not_the_one_recorded_is_found(learn: Learn, workspace: Workspace) -> None:
+    stage = learn("a", **MODES["orthogonal"]).stages[0]
+    forge_tensors(
+        workspace,
+        stage.artifact,
+        lambda tensors: {k: -t if k.startswith("A/") else t for k, t in tensors.items()},
+    )
+    with pytest.raises(Untruth, match=f"^stage 1 a: the digest of its A's in .* is {SHA}{SAYS} {SHA}"):
+        told(workspace)
+
+
+def test_answers_that_are_not_worth_their_outcomes_are_found(learned: Workspace) -> None:
+    with learned.read() as registry:
+        answers = registry.evaluations("run")[-1].answers
+    written = learned.artifacts.get(answers, "jsonl")
+    others = {b'"red"': b'"blue"', b'"blue"': b'"red"'}
+    before, after = next((b, a) for b, a in others.items() if b in written)
+    forge(learned, answers, "jsonl", written.replace(before, after))
+    with pytest.raises(Untruth, match=rf"\d of the 8 outcomes of the answers in {SHA} differ"):
+        told(learned)
+
+
+def test_an_eval_set_of_other_examples_is_found(learned: Workspace) -> None:
+    eval_set = run_of(learned).tasks[0].eval_set.digest
+    content = learned.artifacts.get(eval_set, "jsonl").replace(b'"id": 3', b'"id": 30')
+    forge(learned, eval_set, "jsonl", content)
+    with pytest.raises(Untruth, match=rf"^task a: the examples in {SHA} \[3\] is 3{SAYS} 30"):
+        told(learned)
+
+
+@pytest.mark.parametrize("said", ["train", "base"])
+def test_statistics_of_other_data_or_of_another_base_model_are_found(learned: Workspace, said: str) -> None:
+    with learned.read() as registry:
+        kept = registry.statistics("run")[0].artifact
+    forge_tensors(learned, kept, **{said: "f"})
+    with pytest.raises(
+        Untruth, match=f"^stage 1 a: the digest of the .* in its statistics {SHA} is f{SAYS} {SHA}"
+    ):
+        told(learned)
