@@ -1,9 +1,15 @@
 """What a task does: its sources, prompts, kinds and scorers."""
 
-from lori_cl.tasks.examples import Example, examples_digest, from_jsonl, to_jsonl
+from lori_cl.tasks.examples import Example, check_whole_characters, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
 from lori_cl.tasks.kinds.pooling import pooled_states
-from lori_cl.tasks.materialise import both_splits, drawn, eval_examples, train_examples
+from lori_cl.tasks.materialise import (
+    both_splits,
+    drawn,
+    eval_examples,
+    require_scorable,
+    train_examples,
+)
 from lori_cl.tasks.scorers import SCORERS, Grade, Scorer
 
 __all__ = [
@@ -14,12 +20,14 @@ __all__ = [
     "Kind",
     "Scorer",
     "both_splits",
+    "check_whole_characters",
     "drawn",
     "eval_examples",
     "examples_digest",
     "from_jsonl",
     "kind_of",
     "pooled_states",
+    "require_scorable",
     "to_jsonl",
     "train_examples",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from lori_cl import digest
-from lori_cl.errors import ArtifactDamaged, first_line
+from lori_cl.errors import ArtifactDamaged, DataError, first_line
 from lori_cl.strict_json import NoJSON, decoded
 
 COMPLETION = "{{ completion }}"
@@ -32,6 +32,18 @@ class Example:
     check: str = ""
     """What an answer is held against where that is not the target: a program with a place for the
     completion, or whether to `refuse` or to `answer`."""
+
+
+def check_whole_characters(example: Example, where: str) -> None:
+    """Make sure that an example can be written down.
+
+    Raises: DataError, if half of a character (a lone surrogate) stands in it.
+    """
+    try:
+        "".join((example.text, example.target, example.check, *example.choices)).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise DataError(f"{where}: {half} is half of a character (a lone surrogate)") from None
 
 
 def to_jsonl(examples: Sequence[Example]) -> bytes:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lori_cl.errors import DataError
 from lori_cl.spec import TaskSpec
-from lori_cl.tasks.examples import Example
+from lori_cl.tasks.examples import Example, check_whole_characters
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.rows import Rows
+from lori_cl.tasks.scorers import SCORERS
 from lori_cl.tasks.sources import read_split
 
 
@@ -27,10 +29,23 @@ def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed:
 def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
     """What the task is scored on; its own limit draws by the task's seed.
 
-    Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
+    Raises: DataError, if the source is missing, empty or holds an example the task does not allow, or one
+    that its metric cannot score.
     """
     rows = read_split(task.source, task.eval.split, beside)
-    return drawn(_checked(kind_of(task).examples(task, rows), rows), task.eval.limit, task.seed)
+    examples = drawn(_checked(kind_of(task).examples(task, rows), rows), task.eval.limit, task.seed)
+    require_scorable(task, examples)
+    return examples
+
+
+def require_scorable(task: Any, examples: Sequence[Example]) -> None:
+    """Make sure that a score over these examples will mean something.
+
+    Raises: DataError, saying why it will not.
+    """
+    why = SCORERS[task.metric].unscorable(task, examples)
+    if why is not None:
+        raise DataError(f"task '{task.name}': {task.metric} cannot score split '{task.eval.split}': {why}")
 
 
 def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Example]]:
@@ -63,13 +78,5 @@ def _checked(examples: list[Example], rows: Rows) -> list[Example]:
     if not examples:
         raise DataError(f"{rows.origin}: no examples in it")
     for example in examples:
-        _check_whole_characters(example, rows.where(example.id))
+        check_whole_characters(example, rows.where(example.id))
     return examples
-
-
-def _check_whole_characters(example: Example, where: str) -> None:
-    try:
-        "".join((example.text, example.target, example.check, *example.choices)).encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise DataError(f"{where}: {half} is half of a character (a lone surrogate)") from None

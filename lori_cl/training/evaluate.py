@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -85,8 +86,7 @@ def graded(
     Raises: LoriError, if the metric gives no number.
     """
     grade = SCORERS[question.spec.metric].grade(question.spec, answers, question.examples)
-    if not math.isfinite(grade.score):
-        raise LoriError(f"{title}: {question.spec.metric} gave no number over {len(answers)} examples")
+    _require_numbers(grade, question, title)
     return Measured(
         answers=answers,
         grade=grade,
@@ -95,6 +95,17 @@ def graded(
         ),
         elapsed_s=time.perf_counter() - began,
     )
+
+
+def _require_numbers(grade: Grade, question: Question, title: str) -> None:
+    """Make sure that there is a score: what could not be scored is an error, and never a 0."""
+    found = {"score": grade.score, "standard error": grade.stderr or 0.0, **grade.parts}
+    odd = [name for name, value in found.items() if not math.isfinite(value)]
+    if len(grade.outcomes) != len(question.examples) or not np.isfinite(grade.outcomes).all():
+        odd.append("outcome of every example")
+    if odd or not question.examples:
+        over = f"over {len(question.examples):,} examples"
+        raise LoriError(f"{title}: {question.spec.metric} gave no {odd[0] if odd else 'score'} {over}")
 
 
 @torch.inference_mode()

@@ -17,6 +17,7 @@ from lori_cl.tasks import (
     examples_digest,
     from_jsonl,
     kind_of,
+    require_scorable,
     to_jsonl,
     train_examples,
 )
@@ -73,15 +74,17 @@ def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
 def prepare_question(workspace: Workspace, task: Task, curriculum: CurriculumSpec, context: int) -> Question:
     """The task's frozen eval set, cut to the curriculum's limit; the base model reads `context` tokens.
 
-    Raises: DataError, if the base model cannot do the task; ArtifactMissing, if the eval set's file is gone
-    and the source no longer gives the same examples.
+    Raises: DataError, if the base model cannot do the task, or its metric cannot score these examples;
+    ArtifactMissing, if the eval set's file is gone and the source no longer gives the same examples;
+    ArtifactDamaged.
     """
     spec = task_from_record(task.spec)
-    examples = from_jsonl(_eval_set(workspace, task, spec))
+    examples = drawn(from_jsonl(_eval_set(workspace, task, spec)), curriculum.eval.limit, task.seed)
+    require_scorable(spec, examples)
     return Question(
         label=task.label,
         spec=spec,
-        examples=drawn(examples, curriculum.eval.limit, task.seed),
+        examples=examples,
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
         max_length=kind_of(spec).prompt_length(spec, _max_length(curriculum, context), context),

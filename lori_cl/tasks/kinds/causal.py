@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
-from lori_cl.errors import DataError
+from lori_cl.errors import DataError, LoriError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.prompts import only_column, render
@@ -108,6 +108,18 @@ def room_for_prompt(example: Example, answer: int, max_length: int) -> int:
             f"{max_length}; raise it above {answer}"
         )
     return room
+
+
+def require_numbers(task: Any, scores: Tensor) -> None:
+    """Make sure that a model's logits, or what was made of them, can answer.
+
+    Raises: LoriError, if one is no number: any answer would come of that.
+    """
+    if bool(scores.isnan().any()):
+        raise LoriError(
+            f"task '{task.name}': the model's logits are no numbers; lower train.lr, or hold the weights in "
+            "another model.dtype"
+        )
 
 
 def left_padded(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.causal import left_padded, prompt_ids, room_for_prompt, word_ids
+from lori_cl.tasks.kinds.causal import left_padded, prompt_ids, require_numbers, room_for_prompt, word_ids
 
 Normalise = Literal["none", "tokens", "bytes"]
 """What a log-likelihood is divided by."""
@@ -35,6 +35,7 @@ def likeliest(
         for e, of in zip(examples, tokens, strict=True)
     ]
     found = log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens)
+    require_numbers(task, torch.cat(found))
     return [
         int((scores / torch.tensor(_lengths(task.normalise, texts, ids))).argmax())
         for scores, texts, ids in zip(found, choices, tokens, strict=True)

@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from transformers import StoppingCriteria
+from transformers import LogitsProcessor, StoppingCriteria
 
 from lori_cl.errors import DataError
 from lori_cl.spec import WritingSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, left_padded, prompt_ids, taught
+from lori_cl.tasks.kinds.causal import CausalKind, filled, left_padded, prompt_ids, require_numbers, taught
 from lori_cl.tasks.kinds.sampling import SeededSampling
 from lori_cl.tasks.rows import Row, Rows
 
@@ -94,7 +94,10 @@ class Writing(CausalKind):
             no_repeat_ngram_size=0,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            logits_processor=[SeededSampling(task.temperature, seeds)] if task.temperature else [],
+            logits_processor=[
+                _Numbers(task),
+                *([SeededSampling(task.temperature, seeds)] if task.temperature else []),
+            ],
             stopping_criteria=[_Stopped(task.stop, tokenizer, ids.shape[1])] if task.stop else [],
         )
         texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
@@ -115,6 +118,18 @@ def _seed(task: WritingSpec, example: Example, sample: int) -> int:
     """Of one sample of one example, whatever else is in its batch."""
     parts = (task.name, task.seed, example.id, sample)
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little")
+
+
+class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers ships no types
+    """Passes on logits that are numbers; of others the first token would be taken, and decoded to nothing."""
+
+    def __init__(self, task: WritingSpec) -> None:
+        self._task = task
+
+    def __call__(self, input_ids: Int64[Tensor, "B T"], scores: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
+        """One token of every row."""
+        require_numbers(self._task, scores)
+        return scores
 
 
 class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers ships no types

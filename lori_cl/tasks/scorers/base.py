@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 
 RESAMPLES = 200
@@ -46,6 +47,10 @@ class Scorer(ABC):
     @abstractmethod
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Grade the answers, one entry an example."""
+
+    def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
+        """Why no answers to these examples have a score that says anything; None where they do."""
+        return None if examples else "there are no examples"
 
 
 def mean_outcomes(
@@ -86,6 +91,14 @@ class MeanOutcome(Scorer):
         """An example's outcome is the mean over its samples."""
         return mean_grade(self.outcomes(answers, examples))
 
+    def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
+        """Also where not even the wanted answer is worth anything, so that every model scores 0."""
+        worth = self.outcomes([[example.target] for example in examples], examples)
+        lost = next((e for e, value in zip(examples, worth, strict=True) if not value > 0), None)
+        if lost is not None:
+            return f"the answer wanted in row {lost.id + 1}, {shown(lost.target)}, is itself worth 0"
+        return super().unscorable(task, examples)
+
     def outcomes(self, answers: Sequence[Samples], examples: Sequence[Example]) -> Outcomes:
         """How right each example's answers are."""
         return mean_outcomes(answers, examples, lambda answer, example: self.outcome(answer, example.target))
@@ -101,6 +114,15 @@ class OverAll(MeanOutcome):
 
     aggregate: Callable[[Labels, Labels], float]
     """(answers, targets) → the score; labels as numbers, and FOREIGN for an answer that is none."""
+    least_labels: int = 1
+    """Different labels among the targets without which there is no score."""
+
+    def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
+        """Also where the targets are too much alike."""
+        labels = {example.target for example in examples}
+        if examples and len(labels) < self.least_labels:
+            return f"all {len(examples):,} examples have the label {shown(labels.pop())}"
+        return super().unscorable(task, examples)
 
     resamples = True
 

@@ -25,4 +25,4 @@ def _matthews(answers: Labels, targets: Labels) -> float:
 
 ACCURACY = MeanOutcome(same_label)
 F1_MACRO = OverAll(same_label, _f1_macro)
-MATTHEWS = OverAll(same_label, _matthews)
+MATTHEWS = OverAll(same_label, _matthews, least_labels=2)

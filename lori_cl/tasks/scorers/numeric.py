@@ -14,13 +14,17 @@ NUMBER = re.compile(
 )
 """1,234.5 and .5, 3/4 and 1 1/2; a minus only where nothing stands before it that it could subtract from."""
 
+LONGEST = 1_000
+"""Characters of a number; Python reads no more than 4,300 digits."""
+
 
 def last_number(text: str) -> Fraction | None:
-    """The last number in a text, exactly; None where there is none."""
-    numbers = list(NUMBER.finditer(text))
-    if not numbers:
+    """The last number in a text, exactly; None where there is none, or it is endless."""
+    found = None
+    for found in NUMBER.finditer(text):  # noqa: B007 (the last one is wanted)
+        pass
+    if found is None or len(found[0]) > LONGEST:
         return None
-    found = numbers[-1]
     if found["plain"] is not None:
         value = Fraction(found["plain"].replace(",", ""))
     else:

@@ -1,0 +1,61 @@
+"""An evaluation that yields no score ends the stage; it is never recorded as a 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lori_cl.errors import DataError, LoriError
+from lori_cl.registry import Run, Workspace
+from lori_cl.spec import load_curriculum
+from lori_cl.tasks import SCORERS
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+
+Learn = Callable[..., Run]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"score": np.nan}, "accuracy gave no score over 8 examples"),
+        ({"score": np.inf}, "accuracy gave no score over 8 examples"),
+        ({"stderr": np.nan}, "accuracy gave no standard error over 8 examples"),
+        ({"parts": {"pass@1": np.nan}}, r"accuracy gave no pass@1 over 8 examples"),
+        ({"outcomes": np.array([np.nan] * 8)}, "accuracy gave no outcome of every example over 8 examples"),
+        ({"outcomes": np.ones(7)}, "accuracy gave no outcome of every example over 8 examples"),
+    ],
+    ids=["nan", "infinite", "error", "part", "outcome", "too few"],
+)
+def test_a_metric_that_gives_no_number_ends_the_run_before_anything_is_committed(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], said: str
+) -> None:
+    sound = type(SCORERS["accuracy"]).grade
+
+    def odd(*arguments: Any) -> Any:
+        return replace(sound(*arguments), **changed)
+
+    monkeypatch.setattr(type(SCORERS["accuracy"]), "grade", odd)
+    with pytest.raises(LoriError, match=f"scoring a, base: {said}"):
+        learn("a")
+    with workspace.read() as registry:
+        assert registry.evaluations("run") == []
+        assert registry.run("run").stages == ()
+
+
+def test_an_empty_eval_set_is_refused_before_a_run_begins(
+    workspace: Workspace, write_task: Callable[..., Any], write_curriculum: Callable[..., Any]
+) -> None:
+    (enrolled,) = enrol(workspace, [write_task("a")])
+    empty = workspace.artifacts.put(b"", "jsonl")
+    with workspace.open() as registry:
+        registry.add_task(enrolled.task.spec, (empty, 0, 0), enrolled.task.declared_in)
+    with pytest.raises(DataError, match="accuracy cannot score split 'test': there are no examples"):
+        run_curriculum(
+            workspace, load_curriculum(write_curriculum("a")), "run", RunOptions(), SilentObserver()
+        )
+    with workspace.read() as registry:
+        assert registry.find_run("run") is None
