@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from lori_cl.cli.output import console, json_option, print_json
-from lori_cl.registry import Workspace, leftovers
+from lori_cl.registry import Workspace, held_runs, leftovers
 
 
 @click.command()
@@ -34,9 +34,14 @@ def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
 
     with workspace.read() as registry:
         found = [each for each in leftovers(workspace, registry) if each.age_s >= 60 * min_age]
+        held = held_runs(workspace, registry)
     for leftover in found if delete else []:
         leftover.remove()
     if as_json:
         print_json([{**asdict(each), "path": str(each.path), "deleted": delete} for each in found])
     else:
         print_leftovers(found, console(), deleted=delete)
+    if held:
+        click.echo(
+            f"artifacts were left out: {', '.join(held)} is under way and about to commit some", err=True
+        )

@@ -38,9 +38,18 @@ class Leftover:
             raise WorkspaceUnusable(f"{self.path} cannot be removed: {error.strerror}") from error
 
 
+def held_runs(workspace: Workspace, registry: Registry) -> list[str]:
+    """The runs that a living process is writing: what it is about to commit looks like a leftover."""
+    return [run.name for run in registry.runs() if workspace.is_held(run.name)]
+
+
 def leftovers(workspace: Workspace, registry: Registry) -> list[Leftover]:
-    """Artifacts that no row names, writes that broke off, and checkpoints of stages that are committed."""
-    found = (*_artifacts(workspace, registry), *_checkpoints(workspace, registry))
+    """Artifacts that no row names, writes that broke off, and checkpoints of stages that are committed.
+
+    While a run is held, artifacts are left out.
+    """
+    artifacts = () if held_runs(workspace, registry) else _artifacts(workspace, registry)
+    found = (*artifacts, *_checkpoints(workspace, registry))
     return [_leftover(workspace, path, why) for path, why in found]
 
 

@@ -6,7 +6,8 @@ import logging
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from lori_cl.training.determinism import determinism_flags
 from lori_cl.training.launch import is_writer, processes
 
 log = logging.getLogger(__name__)
+
+version = cache(metadata.version)
+"""Of an installed package; every score asks for some, and reading one takes milliseconds."""
 
 PACKAGES = (
     *("lori-cl", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scikit-learn"),

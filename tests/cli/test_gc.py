@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lori_cl.registry import Workspace
+from lori_cl.registry import Run, Workspace
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -38,3 +38,14 @@ def test_gc_leaves_alone_what_a_command_may_be_about_to_commit(
     assert loose in entry["path"]
     assert workspace.artifacts.path(young, "jsonl").exists()
     assert young in lori_cl("gc", "--min-age", "0")[1]
+
+
+def test_gc_leaves_artifacts_alone_while_a_run_is_under_way_and_says_so(
+    lori_cl: Call, learn: Callable[..., Run], workspace: Workspace, loose: str
+) -> None:
+    learn("a")
+    with workspace.hold("run"):
+        code, out, err = lori_cl("gc", "--delete")
+    assert (code, workspace.artifacts.path(loose, "jsonl").exists()) == (0, True)
+    assert "nothing is left over" in out
+    assert "artifacts were left out: run is under way" in err
