@@ -28,7 +28,7 @@ def postgres() -> Iterator[Postgres]:
     binaries = find_binaries()
     if binaries is None:
         missing = "PostgreSQL is not installed: apt-get install postgresql"
-        pytest.fail(missing) if os.environ.get("LORI_CL_EVERY_BACKEND") else pytest.skip(missing)
+        pytest.fail(missing) if os.environ.get("LORI_CL_CI") else pytest.skip(missing)
     with running(binaries) as server:
         yield server
 

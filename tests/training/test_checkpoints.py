@@ -42,7 +42,7 @@ class Ends:
             if self.word in title:
                 self.seen += units
                 if self.seen == self.after:
-                    raise self.how
+                    raise self.how("as asked")
 
         yield advance
 
