@@ -57,7 +57,7 @@ class Postgres:
     def start(self) -> None:
         """Start, and wait until it answers."""
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-        command = self._as_nobody("postgres", "-D", str(self._folder / "data"), "-p", str(self._port))
+        command = self._without_rights("postgres", "-D", str(self._folder / "data"), "-p", str(self._port))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*command, *settings], stdout=log, stderr=log)
         give_up = time.monotonic() + 60
@@ -91,9 +91,9 @@ class Postgres:
             connection.execute(sql)
 
     def _call(self, *command: str) -> None:
-        subprocess.run(self._as_nobody(*command), check=True, capture_output=True)
+        subprocess.run(self._without_rights(*command), check=True, capture_output=True)
 
-    def _as_nobody(self, program: str, *arguments: str) -> list[str]:
+    def _without_rights(self, program: str, *arguments: str) -> list[str]:
         """The command, without root's rights, and ended when the tests are killed."""
         limits = ["--pdeathsig", "INT"]
         if os.getuid() == 0:

@@ -64,12 +64,10 @@ def _dump(url: URL, target: Path) -> None:
             f"{shown(url)} cannot be backed up: a PostgreSQL registry needs pg_dump on the PATH. {OTHERWISE}"
         )
     address = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    password = {"PGPASSWORD": url.password} if url.password else {}  # every process sees another's arguments
     done = subprocess.run(  # noqa: S603 (PostgreSQL's own program)
         [program, "--format=custom", f"--file={target}", f"--dbname={address.render_as_string()}"],
-        env={
-            **os.environ,
-            **({"PGPASSWORD": url.password} if url.password else {}),
-        },  # no argument: all see it
+        env={**os.environ, **password},
         capture_output=True,
         text=True,
         check=False,

@@ -19,6 +19,11 @@ T = TypeVar("T")
 WRITES = "lori_cl_writes"
 """The execution option of a transaction that keeps other writers out from its begin."""
 
+LOCK_TIMEOUT_MS = 30_000
+"""How long one waits for others that write; a transaction takes milliseconds."""
+
+KEPT = f"another process has kept it to itself for {LOCK_TIMEOUT_MS // 1000} s"
+
 
 class Database:
     """A database, and what may go wrong with it in a user's words.
@@ -118,11 +123,18 @@ def schema_of(connection: Connection, shown: str) -> str | None:
 
 def _is_there_already(error: SQLAlchemyError) -> bool:
     """Whether a constraint of uniqueness refused it; PostgreSQL's words depend on its language."""
-    if not isinstance(error, IntegrityError):
-        return False
-    return getattr(error.orig, "sqlstate", None) == "23505" or "unique" in reason(error).lower()
+    refused = isinstance(error, IntegrityError)
+    return refused and (_state(error) == "23505" or "unique" in reason(error).lower())
+
+
+def _state(error: Exception) -> str | None:
+    """PostgreSQL's code of what happened."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def reason(error: SQLAlchemyError | UnicodeDecodeError) -> str:
     """The database's own words, in one line, without SQL; damaged, they may be no text."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0]
+    origin = getattr(error, "orig", None)
+    if getattr(origin, "sqlite_errorname", "").startswith("SQLITE_BUSY") or _state(error) == "55P03":
+        return KEPT
+    return str(origin or error).splitlines()[0]

@@ -16,11 +16,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.database import WRITES, Database, T, reason
+from lori_cl.registry.database import LOCK_TIMEOUT_MS, WRITES, Database, T, reason
 
 log = logging.getLogger(__name__)
-
-LOCK_TIMEOUT_MS = 30_000
 
 WRITERS_LOCK = int.from_bytes(b"lori_cl")
 """The advisory lock of the one who writes."""
@@ -75,17 +73,18 @@ class Server(Database):
             except _Away as away:
                 if not self._was_there:
                     raise away.error from None
-                self._pause(next(pauses, None), away.error)
+                self._wait(next(pauses, None), away.error)
 
-    def _pause(self, seconds: float | None, error: DBAPIError) -> None:
-        if seconds is None:
+    def _wait(self, pause_s: float | None, error: DBAPIError) -> None:
+        """Raises: WorkspaceUnusable, where no pause is left."""
+        if pause_s is None:
             raise WorkspaceUnusable(
                 f"{self.shown} went away and is not back after a minute: {reason(error)}; what was committed "
                 "stays, and the same command goes on from there"
             ) from error
-        if seconds == PAUSES_S[0]:
-            log.warning("%s is away (%s); waiting for it for a minute", self.shown, reason(error))
-        sleep(seconds)
+        if pause_s == PAUSES_S[0]:
+            log.warning("%s is away (%s); waiting a minute for it", self.shown, reason(error))
+        sleep(pause_s)
 
     def _find(self, work: Callable[[Session], T]) -> T:
         with self._session(writes=False) as session:

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.database import WRITES, Database, T, reason
+from lori_cl.registry.database import KEPT, LOCK_TIMEOUT_MS, WRITES, Database, T, reason
 
 log = logging.getLogger(__name__)
-
-BUSY_TIMEOUT_MS = 30_000
 
 READINGS = 100
 """How often a file at rest is read again because it was written meanwhile. Once is rare."""
@@ -47,14 +46,14 @@ class SqliteFile(_Checked):
         """Set SQLite's WAL mode, which the file remembers."""
         connection = self.engine.raw_connection()
         try:
-            give_up = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+            give_up = time.monotonic() + LOCK_TIMEOUT_MS / 1000
             while True:
                 try:
                     connection.cursor().execute("PRAGMA journal_mode = WAL")
                     return
-                except sqlite3.OperationalError:  # this pragma alone does not wait for another process
+                except sqlite3.OperationalError as error:  # this pragma alone does not wait for others
                     if time.monotonic() > give_up:
-                        raise
+                        raise WorkspaceUnusable(f"{self.shown} cannot be written: {KEPT}") from error
                     time.sleep(0.05)
         finally:
             connection.close()
@@ -118,7 +117,8 @@ def _damage(session: Session) -> list[str]:
 def _reader(path: Path, options: str) -> Engine:
     uri = f"{path.resolve().as_uri()}?{options}"
     # A connection for every transaction: one to an immutable file remembers what it has read.
-    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
+    connect = partial(sqlite3.connect, uri, uri=True, timeout=LOCK_TIMEOUT_MS / 1000)
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
 
 def _holds_something(log_file: Path) -> bool:
@@ -151,7 +151,7 @@ def _begin(connection: Connection) -> None:
 def _prepare(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # `_begin` begins; sqlite3 would not before a SELECT or DDL
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_MS}")
     cursor.execute("PRAGMA synchronous = FULL")  # a committed stage must survive a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()

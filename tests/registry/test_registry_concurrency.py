@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from lori_cl.registry import Registry, Run, Workspace
+from lori_cl.errors import WorkspaceUnusable
+from lori_cl.registry import Registry, Run, Workspace, server, sqlite
 
 from .registry_records import (
     add,
@@ -120,6 +121,28 @@ def test_eight_processes_that_write_runs_of_their_own_lose_nothing_and_wait_for_
         assert rows_of(workspace, "PRAGMA integrity_check") == [("ok",)]
         assert rows_of(workspace, "PRAGMA foreign_key_check") == []
         assert sorted(path.name for path in workspace.root.glob("registry.db*")) == ["registry.db"]
+
+
+def test_who_waits_too_long_for_another_writer_is_told_so_in_plain_words(
+    workspace: Workspace, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr(server, "LOCK_TIMEOUT_MS", 100)
+
+    def write_meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO tasks"):
+            with workspace.open() as second, pytest.raises(WorkspaceUnusable) as refused:
+                second.add_task(task_spec("agnews"), eval_set("agnews"), "tasks")
+            raise refused.value
+
+    event.listen(Engine, "after_cursor_execute", write_meanwhile)
+    try:
+        with pytest.raises(WorkspaceUnusable, match="cannot be written: another process has kept it") as said:
+            add(registry, "sst2")
+    finally:
+        event.remove(Engine, "after_cursor_execute", write_meanwhile)
+    assert "locked" not in str(said.value)
+    assert registry.tasks() == []
 
 
 def test_a_reader_is_not_held_up_by_a_writer_in_mid_transaction(workspace: Workspace) -> None:

@@ -98,8 +98,7 @@ def test_after_an_imported_task_that_was_retired_alone_a_run_goes_on_under_an_a_
     learn("a", "b", train=HARD, seed=5)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     bring(tmp_path / "out", "a", "b")
-    with workspace.open() as registry:
-        retire_task(registry, "second", "a")
+    retire_task(workspace, "second", "a")
     every = RunOptions(measure_all=True)
     run = learn("a", "b", name="second", train=HARD, options=every)
     brought, drawn = (stage.mask.projection for stage in run.stages if stage.mask)

@@ -58,8 +58,7 @@ def test_a_run_that_trains_its_a_has_no_cells_to_check(learn: Learn, workspace: 
 def test_a_run_passes_whose_retired_cells_were_claimed_again(learn: Learn, workspace: Workspace) -> None:
     full = {"masks": {"strategy": "random", "density": 0.45}}
     learn("a", "b", **full)
-    with workspace.open() as registry:
-        retire_task(registry, "run", "b")
+    retire_task(workspace, "run", "b")
     learn("a", "b", "c", **full)
     assert told(workspace)["ledger"] == "404 claimed + 44 free = 448 cells"
 
