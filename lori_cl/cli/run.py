@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.cli.curriculum import read_curriculum
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.registry.workspace import Workspace
 
@@ -46,17 +47,11 @@ def run(
     Example:
       lori-cl run examples/real_text/curriculum.yaml --name first --set train.limit=200
     """
-    from lori_cl.masks import STRATEGIES  # torch comes with these
-    from lori_cl.methods import METHODS
     from lori_cl.reports import gather, print_outcome, to_record
-    from lori_cl.spec import load_curriculum
-    from lori_cl.training import RunOptions, run_curriculum
+    from lori_cl.training import RunOptions, run_curriculum  # torch comes with it
     from lori_cl.training.launch import is_writer
 
-    with workspace.read() as registry:
-        registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
-    known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
-    spec = load_curriculum(curriculum, settings, known)
+    spec = read_curriculum(workspace, curriculum, settings)
     options = RunOptions(upper_triangle, measure_all, allow_code_execution)
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
