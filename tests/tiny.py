@@ -84,7 +84,7 @@ def declare_task(
     return file
 
 
-def tiny_curriculum(encoder: Path, tasks: Sequence[str], **fields: object) -> dict[str, Any]:
+def tiny_curriculum(encoder: Path, tasks: Sequence[str], /, **fields: object) -> dict[str, Any]:
     """A curriculum for the tiny encoder; keyword arguments replace whole fields."""
     return {
         "name": "tiny",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +9,21 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from lori_cl.adapters.foreign_files import read_json, read_tensors
 from lori_cl.adapters.lora_weights import LoRAWeights
 from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.errors import InputError
 
 UNSUPPORTED = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
 """Settings of a PEFT LoRA under which ΔW is more than alpha / r · B A at every site."""
+
+MAX_RANK = 16_384
+"""As `adapter.rank` has it."""
+MAX_ALPHA = 1e9
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+MASK_TYPES = (torch.bool, torch.uint8, *FLOATS)
 
 
 @dataclass(frozen=True)
@@ -44,26 +47,20 @@ def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:
     Raises: InputError, if the folder holds no LoRA, or one that this project cannot represent exactly.
     """
     config = _config(folder)
-    tensors = _tensors(_only(folder, "adapter_model"))
-    a, b = _by_site(tensors, "lora_A"), _by_site(tensors, "lora_B")
-    if not a or a.keys() != b.keys():
-        raise InputError(f"{folder}: its weights are no LoRA: {len(a)} lora_A and {len(b)} lora_B tensors")
+    rank, alpha = config["r"], float(config["lora_alpha"])
+    a, b = _factors(folder, read_tensors(_only(folder, "adapter_model")), rank)
     _check_finite(folder, {**a, **b})
     nonzero = {site: each != 0 for site, each in b.items()}
     masks = nonzero if mask_file is None else _masks(mask_file, nonzero)
     if not any(bool(mask.any()) for mask in nonzero.values()):
         raise InputError(f"{folder}: every cell of B is zero: there is nothing to import")
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
     weights = LoRAWeights(a, b, alpha / rank)
     return ForeignAdapter(weights, masks, config.get("base_model_name_or_path"), rank, alpha)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
     file = folder / "adapter_config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read: {error}; name a folder that PEFT has saved") from None
+    config = read_json(file)
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else "nothing"
         raise InputError(f"{file} describes {kind}; only a LORA can be imported")
@@ -71,9 +68,15 @@ def _config(folder: Path) -> Mapping[str, Any]:
     if strange or config.get("bias", "none") != "none":
         named = ", ".join([*strange, *(["bias"] if config.get("bias", "none") != "none" else [])])
         raise InputError(f"{file} sets {named}, which is more than alpha / r · B A: it cannot be imported")
-    for field in ("r", "lora_alpha"):
-        if not isinstance(config.get(field), int | float) or config[field] <= 0:
-            raise InputError(f"{file}: {field} is {config.get(field)!r}; it should be a number above 0")
+    rank, alpha, base = config.get("r"), config.get("lora_alpha"), config.get("base_model_name_or_path")
+    if isinstance(rank, bool) or not isinstance(rank, int) or not 0 < rank <= MAX_RANK:
+        raise InputError(f"{file}: r is {rank!r}; it should be a whole number from 1 to {MAX_RANK:,}")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha <= MAX_ALPHA:
+        raise InputError(
+            f"{file}: lora_alpha is {alpha!r}; it should be a number above 0, at most {MAX_ALPHA:g}"
+        )
+    if base is not None and not (isinstance(base, str) and base.isprintable()):
+        raise InputError(f"{file}: base_model_name_or_path is {base!r}, which is no model's name")
     return config
 
 
@@ -85,31 +88,35 @@ def _only(folder: Path, stem: str) -> Path:
     raise InputError(f"{folder} holds neither {found[0].name} nor {found[1].name}")
 
 
-def _tensors(file: Path) -> dict[str, Tensor]:
-    """Tensors by name; a pickle is read weights-only."""
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(loaded, dict) or not all(isinstance(t, Tensor) for t in loaded.values()):
-        raise InputError(f"{file} holds something else than tensors by name")
-    return loaded
+def _factors(folder: Path, tensors: Mapping[str, Tensor], rank: int) -> tuple[dict[str, Tensor], ...]:
+    """A (r, d_in) and B (out, r) by site, float32."""
+    a, b = _by_site(tensors, "lora_A"), _by_site(tensors, "lora_B")
+    if not a or a.keys() != b.keys() or len(tensors) != len(a) + len(b):
+        counts = f"{len(a)} lora_A and {len(b)} lora_B of {len(tensors)} tensors"
+        raise InputError(f"{folder}: its weights are no LoRA: {counts}")
+    for site in a:
+        for part, tensor, side in (("lora_A", a[site], 0), ("lora_B", b[site], 1)):
+            if tensor.dtype not in FLOATS or tensor.dim() != 2 or tensor.shape[side] != rank:
+                found = f"{tuple(tensor.shape)} of {tensor.dtype}"
+                raise InputError(
+                    f"{folder}: the {part} of {site} is {found}, which is no factor of rank {rank}"
+                )
+    return tuple({site: tensor.float() for site, tensor in part.items()} for part in (a, b))
 
 
 def _by_site(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """Float32 by site; names end in `.lora_A.weight`, or in `.lora_A.default.weight` as inside a model."""
+    """By site; names end in `.lora_A.weight`, or in `.lora_A.default.weight` as inside a model."""
     found = {}
     for name, tensor in tensors.items():
         site, separator, rest = name.removeprefix(PEFT_PREFIX).partition(f".{part}.")
         if separator and rest.endswith("weight"):
-            found[site] = tensor.float()
+            found[site] = tensor
     return found
 
 
 def _masks(file: Path, nonzero: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    masks = {site: mask != 0 for site, mask in _by_site(_tensors(file), "lora_B").items()}
+    given = _by_site(read_tensors(file), "lora_B")
+    masks = {site: mask != 0 for site, mask in given.items() if mask.dtype in MASK_TYPES}
     for site, cells in nonzero.items():
         if site not in masks or masks[site].shape != cells.shape:
             raise InputError(f"{file} has no mask of shape {tuple(cells.shape)} for {site}")

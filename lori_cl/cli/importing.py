@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.cli.curriculum import read_curriculum
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.registry import Workspace
 
@@ -45,10 +46,9 @@ def import_(
     """
     from lori_cl.reports import gather, print_outcome, to_record
     from lori_cl.serving.importing import import_folder
-    from lori_cl.spec import load_curriculum
     from lori_cl.training import RunOptions
 
-    spec = load_curriculum(curriculum, settings)
+    spec = read_curriculum(workspace, curriculum, settings)
     options = RunOptions(allow_code_execution=allow_code_execution, declared_in=curriculum.parent)
     with bars() as observer:
         done = import_folder(workspace, folder, spec, spec.run_name(name), mask, options, observer)

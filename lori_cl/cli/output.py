@@ -29,12 +29,17 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """One JSON value on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(_told(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_line(value: Any) -> None:
     """One JSON value on a line of stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(_told(json.dumps(value, ensure_ascii=False)))
+
+
+def _told(text: str) -> str:
+    """JSON that can be written: half a character (a surrogate) is an escape like \\ud800, there as here."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Bars:

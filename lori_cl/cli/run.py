@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.cli.curriculum import read_curriculum
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.registry.workspace import Workspace
 
@@ -67,17 +68,12 @@ def run(
     Example:
       lori-cl run examples/real_text/curriculum.yaml --name first --set train.limit=200
     """
-    from lori_cl.masks import STRATEGIES  # torch comes with these
-    from lori_cl.methods import METHODS
     from lori_cl.reports import gather, print_outcome, to_record
-    from lori_cl.spec import View, load_curriculum
-    from lori_cl.training import Gate, RunOptions, run_curriculum
+    from lori_cl.spec import View
+    from lori_cl.training import Gate, RunOptions, run_curriculum  # torch comes with it
     from lori_cl.training.launch import is_writer
 
-    with workspace.read() as registry:
-        registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
-    known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
-    spec = load_curriculum(curriculum, settings, known)
+    spec = read_curriculum(workspace, curriculum, settings)
     if view is not None and max_drop is None:
         raise click.UsageError("--view says what --max-drop looks at; add --max-drop")
     options = RunOptions(

@@ -52,7 +52,7 @@ def check_projections(projections: Projections, sites: Sequence[Site], rank: int
     for name, a in projections.items():
         if a.shape != (rank, by_name[name].in_features):
             raise ArtifactDamaged(
-                f"the A of {name} is {_said(a)} and should be {rank} × {by_name[name].in_features}"
+                f"the A of {name} is {_said(a)} and should be {(rank, by_name[name].in_features)}"
             )
         _check_numbers(f"a number in the A of {name}", a, (torch.float32,))
 
@@ -78,7 +78,7 @@ def _check_numbers(what: str, tensor: Tensor, types: Sequence[torch.dtype]) -> N
 
 
 def _said(tensor: Tensor) -> str:
-    return f"a {' × '.join(map(str, tensor.shape[:4])) or 'single'} tensor of {tensor.dtype}"
+    return f"{tuple(tensor.shape)} of {tensor.dtype}"
 
 
 def _odd(left: Mapping[str, object], right: Mapping[str, object]) -> str:

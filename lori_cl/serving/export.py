@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters import check_writable, lora_layers, save_peft
 from lori_cl.digest import canonical_json
-from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable
+from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable, one_line
 from lori_cl.methods import Learned
 from lori_cl.tasks import kind_of
 from lori_cl.training import LoadedRun
@@ -123,7 +123,7 @@ def _write_heads(loaded: LoadedRun, folder: Path, heads: Mapping[str, nn.Module]
             state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
             labels = list(spec.labels)
             save_file(state, folder / file, {"lori_cl": canonical_json({"task": label, "labels": labels})})
-            shown += HEADS.format(folder=folder, file=file, labels=", ".join(labels))
+            shown += HEADS.format(folder=folder, file=file, labels=one_line(canonical_json(labels)))
             files.append(file)
         run = loaded.run
         title = f"{', '.join(heads) or 'Everything learned'} of {run.name}"

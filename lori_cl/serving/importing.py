@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from lori_cl.adapters import read_foreign
-from lori_cl.errors import InputError
+from lori_cl.adapters import read_foreign, read_tensors
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.export import HEAD_FILE
 from lori_cl.spec import CurriculumSpec
@@ -33,14 +30,12 @@ def import_folder(
     Raises: InputError, if the folder or the curriculum does not fit; nothing is stored then.
     """
     adapter = read_foreign(folder, mask_file)
-    head = _head(folder / HEAD_FILE.format(task=curriculum.tasks[0]))
+    head = _head(folder, HEAD_FILE.format(task=curriculum.tasks[0]))
     return import_adapter(workspace, curriculum, name, Brought(adapter, head), options, observer)
 
 
-def _head(file: Path) -> Mapping[str, Tensor] | None:
-    if not file.is_file():
+def _head(folder: Path, name: str) -> Mapping[str, Tensor] | None:
+    file = next((file for file in folder.iterdir() if file.name == name), None)  # a name with `..` is none's
+    if file is None or not file.is_file():
         return None
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from None
+    return read_tensors(file)

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from lori_cl.adapters import add_adapter
-from lori_cl.errors import DataError
+from lori_cl.errors import DataError, LoriError
 from lori_cl.routing import Router
 from lori_cl.serving.route import guess
 from lori_cl.strict_json import NoJSON, decoded
-from lori_cl.tasks import Example, kind_of
+from lori_cl.tasks import Example, check_whole_characters, kind_of
 from lori_cl.tasks.kinds.classification import mean_pooled
 from lori_cl.training import LoadedRun
 from lori_cl.training.evaluate import Question
@@ -58,9 +58,8 @@ def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bo
     To guess, every line is read as the first task reads it, since nobody has said which task it is.
     """
     first = loaded.questions[loaded.position(loaded.acting(None)[0].task)]
-    kind = kind_of(first.spec)
     asked = [_read(loaded, line, where, first.label, plain) for where, line in _told(lines, plain)]
-    examples = [kind.asked(first.spec, each.row, each.where) for each in asked]
+    examples = [_example(first.spec, each) for each in asked]
     guessed = guess(loaded, router, first, examples)
     return [
         _read(loaded, line, where, task, plain)
@@ -112,6 +111,12 @@ def _row_of(loaded: LoadedRun, text: str, label: str, where: str) -> dict[str, s
     return {column: text}
 
 
+def _example(spec: Any, asked: Asked) -> Example:
+    example = kind_of(spec).asked(spec, asked.row, asked.where)
+    check_whole_characters(example, asked.where)
+    return example
+
+
 def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> Iterator[dict[str, Any]]:
     """Each row as `input`, with its task and answer beside it, as JSON values, in order."""
     for start in range(0, len(asked), batch_size):
@@ -140,16 +145,12 @@ class Predictor:
 
         Raises: DataError, if a row lacks what its task reads.
         """
-        examples = [self._example(each) for each in asked]
+        examples = [_example(self._questions[each.task].spec, each) for each in asked]
         answers: dict[int, Prediction] = {}
         for positions in self._batches(asked):
             rows = [(asked[i].task, examples[i]) for i in positions]
             answers |= dict(zip(positions, self._answer_together(rows), strict=True))
         return [answers[i] for i in range(len(asked))]
-
-    def _example(self, asked: Asked) -> Example:
-        spec = self._questions[asked.task].spec
-        return kind_of(spec).asked(spec, asked.row, asked.where)
 
     def _batches(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
         """Positions that one pass can answer: headed tasks all together, others by how they decode."""
@@ -189,6 +190,10 @@ class Predictor:
         head = self._heads[question.label]
         assert head is not None, "a classification task has a head"
         shares = head(state).softmax(dim=0)  # (labels,)
+        if not bool(shares.isfinite().all()):
+            raise LoriError(
+                f"task '{question.label}': the model's logits are not finite, so they answer nothing"
+            )
         labels = question.spec.labels
         scores = dict(zip(labels, shares.tolist(), strict=True))
         return Prediction(question.label, labels[int(shares.argmax())], scores)

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor
-
 from lori_cl import digest
-from lori_cl.adapters import ForeignAdapter, tensors_digest
+from lori_cl.adapters import tensors_digest
 from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import processes
 from lori_cl.training.observer import Observer
-from lori_cl.training.opening import OpenRun
+from lori_cl.training.opening import Brought, OpenRun
 from lori_cl.training.stage import Lesson, Taught, losses, teach
 from lori_cl.training.stage_file import StageMemory, stage_bytes
 
@@ -35,15 +33,6 @@ class Learnt:
     taught: Taught
     memory: StageMemory
     file_bytes: int
-
-
-@dataclass(frozen=True)
-class Brought:
-    """A ready adapter for a run's first task."""
-
-    adapter: ForeignAdapter
-    head: Mapping[str, Tensor] | None
-    """The state of the task's head; None where there is none, and it is to be trained."""
 
 
 def learn(

@@ -25,9 +25,9 @@ from lori_cl.training.examiner import Examiner
 from lori_cl.training.gate import Gate, admit, check_gate, settle
 from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import hold, is_writer, join, wait
-from lori_cl.training.learning import Brought, Learnt, adopt, learn
+from lori_cl.training.learning import Learnt, adopt, learn
 from lori_cl.training.observer import Observer
-from lori_cl.training.opening import OpenRun, open_run
+from lori_cl.training.opening import Brought, OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
 from lori_cl.training.stage_file import StageMemory
 
@@ -121,7 +121,7 @@ def import_adapter(
         if run is not None:
             check_same_settings(run, curriculum)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run, here, brought.adapter)
+        opened = open_run(workspace, registry, curriculum, tasks, name, run, here, brought)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
         _run_stage(opened, examiner, [], tasks[0], options, observer, partial(adopt, brought=brought))

@@ -97,6 +97,27 @@ def test_a_wrong_setting(
     assert said in mistake("run", write_curriculum("a", "b"), "--set", setting)
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("method=lorri", "Did you mean 'lori'?"),
+        ("method=../x", "There are"),
+        ("tasks=[../../a]", "nobody knows"),
+    ],
+)
+def test_an_import_for_a_curriculum_that_names_nothing_known(
+    mistake: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    tmp_path: Path,
+    setting: str,
+    said: str,
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    assert said in mistake("import", tmp_path, write_curriculum("a"), "--set", setting)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a b", "-x", "a\nb", "x" * 200])
 def test_a_run_name_that_no_file_or_command_line_could_bear(
     mistake: Callable[..., str], lori_cl: Call, write_task: Write, write_curriculum: Write, name: str

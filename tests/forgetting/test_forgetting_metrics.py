@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -306,3 +307,22 @@ def test_the_formulas_agree_with_numpy_over_the_whole_triangle(matrix_of: Matrix
         "fwt": (lower.diagonal(offset=1) - np.array(R)[0, 1:T]).mean(),
     }
     assert {m.name: m.value for m in all_metrics(matrix)} == pytest.approx(expected, abs=1e-12)
+
+
+@quick
+@given(rows(), st.data())
+def test_whatever_was_not_evaluated_every_metric_is_a_finite_number_or_says_what_is_missing(
+    matrix_of: MatrixOf, R: Rows, data: st.DataObject
+) -> None:
+    seen = [[data.draw(st.booleans()) for _ in row] for row in R]
+    holed = [
+        [x if is_seen else None for x, is_seen in zip(*both, strict=True)]
+        for both in zip(R, seen, strict=True)
+    ]
+    directions = data.draw(st.lists(st.booleans(), min_size=len(R[0]), max_size=len(R[0])))
+    matrix, whole = matrix_of(holed, directions), matrix_of(R, directions)
+    reference = data.draw(st.dictionaries(st.sampled_from(matrix.tasks), st.floats(0, 1)))
+    for found, known in zip(all_metrics(matrix, reference), all_metrics(whole, reference), strict=True):
+        assert (found.value is None) == (found.missing is not None)
+        assert found.value is None or math.isfinite(found.value)
+        assert found.value in (None, known.value), "a score that is there counts as it is"

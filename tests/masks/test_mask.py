@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lori_cl.masks import Mask
 from lori_cl.masks.mask import Shapes
+from tests.attempts import refusal_of
 
 from .shapes import cells_of, shapes
 
@@ -69,3 +70,21 @@ def test_a_widened_mask_has_the_same_cells_and_shares_no_memory_with_the_narrow_
     assert wide.by_site["a"].tolist() == [[True, False, False], [False, True, False]]
     wide.by_site["a"].zero_()
     assert narrow.count() == 2
+
+
+@given(drawn=flat_masks(), data=st.data())
+def test_any_bytes_are_the_one_mask_that_packs_to_them_or_are_refused(
+    drawn: tuple[Tensor, Shapes], data: st.DataObject
+) -> None:
+    flat, sites = drawn
+    packed = Mask.from_flat(flat, sites).packed()
+    site = data.draw(st.sampled_from(sorted(packed)))
+    packed[site] = torch.tensor(list(data.draw(st.binary(max_size=7))), dtype=torch.uint8)
+    masks: list[Mask] = []
+    refused = refusal_of(lambda: masks.append(Mask.from_packed(packed, sites)))
+    out, rank = sites[site]
+    if refused is None:
+        assert torch.equal(masks[0].packed()[site], packed[site])
+        assert masks[0].by_site[site].shape == (out, rank)
+    else:
+        assert f"the mask of {site} " in refused

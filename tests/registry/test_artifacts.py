@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from lori_cl import digest
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable
@@ -166,3 +168,49 @@ def test_an_artifact_may_be_read_by_whom_the_umask_lets(store: ArtifactStore) ->
     finally:
         os.umask(before)
     assert store.path(NAME, "jsonl").stat().st_mode & 0o777 == 0o644
+
+
+class Shelf(RuleBasedStateMachine):
+    """A store to which anything may happen between two calls: what it gives out is what was put in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = ArtifactStore(Path(self.folder.name) / "artifacts")
+        self.whole: set[str] = set()
+
+    kept = Bundle("kept")
+
+    @rule(target=kept, content=st.binary(max_size=64))
+    def put(self, content: bytes) -> tuple[str, bytes]:
+        name = self.store.put(content, "jsonl")
+        self.whole.add(name)
+        return name, content
+
+    @rule(entry=kept, damage=st.binary(max_size=64))
+    def overwrite(self, entry: tuple[str, bytes], damage: bytes) -> None:
+        self.store.path(entry[0], "jsonl").write_bytes(damage)
+        self.whole.discard(entry[0])
+        if damage == entry[1]:
+            self.whole.add(entry[0])
+
+    @rule(entry=kept)
+    def lose(self, entry: tuple[str, bytes]) -> None:
+        self.store.path(entry[0], "jsonl").unlink(missing_ok=True)
+        self.whole.discard(entry[0])
+
+    @rule(entry=kept)
+    def get(self, entry: tuple[str, bytes]) -> None:
+        name, content = entry
+        if name in self.whole:
+            assert self.store.get(name, "jsonl") == content
+            return
+        with pytest.raises((ArtifactMissing, ArtifactDamaged)):
+            self.store.get(name, "jsonl")
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+
+class TestShelf(Shelf.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(deadline=None, max_examples=30, stateful_step_count=20)

@@ -15,9 +15,10 @@ from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving import export as export_file
 from lori_cl.serving.export import export
+from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
 from lori_cl.tasks.kinds.classification import mean_pooled
-from lori_cl.training import LoadedRun, load_run
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
 
 Learn = Callable[..., Run]
 TEXTS = ["it is wet red dry", "is it flat blue small", "red"]
@@ -87,7 +88,7 @@ def test_an_exported_head_gives_the_tasks_logits_in_three_lines(
     batch = run.base.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
         assert torch.equal(logits, learner(batch["input_ids"], batch["attention_mask"])["logits"])
-    assert "labels: red, blue" in (tmp_path / "out" / "README.md").read_text()
+    assert 'labels: ["red","blue"]' in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_the_base_model_travels_in_the_metadata(
@@ -157,3 +158,18 @@ def test_a_causal_model_is_exported_bit_by_bit_too_and_has_no_heads(
     for task in ("turn", None):
         done = export(writing_run, task, tmp_path / str(task))
         assert (done.largest_difference, done.heads) == (0.0, ())
+
+
+def test_a_label_writes_no_line_of_the_code_that_the_readme_shows(
+    workspace: Workspace,
+    write_task: Callable[..., Path],
+    write_curriculum: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    labels = ("red", "blue\nimport os\n```\n# \u202eowned")
+    enrol(workspace, [write_task("a", labels)])
+    spec = load_curriculum(write_curriculum("a"))
+    run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+    export(loaded(workspace), "a", tmp_path / "out", verify=False)
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert 'labels: ["red","blue\\nimport os\\n```\\n# \\u202eowned"]\n' in text

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from lori_cl.adapters import read_foreign
-from lori_cl.errors import InputError, RunConflict
+from lori_cl.errors import InputError, RunConflict, UnknownTask
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.export import export
 from lori_cl.serving.importing import import_folder
@@ -238,3 +238,37 @@ def test_an_import_that_broke_off_goes_on(
     after, wanted = loaded(workspace, "broken").update(0), loaded(workspace, "whole").update(0)
     assert all(torch.equal(after.b[site], wanted.b[site]) for site in wanted.b)
     assert all(torch.equal(after.a[site], wanted.a[site]) for site in wanted.a)
+
+
+def test_a_head_that_is_none_for_the_task_is_refused_before_a_run_begins(
+    learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path]
+) -> None:
+    learn("a", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    head = tmp_path / "out" / "a.head.safetensors"
+    sound = load_file(head)
+    spec = load_curriculum(write_curriculum("a"))
+    for odd, said in (
+        ({**sound, "more": torch.ones(1)}, "'more' is in one of"),
+        ({"weight": sound["weight"]}, "'bias' is in one of"),
+        ({**sound, "bias": torch.ones(3)}, r"'bias' is \(3,\) of torch.float32"),
+        ({**sound, "bias": sound["bias"].half()}, r"'bias' is \(2,\) of torch.float16"),
+        ({**sound, "bias": sound["bias"] * torch.nan}, "a number of 'bias' is not finite"),
+    ):
+        save_file(odd, head)
+        with pytest.raises(InputError, match=f"the adapter's head is none for task 'a': {said}"):
+            import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+    with workspace.read() as registry:
+        assert registry.find_run("new") is None
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "\0"])
+def test_a_task_that_is_a_path_is_no_task_to_import_for(
+    learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path], name: str
+) -> None:
+    learn("a", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    (tmp_path / "x.head.safetensors").write_bytes(b"never read")
+    spec = load_curriculum(write_curriculum("a", tasks=[name]))
+    with pytest.raises(UnknownTask):
+        import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())

@@ -1,0 +1,313 @@
+"""Adapter folders that somebody else wrote: a LoRA, or one line; nothing in them is run or waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lori_cl.adapters import read_foreign
+from lori_cl.adapters.foreign_files import read_tensors
+from lori_cl.errors import InputError
+from tests.attempts import refusal_of
+
+CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "some/model"}
+SITE = "base_model.model.layer.query"
+
+Fields = dict[str, Any]
+
+
+def factors(**changes: Tensor) -> dict[str, Tensor]:
+    return {f"{SITE}.lora_A.weight": torch.ones(2, 3), f"{SITE}.lora_B.weight": torch.ones(4, 2), **changes}
+
+
+def folder_of(path: Path, config: object = CONFIG, tensors: dict[str, Tensor] | None = None) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    text = config if isinstance(config, str) else json.dumps(config)
+    (path / "adapter_config.json").write_text(text)
+    save_file(factors() if tensors is None else tensors, path / "adapter_model.safetensors")
+    return path
+
+
+def test_the_folder_that_these_attacks_change_is_read(tmp_path: Path) -> None:
+    adapter = read_foreign(folder_of(tmp_path))
+    assert (adapter.rank, adapter.alpha, adapter.base) == (2, 4.0, "some/model")
+    assert adapter.weights.b["layer.query"].shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"r": True}, "r is True; it should be a whole number"),
+        ({"r": 2.5}, "r is 2.5; it should be a whole number"),
+        ({"r": 0}, "r is 0; it should be a whole number"),
+        ({"r": 10**30}, "it should be a whole number from 1 to 16,384"),
+        ({"r": "2"}, "r is '2'"),
+        ({"r": None}, "r is None"),
+        ({"lora_alpha": float("nan")}, "NaN is no number"),
+        ({"lora_alpha": float("inf")}, "Infinity is no number"),
+        ({"lora_alpha": 1e300}, "at most 1e\\+09"),
+        ({"lora_alpha": -1}, "lora_alpha is -1"),
+        ({"lora_alpha": [4]}, r"lora_alpha is \[4\]"),
+        ({"base_model_name_or_path": ["a"]}, "which is no model's name"),
+        ({"base_model_name_or_path": "\ud800"}, "which is no model's name"),
+        ({"base_model_name_or_path": "a\x1b[2J"}, "which is no model's name"),
+        ({"peft_type": ["LORA"]}, r"describes \['LORA'\]; only a LORA"),
+        ({"use_dora": "yes"}, "sets use_dora"),
+        ({"rank_pattern": {".*": 1}}, "sets rank_pattern"),
+        ({"bias": {}}, "sets bias"),
+    ],
+    ids=str,
+)
+def test_a_setting_of_another_kind_is_refused(tmp_path: Path, changed: Fields, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_foreign(folder_of(tmp_path, CONFIG | changed))
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        {"target_modules": "(a+)+$" + "a" * 40},
+        {"target_modules": [f"({'.*' * 30})*x"]},
+        {"auto_mapping": {"base_model_class": "os.system", "parent_library": "os"}},
+        {"layers_pattern": "(x+x+)+y", "exclude_modules": "(.*)*$"},
+        {"revision": "../../etc", "task_type": "../../x"},
+        {"loftq_config": {"__reduce__": "id"}, "corda_config": [[[[1]]]]},
+    ],
+    ids=str,
+)
+def test_what_would_be_a_pattern_or_a_class_to_peft_is_never_asked(tmp_path: Path, ignored: Fields) -> None:
+    adapter = read_foreign(folder_of(tmp_path, CONFIG | ignored))
+    assert list(adapter.weights.a) == ["layer.query"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{",
+        "{}",
+        "[" * 100_000,
+        '{"r": 1, "r": 2}',
+        '{"r": ' + "9" * 5000 + "}",
+        " " * 2**21,
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_configuration_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    assert refusal_of(lambda: read_foreign(folder_of(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({}, "0 lora_A and 0 lora_B of 0 tensors"),
+        (factors(extra=torch.ones(1)), "1 lora_A and 1 lora_B of 3 tensors"),
+        (factors(**{"layer.query.lora_A.weight": torch.ones(2, 3)}), "1 lora_A and 1 lora_B of 3 tensors"),
+        (factors(**{f"{SITE}.lora_A.weight": torch.ones(3, 3)}), "is no factor of rank 2"),
+        (factors(**{f"{SITE}.lora_A.weight": torch.ones(6)}), "is no factor of rank 2"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.ones(2, 2, 2)}), "is no factor of rank 2"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2).long()}), "torch.int64, which is no factor"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2).to(torch.float8_e5m2)}), "is no factor"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2, dtype=torch.complex64)}), "is no factor"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.full((4, 2), torch.nan)}), "is not a finite number"),
+        (
+            factors(**{f"{SITE}.lora_B.weight": torch.full((4, 2), 1e300, dtype=torch.double)}),
+            "is not a finite number",
+        ),
+        (factors(**{f"{SITE}.lora_B.weight": torch.zeros(4, 2)}), "every cell of B is zero"),
+    ],
+    ids=range(12),
+)
+def test_tensors_that_are_no_lora_of_that_rank_are_refused(
+    tmp_path: Path, tensors: dict[str, Tensor], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        read_foreign(folder_of(tmp_path, tensors=tensors))
+
+
+def test_a_name_of_a_megabyte_is_no_line_of_a_megabyte(tmp_path: Path) -> None:
+    long = "\x1b\n" * 2**19
+    refused = refusal_of(lambda: read_foreign(folder_of(tmp_path, tensors={long: torch.ones(1)})))
+    assert refused is not None
+    long_site = {f"{long}.lora_A.weight": torch.ones(1, 3), f"{long}.lora_B.weight": torch.ones(4, 1)}
+    refused = refusal_of(lambda: read_foreign(folder_of(tmp_path, tensors=long_site)))
+    assert refused is not None
+    assert len(refused) < 10_000
+
+
+class Danger:
+    """Unpickled, it makes the file."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return os.open, (str(self._file), os.O_CREAT)
+
+
+@pytest.fixture
+def binary(tmp_path: Path) -> Callable[[object], Path]:
+    """Put something into adapter_model.bin as torch.save does; the folder."""
+
+    def write(value: object) -> Path:
+        folder = folder_of(tmp_path / "adapter")
+        (folder / "adapter_model.safetensors").unlink()
+        torch.save(value, folder / "adapter_model.bin")
+        return folder
+
+    return write
+
+
+def test_a_binary_of_plain_tensors_is_read(binary: Callable[[object], Path]) -> None:
+    assert list(read_foreign(binary(factors())).weights.a) == ["layer.query"]
+
+
+@pytest.mark.parametrize("where", ["value", "name", "alone", "beside"])
+def test_a_pickles_code_is_never_run(tmp_path: Path, binary: Callable[[object], Path], where: str) -> None:
+    danger = Danger(tmp_path / "owned")
+    value: object = {
+        "value": {"x": danger},
+        "name": {(danger,): torch.ones(1)},
+        "alone": danger,
+        "beside": factors() | {"x": [danger]},
+    }[where]
+    folder = binary(value)
+    with pytest.raises(InputError, match=r"adapter_model\.bin"):
+        read_foreign(folder)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_bare_pickle_is_refused_unread(tmp_path: Path, binary: Callable[[object], Path]) -> None:
+    folder = binary({})
+    for content in (pickle.dumps(Danger(tmp_path / "owned")), b"", b"\x80\x02.", b"PK\x03\x04" + b"\0" * 99):
+        (folder / "adapter_model.bin").write_bytes(content)
+        with pytest.raises(InputError, match=r"is nothing that torch\.save has written|cannot be read"):
+            read_foreign(folder)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_compressed_archive_is_refused_before_it_unpacks(
+    tmp_path: Path, binary: Callable[[object], Path]
+) -> None:
+    folder = binary({"x": torch.zeros(2**20)})
+    stored, packed = folder / "adapter_model.bin", tmp_path / "packed"
+    with zipfile.ZipFile(stored) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    packed.replace(stored)
+    with pytest.raises(InputError, match="is compressed"):
+        read_foreign(folder)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.ones(1).expand(2**20, 2**20),
+        torch.ones(2, 3).to_sparse(),
+        torch.empty(2, 3, device="meta"),
+        "text",
+        [torch.ones(1)],
+        None,
+    ],
+    ids=["stride 0", "sparse", "meta", "text", "list", "none"],
+)
+def test_a_tensor_that_is_not_what_it_seems_is_refused(
+    binary: Callable[[object], Path], value: object
+) -> None:
+    with pytest.raises(InputError, match=r"adapter_model\.bin"):
+        read_foreign(binary(factors() | {"x": value}))
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "mask.pt"])
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "missing"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+    path = folder_of(tmp_path / "adapter") / name
+    path.unlink(missing_ok=True)
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+    mask = path if name == "mask.pt" else None
+    with pytest.raises(InputError, match=rf"{path.parent}"):
+        read_foreign(path.parent, mask)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn, torch.int64], ids=str)
+def test_a_mask_of_numbers_that_are_no_mask_is_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    save_file({f"{SITE}.lora_B.weight": torch.ones(4, 2).to(dtype)}, tmp_path / "mask.safetensors")
+    with pytest.raises(InputError, match=r"has no mask of shape \(4, 2\) for layer\.query"):
+        read_foreign(folder_of(tmp_path / "adapter"), tmp_path / "mask.safetensors")
+
+
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 2**70),
+    st.floats(),
+    st.text(max_size=6),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    changed=st.dictionaries(
+        st.sampled_from([*CONFIG, "bias", "use_dora", "target_modules"]), values, max_size=4
+    )
+)
+def test_any_configuration_is_an_adapters_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, changed: Fields
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any-configuration"
+    refusal_of(lambda: read_foreign(folder_of(folder, CONFIG | changed)))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=8)), max_size=4),
+    cut=st.integers(0, 400),
+    ending=st.sampled_from(["safetensors", "bin"]),
+)
+def test_any_damage_to_the_weights_is_tensors_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, bytes]], cut: int, ending: str
+) -> None:
+    file = tmp_path_factory.getbasetemp() / f"damaged.{ending}"
+    save_file(factors(), file) if ending == "safetensors" else torch.save(factors(), file)
+    content = bytearray(file.read_bytes())
+    for at, new in edits:
+        at %= len(content)
+        content[at : at + len(new)] = new
+    file.write_bytes(content[: max(0, len(content) - max(0, cut - 200))])
+    refusal_of(lambda: read_tensors(file))
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    header=st.text(max_size=60).map(str.encode) | st.binary(max_size=60),
+    claimed=st.integers(0, 2**64 - 1) | st.none(),
+)
+def test_any_header_of_a_safetensors_file_is_tensors_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, header: bytes, claimed: int | None
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "header.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header) if claimed is None else claimed) + header)
+    refusal_of(lambda: read_tensors(file))

@@ -1,0 +1,92 @@
+"""Nothing that is read can run anything: no pickle, no unsafe YAML, no code out of a file."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lori_cl
+from lori_cl.registry import Run, Workspace
+from lori_cl.reports import FORMATS, gather
+from lori_cl.serving.export import export
+from lori_cl.training import load_run
+
+CONTAINED = "containment"
+"""The room whose purpose it is to run programs, each contained; it hands them over with marshal."""
+SOURCES = [file for file in Path(lori_cl.__file__).parent.rglob("*.py") if file.parent.name != CONTAINED]
+LIBRARIES = {
+    "pickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "jsonpickle",
+    "copyreg",
+}
+CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "numpy.load", "np.load"}
+
+
+def nodes(file: Path) -> Iterator[ast.AST]:
+    return ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+
+
+def test_nothing_imports_what_unpickles() -> None:
+    imported = {
+        (file.name, name.partition(".")[0])
+        for file in SOURCES
+        for node in nodes(file)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not {entry for entry in imported if entry[1] in LIBRARIES}
+
+
+def test_nothing_calls_what_runs_code_out_of_a_file() -> None:
+    calls = [
+        (file.name, ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords})
+        for file in SOURCES
+        for node in nodes(file)
+        if isinstance(node, ast.Call)
+    ]
+    assert not [(file, name) for file, name, _ in calls if name in CALLS]
+    loads = [keywords for _, name, keywords in calls if name == "torch.load"]
+    assert [ast.unparse(keywords["weights_only"]) for keywords in loads] == ["True"]
+
+
+@pytest.fixture
+def unpickled() -> Iterator[list[str]]:
+    """What Python unpickles by name while the test runs, in this process."""
+    found: list[str] = []
+    watching = True
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "pickle.find_class":
+            found.append(".".join(map(str, arguments)))
+
+    sys.addaudithook(watch)  # a hook cannot be taken out again
+    yield found
+    watching = False
+
+
+def test_a_run_its_report_and_its_export_unpickle_nothing(
+    learn: Callable[..., Run], workspace: Workspace, tmp_path: Path, unpickled: list[str]
+) -> None:
+    learn("a", "b", masks={"strategy": "magnitude", "density": 0.1})
+    learn("a", "b", "c", masks={"strategy": "magnitude", "density": 0.1})
+    with workspace.read() as registry:
+        report = gather(registry, "run")
+        export(load_run(workspace, registry, "run"), "a", tmp_path / "out")
+    assert all(render([report]) for render in FORMATS.values())
+    assert unpickled == []
