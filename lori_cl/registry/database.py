@@ -111,7 +111,7 @@ def schema_of(connection: Connection, shown: str) -> str | None:
     schema = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if schema is None:  # its creation broke off
         return None
-    if schema > SCHEMA:
+    if str(schema) > SCHEMA:  # no text at all, where the file is damaged
         writer = connection.execute(text("SELECT written_by FROM about")).scalar()
         raise RegistryTooNew(
             f"{shown} has schema {schema}, written by lori_cl {writer}; this is lori_cl "

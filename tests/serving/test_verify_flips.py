@@ -28,14 +28,14 @@ ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
 
 TIMES = {"created_at", "committed_at", "elapsed_s", "train_s"}
 UNPROVABLE = {
-    "run": {"base_path", *TIMES},
+    "run": {"base_path", "environment", *TIMES},
     "tasks": {"declared_in", *TIMES},
-    "stages": {"final_loss", "peak_memory_bytes", *TIMES},
+    "stages": {"final_loss", "peak_memory_bytes", "environment", *TIMES},
     "evaluations": {"input_digest", "n_truncated", *TIMES},
     "curriculum": {"name", "model.path", "train.loggers", "eval.batch_size"},
 }
-"""What nothing that is kept can vouch for: when, how fast, where things lie, the loss, and what only the base
-model could tell."""
+"""What nothing that is kept can vouch for: when, where and in which environment, how fast, the loss, and what
+only the base model could tell."""
 
 
 def check_all(workspace: Workspace, registry: Registry) -> None:

@@ -63,6 +63,10 @@ STATEMENTS: Mapping[str, tuple[str, str]] = {
         f"the density in .* is 0.1004.*{SAYS} 0.1004",
     ),
     "another rank": (f'UPDATE masks SET "rank" = 5 {MASK_OF_B}', f"the rank in .* is 4{SAYS} 5"),
+    "another strategy": (
+        f"UPDATE masks SET strategy = 'magnitude' {MASK_OF_B}",
+        f"the strategy in .* is random{SAYS} magnitude",
+    ),
     "an import": (
         f"UPDATE masks SET strategy = 'imported' {MASK_OF_B}",
         f"imported in .* is False{SAYS} True",

@@ -9,6 +9,7 @@ import torch
 from lori_cl.adapters import draw_projections, projections_digest
 from lori_cl.errors import Untruth
 from lori_cl.masks import Ledger
+from lori_cl.methods.lori_adoption import IMPORTED
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.registry import MaskRecord, Projection, Stage
 from lori_cl.serving.checks.evidence import Evidence, expect
@@ -88,7 +89,9 @@ def _check_mask(evidence: Evidence, a: Projection, position: int) -> None:
     density = cells / a.cells()
     # Records from before adapters could grow hold the density that was asked for.
     asked_for = record.density == evidence.curriculum.masks.density
+    strategy = IMPORTED if record.strategy == IMPORTED else evidence.curriculum.masks.strategy
     told = {
+        "the strategy": (strategy, record.strategy),
         "the digest of the mask": (held.mask.digest(), record.digest),
         "the number of cells": (cells, record.cells),
         "the number of cells by site": (by_site, record.by_site),

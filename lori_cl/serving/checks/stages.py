@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lori_cl.methods.lori_adoption import IMPORTED
 from lori_cl.registry import Stage, Task
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.training.continuing import settings_of
@@ -33,7 +34,7 @@ def _told(evidence: Evidence, stage: Stage, task: Task) -> Iterator[tuple[str, A
     yield "parent", told["parent"], stage.parent
     yield "mask", told["mask"], stage.mask and stage.mask.digest
     yield "seeds", told["seeds"], stage.seeds
-    yield "imported", "imported" in told, stage.mask is not None and stage.mask.strategy == "imported"
+    yield "imported", "imported" in told, stage.mask is not None and stage.mask.strategy == IMPORTED
     yield "base", told.get("base", run.base_digest), run.base_digest
     for field in ("train_digest", "n_train", "n_truncated", "steps"):
         yield field, told.get(field, getattr(stage, field)), getattr(stage, field)
