@@ -39,8 +39,8 @@ class Server(Database):
     """
 
     def __init__(self, url: URL, shown: str, *, read_only: bool) -> None:
-        psycopg = url.drivername == "postgresql+psycopg" and "connect_timeout" not in url.query
-        options = {"connect_timeout": CONNECT_TIMEOUT_S} if psycopg else {}
+        takes_it = url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query
+        options = {"connect_timeout": CONNECT_TIMEOUT_S} if takes_it else {}
         engine = create_engine(url, pool_pre_ping=True, connect_args=options)
         self._is_postgresql = engine.dialect.name == "postgresql"
         if self._is_postgresql:
