@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.registry.artifacts import write_durably
 from lori_cl.registry.records import Evaluation, Stage, StatisticsRecord
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class SetAside:
     def write(self, file: Path) -> None:
         """Keep it, as JSON that can be read."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(file, _JSON.dump_json(self, indent=2))
+        write_durably(file, _json().dump_json(self, indent=2))
 
     @classmethod
     def read(cls, file: Path) -> SetAside | None:
@@ -40,14 +42,18 @@ class SetAside:
         Raises: ArtifactDamaged.
         """
         try:
-            return _JSON.validate_json(file.read_bytes())
+            return _json().validate_json(file.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ArtifactDamaged(
                 f"{file} cannot be read: {reason}; remove it to train the stage again"
             ) from None
 
 
-_JSON = TypeAdapter(SetAside)
+@cache
+def _json() -> TypeAdapter[SetAside]:
+    from pydantic import TypeAdapter  # slow to import; readers of a registry do without it
+
+    return TypeAdapter(SetAside)

@@ -184,8 +184,7 @@ def test_a_stage_computed_elsewhere_keeps_its_own_environment_beside_its_runs(wo
         run = registry.run("first")
     assert run.environment == home
     assert [run.environment_of(done) for done in run.stages] == [home, elsewhere]
-    with closing(sqlite3.connect(workspace.root / "registry.db")) as connection:
-        assert connection.execute("SELECT count(*) FROM environments").fetchone() == (2,)
+    assert rows_of(workspace, "SELECT count(*) FROM environments") == [(2,)]
 
 
 def test_a_run_name_can_be_taken_only_once(registry: Registry, run: Run) -> None:

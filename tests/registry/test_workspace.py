@@ -10,7 +10,7 @@ import pytest
 from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry import Workspace
 
-from .registry_records import contents, eval_set, task_spec
+from .registry_records import contents, eval_set, on_sqlite, task_spec
 
 
 def test_a_folder_in_the_workspace_is_kept_relative_so_that_the_workspace_can_move(tmp_path: Path) -> None:
@@ -58,6 +58,7 @@ def outside(tmp_path: Path) -> Path:
     return folder
 
 
+@on_sqlite
 def test_an_artifacts_folder_that_is_a_link_to_elsewhere_is_refused(
     workspace: Workspace, outside: Path
 ) -> None:
@@ -85,6 +86,7 @@ def test_an_artifact_that_is_a_link_to_elsewhere_is_neither_read_nor_written(
     assert contents(outside) == before
 
 
+@on_sqlite
 def test_a_registry_that_is_a_link_to_elsewhere_is_refused(workspace: Workspace, outside: Path) -> None:
     shutil.move(workspace.root / "registry.db", outside / "registry.db")
     (workspace.root / "registry.db").symlink_to(outside / "registry.db")
@@ -108,6 +110,7 @@ def test_a_link_in_place_of_sqlites_own_files_is_not_written_through(
     assert contents(outside) == before
 
 
+@on_sqlite
 def test_links_that_stay_in_the_workspace_and_a_workspace_that_is_one_are_followed(
     workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -129,6 +132,7 @@ def test_an_artifacts_name_is_a_digest_and_no_path(workspace: Workspace, name: s
         workspace.artifacts.get(name, "jsonl")
 
 
+@on_sqlite
 def test_an_artifact_that_is_a_pipe_is_not_waited_at(workspace: Workspace) -> None:
     os.mkfifo(workspace.root / "artifacts" / f"{'a' * 64}.jsonl")
     with pytest.raises(ArtifactDamaged, match="is no file"):
