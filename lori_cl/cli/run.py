@@ -64,7 +64,11 @@ def run(
     known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
     spec = load_curriculum(curriculum, settings, known)
     options = RunOptions(
-        upper_triangle, measure_all, allow_code_execution, allow_environment_change, curriculum.parent
+        upper_triangle=upper_triangle,
+        measure_all=measure_all,
+        allow_code_execution=allow_code_execution,
+        allow_environment_change=allow_environment_change,
+        declared_in=curriculum.parent,
     )
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
