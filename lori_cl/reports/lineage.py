@@ -100,6 +100,6 @@ def _stage(run: Run, stage: Stage) -> Iterator[Fact]:
 def _data(task: Task) -> Iterator[Fact]:
     yield Fact("scored on", f"{task.eval_set.n:,} examples", task.eval_set.digest)
     learned_from = (task.spec.get("train") or {}).get("source")
-    yield Fact("source", source_words(task.spec.get("source") or {}, revision=True))
+    yield Fact("source", source_words(task.spec.get("source") or {}, exactly=True))
     if learned_from:
-        yield Fact("source of what is learned", source_words(learned_from, revision=True))
+        yield Fact("source of what is learned", source_words(learned_from, exactly=True))

@@ -95,9 +95,8 @@ def print_lineage(run: Run, console: Console) -> None:
         say(console, section.title, "bold")
         for fact in section.facts:
             told = ", ".join(filter(None, (fact.value, fact.digest and f"digest {fact.digest}")))
-            console.print(
-                Text(f"  {fact.name}: {told}"), soft_wrap=True
-            )  # a digest in two cannot be searched
+            # Not wrapped: a digest on two lines cannot be searched for.
+            console.print(Text(f"  {fact.name}: {told}"), soft_wrap=True)
 
 
 def _source(task: Task) -> str:

@@ -164,12 +164,11 @@ def stage_words(stage: Stage) -> str:
     return f"{stage_name(stage.position, stage.task)}{retired}"
 
 
-def source_words(source: Mapping[str, Any], *, revision: bool = False) -> str:
-    """'local agnews or hub fancyzhx/ag_news', on request with the hub's commit."""
-    told = {place: source[place] for place in ("local", "hub") if source.get(place)}
-    if revision and "hub" in told:
-        told["hub"] = f"{told['hub']} at revision {source.get('revision') or 'none'}"
-    return " or ".join(f"{place} {where}" for place, where in told.items())
+def source_words(source: Mapping[str, Any], *, exactly: bool = False) -> str:
+    """'local qqp or hub nyu-mll/glue'; exactly, the hub's with ', config qqp, revision 3f1c…'."""
+    told = [f"{place} {source[place]}" for place in ("local", "hub") if source.get(place)]
+    more = [f", {field} {source[field]}" for field in ("config", "revision") if source.get(field)]
+    return " or ".join(told) + "".join(more if exactly and source.get("hub") else [])
 
 
 def minute(time: datetime) -> str:

@@ -38,7 +38,7 @@ def test_the_first_untruth_ends_it_with_exit_code_1_and_one_line(lori_cl: Call, 
     assert code == 1
     assert [line.partition(":")[0] for line in out.splitlines()] == ["database"]
     assert err.startswith(f"Untruth: stage 2 b: the digest of {damaged} is ")
-    assert err.endswith(f", and the registry says {damaged.stem}\n")
+    assert err.endswith(f", and the registry says {damaged.stem}; restore the file from a backup\n")
 
 
 def test_as_json_the_untruth_stands_beside_what_was_passed(

@@ -49,7 +49,7 @@ def test_lineage_tells_the_sources_as_declared_with_the_hubs_revision(
     task = replace(run.tasks[2], spec={"source": HUB, "train": {"source": {"local": "more"}}})
     lines = lines_of(shown, replace(run, tasks=(*run.tasks[:2], task)))
     assert "Stage 3 qqp, to come" in lines
-    assert "source: local qqp or hub nyu-mll/glue at revision c0ffee" in lines
+    assert "source: local qqp or hub nyu-mll/glue, config qqp, revision c0ffee" in lines
     assert "source of what is learned: local more" in lines
 
 

@@ -209,7 +209,7 @@ def run_of(workspace: Workspace) -> Run:
 def test_a_file_that_is_gone_is_named_with_its_stage(learned: Workspace) -> None:
     path = learned.artifacts.path(run_of(learned).stages[1].artifact, "safetensors")
     path.unlink()
-    with pytest.raises(Untruth, match=f"^stage 2 b: {path} is not there, and the registry names it"):
+    with pytest.raises(Untruth, match=f"^stage 2 b: {path} is not there; restore it from a backup"):
         told(learned)
 
 

@@ -16,8 +16,10 @@ def files(evidence: Evidence) -> str:
         try:
             found, size = digest.of_file(path), path.stat().st_size
         except FileNotFoundError:
-            raise Untruth(f"{record}: {path} is not there, and the registry names it") from None
-        expect(record, f"the digest of {path}", found, sha256)
+            raise Untruth(f"{record}: {path} is not there; restore it from a backup") from None
+        if found != sha256:
+            both = f"{found}, and the registry says {sha256}"
+            raise Untruth(f"{record}: the digest of {path} is {both}; restore the file from a backup")
         expect(record, f"(suffix, bytes) of {path}", (suffix, size), registered.get(sha256))
         total += size
     return f"{len(named):,} of {total:,} bytes, each with the digest of its name"
