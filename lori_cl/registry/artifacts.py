@@ -87,7 +87,7 @@ def require_inside(root: Path, path: Path) -> None:
     except (RuntimeError, OSError, ValueError) as error:  # a link to itself; a name no file can bear
         where = first_line(error)
     raise WorkspaceUnusable(
-        f"{str(path)[:200]} leads out of {root} ({where}), where nothing is read or written; "
+        f"{str(path)[:200]} leads out of {root.resolve()} ({where}), where nothing is read or written; "
         "put the file or folder itself there, or name the other place: --workspace, --registry"
     )
 

@@ -16,6 +16,10 @@ Features = Float[np.ndarray, "n d"]
 
 Arrays = Mapping[str, np.ndarray]
 
+MOST = 1e100
+"""More than any feature, or its square over all texts: what is larger would overflow in a product."""
+ROUNDING = 1 + 1e-6
+
 
 @dataclass(frozen=True, eq=False)
 class TaskStatistics:
@@ -50,7 +54,18 @@ class TaskStatistics:
         d = len(arrays["mean"])
         half = np.zeros((d, d))
         half[np.triu_indices(d)] = arrays["scatter"]
-        return cls(int(arrays["n"][0]), arrays["mean"], half + np.triu(half, k=1).T)
+        read = cls(int(arrays["n"][0]), arrays["mean"], half + np.triu(half, k=1).T)
+        read._require_moments()
+        return read
+
+    def _require_moments(self) -> None:
+        """Refuse numbers that are no moments of anything: no two features vary together more than alone."""
+        alone = np.diag(self.scatter)
+        largest = max(np.abs(self.mean).max(), alone.max())
+        if alone.min() < 0 or largest > MOST:
+            raise ArtifactDamaged(f"a task's statistics vary between {alone.min():g} and {largest:g}")
+        if (np.abs(self.scatter) > np.sqrt(np.outer(alone, alone)) * ROUNDING).any():
+            raise ArtifactDamaged("a task's statistics say that features vary together more than alone")
 
 
 def _check(arrays: Arrays) -> None:

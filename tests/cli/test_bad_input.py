@@ -82,6 +82,7 @@ def test_an_unknown_task_in_a_curriculum(
         ("train.loggers=[comet_ml]", "comet"),
         ("eval.views=[current, current]", "'eval.views' names 'current' twice"),
         ("model.path=package:no.such/x", "the package no.such is not installed"),
+        ("model.path=package:lori_cl/../tests", "the package lori_cl has no folder '../tests'"),
         ("model.path=~nobody_of_this_name/x", "is no folder"),
     ],
 )

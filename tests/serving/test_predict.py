@@ -3,8 +3,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from lori_cl.errors import DataError, UnknownTask
+from lori_cl.errors import DataError, LoriError, UnknownTask
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.predict import Asked, Predictor, answered, read_rows, routed
 from lori_cl.serving.route import RouteOptions, guess, load_router, route_run
@@ -128,3 +129,38 @@ def test_nothing_to_answer_is_an_error(writing_run: LoadedRun) -> None:
         read_rows(writing_run, ["", " "], "say")
     with pytest.raises(DataError, match="there is nothing to answer: a text is empty"):
         read_rows(writing_run, ["it is red", ""], "say", plain=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"text": "\\ud800"}', r"line 1: \\ud800 is half of a character"),
+        (
+            '{"text": "a", "text": "b"}',
+            "line 1 begins as a JSON object does and is none: 'text' stands twice",
+        ),
+        ('{"text": NaN}', "line 1 begins as a JSON object does and is none: NaN is no number"),
+        ('{"text": ' + "[" * 10**5, "line 1 begins as a JSON object does and is none: too large or too deep"),
+        ('{"text": ["a"]}', "line 1: column 'text' holds no text"),
+        ('{"text": "a", "task": ["a"]}', "line 1 names no task"),
+        ('{"text": "a", "task": "../a"}', "has not learned '../a'"),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_a_row_that_nobody_should_send_is_refused_with_its_line(
+    learn: Learn, workspace: Workspace, line: str, said: str
+) -> None:
+    learn("a")
+    run = loaded(workspace)
+    with pytest.raises((DataError, UnknownTask), match=said):
+        list(answered(Predictor(run), read_rows(run, [line], "a"), 4))
+
+
+def test_a_head_whose_logits_are_no_numbers_answers_nothing(learn: Learn, workspace: Workspace) -> None:
+    learn("a")
+    run = loaded(workspace)
+    head = run.history[0].head
+    assert head is not None
+    head.bias.data[0] = torch.nan
+    with pytest.raises(LoriError, match="task 'a': the model's logits are not finite"):
+        Predictor(run).answer(asked(["a"] * 4))

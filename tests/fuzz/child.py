@@ -1,0 +1,58 @@
+"""One target under libFuzzer, in a process of its own: `… -m tests.fuzz.child TARGET FOLDER SECONDS SEED`."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+
+import atheris
+
+CORPUS = Path(__file__).parent / "corpus"
+LONGEST = 4_096
+"""Bytes of an input; limits on sizes have tests of their own."""
+HUNG = 30
+"""Seconds after which libFuzzer ends an input that no Python signal reaches."""
+
+
+def main() -> None:
+    """Fuzz until the time is up or something is found."""
+    target, folder, seconds, seed = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    with atheris.instrument_imports(include=["lori_cl", "yaml", "jinja2"]):
+        from tests.attempts import refusal_of
+        from tests.fuzz.guard import Guard
+        from tests.fuzz.mutators import mutator
+        from tests.fuzz.targets import TARGETS
+
+        attempt = TARGETS[target](folder / "inside")
+        seeds = sorted((CORPUS / target).iterdir())
+        for known in seeds:  # so that what is imported late is there before the guard is armed
+            refusal_of(partial(attempt, known.read_bytes()))
+    guard = Guard(folder / "inside", folder / "outside")
+
+    def one_input(content: bytes) -> None:
+        try:
+            with guard.watching():
+                refusal_of(partial(attempt, content))
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+    def blind(content: bytes, most: int) -> bytes:
+        changed: bytes = atheris.Mutate(content, most)  # looked up now: Fuzz() puts the real one there
+        return changed
+
+    grown = folder / "grown"
+    grown.mkdir()
+    flags = [
+        *(f"-max_total_time={seconds}", f"-seed={seed}", f"-artifact_prefix={folder / 'found'}/"),
+        *("-print_final_stats=1", f"-max_len={LONGEST}", f"-timeout={HUNG}", "-rss_limit_mb=6144"),
+    ]
+    arguments = [sys.argv[0], *flags, str(grown), str(CORPUS / target)]
+    atheris.Setup(arguments, one_input, custom_mutator=mutator(target, blind))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""The targets: what is done with an input. Each is made once in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from unittest.mock import patch
+
+from lori_cl import digest
+from lori_cl.errors import DataError
+from tests.attempts import refusal_of
+
+Attempt = Callable[[bytes], object]
+
+SETTINGS = b"\0"
+"""Between a curriculum and the --set values that are laid over it; no YAML holds one."""
+ENROLMENTS = 50
+"""After so many, the registry is laid back: versions of one task would make each slower than the last."""
+
+
+def task(folder: Path) -> Attempt:
+    """A task's file, beside data that fits it and a link to data that it must not reach, is added."""
+    from lori_cl.registry import Workspace
+    from lori_cl.spec import load_task
+    from lori_cl.tasks import both_splits, sources
+    from lori_cl.training import enrol
+
+    workspace = Workspace(folder / "workspace")
+    workspace.create()
+    fresh = Path(shutil.copy(workspace.root / "registry.db", folder / "fresh.db"))
+    declared = workspace.root / "tasks"
+    _write_data(declared / "data")
+    (declared / "link").symlink_to(folder.parent / "outside")
+    file = declared / "task.yaml"
+    done = 0
+
+    def attempt(content: bytes) -> None:
+        nonlocal done
+        file.write_bytes(content)
+        with patch.object(sources, "_read_hub", _no_hub):
+            both_splits(load_task(file), declared)
+            enrol(workspace, [file])
+        done += 1
+        if done % ENROLMENTS == 0:
+            shutil.copy(fresh, workspace.root / "registry.db")
+
+    return attempt
+
+
+def curriculum(folder: Path) -> Attempt:
+    """A curriculum's file with settings laid over it is read, and its record written."""
+    from lori_cl.spec import CurriculumSpec, load_curriculum
+
+    file = folder / "curriculum.yaml"
+    known = {"method": ["lori", "sequential-lora"], "masks.strategy": ["magnitude", "random"]}
+
+    def attempt(content: bytes) -> None:
+        text, *settings = content.split(SETTINGS)
+        file.write_bytes(text)
+        spec = load_curriculum(file, [os_text(setting) for setting in settings], known)
+        record = spec.to_record()
+        digest.of_json(record)
+        assert CurriculumSpec.model_validate(record) == spec
+        spec.run_name(None)
+
+    return attempt
+
+
+def rows(folder: Path) -> Attempt:
+    """A data file of one of three formats (the first byte says which) is read as two kinds of task."""
+    from lori_cl.tasks import both_splits, from_jsonl, to_jsonl
+    from tests.tasks.task_files import classification, generation, multiple_choice
+
+    tasks = [
+        classification(columns={"text": "{{ text }}"}, allow_duplicates=True, train={"split": "test"}),
+        generation(prompt="{{ text }}", answer="{{ label }}", allow_duplicates=True, train={"split": "test"}),
+        multiple_choice(
+            prompt="{{ text }}",
+            choices="text",
+            answer="{{ label }}",
+            allow_duplicates=True,
+            train={"split": "test"},
+        ),
+    ]
+    data = folder / "data"
+    data.mkdir()
+
+    def attempt(content: bytes) -> None:
+        ending = ("jsonl", "json", "csv")[content[0] % 3] if content else "jsonl"
+        file = data / f"test.{ending}"
+        file.write_bytes(content[1:])
+        try:
+            for each in tasks:
+                refusal_of(lambda each=each: _read_back(both_splits(each, folder)[1]))
+        finally:
+            file.unlink()
+
+    def _read_back(examples: list) -> None:  # type: ignore[type-arg]
+        assert from_jsonl(to_jsonl(examples)) == examples
+
+    return attempt
+
+
+def template(_: Path) -> Attempt:
+    """A prompt's template is filled with a row."""
+    from lori_cl.tasks.prompts import only_column, render
+
+    row = {
+        "text": "it is red",
+        "choices": ["red", "blue"],
+        "n": 7,
+        "deep": {"a": [1, {"b": None}]},
+        "no": None,
+    }
+
+    def attempt(content: bytes) -> None:
+        written = content.decode(errors="replace")
+        assert render(written, row, "prompt", "here") == render(written, row, "prompt", "here")
+        only_column(written)
+
+    return attempt
+
+
+def stage(folder: Path) -> Attempt:
+    """A stage's file is put into the store, read back, and made a stage of LoRI's with a head."""
+    import torch
+
+    from lori_cl.adapters import Site
+    from lori_cl.methods import Learned
+    from lori_cl.methods.lori_stage import LoRIStage
+    from lori_cl.registry import ArtifactStore
+    from lori_cl.training.stage_file import misfit, read_metadata, read_stage
+
+    store = ArtifactStore(folder / "artifacts")
+    sites = [Site("one", 5, 2, 3), Site("two", 5, 4, 3)]
+
+    def attempt(content: bytes) -> None:
+        sha256 = store.put(content, "safetensors")
+        try:
+            kept = store.get(sha256, "safetensors")
+        finally:
+            store.path(sha256, "safetensors").unlink()
+        refusal_of(lambda: read_metadata(kept))
+        tensors, head = read_stage(kept)
+        misfit(torch.nn.Linear(2, 2), head)
+        read = LoRIStage.from_learned(Learned("a", tensors, {}), sites)
+        assert read.mask.count() == sum(values.numel() for values in read.values.values())
+        again = LoRIStage.from_learned(Learned("a", read.to_tensors(), {}), sites)
+        assert again.mask.digest() == read.mask.digest()
+
+    return attempt
+
+
+def statistics(_: Path) -> Attempt:
+    """A file of statistics is read, and tells texts apart."""
+    import numpy as np
+    import torch
+
+    from lori_cl.routing import Router, TaskStatistics
+    from lori_cl.training.stage_file import read_tensors
+
+    other = TaskStatistics.of(np.arange(12.0).reshape(4, 3))
+
+    def attempt(content: bytes) -> None:
+        tensors = read_tensors(content, "a task's statistics")
+        kept = {name: t.numpy() for name, t in tensors.items() if t.dtype in (torch.float64, torch.int64)}
+        read = TaskStatistics.from_arrays(kept)
+        if len(read.mean) == len(other.mean):
+            Router.fit({"other": other, "read": read}).route(np.ones((2, 3)))
+
+    return attempt
+
+
+def eval_set(_: Path) -> Attempt:
+    """An eval set's file is read, and asked whether it can be scored."""
+    from lori_cl.tasks import from_jsonl, require_scorable
+    from tests.tasks.task_files import generation
+
+    tasks = [
+        generation(metric=metric) for metric in ("exact_match", "numeric_match", "f1", "edit_similarity")
+    ]
+
+    def attempt(content: bytes) -> None:
+        examples = from_jsonl(content)
+        for each in tasks:
+            refusal_of(lambda each=each: require_scorable(each, examples))
+
+    return attempt
+
+
+def adapter(folder: Path) -> Attempt:
+    """A PEFT folder is read: its configuration up to the null byte, then weights; '!' means a `.bin`."""
+    from lori_cl.adapters import read_foreign
+
+    def attempt(content: bytes) -> None:
+        binary = content.startswith(b"!")
+        config, _, weights = content.removeprefix(b"!").partition(b"\0")
+        shutil.rmtree(folder / "adapter", ignore_errors=True)
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "adapter_config.json").write_bytes(config)
+        (folder / "adapter" / f"adapter_model.{'bin' if binary else 'safetensors'}").write_bytes(weights)
+        read_foreign(folder / "adapter")
+
+    return attempt
+
+
+TARGETS: Mapping[str, Callable[[Path], Attempt]] = {
+    "task": task,
+    "curriculum": curriculum,
+    "rows": rows,
+    "template": template,
+    "stage": stage,
+    "statistics": statistics,
+    "eval-set": eval_set,
+    "adapter": adapter,
+}
+
+
+def os_text(raw: bytes) -> str:
+    """What Python makes of a command line's bytes."""
+    return raw.decode(errors="surrogateescape")
+
+
+def _no_hub(*_: object) -> None:
+    raise DataError("nothing is asked of the hub here")
+
+
+def _write_data(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    row = {"text": "it is red", "label": "red", "q": "1 + 1", "a": "2", "x": "one", "y": "two", "n": 0}
+    more = {"choices": ["one", "two"], "expect": "refuse", "deep": {"text": ["one", "two"]}, "none": None}
+    for split, text in (("train", "it is"), ("test", "is it")):
+        lines = [
+            json.dumps({**row, **more, "text": f"{text} {word}", "q": f"{text} {word}"}) for word in "abc"
+        ]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
