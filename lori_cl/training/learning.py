@@ -13,9 +13,10 @@ from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import processes
+from lori_cl.training.lesson import Lesson, Taught, losses
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import Brought, OpenRun
-from lori_cl.training.stage import Lesson, Taught, losses, teach
+from lori_cl.training.stage import teach
 from lori_cl.training.stage_file import StageMemory, stage_bytes
 
 SEEDS = ("data", "mask", "projection", "probe", "calibration", "head", "train")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from lori_cl.errors import Interrupted, TrainingDiverged, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
-from lori_cl.training import stage
+from lori_cl.training import lesson_trainer
 from lori_cl.training.checkpoints import newest
 
 Learn = Callable[..., Run]
@@ -97,7 +97,7 @@ def test_what_is_trained_already_is_not_trained_again(
 ) -> None:
     with pytest.raises(Killed):
         learn("a", "b", train=TRAIN, masks=MASKS, observer=Ends(Killed, "scoring a, as_trained", 4))
-    monkeypatch.setattr(stage, "_trained", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(lesson_trainer.LessonTrainer, "train_on", lambda *_: pytest.fail("trained"))
     with pytest.raises(Killed):
         learn("a", "b", train=TRAIN, masks=MASKS, observer=Ends(Killed, "scoring a, as_trained", 8))
     monkeypatch.undo()
@@ -165,7 +165,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written_loses_nothing(
         raise OSError(28, "No space left on device")
 
     train = {**TRAIN, "save_steps": 2}
-    monkeypatch.setattr(stage, "write_trained", full)
+    monkeypatch.setattr(lesson_trainer, "write_trained", full)
     with pytest.raises(
         WorkspaceUnusable, match=r"checkpoint cannot be written .* No space left .* make room"
     ):
@@ -177,7 +177,7 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written_loses_nothing(
 def test_a_loss_that_is_no_number_is_told_with_its_step_its_examples_and_its_rate(
     learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = stage.Trainer.training_step
+    step = lesson_trainer.Trainer.training_step
     calls = []
 
     def third_is_nan(self: object, *arguments: object) -> object:
@@ -185,7 +185,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_its_examples_and_its_rat
         loss = step(self, *arguments)
         return loss * float("nan") if len(calls) == 3 else loss
 
-    monkeypatch.setattr(stage.Trainer, "training_step", third_is_nan)
+    monkeypatch.setattr(lesson_trainer.Trainer, "training_step", third_is_nan)
     with pytest.raises(TrainingDiverged) as found:
         learn("a", train={**TRAIN, "batch_size": 4})
     assert "stage 1/1 a: training: the loss became nan at step 3" in str(found.value)

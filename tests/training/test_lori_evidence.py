@@ -17,7 +17,7 @@ from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CalibrationSpec, load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
-from lori_cl.training.stage import Lesson, losses
+from lori_cl.training.lesson import Lesson, losses
 
 Learn = Callable[..., Run]
 

@@ -9,7 +9,7 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Run, Workspace, server
 from lori_cl.spec import TrainSpec
 from lori_cl.training import Observer, learning
-from lori_cl.training.stage import Lesson, Taught
+from lori_cl.training.lesson import Lesson, Taught
 from tests.postgres import Postgres
 
 Learn = Callable[..., Run]

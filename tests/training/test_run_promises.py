@@ -21,8 +21,8 @@ from lori_cl.errors import (
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec, TrainSpec, load_curriculum
 from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, learning, loading, run_curriculum
+from lori_cl.training.lesson import Lesson, Taught
 from lori_cl.training.preparation import prepare_question
-from lori_cl.training.stage import Lesson, Taught
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
