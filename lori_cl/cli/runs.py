@@ -25,15 +25,16 @@ def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -
 
     if lineage and name is None:
         raise click.UsageError("say whose lineage: lori-cl runs NAME --lineage")
-    show = print_lineage if lineage else print_run
-
     with workspace.read() as registry:
-        if name is not None:
-            run = registry.run(name)
-            print_json(run_record(run)) if as_json else show(run, console())
-            return
-        found = registry.runs()
-    print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())
+        found = [registry.run(name)] if name is not None else registry.runs()
+    if name is None:
+        print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())
+    elif as_json:
+        print_json(run_record(found[0], workspace.set_aside(found[0])))
+    elif lineage:
+        print_lineage(found[0], console())
+    else:
+        print_run(found[0], console(), aside=workspace.set_aside(found[0]))
 
 
 @click.command()

@@ -42,7 +42,8 @@ class SetAside:
         Raises: ArtifactDamaged.
         """
         try:
-            return _json().validate_json(file.read_bytes())
+            content = file.read_bytes()
+            return _json().validate_json(content)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -12,7 +12,9 @@ from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore, require_inside
+from lori_cl.registry.aside import SetAside
 from lori_cl.registry.connect import parse_url
+from lori_cl.registry.records import Run
 from lori_cl.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -49,6 +51,14 @@ class Workspace:
     def aside(self, run: str) -> Path:
         """Where the stage of a run is kept that is not accepted."""
         return self.place("aside", f"{run}.json")
+
+    def set_aside(self, run: Run) -> SetAside | None:
+        """The stage after the run's last one, where it was learned and not accepted.
+
+        Raises: ArtifactDamaged.
+        """
+        kept = SetAside.read(self.aside(run.name))
+        return kept if kept is not None and kept.stage.position == len(run.stages) + 1 else None
 
     def create(self) -> bool:
         """Make the folders and the registry; False where the registry was there already.

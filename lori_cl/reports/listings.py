@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lori_cl.registry import Leftover, Run, Task
+from lori_cl.registry import Leftover, Run, SetAside, Task
 from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.plain import add_row, plain_table, say
 from lori_cl.reports.wording import minute, run_title, seconds, short, source_words, stage_name
@@ -51,8 +51,8 @@ def print_runs(runs: Sequence[Run], console: Console) -> None:
     return console.print(table)
 
 
-def print_run(run: Run, console: Console) -> None:
-    """One run: its stages done and to come, and its settings."""
+def print_run(run: Run, console: Console, *, aside: SetAside | None = None) -> None:
+    """One run: its stages done, set aside and to come, and its settings."""
     say(console, f"{run.name}: {run_title(run)}", "bold")
     table = plain_table(["stage", "eval examples", "cells", "trained on", "took", "artifact"])
     done = {stage.task: stage for stage in run.stages}
@@ -68,8 +68,12 @@ def print_run(run: Run, console: Console) -> None:
             if stage
             else ("", "to come", "", "")
         )
+        if aside is not None and aside.stage.position == position:
+            learned = ("", "set aside", seconds(aside.stage.elapsed_s), short(aside.stage.artifact))
         add_row(table, stage_name(position, task.label), f"{task.eval_set.n:,}", *learned)
     console.print(table)
+    if aside is not None:
+        say(console, f"set aside: {aside.why}; take it: lori-cl run CURRICULUM --name {run.name} --accept")
     console.print()
     told = {"begun": f"{minute(run.created_at)} UTC", "base digest": run.base_digest}
     for key, value in {**told, **_flat(run.curriculum)}.items():

@@ -33,7 +33,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from lori_cl.registry import Run, Stage, Task
+from lori_cl.registry import Run, SetAside, Stage, Task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 
 SCHEMA = 1
@@ -65,9 +65,10 @@ def run_summary(run: Run) -> dict[str, Any]:
     }
 
 
-def run_record(run: Run) -> dict[str, Any]:
-    """One run with its stages and lineage."""
-    return {**run_summary(run), **lineage(run)}
+def run_record(run: Run, aside: SetAside | None) -> dict[str, Any]:
+    """One run with its stages and lineage; `set_aside` is the stage that was learned and not accepted."""
+    kept = {"position": aside.stage.position, "task": aside.stage.task, "why": aside.why} if aside else None
+    return {**run_summary(run), **lineage(run), "set_aside": kept}
 
 
 def task_record(task: Task) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,19 @@ def test_a_gate_ends_with_exit_code_1_and_the_lost_task_and_accept_takes_it(
     code, out, _ = lori_cl("run", curriculum, "--name", "r", "--accept")
     assert code == 0
     assert "−100.0" in out
+
+
+def test_what_is_set_aside_shows_among_the_stages_until_it_is_taken(lori_cl: Call, curriculum: Path) -> None:
+    lori_cl("run", curriculum, "--name", "r", "--max-drop", "1.0")
+    _, out, _ = lori_cl("runs", "r")
+    assert [line for line in out.splitlines() if line.startswith("2 b") and "set aside" in line]
+    assert "\nset aside: stage 2/2 b: in the view current, 'a' fell by 100.0 points" in out
+    assert "--name r --accept\n" in out
+    kept = json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"]
+    assert (kept["position"], kept["task"]) == (2, "b")
+    lori_cl("run", curriculum, "--name", "r", "--accept")
+    assert "set aside" not in lori_cl("runs", "r")[1]
+    assert json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"] is None
 
 
 def test_under_a_view_that_lost_nothing_the_gate_lets_it_pass(lori_cl: Call, curriculum: Path) -> None:
