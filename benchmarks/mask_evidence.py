@@ -1,0 +1,113 @@
+"""What choosing a stage's cells costs and gives: `magnitude`, `gradient` and `random` masks on real texts.
+
+    LORI_CL_DATA=… python benchmarks/mask_evidence.py --set train.limit=320 --set train.max_length=64
+
+The five tasks are learned once for each strategy, and scored on the last 256 rows of train. The table has the
+time of the calibration as a part of the training's own (processor time, in one process), the metrics of both
+views, and for each stage the part of its cells that `magnitude` chose, too, beside what chance would give.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import click
+import torch
+from forgetting import CURRICULUM, ORDERS
+from torch import Tensor
+from tune_lr import split_train
+
+from lori_cl.methods import lori
+from lori_cl.registry import Workspace
+from lori_cl.reports import gather, to_record
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, learning, run_curriculum
+from lori_cl.training.stage_file import read_stage
+
+STRATEGIES = ("magnitude", "gradient", "random")
+
+
+class Stopwatch:
+    """Sums the processor time that functions take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def timed(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with its time added to `what`."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            began = time.process_time()
+            try:
+                return function(*arguments, **named)
+            finally:
+                self.seconds[what] += time.process_time() - began
+
+        return call
+
+
+def learned_cells(workspace: Workspace, run: str) -> Iterator[Tensor]:
+    """Stage by stage, the cells it claimed; (cells,) bits."""
+    with workspace.read() as registry:
+        stages = registry.run(run).stages
+    for stage in stages:
+        tensors, _ = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
+        packed = torch.cat([tensors[name].flatten() for name in sorted(tensors) if name.startswith("mask/")])
+        yield (packed.unsqueeze(1) >> torch.arange(8, dtype=torch.uint8) & 1).flatten().bool()
+
+
+def common(masks: Sequence[Tensor], others: Sequence[Tensor]) -> str:
+    """Stage by stage, the part of a mask's cells that the other has, too, in percent."""
+    return ", ".join(
+        f"{100 * int((a & b).sum()) / int(a.sum()):.1f}" for a, b in zip(masks, others, strict=True)
+    )
+
+
+def row(workspace: Workspace, strategy: str, seconds: dict[str, float], against: Sequence[Tensor]) -> str:
+    """A strategy's line of the table."""
+    with workspace.read() as registry:
+        views = to_record(gather(registry, strategy))["views"]
+    cells = [f"{100 * seconds['evidence'] / seconds['training']:.1f} %"]
+    for view in ("as_trained", "current"):
+        metrics = views[view]["metrics"]
+        cells += [f"{100 * metrics[name]:.1f}" for name in ("acc", "bwt")]
+    cells.append(common(list(learned_cells(workspace, strategy)), against))
+    return f"| {strategy} | {' | '.join(cells)} |"
+
+
+@click.command()
+@click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every strategy.")
+def main(settings: Sequence[str]) -> None:
+    """Learn the five tasks with every strategy, and print the table."""
+    with tempfile.TemporaryDirectory() as scratch:
+        workspace = Workspace(Path(scratch))
+        workspace.create()
+        data = Path(os.environ["LORI_CL_DATA"])
+        enrol(workspace, [split_train(task, data, Path(scratch) / "data", 256) for task in ORDERS["five"]])
+        print(
+            "| masks | calibration | `as_trained` acc | bwt | `current` acc | bwt | chosen by magnitude, % |"
+        )
+        print("|---|--:|--:|--:|--:|--:|---|")
+        for strategy in STRATEGIES:
+            watch = Stopwatch()
+            spec = load_curriculum(CURRICULUM, [*settings, f"masks.strategy={strategy}"])
+            with (
+                patch.object(lori, "gather_evidence", watch.timed("evidence", lori.gather_evidence)),
+                patch.object(learning, "teach", watch.timed("training and calibration", learning.teach)),
+            ):
+                run_curriculum(workspace, spec, strategy, RunOptions(), SilentObserver())
+            calibrated = watch.seconds["evidence"] if strategy == "magnitude" else 0.0  # by `teach`, too
+            watch.seconds["training"] = watch.seconds["training and calibration"] - calibrated
+            against = list(learned_cells(workspace, STRATEGIES[0]))
+            print(row(workspace, strategy, watch.seconds, against), flush=True)
+
+
+if __name__ == "__main__":
+    main()
