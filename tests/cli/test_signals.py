@@ -51,7 +51,8 @@ def test_a_signal_in_training_ends_after_the_step_with_the_command_that_goes_on(
     assert goes_on[3:] == ["run", str(curriculum), "--name", "r", *TRAIN]
     assert lori_cl(*goes_on[3:])[0] == 0
     assert len(calls) == 6
-    lori_cl("run", curriculum, "--name", "whole", *TRAIN, "--measure-all")
+    code, _, err = lori_cl("run", curriculum, "--name", "whole", *TRAIN, "--measure-all")
+    assert code == 0, err
     assert matrices(lori_cl, "r") == matrices(lori_cl, "whole")
 
 
