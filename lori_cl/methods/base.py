@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lori_cl.adapters import ForeignAdapter
 from lori_cl.errors import InputError
+from lori_cl.masks import Mask
 from lori_cl.registry import MaskRecord, Projection
 from lori_cl.spec import CurriculumSpec
 
@@ -42,8 +43,8 @@ class StageContext:
 
     task: str
     """The task's label."""
-    history: Sequence[Learned]
-    """The stages before that still act, in order."""
+    past: Sequence[Learned]
+    """All stages before, in order."""
     seeds: Mapping[str, int]
     """This stage's own, by purpose."""
     tasks_left: int
@@ -56,6 +57,11 @@ class StageContext:
     fewer. Before the stage under the task's head as it was drawn, after it as it was trained."""
     n_train: int
     """Training examples."""
+
+    @property
+    def history(self) -> Sequence[Learned]:
+        """The stages before that still act, in order."""
+        return [learned for learned in self.past if learned.retired_after is None]
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,11 @@ class Method(ABC):
 
     overwrites: ClassVar[bool] = False
     """Whether every stage writes over the last, so that its tensors hold all that acts."""
+
+    @property
+    def carries_on(self) -> bool:
+        """Whether what a stage leaves behind holds what it carried on from earlier ones, too."""
+        return self.overwrites
 
     def __init__(self, curriculum: CurriculumSpec) -> None:
         self.curriculum = curriculum
@@ -121,6 +132,10 @@ class Method(ABC):
     @abstractmethod
     def end_stage(self, context: StageContext) -> Outcome:
         """What the stage has learned."""
+
+    def mask_of(self, learned: Learned) -> Mask | None:
+        """The cells that the stage claimed; None for a method without masks."""
+        return None
 
     @abstractmethod
     def activate(self, history: Sequence[Learned]) -> None:

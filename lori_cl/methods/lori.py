@@ -31,7 +31,7 @@ from lori_cl.methods.lori_adoption import IMPORTED, check_sites
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.methods.lori_projections import Projector, passes
 from lori_cl.methods.lori_stage import LoRIStage
-from lori_cl.registry import MaskRecord, Projection
+from lori_cl.registry import MaskRecord, Projection, still_kept
 from lori_cl.spec import CurriculumSpec
 
 
@@ -49,7 +49,7 @@ class LoRI(Method):
         self._projector: Projector
         self._opened: Mask
         self._opened_under: Projections
-        self._brought = False
+        self._keeps_a = False
         self._read: dict[int, tuple[Learned, LoRIStage]] = {}
 
     def attach(self, base: nn.Module, seed: int) -> Any:
@@ -79,8 +79,10 @@ class LoRI(Method):
 
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
         """Count the cells that every task will claim, and the directions that its A needs."""
-        self._projector.check_room(tasks, begun=len(history))
-        self._check_cells(self._ledger(history), tasks)
+        ledger = self._ledger(history)
+        learned = sum(stage.rank for stage in self._stages(history))
+        self._projector.check_room(self._ranks(ledger, tasks), learned)
+        self._check_cells(ledger, tasks)
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
         """Claim the task's cells and open them."""
@@ -90,8 +92,10 @@ class LoRI(Method):
             ledger = ledger.grown(self._spec.grow)
         ledger.require(context.task, k)
         stages, seed = self._stages(context.history), context.seeds["projection"]
-        self._brought = False
-        self._opened_under = self._projector.fresh(context.task, stages, seed, ledger.rank)
+        self._keeps_a = self._projector.keeps(stages)
+        self._opened_under = self._projector.fresh(
+            context.task, stages, self._feeding(context.past), seed, ledger.rank
+        )
         scores = self._scores(context, ledger, k)
         self._opened = allocate(ledger, context.task, scores, k, self._masks.granularity)
         self._open(context, self._opened)
@@ -105,7 +109,7 @@ class LoRI(Method):
     def adopt_stage(self, context: StageContext, brought: ForeignAdapter) -> MaskRecord:
         """Claim the cells that the adapter fills, under the A's that it brings along."""
         sites = [site.name for site in self._adapter.sites]
-        self._brought = True
+        self._keeps_a = True
         self._opened = Mask({site: brought.masks[site] for site in sites})
         self._opened_under = {site: brought.weights.a[site] for site in sites}
         self._open(context, self._opened)
@@ -120,7 +124,7 @@ class LoRI(Method):
         stage = LoRIStage(
             mask=self._opened,
             values={site: values.to(kept_in) for site, values in self._adapter.opened().items()},
-            projections=self._opened_under if kind.stored or self._brought else None,
+            projections=self._opened_under if self._keeps_a else None,
             inputs=inputs,
         )
         taken = {site: u.shape[1] for sites, u in inputs.items() for site in sites}
@@ -129,6 +133,15 @@ class LoRI(Method):
     def activate(self, history: Sequence[Learned]) -> None:
         """Freeze the cells of these stages in, and no others."""
         self._adapter.install(self._projector.banks(self._stages(history), sums=self._sums))
+
+    @property
+    def carries_on(self) -> bool:
+        """Where earlier cells are trained on."""
+        return not self._masks.freeze
+
+    def mask_of(self, learned: Learned) -> Mask:
+        """The cells that the stage claimed."""
+        return self._stage(learned).mask
 
     def as_trained(self, history: Sequence[Learned]) -> Sequence[Learned]:
         """All of them where tasks are stacked; a task that was trained from the base alone stands alone."""
@@ -147,6 +160,18 @@ class LoRI(Method):
             require_free(task, k, free, ledger.cells, tasks=all_tasks)
             free -= k
 
+    def _ranks(self, ledger: Ledger, tasks: Sequence[str]) -> dict[str, int]:
+        """Of every task to come, as far as the adapter will have grown by then."""
+        ranks, rank, free = {}, ledger.rank, ledger.free_cells
+        rows = sum(site.out_features for site in self._adapter.sites)
+        for position, task in enumerate(tasks):
+            k = self._budget(free, len(tasks) - position)
+            while k > free and self._spec.grow:
+                rank, free = rank + self._spec.grow, free + self._spec.grow * rows
+            ranks[task] = rank
+            free -= 0 if ledger.overlap else k
+        return ranks
+
     def _budget(self, free: int, tasks_left: int) -> int:
         if self._masks.budget == "even":
             return max(1, free // tasks_left)
@@ -158,6 +183,11 @@ class LoRI(Method):
 
     def _stages(self, history: Sequence[Learned]) -> list[LoRIStage]:
         return [self._stage(learned) for learned in history]
+
+    def _feeding(self, past: Sequence[Learned]) -> list[LoRIStage]:
+        """The stages out of whose inputs a new A keeps."""
+        kept = still_kept([learned.retired_after for learned in past])
+        return [self._stage(past[position]) for position in kept]
 
     def _stage(self, learned: Learned) -> LoRIStage:
         """A finished stage, read from its tensors once."""
@@ -221,11 +251,11 @@ class LoRI(Method):
     @torch.no_grad()
     def _gather_inputs(self, context: StageContext) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
         """The directions that this task newly takes of every site's inputs."""
-        layers, stages = self._adapter.layers, self._stages(context.history)
+        layers, feeding = self._adapter.layers, self._feeding(context.past)
         taken: dict[tuple[str, ...], Tensor] = {}
         for sites in passes(self._adapter.sites):
             with record_inputs(self._model, {site: layers[site] for site in sites}) as moments:
                 for _ in context.losses(self._spec.null_space.examples):
                     pass
-            taken |= self._projector.newly_taken(stages, moments)
+            taken |= self._projector.newly_taken(feeding, moments)
         return taken

@@ -61,8 +61,13 @@ class Projector:
         self._seed = seed
         self._drawn = {(seed, spec.rank): drawn}
 
+    def keeps(self, stages: Sequence[LoRIStage]) -> bool:
+        """Whether a task that begins after these stages must keep its A's, as they cannot be drawn again."""
+        return self.kind.stored or (not self.kind.per_task and any(stage.projections for stage in stages))
+
     def shared(self, stages: Sequence[LoRIStage], rank: int) -> Projections:
-        """The one A of every site for a run that shares it: drawn, or brought along by its first stage."""
+        """The one A of every site for a run that shares it: drawn, or brought along by an imported stage,
+        which all stages on top of it keep."""
         drawn = self._draw(self._seed, rank)
         brought = stages[0].projections if stages else None
         if brought is None or rank == stages[0].rank:
@@ -101,8 +106,15 @@ class Projector:
         banks = [Bank(self.of_stage(stages, i), [stage.cells]) for i, stage in enumerate(stages)]
         return [*banks, Bank(opening)] if opening is not None else banks
 
-    def fresh(self, task: str, stages: Sequence[LoRIStage], seed: int, rank: int) -> Projections:
-        """The A's of a task that begins after these stages.
+    def fresh(
+        self,
+        task: str,
+        stages: Sequence[LoRIStage],
+        feeding: Sequence[LoRIStage],
+        seed: int,
+        rank: int,
+    ) -> Projections:
+        """The A's of a task that begins after these stages; out of what is fed by `feeding` they keep.
 
         Raises: CapacityExhausted, if a site has too few directions left.
         """
@@ -114,31 +126,33 @@ class Projector:
         earlier = [self.of_stage(stages, position) for position in range(len(stages))]
         made = {}
         for site in self._sites:
-            past = Past([each[site.name] for each in earlier], self.taken(stages, site))
+            past = Past([each[site.name] for each in earlier], self.taken(feeding, site))
             directions = self.kind.avoids(past)
             self._check_directions(task, site, directions.shape[1], rank)
             made[site.name] = blind(drawn[site.name], directions)
         return made
 
-    def check_room(self, tasks: Sequence[str], begun: int) -> None:
+    def check_room(self, ranks: Mapping[str, int], taken: int) -> None:
         """Make sure that A's that must be orthogonal to each other find room; what inputs take is not known
         yet.
 
+        `ranks` holds every task's, in the order of learning; `taken`, the ranks of those learned, together.
         Raises: CapacityExhausted, naming the first task that does not fit.
         """
         if self.kind.avoids is None or self.kind.gathers_inputs:
             return
-        for position, task in enumerate(tasks, start=begun):
+        for task, rank in ranks.items():
             for site in self._sites:
-                self._check_directions(task, site, position * self._spec.rank, self._spec.rank)
+                self._check_directions(task, site, taken, rank)
+            taken += rank
 
-    def taken(self, history: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
+    def taken(self, feeding: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
         """The directions that these stages feed into the site, orthonormal, float64."""
-        parts = [u for stage in history for sites, u in stage.inputs.items() if site.name in sites]
+        parts = [u for stage in feeding for sites, u in stage.inputs.items() if site.name in sites]
         return torch.cat([torch.zeros(site.in_features, 0), *parts], dim=1).double()
 
     def newly_taken(
-        self, history: Sequence[LoRIStage], moments: InputMoments
+        self, feeding: Sequence[LoRIStage], moments: InputMoments
     ) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
         """By the sites that share an input, the directions that a task takes of it beside the earlier
         ones'."""
@@ -146,7 +160,7 @@ class Projector:
         found = {}
         for leader, sites in moments.sites.items():
             moment = moments.sums[leader]
-            known = self.taken(history, by_name[leader]).to(moment.device)
+            known = self.taken(feeding, by_name[leader]).to(moment.device)
             new = principal_directions(moment, known, settings.energy, settings.max_directions)
             found[tuple(sites)] = new.float().cpu()
         return found

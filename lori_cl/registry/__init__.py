@@ -16,6 +16,7 @@ from lori_cl.registry.records import (
     Task,
 )
 from lori_cl.registry.registry import Registry
+from lori_cl.registry.retirement import still_kept
 from lori_cl.registry.workspace import Workspace
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "Workspace",
     "held_runs",
     "leftovers",
+    "still_kept",
     "write_durably",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lori_cl.registry import Run
+from lori_cl.registry import Run, still_kept
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class SiteCapacity:
     inputs: int | None = None
     """Input directions of the site, for a projection that keeps later tasks out of some."""
     inputs_taken: Mapping[str, int] = field(default_factory=dict)
-    """Of these, the ones that each task took."""
+    """Of these, the ones that each task took; a retired one's, while a task stands that was learned beside
+    them."""
 
     @property
     def inputs_free(self) -> int | None:
@@ -98,13 +99,15 @@ def capacity_of(run: Run) -> Capacity | None:
         return None
     rank = run.rank or run.projection.rank
     masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
+    feeding = [run.stages[position] for position in still_kept([s.retired_after for s in run.stages])]
+    taken = {s.task: s.mask.directions for s in feeding if s.mask is not None and s.mask.directions}
     sites = {
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
             overlap=run.curriculum["masks"].get("overlap") == "allow",
             inputs=in_features if run.projection.kind == "null-space" else None,
-            inputs_taken={t: mask.directions[site] for t, mask in masks.items() if mask.directions},
+            inputs_taken={t: directions[site] for t, directions in taken.items()},
         )
         for site, (out, in_features) in run.projection.sites.items()
     }

@@ -20,6 +20,7 @@ from lori_cl.adapters import (
     projection_cosines,
     record_inputs,
 )
+from lori_cl.masks import Mask
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
 from lori_cl.tasks import kind_of
@@ -38,8 +39,8 @@ class SiteInterference:
     """Between the two ΔW as vectors."""
     widest: float
     """The largest cosine of a principal angle between their A's: 1 where they share a direction."""
-    shared_cells: int
-    """Cells of B that both own."""
+    shared_cells: int | None
+    """Cells of B that both own; None for a method whose tasks own none."""
     ratio: float
     """‖Δ_later x‖ / ‖Δ_earlier x‖, root mean square over the earlier task's eval inputs."""
 
@@ -82,33 +83,44 @@ def interference(
         moments = _eval_moments(loaded, early, examples)
         for late in range(early + 1, len(updates)):
             earlier, later = (loaded.history[i].learned.task for i in (early, late))
+            masks = [loaded.method.mask_of(loaded.history[i].learned) for i in (early, late)]
             sites = [
-                _at_site(site, updates[early], updates[late], moments[site]) for site in updates[early].a
+                _at_site(site, updates[early], updates[late], moments[site], _shared(site, *masks))
+                for site in updates[early].a
             ]
             pairs.append(Pair(earlier, later, sites, changes.get((late + 1, earlier))))
     return pairs
 
 
-def rank_correlation(pairs: Sequence[Pair]) -> float | None:
-    """Spearman's ρ between the ratio and the loss of the earlier task; None for fewer than three pairs."""
+def rank_correlation(pairs: Sequence[Pair]) -> tuple[float, int] | None:
+    """Spearman's ρ between the ratio and the loss of the earlier task, and over how many pairs; None where
+    fewer than three have both."""
     told = [(p.ratio, -p.change) for p in pairs if p.change is not None and math.isfinite(p.ratio)]
     if len(told) < 3:
         return None
     ratios, losses = ([pair[i] for pair in told] for i in (0, 1))
     rho = float(spearmanr(ratios, losses).statistic)
-    return None if math.isnan(rho) else rho
+    return None if math.isnan(rho) else (rho, len(told))
 
 
-def _at_site(site: str, early: LoRAWeights, late: LoRAWeights, moment: torch.Tensor) -> SiteInterference:
+def _at_site(
+    site: str, early: LoRAWeights, late: LoRAWeights, moment: torch.Tensor, shared_cells: int | None
+) -> SiteInterference:
     own, other = output_energy(early, site, moment), output_energy(late, site, moment)
-    both = early.b[site].shape == late.b[site].shape
     return SiteInterference(
         site=site,
         cosine=delta_cosine(early, late, site),
         widest=float(projection_cosines(early, late, site)[0]),
-        shared_cells=int(((early.b[site] != 0) & (late.b[site] != 0)).sum()) if both else 0,
+        shared_cells=shared_cells,
         ratio=math.sqrt(max(other, 0.0) / own) if own > 0 else math.inf,
     )
+
+
+def _shared(site: str, early: Mask | None, late: Mask | None) -> int | None:
+    if early is None or late is None:
+        return None
+    rank = min(early.rank, late.rank)  # what one has grown beyond, the other cannot own
+    return int((early.by_site[site][:, :rank] & late.by_site[site][:, :rank]).sum())
 
 
 @torch.no_grad()

@@ -35,23 +35,26 @@ def print_interference(pairs: Sequence[Pair], console: Console, *, by_site: bool
         "both. change: of the earlier task's score in the current view, in points, when the later came.",
         "dim",
     )
-    rho = rank_correlation(pairs)
-    if rho is not None:
-        say(
-            console,
-            f"Rank correlation of ratio and forgetting over {len(pairs)} pairs: {rho:+.2f} (Spearman)",
-        )
+    correlation = rank_correlation(pairs)
+    if correlation is not None:
+        rho, n = correlation
+        say(console, f"Rank correlation of ratio and forgetting over {n} pairs: {rho:+.2f} (Spearman)")
 
 
 def _rows(pair: Pair, by_site: bool) -> list[tuple[list[str], list[str]]]:
     if by_site:
         return [
-            ([s.site], [f"{s.ratio:.3f}", _signed(s.cosine), f"{s.widest:.3f}", f"{s.shared_cells:,}"])
+            ([s.site], [f"{s.ratio:.3f}", _signed(s.cosine), f"{s.widest:.3f}", _cells(s.shared_cells)])
             for s in pair.sites
         ]
     cosine, widest = (float(np.mean([getattr(s, name) for s in pair.sites])) for name in ("cosine", "widest"))
-    shared = sum(s.shared_cells for s in pair.sites)
-    return [([], [f"{pair.ratio:.3f}", _signed(cosine), f"{widest:.3f}", f"{shared:,}"])]
+    of_sites = [s.shared_cells for s in pair.sites if s.shared_cells is not None]
+    shared = _cells(sum(of_sites) if of_sites else None)
+    return [([], [f"{pair.ratio:.3f}", _signed(cosine), f"{widest:.3f}", shared])]
+
+
+def _cells(count: int | None) -> str:
+    return "·" if count is None else f"{count:,}"
 
 
 def _signed(cosine: float) -> str:

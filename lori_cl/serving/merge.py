@@ -95,7 +95,9 @@ def _gather(
 
 def own_weights(loaded: LoadedRun, position: int) -> LoRAWeights:
     """What a task's own stage trained, without what earlier ones did where the method keeps them apart."""
-    return loaded.weights([loaded.history[position].learned])
+    if loaded.method.overwrites:
+        return loaded.weights([loaded.history[position].learned])
+    return loaded.update(position)
 
 
 def _write(

@@ -25,7 +25,8 @@ def retire_task(workspace: Workspace, run_name: str, task: str, *, force: bool =
 
     Its own scores and those of every other task learned so far stay what they are: as_trained goes on with
     the cells that acted then. What is learned from now on neither stands on its cells nor keeps off them, and
-    they no longer act in the current view.
+    they no longer act in the current view. Of a null-space task the input directions are freed when no task
+    stands any more that was learned beside it.
 
     Raises: UnknownRun; UnknownTask; RunConflict, if another process is at the run; InputError, if it has no
     cells to free, or if later tasks stand on it and `force` is not given.
@@ -41,10 +42,6 @@ def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retire
     if stage.mask is None:
         raise InputError(
             f"the tasks of run '{run_name}' own no cells ({run.method}): there is nothing to free"
-        )
-    if stage.mask.strategy == "imported" and _stand_on_its_a(run):
-        raise InputError(
-            f"'{label}' cannot be retired: the other tasks of run '{run_name}' stand on the A it brought"
         )
     stacked = _stacked_on(run, stage.position)
     if stacked and not force:
@@ -63,7 +60,3 @@ def _stacked_on(run: Run, position: int) -> tuple[str, ...]:
     return tuple(
         stage.task for stage in run.stages if stage.position > position and stage.retired_after is None
     )
-
-
-def _stand_on_its_a(run: Run) -> bool:
-    return len(run.stages) > 1 and run.curriculum["adapter"]["projection"] == "shared"

@@ -86,7 +86,7 @@ def _context(
     train = opened.curriculum.train
     return StageContext(
         task=task.label,
-        history=[memory.learned for memory in history if memory.learned.retired_after is None],
+        past=[memory.learned for memory in history],
         seeds=seeds,
         tasks_left=len(opened.questions) - len(history),
         calibrate=lambda epochs, lr: _calibrate(opened, history, task, title, observer, epochs, lr),

@@ -50,12 +50,11 @@ class LoadedRun:
         return acting_as_trained(self.method, learned, self.position(task) + 1)
 
     def update(self, position: int) -> LoRAWeights:
-        """What the task at this position, from 0, added to the base model."""
-        learned = [memory.learned for memory in self.history]
-        own = self.weights(learned[position : position + 1])
-        if not self.method.overwrites or position == 0:
-            return own
-        return own.minus(self.weights(learned[position - 1 : position]))
+        """What the task at this position, from 0, added to the base model beside what was there."""
+        acting = self.acting(self.history[position].learned.task)
+        if not self.method.carries_on or len(acting) == 1:
+            return self.weights(acting[-1:])
+        return self.weights(acting).minus(self.weights(acting[:-1]))
 
     def weights(self, acting: Sequence[Learned]) -> LoRAWeights:
         """What these stages add to the base model, as an ordinary LoRA; they stay switched on."""

@@ -43,7 +43,7 @@ def in_all(count: int) -> Mapping[tuple[str, ...], Tensor]:
 
 
 def fresh(made_by: Projector, history: Sequence[LoRIStage]) -> Projections:
-    return made_by.fresh("late", history, seed=77, rank=3)
+    return made_by.fresh("late", history, history, seed=77, rank=3)
 
 
 def test_second_moments_are_gathered_in_passes_that_fit_into_memory_and_divide_no_layer() -> None:
@@ -132,11 +132,18 @@ def test_with_fewer_free_directions_than_rows_an_a_is_still_finite_and_blind() -
 
 def test_orthogonal_as_are_counted_before_the_first_of_them_is_drawn() -> None:
     made_by = projector("orthogonal")
-    made_by.check_room(["1", "2", "3", "4"], begun=0)
+    four = dict.fromkeys("1234", 3)
+    made_by.check_room(four, taken=0)
     with pytest.raises(CapacityExhausted, match=r"'fifth' needs 3 .* q has 0 of 12"):
-        made_by.check_room(["1", "2", "3", "4", "fifth"], begun=0)
+        made_by.check_room({**four, "fifth": 3}, taken=0)
     with pytest.raises(CapacityExhausted, match="'fifth'"):
-        made_by.check_room(["fifth"], begun=4)
+        made_by.check_room({"fifth": 3}, taken=12)
+
+
+def test_orthogonal_as_are_counted_at_the_ranks_that_they_will_have_grown_to() -> None:
+    made_by = projector("orthogonal")
+    with pytest.raises(CapacityExhausted, match=r"'third' needs 5 .* q has 4 of 12"):
+        made_by.check_room({"first": 3, "second": 5, "third": 5}, taken=0)
 
 
 def test_sites_of_one_input_take_their_directions_together_and_none_twice() -> None:

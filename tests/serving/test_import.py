@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from lori_cl.adapters import read_foreign
+from lori_cl.adapters import LoRAWeights, read_foreign
 from lori_cl.errors import InputError, RunConflict, UnknownTask
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.export import export
@@ -80,16 +80,49 @@ def test_later_tasks_are_learned_beside_the_imported_cells_which_never_change(
         assert torch.equal(before.b[site], after.b[site])
 
 
-def test_an_imported_task_whose_a_others_stand_on_is_not_retired(
+def as_of(workspace: Workspace, name: str) -> Sequence[LoRAWeights]:
+    run = loaded(workspace, name)
+    return [run.update(position) for position in range(len(run.history))]
+
+
+@pytest.mark.parametrize("composition", ["stacked", "isolated"])
+def test_tasks_after_an_import_stand_on_the_a_it_brought_wherever_they_act(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    bring: Callable[..., Run],
+    composition: str,
+) -> None:
+    learn("a", "b", train=HARD, seed=5)  # so that the A is not the one that the second run draws
+    export(loaded(workspace, "run"), "a", tmp_path / "out")
+    settings = {"adapter": {**PLAIN, "composition": composition}}
+    bring(tmp_path / "out", "a", "b", **settings)
+    learn("a", "b", "c", name="second", train=HARD, **settings)
+    brought, *others = as_of(workspace, "second")
+    for other in others:
+        for site in brought.a:
+            assert torch.equal(other.a[site], brought.a[site])
+    run = loaded(workspace, "second")
+    assert len({stage.mask.projection for stage in run.run.stages if stage.mask}) == 1
+    b = run.weights(run.acting("b"))
+    assert all(torch.equal(b.a[site], brought.a[site]) for site in b.a)
+
+
+def test_an_imported_task_is_retired_and_the_others_keep_the_a_it_brought(
     learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
 ) -> None:
-    learn("a", "b", train=HARD)
+    learn("a", "b", train=HARD, seed=5)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     bring(tmp_path / "out", "a", "b")
     learn("a", "b", name="second", train=HARD)
-    with pytest.raises(InputError, match=r"stand on the A it brought"):
-        retire_task(workspace, "second", "a", force=True)
-    assert retire_task(workspace, "second", "b").cells == 45
+    before = as_of(workspace, "second")[1]
+    retire_task(workspace, "second", "a", force=True)
+    learn("a", "b", "c", name="second", train=HARD)
+    _, b, c = as_of(workspace, "second")
+    for site in before.a:
+        assert torch.equal(b.a[site], before.a[site])
+        assert torch.equal(b.b[site], before.b[site])
+        assert torch.equal(c.a[site], before.a[site])
 
 
 def test_after_an_imported_task_that_was_retired_alone_a_run_goes_on_under_an_a_of_its_own(

@@ -6,6 +6,7 @@ import torch
 from lori_cl.adapters import LoRAWeights, delta_cosine, output_energy, projection_cosines
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.interference import Pair, SiteInterference, interference, rank_correlation
+from lori_cl.serving.merge import own_weights
 from lori_cl.training import load_run
 
 Learn = Callable[..., Run]
@@ -65,7 +66,31 @@ def test_null_space_updates_hardly_act_on_earlier_inputs(learn: Learn, workspace
 
 def test_overlapping_masks_share_cells(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", masks={"density": 1.0, "overlap": "allow"})
-    assert sum(site.shared_cells for site in pairs_of(workspace)["a", "b"].sites) > 400
+    assert sum(site.shared_cells or 0 for site in pairs_of(workspace)["a", "b"].sites) > 400
+
+
+def test_cells_that_one_task_has_grown_beyond_the_other_are_not_shared(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", "b", adapter={**PLAIN, "grow": 2}, masks={"strategy": "random", "density": 0.7})
+    assert sum(site.shared_cells or 0 for site in pairs_of(workspace)["a", "b"].sites) == 0
+
+
+def test_tasks_of_a_plain_lora_own_no_cells_to_share(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", method="sequential-lora", masks={})
+    assert {site.shared_cells for site in pairs_of(workspace)["a", "b"].sites} == {None}
+
+
+def test_what_a_task_added_to_cells_that_it_carried_on_is_the_difference(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", "b", masks={"density": 0.6, "overlap": "allow", "freeze": False})
+    with workspace.read() as registry:
+        loaded = load_run(workspace, registry, "run")
+    first, second, both = loaded.update(0), loaded.update(1), loaded.weights(loaded.acting("b"))
+    for site in both.b:
+        torch.testing.assert_close(first.delta(site) + second.delta(site), both.delta(site))
+        torch.testing.assert_close(own_weights(loaded, 1).delta(site), second.delta(site))
 
 
 def test_what_a_plain_lora_added_is_the_difference_of_two_stages(learn: Learn, workspace: Workspace) -> None:
@@ -82,6 +107,6 @@ def test_the_rank_correlation_is_of_ratio_and_loss() -> None:
         return Pair("a", "b", [SiteInterference("s", 0.0, 0.0, 0, ratio)], change)
 
     falling = [pair(0.1, 0.0), pair(0.5, -0.1), pair(0.9, -0.3)]
-    assert rank_correlation(falling) == pytest.approx(1.0)
+    assert rank_correlation(falling) == (pytest.approx(1.0), len(falling))
     assert rank_correlation(falling[:2]) is None
     assert rank_correlation([*falling[:2], pair(0.9, None)]) is None

@@ -10,6 +10,8 @@ from torch import Tensor
 from lori_cl.errors import CapacityExhausted
 from lori_cl.methods import lori
 from lori_cl.registry import Run, Workspace
+from lori_cl.reports import capacity_of
+from lori_cl.serving.retire import retire_task
 from lori_cl.training import RunOptions
 from lori_cl.training.stage_file import read_stage
 
@@ -126,6 +128,35 @@ def test_orthogonal_as_that_will_not_fit_are_refused_before_the_first_stage(
         learn("a", "b", "c", adapter={"rank": 7, "alpha": 8, "projection": "orthogonal"})
     with workspace.read() as registry:
         assert registry.runs() == []
+
+
+def test_orthogonal_as_of_an_adapter_that_grows_are_counted_as_they_will_be(
+    learn: Learn, workspace: Workspace
+) -> None:
+    grows = {"rank": 5, "alpha": 8, "grow": 2, "projection": "orthogonal"}
+    with pytest.raises(CapacityExhausted, match=r"task 'c' needs 7 free input directions .* has 6 of 16"):
+        learn("a", "b", "c", adapter=grows, masks={"strategy": "random", "density": 0.45})
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+def test_what_a_retired_task_fed_stays_out_of_reach_while_one_stands_that_was_learned_beside_it(
+    learn: Learn, workspace: Workspace
+) -> None:
+    adapter = {**PLAIN, "projection": "null-space", "null_space": {"max_directions": 4}}
+    settings = {"adapter": {**adapter, "composition": "isolated"}}
+    learn("a", "b", **settings)
+    retire_task(workspace, "run", "a")
+    run = learn("a", "b", "c", **settings)
+    of_a, _, of_c = tensors_of(workspace, run)
+    fed = {key.removeprefix("inputs/"): u for key, u in of_a.items() if key.startswith("inputs/")}
+    assert sum(u.shape[1] for u in fed.values()) > 0
+    for sites, u in fed.items():
+        for site in sites.split(","):
+            assert (of_c[f"A/{site}"] @ u).abs().max() < 1e-5
+    capacity = capacity_of(run)
+    assert capacity is not None
+    assert all(set(site.inputs_taken) == {"a", "b", "c"} for site in capacity.by_site.values())
 
 
 def test_an_isolated_task_is_scored_on_its_own_cells_alone(learn: Learn, scores: Scores) -> None:
