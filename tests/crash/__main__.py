@@ -31,7 +31,8 @@ def main(kills: int, faults: str, seed: int) -> None:
         driver = Driver(Laboratory(Path(folder)))
         if kills:
             tally = driver.kill(kills, seed, lambda line: click.echo(line, err=True))
-            stages = ", ".join(f"{n} after {done} stages" for done, n in sorted(tally.stages_done.items()))
+            done = sorted(tally.stages_done.items())
+            stages = ", ".join(f"{n} after {k} stage{'s' * (k != 1)}" for k, n in done)
             click.echo(
                 f"{tally.kills} kills ({stages}; {tally.in_training} with a checkpoint): "
                 f"{tally.runs} runs gone on with, all equal to undisturbed ones, bit for bit"
