@@ -84,7 +84,7 @@ def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:
                 "test": score.test.name,
                 "p_value": score.test.p_value,
             }
-            for choice, score in zip(outcome.choices, outcome.scores, strict=True)
+            for choice, score in zip(outcome.choices, outcome.scores, strict=False)
         ],
         "notes": notes(outcome),
     }

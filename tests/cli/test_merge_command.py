@@ -48,6 +48,13 @@ def test_a_merge_is_written_scored_and_shown(lori_cl: Call, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("learned")
+def test_a_merge_that_nobody_scores_is_json_too(lori_cl: Call, tmp_path: Path) -> None:
+    code, out, err = lori_cl("merge", "first", "--tasks", "a,b", "--out", tmp_path / "out", "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(out)["out"], json.loads(out)["scores"]) == (str(tmp_path / "out"), [])
+
+
+@pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
