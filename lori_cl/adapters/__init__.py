@@ -7,7 +7,7 @@ from lori_cl.adapters.foreign_files import read_tensors
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
-from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, read_weights
+from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
 from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, check_settings, merge, settled_weights
 from lori_cl.adapters.peft_files import check_writable, save_peft
 from lori_cl.adapters.projection import draw_projection
@@ -47,6 +47,7 @@ __all__ = [
     "delta_cosine",
     "draw_projection",
     "draw_projections",
+    "is_transposed",
     "lora_layers",
     "lora_model",
     "merge",

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from peft import LoraConfig
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME
 from lori_cl.adapters.modules import plain_linear
@@ -50,6 +51,11 @@ def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
         b={site: _copied(layer.lora_B[name].weight) for site, layer in layers.items()},
         scaling=scalings.pop(),
     )
+
+
+def is_transposed(model: Any) -> bool:
+    """Whether the sites of a PeftModel hold their weights as GPT-2's Conv1D does."""
+    return any(isinstance(layer.get_base_layer(), Conv1D) for layer in lora_layers(model).values())
 
 
 def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:

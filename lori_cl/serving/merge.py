@@ -12,6 +12,7 @@ from lori_cl.adapters import (
     ADAPTER_NAME,
     LoRAWeights,
     Merged,
+    is_transposed,
     merge,
     save_peft,
     settled_weights,
@@ -115,7 +116,7 @@ def _write(
             "base": {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest},
             "merge": merge_record(request, choices, weights),
         },
-        fan_in_fan_out=bool(loaded.model.peft_config[ADAPTER_NAME].fan_in_fan_out),
+        fan_in_fan_out=is_transposed(loaded.model),
     )
 
 
