@@ -3,7 +3,7 @@
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.foreign import ForeignAdapter, read_foreign
-from lori_cl.adapters.foreign_files import read_tensors
+from lori_cl.adapters.foreign_files import read_metadata, read_tensors
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
@@ -56,6 +56,7 @@ __all__ = [
     "projection_cosines",
     "projections_digest",
     "read_foreign",
+    "read_metadata",
     "read_tensors",
     "read_weights",
     "record_inputs",

@@ -15,7 +15,7 @@ from lori_cl.serving.export import export
 from lori_cl.serving.importing import import_folder
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, learning, load_run
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, learning, load_run
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -260,6 +260,98 @@ def test_a_head_that_is_none_for_the_task_is_refused_before_a_run_begins(
             import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
     with workspace.read() as registry:
         assert registry.find_run("new") is None
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, write_task: Callable[..., Path]) -> Callable[..., Workspace]:
+    """Another workspace that knows the task `a` with other labels."""
+
+    def make(*labels: str) -> Workspace:
+        made = Workspace(tmp_path / "elsewhere")
+        made.create()
+        enrol(made, [write_task("a", labels)])
+        return made
+
+    return make
+
+
+def test_a_head_whose_labels_stand_in_another_order_answers_the_same(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_curriculum: Callable[..., Path],
+    elsewhere: Callable[..., Workspace],
+) -> None:
+    learn("a", train=HARD)
+    run = loaded(workspace, "run")
+    export(run, "a", tmp_path / "out", verify=False)
+    there = elsewhere("blue", "red")
+    spec = load_curriculum(write_curriculum("a"))
+    import_folder(there, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+    with there.read() as registry:
+        brought = load_run(there, registry, "new")
+    ours, theirs = run.history[0].head, brought.history[0].head
+    assert ours is not None
+    assert theirs is not None
+    assert (brought.questions[0].spec.labels, run.questions[0].spec.labels) == (
+        ("blue", "red"),
+        ("red", "blue"),
+    )
+    for name, rows in theirs.state_dict().items():
+        assert torch.equal(rows, ours.state_dict()[name].flip(0))
+
+
+def test_a_head_of_other_labels_is_refused_and_one_that_names_none_is_taken(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_curriculum: Callable[..., Path],
+    elsewhere: Callable[..., Workspace],
+) -> None:
+    learn("a", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    there = elsewhere("red", "green")
+    spec = load_curriculum(write_curriculum("a"))
+
+    def bring() -> Run:
+        return import_folder(there, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+
+    with pytest.raises(InputError, match=r"labels \['red', 'blue'\] and task 'a' has \['red', 'green'\]"):
+        bring()
+    head = tmp_path / "out" / "a.head.safetensors"
+    save_file(load_file(head), head)
+    assert bring().stages[0].steps == 0
+
+
+@pytest.mark.parametrize("spelled", ["a", "a@2"])
+def test_a_head_is_found_however_its_task_is_spelled(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_task: Callable[..., Path],
+    bring: Callable[..., Run],
+    spelled: str,
+) -> None:
+    enrol(workspace, [write_task("a", n=20)])
+    learn("a", train=HARD)
+    (label,) = (each.label for each in loaded(workspace, "run").run.tasks)
+    done = export(loaded(workspace, "run"), spelled, tmp_path / "out", verify=False)
+    assert (done.tasks, done.heads) == ((label,), (f"{label}.head.safetensors",))
+    assert bring(tmp_path / "out", spelled).stages[0].steps == 0
+
+
+def test_heads_of_which_none_is_taken_are_named(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    bring: Callable[..., Run],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learn("a", "b", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    run = bring(tmp_path / "out", "b")
+    assert run.stages[0].steps > 0
+    assert "holds a.head.safetensors and no b.head.safetensors: task 'b' takes no head over" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "\0"])
