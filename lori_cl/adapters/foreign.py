@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ class ForeignAdapter:
     """The base model that the folder names."""
     rank: int
     alpha: float
+
+    def without(self, sites: Collection[str]) -> ForeignAdapter:
+        """The same without these sites."""
+        a, b, masks = (
+            {site: tensor for site, tensor in of.items() if site not in sites}
+            for of in (self.weights.a, self.weights.b, self.masks)
+        )
+        return replace(self, weights=replace(self.weights, a=a, b=b), masks=masks)
 
 
 def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:

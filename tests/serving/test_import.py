@@ -37,13 +37,15 @@ def bring(workspace: Workspace, write_curriculum: Callable[..., Path]) -> Callab
     return run
 
 
-def plain_lora(folder: Path, base: Path, **settings: Any) -> Path:
-    """A PEFT LoRA whose every cell of B is drawn."""
+def plain_lora(
+    folder: Path, base: Path, *, pooler: bool = False, zero: str | None = None, **settings: Any
+) -> Path:
+    """A PEFT LoRA whose every cell of B is drawn, but for a part of the model where it is zero."""
     torch.manual_seed(3)
     config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": "all-linear", **settings})
-    model = get_peft_model(AutoModel.from_pretrained(base, add_pooling_layer=False), config)
+    model = get_peft_model(AutoModel.from_pretrained(base, add_pooling_layer=pooler), config)
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name and (zero is None or zero not in name):
             parameter.data.normal_(std=0.02)
     model.save_pretrained(folder)
     return folder
@@ -204,6 +206,49 @@ def test_what_does_not_fit_is_said_in_one_line_and_nothing_is_stored(
         bring(folder, "a", **fields)
     with workspace.read() as registry:
         assert len(registry.runs()) == 1
+
+
+@pytest.mark.parametrize("zero", ["pooler", None], ids=["untrained", "trained"])
+def test_a_pooler_that_nothing_reads_is_left_out_and_named(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    bring: Callable[..., Run],
+    caplog: pytest.LogCaptureFixture,
+    zero: str | None,
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero=zero)
+    run = bring(folder, "a")
+    assert run.stages[0].mask is not None
+    assert run.stages[0].mask.cells == 448
+    assert "left out pooler.dense, which changes no answer here" in caplog.text
+
+
+def test_a_site_that_is_nowhere_in_the_base_model_is_left_out_or_named_as_its_b_is_zero_or_not(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    file = folder / "adapter_model.safetensors"
+    more = "base_model.model.encoder.layer.7.dense"
+    odd = {f"{more}.lora_A.weight": torch.ones(4, 16), f"{more}.lora_B.weight": torch.ones(16, 4)}
+    sound = load_file(file)
+    save_file(sound | odd, file)
+    with pytest.raises(InputError, match=r"changes encoder\.layer\.7\.dense, and .* no such layer \(1 of 7"):
+        bring(folder, "a")
+    save_file(sound | odd | {f"{more}.lora_B.weight": torch.zeros(16, 4)}, file)
+    assert bring(folder, "a").stages[0].task == "a"
+
+
+def test_an_adapter_of_the_pooler_alone_does_nothing_here(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero="encoder")
+    with pytest.raises(InputError, match=r"changes pooler\.dense alone, which changes no answer here"):
+        bring(folder, "a")
 
 
 def test_an_import_begins_a_run_and_never_goes_on_with_one(
