@@ -8,7 +8,7 @@ from lori_cl.adapters.inputs import InputMoments, principal_directions, record_i
 from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
-from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, check_settings, merge, settled_weights
+from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, settled_settings, settled_weights
 from lori_cl.adapters.peft_files import check_writable, save_peft
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
@@ -42,7 +42,6 @@ __all__ = [
     "add_adapter",
     "attach",
     "blind",
-    "check_settings",
     "check_writable",
     "delta_cosine",
     "draw_projection",
@@ -61,6 +60,7 @@ __all__ = [
     "read_weights",
     "record_inputs",
     "save_peft",
+    "settled_settings",
     "settled_weights",
     "site_shapes",
     "tensors_digest",

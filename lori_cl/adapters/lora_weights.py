@@ -26,6 +26,11 @@ class LoRAWeights:
     b: Mapping[str, Float[Tensor, "out r"]]
     scaling: float
 
+    @property
+    def acts(self) -> bool:
+        """Whether it may change anything: a site has an A and a B that are not zero."""
+        return any(bool(b.any()) and bool(self.a[site].any()) for site, b in self.b.items())
+
     def delta(self, site: str) -> Float[Tensor, "out d_in"]:
         """ΔW at a site."""
         delta: Tensor = self.scaling * (self.b[site] @ self.a[site])

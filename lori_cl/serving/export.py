@@ -81,7 +81,7 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
     acting = loaded.acting(task)
     weights = loaded.weights(acting)
     label = None if task is None else loaded.history[loaded.position(task)].learned.task
-    if not any(bool(weights.b[site].any()) and bool(weights.a[site].any()) for site in weights.b):
+    if not weights.acts:
         raise InputError(
             f"the adapter of {label or 'the current view'} in run '{loaded.run.name}' is zero everywhere: "
             "exported, it would be the base model; look at lori-cl report"

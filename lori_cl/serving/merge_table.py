@@ -63,7 +63,8 @@ def notes(outcome: MergeOutcome) -> list[str]:
 
 
 def _shared_with_earlier(what: str, choices: list[Choice]) -> list[str]:
-    return [f"{', '.join(each.shown for each in choices)}: each one's {what}."] if choices else []
+    whose = "its" if len(choices) == 1 else "each one's"
+    return [f"{', '.join(each.shown for each in choices)}: {whose} {what}."] if choices else []
 
 
 def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:

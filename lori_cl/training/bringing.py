@@ -46,7 +46,7 @@ def fitted(brought: Brought, base: Any) -> Brought:
     if not missing:
         return brought
     left = adapter.without(missing)
-    if not any(bool(b.any()) for b in left.weights.b.values()):
+    if not left.weights.acts:
         raise InputError(f"the adapter changes {', '.join(missing)} alone, which changes no answer here")
     log.warning("%s", one_line(f"left out {', '.join(missing)}, which changes no answer here"))
     return replace(brought, adapter=left)
