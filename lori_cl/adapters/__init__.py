@@ -3,12 +3,12 @@
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.foreign import ForeignAdapter, read_foreign
-from lori_cl.adapters.foreign_files import read_tensors
+from lori_cl.adapters.foreign_files import read_metadata, read_tensors
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
-from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, read_weights
-from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, check_settings, merge, settled_weights
+from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
+from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, settled_settings, settled_weights
 from lori_cl.adapters.peft_files import check_writable, save_peft
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
@@ -42,11 +42,11 @@ __all__ = [
     "add_adapter",
     "attach",
     "blind",
-    "check_settings",
     "check_writable",
     "delta_cosine",
     "draw_projection",
     "draw_projections",
+    "is_transposed",
     "lora_layers",
     "lora_model",
     "merge",
@@ -55,10 +55,12 @@ __all__ = [
     "projection_cosines",
     "projections_digest",
     "read_foreign",
+    "read_metadata",
     "read_tensors",
     "read_weights",
     "record_inputs",
     "save_peft",
+    "settled_settings",
     "settled_weights",
     "site_shapes",
     "tensors_digest",

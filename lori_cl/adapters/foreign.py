@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool
+from peft import LoraConfig
 from torch import Tensor
 
 from lori_cl.adapters.foreign_files import read_json, read_tensors
@@ -16,8 +17,24 @@ from lori_cl.adapters.lora_weights import LoRAWeights
 from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.errors import InputError
 
-UNSUPPORTED = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias")
-"""Settings of a PEFT LoRA under which ΔW is more than alpha / r · B A at every site."""
+READ = ("peft_type", "r", "lora_alpha", "base_model_name_or_path", "init_lora_weights")
+"""Settings of a PEFT LoRA that say what it is."""
+
+HARMLESS = (
+    *("peft_version", "task_type", "auto_mapping", "revision", "inference_mode", "runtime_config"),
+    # Which layers were adapted: the weights name them.
+    *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "ensure_weight_tying"),
+    *("lora_dropout", "fan_in_fan_out"),  # training alone; how the base model holds its weights
+    # Of these, nothing is read unless another setting asks for it, and that one is refused.
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size"),
+)
+"""Settings that change nothing in ΔW = alpha / r · B A. All others, those of a PEFT to come too, may."""
+
+INITIALISATIONS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")
+"""Those that leave the base model alone; the others take out of its weights what they put into A and B."""
+
+UNSET = LoraConfig().to_dict()
+"""Every setting as it is where nobody sets it."""
 
 MAX_RANK = 16_384
 """As `adapter.rank` has it."""
@@ -37,6 +54,14 @@ class ForeignAdapter:
     """The base model that the folder names."""
     rank: int
     alpha: float
+
+    def without(self, sites: Collection[str]) -> ForeignAdapter:
+        """The same without these sites."""
+        a, b, masks = (
+            {site: tensor for site, tensor in of.items() if site not in sites}
+            for of in (self.weights.a, self.weights.b, self.masks)
+        )
+        return replace(self, weights=replace(self.weights, a=a, b=b), masks=masks)
 
 
 def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:
@@ -64,10 +89,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else "nothing"
         raise InputError(f"{file} describes {kind}; only a LORA can be imported")
-    strange = [name for name in UNSUPPORTED if config.get(name)]
-    if strange or config.get("bias", "none") != "none":
-        named = ", ".join([*strange, *(["bias"] if config.get("bias", "none") != "none" else [])])
-        raise InputError(f"{file} sets {named}, which is more than alpha / r · B A: it cannot be imported")
+    _check_plain(file, config)
     rank, alpha, base = config.get("r"), config.get("lora_alpha"), config.get("base_model_name_or_path")
     if isinstance(rank, bool) or not isinstance(rank, int) or not 0 < rank <= MAX_RANK:
         raise InputError(f"{file}: r is {rank!r}; it should be a whole number from 1 to {MAX_RANK:,}")
@@ -78,6 +100,29 @@ def _config(folder: Path) -> Mapping[str, Any]:
     if base is not None and not (isinstance(base, str) and base.isprintable()):
         raise InputError(f"{file}: base_model_name_or_path is {base!r}, which is no model's name")
     return config
+
+
+def _check_plain(file: Path, config: Mapping[str, Any]) -> None:
+    """Make sure that ΔW is alpha / r · B A on the base model as it is published.
+
+    Raises: InputError, with the settings that make it another one.
+    """
+    strange = [name for name in config if name not in (*READ, *HARMLESS) and _is_set(name, config[name])]
+    if strange:
+        raise InputError(
+            f"{file} sets {', '.join(strange)}, which is more than alpha / r · B A: it cannot be imported"
+        )
+    begun = config.get("init_lora_weights")
+    if (begun.lower() if isinstance(begun, str) else begun) not in INITIALISATIONS:
+        raise InputError(
+            f"{file} sets init_lora_weights to {begun!r}, which may have changed the base model's weights; "
+            "save it with PEFT's path_initial_model_for_weight_conversion, as a LoRA of the model as it was"
+        )
+
+
+def _is_set(name: str, value: Any) -> bool:
+    """Whether a setting is another one than where nobody sets it."""
+    return value is not None and value is not False and value != UNSET.get(name)
 
 
 def _only(folder: Path, stem: str) -> Path:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lori_cl.adapters.peft_files import METADATA_KEY
 from lori_cl.errors import InputError, first_line
 from lori_cl.strict_json import decoded
 
@@ -45,6 +47,19 @@ def read_tensors(file: Path) -> Mapping[str, Tensor]:
     if claimed > file.stat().st_size:  # a stride of 0 makes a few bytes stand for a billion
         raise InputError(f"{file} stands for {claimed:,} bytes and has {file.stat().st_size:,}")
     return loaded
+
+
+def read_metadata(file: Path) -> Any:
+    """What lori_cl wrote beside the tensors of a safetensors file; None where that is nothing.
+
+    Raises: InputError, if it cannot be read.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            text = (opened.metadata() or {}).get(METADATA_KEY)
+        return None if text is None else decoded(text)
+    except Exception as error:  # as in _loaded
+        raise InputError(f"{file} cannot be read: {first_line(error)}") from None
 
 
 def _loaded(file: Path) -> Any:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from peft import LoraConfig
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME
 from lori_cl.adapters.modules import plain_linear
@@ -24,6 +25,11 @@ class LoRAWeights:
     a: Mapping[str, Float[Tensor, "r d_in"]]
     b: Mapping[str, Float[Tensor, "out r"]]
     scaling: float
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may change anything: a site has an A and a B that are not zero."""
+        return any(bool(b.any()) and bool(self.a[site].any()) for site, b in self.b.items())
 
     def delta(self, site: str) -> Float[Tensor, "out d_in"]:
         """ΔW at a site."""
@@ -50,6 +56,11 @@ def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
         b={site: _copied(layer.lora_B[name].weight) for site, layer in layers.items()},
         scaling=scalings.pop(),
     )
+
+
+def is_transposed(model: Any) -> bool:
+    """Whether the sites of a PeftModel hold their weights as GPT-2's Conv1D does."""
+    return any(isinstance(layer.get_base_layer(), Conv1D) for layer in lora_layers(model).values())
 
 
 def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:

@@ -35,7 +35,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option(
     "--rank", type=int, help="With --on delta: cut to this rank; the sum of the ranks if not given."
 )
-@click.option("--seed", default=0, show_default=True, help="Of what dare and dare-ties drop.")
+@click.option("--seed", type=int, help="Of what dare and dare-ties drop; 0 if not given.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The PEFT folder to make.")
 @click.option("--evaluate", is_flag=True, help="Score what was written on every task in it.")
 @click.option(
@@ -49,10 +49,10 @@ def merge(
     tasks: str,
     method: str,
     weights: tuple[float, ...] | None,
-    on: Literal["b", "delta"],
+    on: Literal["b", "delta"] | None,
     density: float | None,
     rank: int | None,
-    seed: int,
+    seed: int | None,
     out: Path,
     evaluate: bool,
     allow_code_execution: bool,

@@ -20,7 +20,8 @@ from lori_cl.registry import Workspace
     "--file",
     "file",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="JSON lines (an object of columns each) or plain lines of text; - is standard input.",
+    help="JSON lines (an object of columns each) or plain lines of text, none of which begins with "
+    '{, [ or "; - is standard input.',
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.pass_obj

@@ -54,7 +54,8 @@ class Ledger:
 
     def require(self, task: str, k: int) -> None:
         """Make sure that k cells are free for the task; Raises: CapacityExhausted."""
-        require_free(task, k, self.free_cells, self.cells, tasks=len(self.claims) + 1)
+        learned = len(self.claims)
+        require_free(task, k, self.free_cells, self.cells, tasks=learned + 1, learned=learned)
 
     def claim(self, task: str, mask: Mask) -> Ledger:
         """The ledger with the task's cells in it."""
@@ -68,17 +69,33 @@ class Ledger:
         return replace(self, shapes=shapes, claims=claims)
 
 
-def require_free(task: str, k: int, free: int, cells: int, tasks: int) -> None:
-    """Make sure that k of the cells are free for the task, the `tasks`-th of its run.
+def require_free(
+    task: str, k: int, free: int, cells: int, tasks: int, *, learned: int = 0, even: bool = False
+) -> None:
+    """Make sure that k of the cells are free for the task, of a run of so many `tasks`.
 
+    `learned` of them own cells that can be freed; with `even`, `masks.budget` is that.
     Raises: CapacityExhausted, with what was asked, what is free and what to do.
     """
     if k > free:
+        retire = " Or free learned tasks' cells: lori-cl retire-task RUN TASK." if learned else ""
         raise CapacityExhausted(
-            f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free. Begin a new run with "
-            f"masks.density at most {_density_for(tasks, cells):g} for {tasks} tasks, with fewer tasks, or "
-            "with adapter.grow, which adds rows where cells run out."
+            f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free. "
+            f"{_more_room_even(tasks, cells) if even else _more_room(tasks, cells)}{retire}"
         )
+
+
+def _more_room(tasks: int, cells: int) -> str:
+    return (
+        f"Begin a new run with masks.density at most {_density_for(tasks, cells):g} for {tasks} tasks, with "
+        "fewer tasks, or with adapter.grow, which adds rows where cells run out."
+    )
+
+
+def _more_room_even(tasks: int, cells: int) -> str:
+    if tasks > cells:
+        return f"Begin a new run with a higher adapter.rank, or with fewer than {tasks:,} tasks."
+    return f"Begin a new run with all {tasks} tasks, among which masks.budget: even then divides the cells."
 
 
 def _density_for(tasks: int, cells: int) -> float:

@@ -80,9 +80,9 @@ class LoRI(Method):
     def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
         """Count the cells that every task will claim, and the directions that its A needs."""
         ledger = self._ledger(history)
-        learned = sum(stage.rank for stage in self._stages(history))
-        self._projector.check_room(self._ranks(ledger, tasks), learned)
-        self._check_cells(ledger, tasks)
+        taken = sum(stage.rank for stage in self._stages(history))
+        self._projector.check_room(self._ranks(ledger, tasks), taken)
+        self._check_cells(ledger, tasks, learned=len(history))
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
         """Claim the task's cells and open them."""
@@ -104,7 +104,7 @@ class LoRI(Method):
     def check_adoptable(self, brought: ForeignAdapter, tasks: Sequence[str]) -> None:
         """Its sites, rank and scale must be the curriculum's, and leave room for the other tasks."""
         check_sites(brought, self._adapter.sites, self._spec)
-        self._check_cells(self._ledger([]).claim(tasks[0], Mask(brought.masks)), tasks[1:])
+        self._check_cells(self._ledger([]).claim(tasks[0], Mask(brought.masks)), tasks[1:], learned=0)
 
     def adopt_stage(self, context: StageContext, brought: ForeignAdapter) -> MaskRecord:
         """Claim the cells that the adapter fills, under the A's that it brings along."""
@@ -151,13 +151,14 @@ class LoRI(Method):
         """Over every A and the B that acts."""
         return self._adapter.acting_digest()
 
-    def _check_cells(self, ledger: Ledger, tasks: Sequence[str]) -> None:
+    def _check_cells(self, ledger: Ledger, tasks: Sequence[str], learned: int) -> None:
         if self._spec.grow or ledger.overlap:
             return
         free, all_tasks = ledger.free_cells, len(ledger.claims) + len(tasks)
         for position, task in enumerate(tasks):
             k = self._budget(free, len(tasks) - position)
-            require_free(task, k, free, ledger.cells, tasks=all_tasks)
+            even = self._masks.budget == "even"
+            require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=learned, even=even)
             free -= k
 
     def _ranks(self, ledger: Ledger, tasks: Sequence[str]) -> dict[str, int]:

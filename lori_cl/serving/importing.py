@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
-from lori_cl.adapters import read_foreign, read_tensors
-from lori_cl.registry import Run, Workspace
+from lori_cl.adapters import read_foreign, read_metadata, read_tensors
+from lori_cl.errors import InputError, one_line
+from lori_cl.registry import Run, Task, Workspace
 from lori_cl.serving.export import HEAD_FILE
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training import Brought, Observer, RunOptions, import_adapter
+
+log = logging.getLogger(__name__)
 
 
 def import_folder(
@@ -27,15 +31,40 @@ def import_folder(
 
     A head that `lori-cl export` wrote for the task into the folder is taken over; where there is none and the
     task needs one, it is trained with the adapter as it is.
-    Raises: InputError, if the folder or the curriculum does not fit; nothing is stored then.
+    Raises: UnknownTask; InputError, if the folder or the curriculum does not fit; nothing is stored then.
     """
     adapter = read_foreign(folder, mask_file)
-    head = _head(folder, HEAD_FILE.format(task=curriculum.tasks[0]))
-    return import_adapter(workspace, curriculum, name, Brought(adapter, head), options, observer)
+    with workspace.read() as registry:
+        task = registry.task(curriculum.tasks[0])
+    brought = Brought(adapter, _head(folder, task))
+    return import_adapter(workspace, curriculum, name, brought, options, observer)
 
 
-def _head(folder: Path, name: str) -> Mapping[str, Tensor] | None:
-    file = next((file for file in folder.iterdir() if file.name == name), None)  # a name with `..` is none's
-    if file is None or not file.is_file():
-        return None
-    return read_tensors(file)
+def _head(folder: Path, task: Task) -> Mapping[str, Tensor] | None:
+    """The state of the task's head; None where the folder holds none of it."""
+    wanted = HEAD_FILE.format(task=task.label)
+    heads = {file.name: file for file in folder.iterdir() if file.name.endswith(HEAD_FILE.format(task=""))}
+    if wanted in heads:
+        return _in_order(heads[wanted], task)
+    if heads:
+        held = f"{folder} holds {', '.join(sorted(heads))} and no {wanted}"
+        log.warning("%s", one_line(f"{held}: task '{task.label}' takes no head over"))
+    return None
+
+
+def _in_order(file: Path, task: Task) -> Mapping[str, Tensor]:
+    """A head's state, its rows in the order of the task's labels; as it stands where it names no labels.
+
+    Raises: InputError, if it tells other labels apart.
+    """
+    state, told = read_tensors(file), read_metadata(file)
+    if not isinstance(told, dict) or "labels" not in told:
+        return state
+    theirs, ours = told["labels"], list(task.spec.get("labels", ()))
+    if not isinstance(theirs, list) or len(theirs) != len(ours) or any(each not in theirs for each in ours):
+        raise InputError(
+            f"{file} is a head for the labels {theirs} and task '{task.label}' has {ours}; remove the file, "
+            "and a head is trained"
+        )
+    rows = [theirs.index(label) for label in ours]
+    return {name: t[rows] if t.shape[:1] == (len(rows),) else t for name, t in state.items()}

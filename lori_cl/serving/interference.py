@@ -23,7 +23,6 @@ from lori_cl.adapters import (
 from lori_cl.masks import Mask
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
-from lori_cl.tasks import kind_of
 from lori_cl.training import LoadedRun
 
 EXAMPLES = 256
@@ -127,15 +126,13 @@ def _shared(site: str, early: Mask | None, late: Mask | None) -> int | None:
 def _eval_moments(loaded: LoadedRun, position: int, examples: int) -> Mapping[str, torch.Tensor]:
     """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act."""
     question = loaded.questions[position]
-    kind, tokenizer = kind_of(question.spec), loaded.base.tokenizer
     loaded.method.activate(loaded.acting(question.label))
-    learner = kind.learner(loaded.model, loaded.history[position].head).eval()
+    model = loaded.model.eval()
     chosen = question.examples[:examples]
-    fields = [kind.features(question.spec, tokenizer, e, question.max_length).fields for e in chosen]
-    with record_inputs(loaded.model, lora_layers(loaded.model)) as moments:
-        for start in range(0, len(fields), question.batch_size):
-            batch = kind.collate(tokenizer, fields[start : start + question.batch_size])
-            learner(**{name: tensor.to(loaded.model.device) for name, tensor in batch.items()})
+    with record_inputs(model, lora_layers(model)) as moments:
+        for start in range(0, len(chosen), question.batch_size):
+            batch = chosen[start : start + question.batch_size]
+            model(**question.prompt_batch(loaded.base.tokenizer, batch, model.device))
     return _by_site(moments)
 
 

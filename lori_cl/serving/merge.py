@@ -12,10 +12,13 @@ from lori_cl.adapters import (
     ADAPTER_NAME,
     LoRAWeights,
     Merged,
+    is_transposed,
     merge,
     save_peft,
+    settled_settings,
     settled_weights,
 )
+from lori_cl.errors import InputError
 from lori_cl.registry import Registry, Workspace
 from lori_cl.serving.merge_request import Choice, MergeRequest, choose
 from lori_cl.serving.merge_scores import Exam, MergedScore, merged_score, own_exam
@@ -59,6 +62,11 @@ def merge_tasks(workspace: Workspace, request: MergeRequest, observer: Observer)
     adapters = [parts[choice.shown].weights for choice in choices]
     merged = merge(adapters, request.method, request.weights, request.settings)
     weights = settled_weights(request.method, len(choices), request.weights)
+    if not merged.weights.acts:
+        raise InputError(
+            f"merged by {request.method} with the weights {', '.join(f'{w:g}' for w in weights)}, the "
+            "adapter is zero everywhere: it would be the base model; give other --weights"
+        )
     _write(request, choices, weights, merged, loaded)
     exams = [exam for choice in choices if (exam := parts[choice.shown].exam) is not None]
     return MergeOutcome(
@@ -117,7 +125,7 @@ def _write(
             "base": {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest},
             "merge": merge_record(request, choices, weights),
         },
-        fan_in_fan_out=bool(loaded.model.peft_config[ADAPTER_NAME].fan_in_fan_out),
+        fan_in_fan_out=is_transposed(loaded.model),
     )
 
 
@@ -125,7 +133,7 @@ def merge_record(
     request: MergeRequest, choices: Sequence[Choice], weights: Sequence[float]
 ) -> dict[str, Any]:
     """How an adapter was merged and from what, as JSON values."""
-    settings = request.settings
+    settings = settled_settings(request.method, request.settings)
     return {
         "method": request.method,
         "on": settings.on,

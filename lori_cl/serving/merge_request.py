@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lori_cl.adapters import MergeSettings, check_settings, check_writable, settled_weights
+from lori_cl.adapters import MergeSettings, check_writable, settled_settings, settled_weights
 from lori_cl.errors import InputError
 from lori_cl.registry import Registry, Run, Task
 from lori_cl.training.preparation import check_code_execution
@@ -57,7 +57,7 @@ def choose(registry: Registry, request: MergeRequest) -> list[Choice]:
 
     Raises: UnknownRun; UnknownTask; InputError, if the request cannot be met.
     """
-    check_settings(request.method, request.settings)
+    settled_settings(request.method, request.settings)
     check_writable(request.out)
     choices = [_choice(registry, request.run, name) for name in request.tasks]
     if not choices:

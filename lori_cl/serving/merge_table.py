@@ -63,7 +63,8 @@ def notes(outcome: MergeOutcome) -> list[str]:
 
 
 def _shared_with_earlier(what: str, choices: list[Choice]) -> list[str]:
-    return [f"{', '.join(each.shown for each in choices)}: each one's {what}."] if choices else []
+    whose = "its" if len(choices) == 1 else "each one's"
+    return [f"{', '.join(each.shown for each in choices)}: {whose} {what}."] if choices else []
 
 
 def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:
                 "test": score.test.name,
                 "p_value": score.test.p_value,
             }
-            for choice, score in zip(outcome.choices, outcome.scores, strict=True)
+            for choice, score in zip(outcome.choices, outcome.scores, strict=False)
         ],
         "notes": notes(outcome),
     }

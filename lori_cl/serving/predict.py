@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,9 +15,12 @@ from lori_cl.routing import Router
 from lori_cl.serving.route import guess
 from lori_cl.strict_json import NoJSON, decoded
 from lori_cl.tasks import Example, check_whole_characters, kind_of
-from lori_cl.tasks.kinds.classification import mean_pooled
+from lori_cl.tasks.kinds.classification import mean_pooled, read_texts
 from lori_cl.training import LoadedRun
 from lori_cl.training.evaluate import Question
+
+JSON_BEGINS = ("{", "[", '"')
+"""A line that begins with one of them is JSON, or broken, and no text to be answered."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Asked:
     """The label of the task whose cells answer."""
     where: str
     """What an error calls it."""
+    number: int = 0
+    """Of its line, from 0: what a sampled answer is seeded with, as with an eval example's id."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def read_rows(
 
     Raises: DataError, naming the first line that is neither, or lacks a task; UnknownTask.
     """
-    return [_read(loaded, line, where, task, plain) for where, line in _told(lines, plain)]
+    return [_read(loaded, line, task, plain) for line in _told(lines, plain)]
 
 
 def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bool = False) -> list[Asked]:
@@ -58,61 +63,75 @@ def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bo
     To guess, every line is read as the first task reads it, since nobody has said which task it is.
     """
     first = loaded.questions[loaded.position(loaded.acting(None)[0].task)]
-    asked = [_read(loaded, line, where, first.label, plain) for where, line in _told(lines, plain)]
-    examples = [_example(first.spec, each) for each in asked]
+    told = _told(lines, plain)
+    examples = [_example(first.spec, _read(loaded, line, first.label, plain)) for line in told]
     guessed = guess(loaded, router, first, examples)
-    return [
-        _read(loaded, line, where, task, plain)
-        for (where, line), task in zip(_told(lines, plain), guessed, strict=True)
-    ]
+    return [_read(loaded, line, task, plain) for line, task in zip(told, guessed, strict=True)]
 
 
-def _told(lines: Sequence[str], plain: bool) -> list[tuple[str, str]]:
-    """(what an error calls it, the line), empty lines left out.
+class _Line(NamedTuple):
+    """One line, or one text."""
+
+    number: int
+    """From 0."""
+    where: str
+    """What an error calls it."""
+    text: str
+
+
+def _told(lines: Sequence[str], plain: bool) -> list[_Line]:
+    """Those that are not empty.
 
     Raises: DataError, if nothing is left.
     """
     kind = "text" if plain else "line"
-    told = [(f"{kind} {number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    told = [_Line(i, f"{kind} {i + 1}", line) for i, line in enumerate(lines) if line.strip()]
     if not told or (plain and len(told) < len(lines)):
         raise DataError(f"there is nothing to answer: {'a' if plain else 'every'} {kind} is empty")
     return told
 
 
-def _read(loaded: LoadedRun, line: str, where: str, task: str | None, plain: bool) -> Asked:
-    row = None if plain else _object(line, where)
-    named = task if row is None or "task" not in row else row["task"]
+def _read(loaded: LoadedRun, line: _Line, task: str | None, plain: bool) -> Asked:
+    row = _object(line) if not plain and line.text.lstrip().startswith(JSON_BEGINS) else None
+    named = task if row is None or row.get("task") is None else row["task"]
     if not isinstance(named, str):
-        raise DataError(f"{where} names no task; give --task or --route, or a column 'task' with its name")
+        raise DataError(
+            f"{line.where} names no task; give --task or --route, or a column 'task' with its name"
+        )
     label = loaded.history[loaded.position(named)].learned.task
-    return Asked(_row_of(loaded, line, label, where) if row is None else row, label, where)
+    return Asked(_row_of(loaded, line, label) if row is None else row, label, line.where, line.number)
 
 
-def _object(line: str, where: str) -> dict[str, Any] | None:
-    """The line's columns; None where it is a bare text.
+def _object(line: _Line) -> dict[str, Any]:
+    """The line's columns.
 
-    Raises: DataError, if it begins as an object does and is none: a broken row is no text to be answered.
+    Raises: DataError, if it is no JSON object, though it begins as JSON does: a broken row is no text to be
+    answered.
     """
+    remedy = "give an object of columns; a text that begins so stands in one, too"
     try:
-        value = decoded(line)
+        value = decoded(line.text)
     except NoJSON as error:
-        if line.lstrip().startswith('{"'):
-            at = f" at column {error.column}" if error.column else ""
-            raise DataError(f"{where} begins as a JSON object does and is none: {error}{at}") from None
-        return None
-    return value if isinstance(value, dict) else None
+        at = f" at column {error.column}" if error.column else ""
+        raise DataError(f"{line.where} begins as JSON does and is none: {error}{at}; {remedy}") from None
+    if not isinstance(value, dict):
+        found = "array" if isinstance(value, list) else "string"
+        raise DataError(f"{line.where} is a JSON {found}; {remedy}")
+    return value
 
 
-def _row_of(loaded: LoadedRun, text: str, label: str, where: str) -> dict[str, str]:
+def _row_of(loaded: LoadedRun, line: _Line, label: str) -> dict[str, str]:
     spec = loaded.questions[loaded.position(label)].spec
     column = kind_of(spec).text_column(spec)
     if column is None:
-        raise DataError(f"{where}: task '{label}' reads several columns; give it a JSON object with them")
-    return {column: text}
+        raise DataError(
+            f"{line.where}: task '{label}' reads several columns; give it a JSON object with them"
+        )
+    return {column: line.text}
 
 
 def _example(spec: Any, asked: Asked) -> Example:
-    example = kind_of(spec).asked(spec, asked.row, asked.where)
+    example = replace(kind_of(spec).asked(spec, asked.row, asked.where), id=asked.number)
     check_whole_characters(example, asked.where)
     return example
 
@@ -174,14 +193,9 @@ class Predictor:
 
     def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
         longest = max(self._questions[task].max_length for task, _ in rows)
-        encoded = self._loaded.base.tokenizer(
-            [example.text for _, example in rows],
-            truncation=True,
-            max_length=longest,
-            padding=True,
-            return_tensors="pt",
-        ).to(self._loaded.model.device)
-        pooled = mean_pooled(learner, encoded["input_ids"], encoded["attention_mask"]).float()  # (B, d)
+        texts = [example.text for _, example in rows]
+        batch = read_texts(self._loaded.base.tokenizer, texts, longest, self._loaded.model.device)
+        pooled = mean_pooled(learner, **batch).float()  # (B, d)
         return [
             self._by_head(self._questions[task], state) for (task, _), state in zip(rows, pooled, strict=True)
         ]

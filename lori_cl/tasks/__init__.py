@@ -2,6 +2,7 @@
 
 from lori_cl.tasks.examples import Example, check_whole_characters, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
+from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.kinds.pooling import pooled_states
 from lori_cl.tasks.materialise import (
     both_splits,
@@ -28,6 +29,7 @@ __all__ = [
     "kind_of",
     "pooled_states",
     "require_scorable",
+    "right_padded",
     "to_jsonl",
     "train_examples",
 ]

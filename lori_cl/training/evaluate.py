@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError
-from lori_cl.tasks import SCORERS, Example, Grade, kind_of
+from lori_cl.tasks import SCORERS, Example, Grade, kind_of, right_padded
 from lori_cl.training.environment import compute
 from lori_cl.training.observer import Observer
 
@@ -34,6 +34,17 @@ class Question:
     """The eval set's digest, before the cut."""
     batch_size: int
     max_length: int
+
+    def prompts(self, tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
+        """The tokens that are read of each example before it is answered."""
+        kind = kind_of(self.spec)
+        return [kind.prompt_tokens(self.spec, tokenizer, e, self.max_length) for e in examples]
+
+    def prompt_batch(self, tokenizer: Any, examples: Sequence[Example], device: Any) -> dict[str, Tensor]:
+        """The same as what a base model's forward takes by name, each (examples, tokens)."""
+        prompts = self.prompts(tokenizer, examples)
+        ids, mask = right_padded(prompts, tokenizer.pad_token_id, device)
+        return {"input_ids": ids, "attention_mask": mask}
 
     def input_digest(self, base: str, acting: str, head: nn.Module | None) -> str:
         """SHA-256 of everything the score depends on, the state of the model included."""

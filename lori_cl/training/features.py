@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from lori_cl.tasks import Example, kind_of, pooled_states
+from lori_cl.tasks import Example, pooled_states
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.evaluate import Question
 from lori_cl.training.observer import Observer
@@ -23,8 +23,7 @@ def read_features(
     An example is read as its task asks it, so an example of the training split in the words it is taught in.
     Raises: LoriError, if a state is not finite.
     """
-    kind = kind_of(question.spec)
-    prompts = [kind.prompt_tokens(question.spec, base.tokenizer, e, question.max_length) for e in examples]
+    prompts = question.prompts(base.tokenizer, examples)
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
     rows: list[Float[np.ndarray, "B d"]] = []
     base.model.eval()

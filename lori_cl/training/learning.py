@@ -15,7 +15,7 @@ from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import processes
 from lori_cl.training.lesson import Lesson, Taught, losses
 from lori_cl.training.observer import Observer
-from lori_cl.training.opening import Brought, OpenRun
+from lori_cl.training.opening import OpenRun
 from lori_cl.training.stage import teach
 from lori_cl.training.stage_file import StageMemory, stage_bytes
 
@@ -53,9 +53,10 @@ def adopt(
     task: Task,
     title: str,
     observer: Observer,
-    brought: Brought,
 ) -> Learnt:
     """Claim the cells that a ready adapter fills, and write them down; train its head where it has none."""
+    brought = opened.brought
+    assert brought is not None, "a run adopts the adapter that it was opened with"
     lesson = replace(_lesson(opened, history, task, f"{title}: training its head", "train"), checkpoints=None)
     context = _context(opened, history, task, title, lesson, observer)
     mask = opened.method.adopt_stage(context, brought.adapter)

@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
-
-from lori_cl.adapters import ForeignAdapter
-from lori_cl.errors import InputError, RunConflict
+from lori_cl.errors import RunConflict
 from lori_cl.methods import Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
-from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel
+from lori_cl.training.bringing import Brought, check_head, fitted
 from lori_cl.training.determinism import derive_seed
 from lori_cl.training.launch import is_writer, wait
-from lori_cl.training.loading import LoadedRun, Stood, stand
+from lori_cl.training.loading import LoadedRun, stand
 from lori_cl.training.preparation import TrainingSet, prepare_training
 from lori_cl.training.stage import check_settings
-from lori_cl.training.stage_file import misfit
 
 
 @dataclass(frozen=True)
@@ -32,19 +28,12 @@ class OpenRun(LoadedRun):
     """By task label, of the stages that are not done."""
     environment: Mapping[str, Any]
     """What they are computed with."""
+    brought: Brought | None = None
+    """A ready adapter for the first of them."""
 
     def seed(self, purpose: str, task: Task) -> int:
         """A seed for one purpose in one task's stage."""
         return derive_seed(self.curriculum.seed, task.name, task.seed, purpose)
-
-
-@dataclass(frozen=True)
-class Brought:
-    """A ready adapter for a run's first task."""
-
-    adapter: ForeignAdapter
-    head: Mapping[str, Tensor] | None
-    """The state of the task's head; None where there is none, and it is to be trained."""
 
 
 def open_run(
@@ -69,8 +58,9 @@ def open_run(
     standing = [memory.learned for memory in stood.history if memory.learned.retired_after is None]
     method.check_room(standing, [task.label for task in to_come])
     if brought is not None:
+        brought = fitted(brought, stood.base.model)
         method.check_adoptable(brought.adapter, [task.label for task in tasks])
-        _check_head(brought, stood)
+        check_head(brought, stood)
     base = stood.base
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
     if is_writer():
@@ -84,6 +74,7 @@ def open_run(
         registry=registry,
         training_sets=training_sets,
         environment=environment,
+        brought=brought,
     )
 
 
@@ -115,18 +106,6 @@ def _begin(
         )
     if (tuple(tasks), curriculum.to_record()) != (run.tasks, run.curriculum):
         registry.plan_tasks(name, curriculum.to_record(), tasks[len(run.stages) :])
-
-
-def _check_head(brought: Brought, stood: Stood) -> None:
-    """Make sure that a head that came with an adapter is one for the run's first task.
-
-    Raises: InputError, with what does not fit.
-    """
-    first = stood.questions[0]
-    head = kind_of(first.spec).head(first.spec, stood.base.width, seed=0)
-    wrong = misfit(head or nn.Module(), brought.head) if brought.head is not None else None
-    if wrong is not None:
-        raise InputError(f"the adapter's head is none for task '{first.label}': {wrong}; remove its file")
 
 
 def _digest(projection: Any) -> str:

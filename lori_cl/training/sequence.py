@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS
 from lori_cl.registry import Evaluation, Run, SetAside, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
+from lori_cl.training.bringing import Brought
 from lori_cl.training.continuing import check_same_settings, pinned_tasks, settings_of
 from lori_cl.training.determinism import make_deterministic
 from lori_cl.training.environment import check_same_environment, environment
@@ -27,7 +27,7 @@ from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import hold, is_writer, join, wait
 from lori_cl.training.learning import Learnt, adopt, learn
 from lori_cl.training.observer import Observer
-from lori_cl.training.opening import Brought, OpenRun, open_run
+from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
 from lori_cl.training.stage_file import StageMemory
 
@@ -124,7 +124,7 @@ def import_adapter(
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here, brought)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
-        _run_stage(opened, examiner, [], tasks[0], options, observer, partial(adopt, brought=brought))
+        _run_stage(opened, examiner, [], tasks[0], options, observer, adopt)
         return registry.run(name)
 
 

@@ -15,10 +15,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lori_cl.adapters import read_foreign
+from lori_cl.adapters.foreign import INITIALISATIONS
 from lori_cl.adapters.foreign_files import read_tensors
 from lori_cl.errors import InputError
 from tests.attempts import refusal_of
@@ -68,6 +70,20 @@ def test_the_folder_that_these_attacks_change_is_read(tmp_path: Path) -> None:
         ({"use_dora": "yes"}, "sets use_dora"),
         ({"rank_pattern": {".*": 1}}, "sets rank_pattern"),
         ({"bias": {}}, "sets bias"),
+        ({"rank_pattern": {"a": 1}, "use_qalora": True}, "sets rank_pattern, use_qalora, which is more"),
+        ({"alora_invocation_tokens": [1, 2]}, "sets alora_invocation_tokens"),
+        ({"layer_replication": [[0, 1]]}, "sets layer_replication"),
+        ({"arrow_config": {"top_k": 1}}, "sets arrow_config"),
+        ({"kasa_config": {}}, "sets kasa_config"),
+        ({"velora_config": {"num_groups": 1}}, "sets velora_config"),
+        ({"of_a_peft_to_come": 1}, "sets of_a_peft_to_come"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights to 'pissa', which may have changed the base"),
+        ({"init_lora_weights": "PiSSA_niter_4"}, "init_lora_weights to 'PiSSA_niter_4'"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights to 'olora'"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights to 'corda'"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights to 'loftq'"),
+        ({"init_lora_weights": "lora_ga"}, "init_lora_weights to 'lora_ga'"),
+        ({"init_lora_weights": ["eva"]}, r"init_lora_weights to \['eva'\]"),
     ],
     ids=str,
 )
@@ -91,6 +107,24 @@ def test_a_setting_of_another_kind_is_refused(tmp_path: Path, changed: Fields, s
 def test_what_would_be_a_pattern_or_a_class_to_peft_is_never_asked(tmp_path: Path, ignored: Fields) -> None:
     adapter = read_foreign(folder_of(tmp_path, CONFIG | ignored))
     assert list(adapter.weights.a) == ["layer.query"]
+
+
+@pytest.mark.parametrize("begun", [True, False, None, "gaussian", "Gaussian", "orthogonal", "eva", "mica"])
+def test_whatever_peft_saves_of_an_ordinary_lora_is_read(tmp_path: Path, begun: bool | str | None) -> None:
+    plain = LoraConfig(r=2, lora_alpha=4, target_modules=["query"], lora_dropout=0.1, task_type="CAUSAL_LM")
+    plain.save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    adapter = read_foreign(folder_of(tmp_path, saved | {"init_lora_weights": begun}))
+    assert list(adapter.weights.a) == ["layer.query"]
+
+
+def test_the_initialisations_that_are_read_leave_the_base_model_alone() -> None:
+    for begun in INITIALISATIONS[1:]:
+        base = torch.nn.ModuleDict({"query": torch.nn.Linear(4, 4)})
+        before = base["query"].weight.clone()
+        config = LoraConfig(r=2, target_modules=["query"], init_lora_weights=begun)
+        changed = inject_adapter_in_model(config, base)
+        assert torch.equal(changed["query"].get_base_layer().weight, before)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,33 @@ def test_a_merge_is_written_scored_and_shown(lori_cl: Call, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("learned")
+def test_a_merge_that_nobody_scores_is_json_too(lori_cl: Call, tmp_path: Path) -> None:
+    code, out, err = lori_cl("merge", "first", "--tasks", "a,b", "--out", tmp_path / "out", "--json")
+    assert (code, err) == (0, "")
+    assert (json.loads(out)["out"], json.loads(out)["scores"]) == (str(tmp_path / "out"), [])
+
+
+@pytest.mark.usefixtures("learned")
+@pytest.mark.parametrize(
+    ("method", "used"),
+    [
+        (["--method", "cat"], (None, None, None)),
+        (["--method", "ties", "--density", "0.5"], ("b", 0.5, None)),
+        (["--method", "dare", "--density", "0.5"], ("b", 0.5, 0)),
+    ],
+    ids=["cat", "ties", "dare"],
+)
+def test_what_a_method_used_is_recorded_and_nothing_else(
+    lori_cl: Call, tmp_path: Path, method: list[str], used: tuple[object, ...]
+) -> None:
+    asked = ("merge", "first", "--tasks", "a,b", *method, "--out", tmp_path / "out", "--json")
+    code, out, err = lori_cl(*asked)
+    assert (code, err) == (0, "")
+    record = json.loads(out)
+    assert (record["on"], record["density"], record["seed"]) == used
+
+
+@pytest.mark.usefixtures("learned")
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -55,6 +82,8 @@ def test_a_merge_is_written_scored_and_shown(lori_cl: Call, tmp_path: Path) -> N
         (["--weights", "0.4"], "2 adapters and 1 weights"),
         (["--method", "tiess"], "Did you mean 'ties'?"),
         (["--rank", "2"], "'cat' prunes nothing and takes no --rank"),
+        (["--on", "b", "--seed", "3"], "'cat' prunes nothing and takes no --on b or --seed"),
+        (["--weights", "0,0"], "with the weights 0, 0, the adapter is zero everywhere"),
     ],
 )
 def test_a_mistake_ends_in_one_line(lori_cl: Call, tmp_path: Path, options: list[str], says: str) -> None:

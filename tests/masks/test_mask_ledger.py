@@ -72,6 +72,12 @@ def test_the_eleventh_task_of_a_tenth_is_refused_with_the_numbers() -> None:
         allocate(ledger, "eleventh", torch.ones(1000), 100)
 
 
+def test_more_tasks_than_cells_need_a_higher_rank_however_evenly_they_share() -> None:
+    with pytest.raises(CapacityExhausted, match=r"higher adapter\.rank") as caught:
+        require_free("late", 1, 0, cells=7, tasks=8, even=True)
+    assert "retire-task" not in str(caught.value), "nothing is learned yet"
+
+
 def test_a_task_that_asks_for_more_than_is_left_is_refused_with_the_numbers() -> None:
     ledger = claimed(Ledger({"site": (1300, 1)}), tasks=1, k=1200)
     with pytest.raises(CapacityExhausted, match="'late' asks for 1,250 cells; 100 of 1,300 are free"):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,36 +14,46 @@ from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_
 
 
 @pytest.fixture
-def writing_run(workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path) -> LoadedRun:
-    """Two generation tasks that decode alike, and a multiple-choice one."""
-    folder = tmp_path / "declared"
-    for name, answers in (("say", ("red", "blue")), ("turn", ("blue", "red")), ("pick", ("red", "blue"))):
+def declare_writing(workspace: Workspace, tmp_path: Path) -> Callable[..., None]:
+    """Add a task whose prompts ask for the answers in turn; keyword arguments are fields of its file."""
+
+    def declare(name: str, answers: Sequence[str], **fields: object) -> None:
+        folder = tmp_path / "declared"
         (folder / name).mkdir(parents=True)
         for split, words in (("train", ("wet", "dry")), ("test", ("flat", "small"))):
             rows = [{"q": f"it is {w}", "a": a} for w in words for a in answers]
             rows = [row | {"q": f"{row['q']} {i % 2 * 'is'} it"} for i, row in enumerate(rows)]
             lines = [json.dumps(row) + "\n" for row in rows]
             (folder / name / f"{split}.jsonl").write_text("".join(lines))
-    common = {"source": {"local": "?"}, "prompt": "{{ q }}"}
-    specs = {
-        "say": {"kind": "generation", "answer": "{{ a }}", "max_new_tokens": 2},
-        "turn": {"kind": "generation", "answer": "{{ a }}", "max_new_tokens": 2},
-        "pick": {
-            "kind": "multiple_choice",
-            "choices": ["red", "blue"],
+        declared = {
+            "name": name,
+            "kind": "generation",
+            "source": {"local": name},
+            "prompt": "{{ q }}",
             "answer": "{{ a }}",
-            "answer_is": "text",
-        },
-    }
-    for name, spec in specs.items():
-        declared = {**common, "name": name, "source": {"local": name}, "allow_duplicates": True, **spec}
+            "allow_duplicates": True,
+            **fields,
+        }
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(declared))
-    enrol(workspace, [folder / f"{name}.yaml" for name in specs])
+        enrol(workspace, [folder / f"{name}.yaml"])
+
+    return declare
+
+
+@pytest.fixture
+def writing_run(
+    workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_writing: Callable[..., None]
+) -> LoadedRun:
+    """Two generation tasks that decode alike, and a multiple-choice one."""
+    declare_writing("say", ("red", "blue"), max_new_tokens=2)
+    declare_writing("turn", ("blue", "red"), max_new_tokens=2)
+    picked = {"kind": "multiple_choice", "choices": ["red", "blue"], "answer_is": "text"}
+    declare_writing("pick", ("red", "blue"), **picked)
     file = tmp_path / "writing.yaml"
     curriculum = {
         "name": "writing",
         "model": {"path": str(tiny_causal_lm)},
-        "tasks": list(specs),
+        "tasks": ["say", "turn", "pick"],
         "adapter": {"rank": 4, "alpha": 8},
         "masks": {"strategy": "random"},
         "train": {"epochs": 8, "batch_size": 4, "lr": 0.1, "max_length": 16},

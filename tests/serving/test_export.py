@@ -1,9 +1,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -15,10 +17,12 @@ from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving import export as export_file
 from lori_cl.serving.export import export
+from lori_cl.serving.interference import _eval_moments
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
 from lori_cl.tasks.kinds.classification import mean_pooled
 from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from tests.tiny import tiny_curriculum
 
 Learn = Callable[..., Run]
 TEXTS = ["it is wet red dry", "is it flat blue small", "red"]
@@ -126,19 +130,81 @@ def test_a_folder_that_holds_something_is_left_alone(
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine"]
 
 
-def test_an_export_that_peft_loads_differently_is_found_and_removed(
-    learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learn("a", train=HARD)
+Change = Callable[[str, Tensor], Tensor]
+
+
+@pytest.fixture
+def written_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
+    """Let every adapter be written with its tensors changed."""
     sound = export_file.save_peft
 
-    def damaged(folder: Path, *args: object, **options: object) -> None:
-        sound(folder, *args, **options)  # type: ignore[arg-type]
-        file = folder / "adapter_model.safetensors"
-        save_file({name: tensor * 3 for name, tensor in load_file(file).items()}, file)
+    def change(changed: Change) -> None:
+        def write(folder: Path, *args: Any, **options: Any) -> None:
+            sound(folder, *args, **options)
+            file = folder / "adapter_model.safetensors"
+            tensors = {name: changed(name, t).contiguous() for name, t in load_file(file).items()}
+            save_file(tensors, file)
 
-    monkeypatch.setattr(export_file, "save_peft", damaged)
+        monkeypatch.setattr(export_file, "save_peft", write)
+
+    return change
+
+
+def nothing(name: str, tensor: Tensor) -> Tensor:
+    return tensor * 0 if "lora_B" in name else tensor
+
+
+def no_number(name: str, tensor: Tensor) -> Tensor:
+    return tensor * torch.nan if "lora_B" in name else tensor
+
+
+@pytest.mark.parametrize("damage", [nothing, no_number, lambda _, tensor: tensor * 3])
+@pytest.mark.parametrize(
+    "weakly",
+    [
+        {"method": "sequential-lora", "masks": {}, "train": {**HARD, "lr": 5e-5}},
+        {"train": {**HARD, "lr": 5e-3, "epochs": 1}},
+        {"train": HARD, "dtype": "bfloat16"},
+    ],
+    ids=["sequential-lora", "lori", "bfloat16"],
+)
+def test_an_export_that_peft_loads_differently_is_found_and_removed_however_little_was_learned(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    written_as: Callable[[Change], None],
+    weakly: dict[str, Any],
+    damage: Change,
+) -> None:
+    dtype = weakly.get("dtype", "float32")
+    fields = {name: value for name, value in weakly.items() if name != "dtype"}
+    learn("a", model={"path": str(tiny_encoder), "dtype": dtype}, **fields)
+    written_as(damage)
     with pytest.raises(ExportDiffers, match="its outputs differ by"):
+        export(loaded(workspace), "a", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rounding_is_no_difference_and_is_shown(
+    learn: Learn, workspace: Workspace, tmp_path: Path, written_as: Callable[[Change], None]
+) -> None:
+    learn("a", train=HARD)
+    written_as(lambda name, tensor: tensor.flip(0 if "lora_A" in name else 1))  # sums in another order
+    done = export(loaded(workspace), "a", tmp_path / "out")
+    assert done.largest_difference is not None
+    assert 0 < done.largest_difference < 1e-5
+
+
+def test_an_export_that_nobody_could_look_at_is_removed(
+    learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    learn("a")
+    monkeypatch.setattr(export_file, "load_base", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
         export(loaded(workspace), "a", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -158,6 +224,26 @@ def test_a_causal_model_is_exported_bit_by_bit_too_and_has_no_heads(
     for task in ("turn", None):
         done = export(writing_run, task, tmp_path / str(task))
         assert (done.largest_difference, done.heads) == (0.0, ())
+
+
+def test_eval_answers_that_are_longer_than_what_is_read_are_no_obstacle(
+    workspace: Workspace, tmp_path: Path, declare_writing: Callable[..., None], tiny_causal_lm: Path
+) -> None:
+    declare_writing("say", answers=["red blue red blue red blue red blue"], max_new_tokens=24)
+    curriculum = tiny_curriculum(tiny_causal_lm, ["say"])
+    file = tmp_path / "long.yaml"
+    file.write_text(yaml.safe_dump(curriculum))
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    run = loaded(workspace)
+    assert run.questions[0].max_length == 8, "the answers have 9 tokens"
+    assert export(run, "say", tmp_path / "out").largest_difference == 0.0
+    assert _eval_moments(run, 0, 4).keys() == lora_layers(run.model).keys()
+
+
+def test_a_readme_says_what_was_exported(writing_run: LoadedRun, tmp_path: Path) -> None:
+    for task, title in (("turn", "# turn of run"), (None, "# Everything learned of run")):
+        export(writing_run, task, tmp_path / str(task), verify=False)
+        assert (tmp_path / str(task) / "README.md").read_text().startswith(f"{title}\n")
 
 
 def test_a_label_writes_no_line_of_the_code_that_the_readme_shows(

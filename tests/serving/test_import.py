@@ -15,7 +15,7 @@ from lori_cl.serving.export import export
 from lori_cl.serving.importing import import_folder
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, learning, load_run
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, learning, load_run
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -37,13 +37,15 @@ def bring(workspace: Workspace, write_curriculum: Callable[..., Path]) -> Callab
     return run
 
 
-def plain_lora(folder: Path, base: Path, **settings: Any) -> Path:
-    """A PEFT LoRA whose every cell of B is drawn."""
+def plain_lora(
+    folder: Path, base: Path, *, pooler: bool = False, zero: str | None = None, **settings: Any
+) -> Path:
+    """A PEFT LoRA whose every cell of B is drawn, but for a part of the model where it is zero."""
     torch.manual_seed(3)
     config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": "all-linear", **settings})
-    model = get_peft_model(AutoModel.from_pretrained(base, add_pooling_layer=False), config)
+    model = get_peft_model(AutoModel.from_pretrained(base, add_pooling_layer=pooler), config)
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:
+        if "lora_B" in name and (zero is None or zero not in name):
             parameter.data.normal_(std=0.02)
     model.save_pretrained(folder)
     return folder
@@ -239,6 +241,49 @@ def test_what_does_not_fit_is_said_in_one_line_and_nothing_is_stored(
         assert len(registry.runs()) == 1
 
 
+@pytest.mark.parametrize("zero", ["pooler", None], ids=["untrained", "trained"])
+def test_a_pooler_that_nothing_reads_is_left_out_and_named(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    bring: Callable[..., Run],
+    caplog: pytest.LogCaptureFixture,
+    zero: str | None,
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero=zero)
+    run = bring(folder, "a")
+    assert run.stages[0].mask is not None
+    assert run.stages[0].mask.cells == 448
+    assert "left out pooler.dense, which changes no answer here" in caplog.text
+
+
+def test_a_site_that_is_nowhere_in_the_base_model_is_left_out_or_named_as_its_b_is_zero_or_not(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    file = folder / "adapter_model.safetensors"
+    more = "base_model.model.encoder.layer.7.dense"
+    odd = {f"{more}.lora_A.weight": torch.ones(4, 16), f"{more}.lora_B.weight": torch.ones(16, 4)}
+    sound = load_file(file)
+    save_file(sound | odd, file)
+    with pytest.raises(InputError, match=r"changes encoder\.layer\.7\.dense, and .* no such layer \(1 of 7"):
+        bring(folder, "a")
+    save_file(sound | odd | {f"{more}.lora_B.weight": torch.zeros(16, 4)}, file)
+    assert bring(folder, "a").stages[0].task == "a"
+
+
+def test_an_adapter_of_the_pooler_alone_does_nothing_here(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero="encoder")
+    with pytest.raises(InputError, match=r"changes pooler\.dense alone, which changes no answer here"):
+        bring(folder, "a")
+
+
 def test_an_import_begins_a_run_and_never_goes_on_with_one(
     learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
 ) -> None:
@@ -293,6 +338,98 @@ def test_a_head_that_is_none_for_the_task_is_refused_before_a_run_begins(
             import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
     with workspace.read() as registry:
         assert registry.find_run("new") is None
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, write_task: Callable[..., Path]) -> Callable[..., Workspace]:
+    """Another workspace that knows the task `a` with other labels."""
+
+    def make(*labels: str) -> Workspace:
+        made = Workspace(tmp_path / "elsewhere")
+        made.create()
+        enrol(made, [write_task("a", labels)])
+        return made
+
+    return make
+
+
+def test_a_head_whose_labels_stand_in_another_order_answers_the_same(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_curriculum: Callable[..., Path],
+    elsewhere: Callable[..., Workspace],
+) -> None:
+    learn("a", train=HARD)
+    run = loaded(workspace, "run")
+    export(run, "a", tmp_path / "out", verify=False)
+    there = elsewhere("blue", "red")
+    spec = load_curriculum(write_curriculum("a"))
+    import_folder(there, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+    with there.read() as registry:
+        brought = load_run(there, registry, "new")
+    ours, theirs = run.history[0].head, brought.history[0].head
+    assert ours is not None
+    assert theirs is not None
+    assert (brought.questions[0].spec.labels, run.questions[0].spec.labels) == (
+        ("blue", "red"),
+        ("red", "blue"),
+    )
+    for name, rows in theirs.state_dict().items():
+        assert torch.equal(rows, ours.state_dict()[name].flip(0))
+
+
+def test_a_head_of_other_labels_is_refused_and_one_that_names_none_is_taken(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_curriculum: Callable[..., Path],
+    elsewhere: Callable[..., Workspace],
+) -> None:
+    learn("a", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    there = elsewhere("red", "green")
+    spec = load_curriculum(write_curriculum("a"))
+
+    def bring() -> Run:
+        return import_folder(there, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+
+    with pytest.raises(InputError, match=r"labels \['red', 'blue'\] and task 'a' has \['red', 'green'\]"):
+        bring()
+    head = tmp_path / "out" / "a.head.safetensors"
+    save_file(load_file(head), head)
+    assert bring().stages[0].steps == 0
+
+
+@pytest.mark.parametrize("spelled", ["a", "a@2"])
+def test_a_head_is_found_however_its_task_is_spelled(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_task: Callable[..., Path],
+    bring: Callable[..., Run],
+    spelled: str,
+) -> None:
+    enrol(workspace, [write_task("a", n=20)])
+    learn("a", train=HARD)
+    (label,) = (each.label for each in loaded(workspace, "run").run.tasks)
+    done = export(loaded(workspace, "run"), spelled, tmp_path / "out", verify=False)
+    assert (done.tasks, done.heads) == ((label,), (f"{label}.head.safetensors",))
+    assert bring(tmp_path / "out", spelled).stages[0].steps == 0
+
+
+def test_heads_of_which_none_is_taken_are_named(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    bring: Callable[..., Run],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learn("a", "b", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    run = bring(tmp_path / "out", "b")
+    assert run.stages[0].steps > 0
+    assert "holds a.head.safetensors and no b.head.safetensors: task 'b' takes no head over" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "\0"])

@@ -94,7 +94,7 @@ def test_of_stacked_tasks_each_cell_counts_once(
     both = loaded.weights(loaded.acting("b"))  # a's cells and b's
     merged = loaded_from(outcome.request.out, tiny_encoder)
     assert all(torch.equal(merged.delta(site), both.delta(site)) for site in both.a)
-    assert notes(outcome)[0].startswith("b: each one's own cells alone were merged")
+    assert notes(outcome)[0].startswith("b: its own cells alone were merged")
 
 
 def test_a_task_of_sequential_lora_has_its_whole_adapter_and_the_outcome_says_so(
@@ -104,7 +104,7 @@ def test_a_task_of_sequential_lora_has_its_whole_adapter_and_the_outcome_says_so
     outcome = merge("a", "b", method="average")
     merged = loaded_from(outcome.request.out, tiny_encoder)
     assert_is_sum(merged, [own(workspace, "run", "a"), own(workspace, "run", "b")], [0.5, 0.5])
-    assert "b: each one's adapter holds the tasks before it too" in notes(outcome)[0]
+    assert "b: its adapter holds the tasks before it too" in notes(outcome)[0]
 
 
 def test_one_task_merged_alone_scores_as_its_own_adapter_did(

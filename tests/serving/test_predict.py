@@ -1,16 +1,20 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from lori_cl.errors import DataError, LoriError, UnknownTask
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.predict import Asked, Predictor, answered, read_rows, routed
 from lori_cl.serving.route import RouteOptions, guess, load_router, route_run
+from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
-from lori_cl.training import LoadedRun, SilentObserver, load_run
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, load_run, run_curriculum
+from tests.tiny import tiny_curriculum
 
 Learn = Callable[..., Run]
 TEXTS = ["it is wet red dry", "is it flat blue small", "it is red", "is it large blue round dry"]
@@ -79,12 +83,13 @@ def test_written_answers_of_tasks_that_decode_alike_share_a_batch(writing_run: L
 
 
 def test_lines_are_objects_that_name_their_task_or_bare_texts(writing_run: LoadedRun) -> None:
-    lines = ['{"q": "it is red", "task": "turn"}', "", "it is wet", '["no object"]']
+    lines = ['{"q": "it is red", "task": "turn"}', "", "it is wet", ' {"q": "it", "task": null}']
     assert read_rows(writing_run, lines, "say") == [
-        Asked({"q": "it is red", "task": "turn"}, "turn", "line 1"),
-        Asked({"q": "it is wet"}, "say", "line 3"),
-        Asked({"q": '["no object"]'}, "say", "line 4"),
+        Asked({"q": "it is red", "task": "turn"}, "turn", "line 1", 0),
+        Asked({"q": "it is wet"}, "say", "line 3", 2),
+        Asked({"q": "it", "task": None}, "say", "line 4", 3),
     ]
+    assert read_rows(writing_run, ['["a text"]'], "say", plain=True)[0].row == {"q": '["a text"]'}
 
 
 def test_what_cannot_be_asked_is_said_in_one_line(writing_run: LoadedRun) -> None:
@@ -92,9 +97,7 @@ def test_what_cannot_be_asked_is_said_in_one_line(writing_run: LoadedRun) -> Non
         read_rows(writing_run, ["it is red"], "pick")
     with pytest.raises(DataError, match=r"line 2 names no task; give --task"):
         read_rows(writing_run, ['{"q": "it", "task": "say"}', "it is red"], None)
-    with pytest.raises(
-        DataError, match=r"line 2 begins as a JSON object does and is none: Expecting value at"
-    ):
+    with pytest.raises(DataError, match=r"line 2 begins as JSON does and is none: Expecting value at"):
         read_rows(writing_run, ['{"q": "it"}', '{"q": "it", "task":'], "say")
     with pytest.raises(UnknownTask, match=r"has not learned 'sy'. Did you mean 'say'"):
         read_rows(writing_run, ["it is red"], "sy")
@@ -137,10 +140,14 @@ def test_nothing_to_answer_is_an_error(writing_run: LoadedRun) -> None:
         ('{"text": "\\ud800"}', r"line 1: \\ud800 is half of a character"),
         (
             '{"text": "a", "text": "b"}',
-            "line 1 begins as a JSON object does and is none: 'text' stands twice",
+            "line 1 begins as JSON does and is none: 'text' stands twice",
         ),
-        ('{"text": NaN}', "line 1 begins as a JSON object does and is none: NaN is no number"),
-        ('{"text": ' + "[" * 10**5, "line 1 begins as a JSON object does and is none: too large or too deep"),
+        ('{"text": NaN}', "line 1 begins as JSON does and is none: NaN is no number"),
+        ('{"text": ' + "[" * 10**5, "line 1 begins as JSON does and is none: too large or too deep"),
+        ('{ "text": ', "line 1 begins as JSON does and is none: Expecting value at column"),
+        ('"a text', "line 1 begins as JSON does and is none: Unterminated string"),
+        ('"a text"', "line 1 is a JSON string; give an object of columns"),
+        ('["a text", "b"]', "line 1 is a JSON array; give an object of columns"),
         ('{"text": ["a"]}', "line 1: column 'text' holds no text"),
         ('{"text": "a", "task": ["a"]}', "line 1 names no task"),
         ('{"text": "a", "task": "../a"}', "has not learned '../a'"),
@@ -154,6 +161,28 @@ def test_a_row_that_nobody_should_send_is_refused_with_its_line(
     run = loaded(workspace)
     with pytest.raises((DataError, UnknownTask), match=said):
         list(answered(Predictor(run), read_rows(run, [line], "a"), 4))
+
+
+def test_a_row_that_is_too_long_is_named_by_its_line(writing_run: LoadedRun) -> None:
+    short = replace(writing_run, questions=[replace(q, max_length=1) for q in writing_run.questions])
+    rows = read_rows(short, ["", '{"q": "it is wet"}'], "pick")
+    with pytest.raises(DataError, match=r"row 2: the answer has 1 tokens and train\.max_length is 1"):
+        list(answered(Predictor(short), rows, 8))
+
+
+def test_sampled_answers_have_noise_of_their_own_and_it_is_the_same_again(
+    workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_writing: Callable[..., None]
+) -> None:
+    declare_writing("draw", ("red", "blue"), max_new_tokens=8, temperature=2.0)
+    file = tmp_path / "drawing.yaml"
+    file.write_text(yaml.safe_dump(tiny_curriculum(tiny_causal_lm, ["draw"])))
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    run = loaded(workspace)
+    rows = read_rows(run, ["it is wet"] * 4, "draw")
+    predictor = Predictor(run)
+    once, again = ([each["answer"] for each in answered(predictor, rows, 8)] for _ in range(2))
+    assert len(set(once)) > 1
+    assert once == again
 
 
 def test_a_head_whose_logits_are_no_numbers_answers_nothing(learn: Learn, workspace: Workspace) -> None:

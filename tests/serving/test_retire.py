@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from lori_cl.errors import InputError
+from lori_cl.errors import CapacityExhausted, InputError
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.retire import retire_task
 from lori_cl.training import RunOptions
@@ -80,3 +80,13 @@ def test_what_cannot_be_retired_is_said_in_one_line(learn: Learn, workspace: Wor
     retire(workspace, "b")
     with pytest.raises(InputError, match=r"has retired already 'b'"):
         retire(workspace, "b")
+
+
+def test_what_an_exhausted_even_budget_advises_can_be_followed(learn: Learn, workspace: Workspace) -> None:
+    even = {"masks": {"strategy": "random", "budget": "even"}}
+    learn("a", "b", **even)
+    with pytest.raises(CapacityExhausted, match=r"with all 3 tasks.*lori-cl retire-task RUN TASK"):
+        learn("a", "b", "c", **even)
+    assert len(learn("a", "b", "c", name="new", **even).stages) == 3
+    retire_task(workspace, "run", "b")
+    assert len(learn("a", "b", "c", **even).stages) == 3

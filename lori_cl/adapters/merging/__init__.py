@@ -5,7 +5,7 @@ merges A's and B's) or `CombineTensors` (it merges B's under one A, or ΔW's), a
 """
 
 from lori_cl.adapters.merging.base import Factors, MergeSettings, Space
-from lori_cl.adapters.merging.checks import check_settings, merge_named, settled_weights
+from lori_cl.adapters.merging.checks import merge_named, settled_settings, settled_weights
 from lori_cl.adapters.merging.merge import Merged, merge
 from lori_cl.adapters.merging.methods import MERGES
 
@@ -15,8 +15,8 @@ __all__ = [
     "MergeSettings",
     "Merged",
     "Space",
-    "check_settings",
     "merge",
     "merge_named",
+    "settled_settings",
     "settled_weights",
 ]

@@ -53,6 +53,8 @@ class PruningMerge:
     combine: CombineTensors
     elects_signs: bool = False
     """Whether the adapters vote on every entry's sign, so that an entry must mean the same in all of them."""
+    draws: bool = False
+    """Whether chance says what is dropped."""
 
 
 MergeMethod = FactorMerge | PruningMerge
@@ -62,12 +64,13 @@ MergeMethod = FactorMerge | PruningMerge
 class MergeSettings:
     """What a method that prunes is told; the others have no use for it."""
 
-    on: Space = "b"
-    """What is pruned and added: `b`, the B's; `delta`, the ΔW's, and the result is factored again."""
+    on: Space | None = None
+    """What is pruned and added: `b`, the B's; `delta`, the ΔW's, and the result is factored again. None means
+    `b`."""
     density: float | None = None
     """Fraction of each adapter's non-zero entries that is kept at each site. A sparse B is mostly zeros:
     a fraction of all entries would keep every one that was trained."""
     rank: int | None = None
     """With `delta`, the rank that the result is cut to; None means the sum of the adapters' ranks."""
-    seed: int = 0
-    """For what `dare` drops."""
+    seed: int | None = None
+    """For what `dare` drops; None means 0."""

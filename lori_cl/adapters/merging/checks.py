@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lori_cl.adapters.merging.base import FactorMerge, MergeMethod, MergeSettings
 from lori_cl.adapters.merging.methods import MERGES
@@ -21,17 +22,24 @@ def merge_named(name: str) -> MergeMethod:
     return MERGES[name]
 
 
-def check_settings(name: str, settings: MergeSettings) -> None:
-    """Make sure that the method uses all that was set, and has all that it needs.
+def settled_settings(name: str, settings: MergeSettings) -> MergeSettings:
+    """The settings as the method uses them; what it has no use for stays None.
 
-    Raises: InputError.
+    Raises: InputError, if something was set that it does not use, or it lacks something.
     """
-    if isinstance(merge_named(name), FactorMerge):
-        given = {"--on delta": settings.on == "delta", "--density": settings.density, "--rank": settings.rank}
-        idle = [option for option, value in given.items() if value]
+    method = merge_named(name)
+    if isinstance(method, FactorMerge):
+        on = f"--on {settings.on}"
+        given = {
+            on: settings.on,
+            "--density": settings.density,
+            "--rank": settings.rank,
+            "--seed": settings.seed,
+        }
+        idle = [option for option, value in given.items() if value is not None]
         if idle:
             raise InputError(f"merge method '{name}' prunes nothing and takes no {' or '.join(idle)}")
-        return
+        return settings
     if settings.density is None or not 0 < settings.density <= 1:
         got = "none was given" if settings.density is None else f"not {settings.density:g}"
         raise InputError(
@@ -42,6 +50,9 @@ def check_settings(name: str, settings: MergeSettings) -> None:
         raise InputError("--rank cuts a merged ΔW, and B's keep their own ranks: add --on delta")
     if settings.rank is not None and settings.rank < 1:
         raise InputError(f"--rank should be 1 or more, not {settings.rank}")
+    if settings.seed is not None and not method.draws:
+        raise InputError(f"merge method '{name}' drops nothing by chance and takes no --seed")
+    return replace(settings, on=settings.on or "b", seed=settings.seed or 0 if method.draws else None)
 
 
 def settled_weights(name: str, adapters: int, weights: Sequence[float] | None) -> list[float]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from lori_cl.adapters.lora_weights import LoRAWeights
 from lori_cl.adapters.merging.base import FactorMerge, Factors, MergeSettings, PruningMerge
 from lori_cl.adapters.merging.cat import groups_by_a, under_each_a
-from lori_cl.adapters.merging.checks import check_settings, merge_named, settled_weights
+from lori_cl.adapters.merging.checks import merge_named, settled_settings, settled_weights
 from lori_cl.adapters.merging.factoring import factored
 from lori_cl.errors import InputError
 
@@ -39,14 +39,13 @@ def merge(
     Ranks may differ, and adapters may share their A's or have their own. No global generator is moved.
     Raises: InputError, if the weights or the settings do not fit the method, or the method the adapters.
     """
-    settings = settings or MergeSettings()
     method = merge_named(name)
-    check_settings(name, settings)
+    settings = settled_settings(name, settings or MergeSettings())
     shares = settled_weights(name, len(adapters), weights)
     sites = _by_site(adapters, shares)
     if isinstance(method, FactorMerge):
         return Merged(_packed({s: method.combine(*sites[s]) for s in sites}), truncation_error=None)
-    with _seeded(settings.seed):
+    with _seeded(settings.seed or 0):
         if settings.on == "delta":
             return _on_delta(method, sites, settings)
         return _on_b(name, method, sites, settings)

@@ -16,8 +16,8 @@ MERGES: Mapping[str, MergeMethod] = {
     "sum": FactorMerge(cat),  # named for what it computes: the same ΔW, so the same code
     "average": FactorMerge(cat, normalises=True),
     "magnitude": PruningMerge(magnitude),
-    "dare": PruningMerge(dare),
+    "dare": PruningMerge(dare, draws=True),
     "ties": PruningMerge(ties, elects_signs=True),
-    "dare-ties": PruningMerge(dare_ties, elects_signs=True),
+    "dare-ties": PruningMerge(dare_ties, elects_signs=True, draws=True),
     "linear-of-factors": FactorMerge(linear_of_factors),
 }

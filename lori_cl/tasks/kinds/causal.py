@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from jaxtyping import Int64
 from torch import Tensor, nn
 
 from lori_cl.errors import DataError, LoriError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row
 
@@ -34,17 +33,9 @@ class CausalKind(Kind):
 
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
         """Pad on the right, as training wants it."""
-        longest = max(len(f["input_ids"]) for f in fields)
-
-        def padded(key: str, filler: int) -> torch.Tensor:
-            return torch.tensor([f[key] + [filler] * (longest - len(f[key])) for f in fields])
-
-        mask = [[1] * len(f["input_ids"]) + [0] * (longest - len(f["input_ids"])) for f in fields]
-        return {
-            "input_ids": padded("input_ids", tokenizer.pad_token_id),
-            "attention_mask": torch.tensor(mask),
-            "labels": padded("labels", IGNORED),
-        }
+        ids, mask = right_padded([f["input_ids"] for f in fields], tokenizer.pad_token_id, "cpu")
+        labels, _ = right_padded([f["labels"] for f in fields], IGNORED, "cpu")
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """How many prompts are cut."""
@@ -120,16 +111,6 @@ def require_numbers(task: Any, scores: Tensor) -> None:
             f"task '{task.name}': the model's logits are no numbers; lower train.lr, or hold the weights in "
             "another model.dtype"
         )
-
-
-def left_padded(
-    prompts: Sequence[Sequence[int]], filler: int, device: Any
-) -> tuple[Int64[Tensor, "B P"], Int64[Tensor, "B P"]]:
-    """(ids, mask), so that every answer begins right after its prompt."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = [[filler] * (longest - len(p)) + list(p) for p in prompts]
-    mask = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def filled(template: str, row: Any, field: str, where: str) -> str:

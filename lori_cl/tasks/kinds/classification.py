@@ -118,7 +118,8 @@ class Classification(Kind):
         sample: int = 0,
     ) -> list[str]:
         """The label with the largest logit; ties go to the label named first."""
-        logits = learner(**_tokens(learner, tokenizer, [e.text for e in examples], max_length))["logits"]
+        device = next(learner.parameters()).device
+        logits = learner(**read_texts(tokenizer, [e.text for e in examples], max_length, device))["logits"]
         if not logits.isfinite().all():
             raise LoriError(
                 f"task '{task.name}': the model's logits are not finite; "
@@ -144,7 +145,8 @@ class Classification(Kind):
         """
         was_training = model.training
         model.eval()
-        vectors = mean_pooled(model, **_tokens(model, tokenizer, list(task.labels), None)).float()
+        device = next(model.parameters()).device
+        vectors = mean_pooled(model, **read_texts(tokenizer, task.labels, None, device)).float()
         model.train(was_training)
         head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device="meta")  # draws nothing
         head.weight = nn.Parameter(functional.normalize(vectors, dim=1))
@@ -161,7 +163,8 @@ def mean_pooled(
     return pooled
 
 
-def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length: int | None) -> Batch:
+def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, device: Any) -> Batch:
+    """Texts as what `mean_pooled` reads, cut at their ends where `max_length` is given."""
     encoded = tokenizer(
         list(texts),
         truncation=max_length is not None,
@@ -169,7 +172,6 @@ def _tokens(module: nn.Module, tokenizer: Any, texts: Sequence[str], max_length:
         padding=True,
         return_tensors="pt",
     )
-    device = next(module.parameters()).device
     return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.causal import left_padded, prompt_ids, require_numbers, room_for_prompt, word_ids
+from lori_cl.tasks.kinds.causal import prompt_ids, require_numbers, room_for_prompt, word_ids
+from lori_cl.tasks.kinds.padding import left_padded
 
 Normalise = Literal["none", "tokens", "bytes"]
 """What a log-likelihood is divided by."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lori_cl.errors import LoriError
+from lori_cl.tasks.kinds.padding import right_padded
 
 
 @torch.inference_mode()
@@ -20,9 +21,7 @@ def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Flo
     its batch by rounding alone.
     Raises: LoriError, if a state is not finite.
     """
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[*p, *[pad] * (longest - len(p))] for p in prompts], device=model.device)  # (B, T)
-    mask = torch.tensor([[1] * len(p) + [0] * (longest - len(p)) for p in prompts], device=model.device)
+    ids, mask = right_padded(prompts, pad, model.device)  # (B, T)
     # Of a language model, the part beneath the words' logits; an encoder is its own.
     states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (B, T, d)
     weights = mask.unsqueeze(-1).float()  # (B, T, 1)

@@ -17,7 +17,8 @@ from lori_cl.errors import DataError
 from lori_cl.spec import WritingSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, left_padded, prompt_ids, require_numbers, taught
+from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, require_numbers, taught
+from lori_cl.tasks.kinds.padding import left_padded
 from lori_cl.tasks.kinds.sampling import SeededSampling
 from lori_cl.tasks.rows import Row, Rows
 

@@ -1,0 +1,30 @@
+"""Token lists of several lengths as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+
+def left_padded(
+    prompts: Sequence[Sequence[int]], filler: int, device: Any
+) -> tuple[Int64[Tensor, "B P"], Int64[Tensor, "B P"]]:
+    """(ids, mask), so that every answer begins right after its prompt."""
+    longest = max(map(len, prompts))
+    ids = [[filler] * (longest - len(p)) + list(p) for p in prompts]
+    mask = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def right_padded(
+    prompts: Sequence[Sequence[int]], filler: int, device: Any
+) -> tuple[Int64[Tensor, "B P"], Int64[Tensor, "B P"]]:
+    """(ids, mask), so that neither causal attention nor positions notice the padding."""
+    longest = max(map(len, prompts))
+    ids = [[*p, *[filler] * (longest - len(p))] for p in prompts]
+    mask = [[1] * len(p) + [0] * (longest - len(p)) for p in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
