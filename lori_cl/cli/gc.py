@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from lori_cl.cli.output import console, json_option, print_json
-from lori_cl.registry import Workspace, held_runs, leftovers
+from lori_cl.registry import Workspace, leftovers, undecided
 
 
 @click.command()
@@ -25,6 +25,9 @@ from lori_cl.registry import Workspace, held_runs, leftovers
 def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     """Show files that nothing needs, such as killed runs leave behind; what any row names is never one.
 
+    While a run is under way, and in a workspace where more than one registry keeps runs, that cannot be told,
+    and nothing is.
+
     \b
     Example:
       lori-cl gc
@@ -32,16 +35,17 @@ def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     """
     from lori_cl.reports import print_leftovers
 
+    unsure, found = undecided(workspace), []
     with workspace.read() as registry:
-        found = [each for each in leftovers(workspace, registry) if each.age_s >= 60 * min_age]
-        held = held_runs(workspace, registry)
-    for leftover in found if delete else []:
+        if unsure is None:
+            found = [each for each in leftovers(workspace, registry) if each.age_s >= 60 * min_age]
+    unsure = unsure or undecided(workspace)  # of what a run that began meanwhile wrote, nothing is left over
+    deleted = delete and unsure is None
+    for leftover in found if deleted else []:
         leftover.remove()
     if as_json:
-        print_json([{**asdict(each), "path": str(each.path), "deleted": delete} for each in found])
-    else:
-        print_leftovers(found, console(), deleted=delete)
-    if held:
-        click.echo(
-            f"artifacts were left out: {', '.join(held)} is under way and about to commit some", err=True
-        )
+        print_json([{**asdict(each), "path": str(each.path), "deleted": deleted} for each in found])
+    elif found or unsure is None:
+        print_leftovers(found, console(), deleted=deleted)
+    if unsure is not None:
+        click.echo(f"what is left over cannot be told: {unsure}", err=True)

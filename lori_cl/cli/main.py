@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import click
 
 import lori_cl
-from lori_cl.errors import LoriError, one_line, suggestion
+from lori_cl.cli.signals import speaks
+from lori_cl.errors import Interrupted, LoriError, one_line, suggestion
 from lori_cl.registry.workspace import Workspace
 
 COMMANDS = {
@@ -112,20 +114,20 @@ def entry() -> None:
         sys.stdout.flush()  # here, where a full disk can still be told
         sys.exit(result if isinstance(result, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        with suppress(BrokenPipeError):  # as click does itself: the reader has left, for instance `| head`
+            click.echo(error.format_message())
         sys.exit(2)
     except click.ClickException as error:
         _say(type(error).__name__, error.format_message())
         sys.exit(2)
     except LoriError as error:
-        _say(type(error).__name__, str(error))
+        if speaks() or not isinstance(error, Interrupted):
+            _say(type(error).__name__, str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. What was committed stays; the same command goes on from there.", err=True)
+        if speaks():
+            _write("Interrupted. What was committed stays; the same command goes on from there.")
         sys.exit(1)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has left (for instance `| head`); nothing is wrong
-        sys.exit(0)
     except Exception as error:
         if {"-v", "--verbose"} & set(sys.argv):
             raise
@@ -138,4 +140,9 @@ def entry() -> None:
 
 def _say(kind: str, message: str) -> None:
     """One line on stderr, whatever stood in a file or a name that the message repeats."""
-    click.echo(f"{kind}: {one_line(message.strip())}", err=True)
+    _write(f"{kind}: {one_line(message.strip())}")
+
+
+def _write(line: str) -> None:
+    with suppress(OSError):  # nobody reads stderr any more; the exit code still tells
+        click.echo(line, err=True)

@@ -51,7 +51,9 @@ class Bars:
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:
-        """Draw a bar until the context ends; its advance raises Interrupted where the user asked to end."""
+        """Draw a bar until the context ends; its advance raises Interrupted where the user asked to end, and
+        something is left to do."""
+        outermost = not self._progress.tasks
         task = self._progress.add_task(title, total=total)
 
         done = 0
@@ -60,7 +62,7 @@ class Bars:
             nonlocal done
             done += units
             self._progress.advance(task, units)
-            if self._ends():
+            if self._ends() and not (outermost and done >= total):
                 raise Interrupted(
                     f"ended as asked, in '{title}' after {done:,} of {total:,}; what was committed stays. "
                     f"Go on with: {shlex.join(['lori-cl', *sys.argv[1:]])}"

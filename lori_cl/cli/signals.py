@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAID = b"\nEnding after this step. Once more ends at once.\n"
+
+
+def speaks() -> bool:
+    """Whether this process tells the user that it was interrupted: of a launcher's, the first one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -25,7 +31,9 @@ def asked_to_end() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        os.write(2, SAID)  # not through sys.stderr, which may be in the middle of a line
+        if speaks() and sys.__stderr__ is not None:  # else 2 may be a file that was opened since
+            with suppress(OSError):  # who reads it may have ended by the same signal, as `tee` does
+                os.write(2, SAID)  # not through sys.stderr, which may be in the middle of a line
 
     before = {number: signal.signal(number, ask) for number in SIGNALS}
     try:

@@ -51,6 +51,7 @@ def verify(
 def _checks(
     workspace: Workspace, run: str, tasks: tuple[str, ...], remeasure: bool, allow_code_execution: bool
 ) -> Iterator[Checked]:
+    from lori_cl.serving.checks import CHECKS
     from lori_cl.serving.remeasure import RemeasureOptions
     from lori_cl.serving.remeasure import remeasure as measure_again
     from lori_cl.serving.verify import verify
@@ -58,7 +59,10 @@ def _checks(
     with workspace.read() as registry, bars() as observer:
         options = RemeasureOptions(tasks, allow_code_execution)
         again = measure_again(workspace, registry, run, options, observer) if remeasure else ()
-        yield from verify(workspace, registry, run)
+        with observer.bar(f"verifying {run}", len(CHECKS)) as advance:
+            for passed in verify(workspace, registry, run):
+                yield passed
+                advance(1)
         yield from again
 
 

@@ -2,7 +2,7 @@
 
 from lori_cl.registry.artifacts import ArtifactStore, write_durably
 from lori_cl.registry.aside import SetAside
-from lori_cl.registry.leftovers import Leftover, held_runs, leftovers
+from lori_cl.registry.leftovers import Leftover, leftovers, undecided
 from lori_cl.registry.records import (
     Declaration,
     EvalSet,
@@ -35,8 +35,8 @@ __all__ = [
     "StatisticsRecord",
     "Task",
     "Workspace",
-    "held_runs",
     "leftovers",
     "still_kept",
+    "undecided",
     "write_durably",
 ]

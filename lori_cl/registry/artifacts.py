@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,9 @@ class ArtifactStore:
         target = self.path(sha256, suffix)
         try:
             if target.is_file() and digest.of_file(target) == sha256:
-                return sha256
+                with suppress(PermissionError):  # another user's, who lets it only be read, is written again
+                    os.utime(target)  # as old as its newest writing, for `gc` leaves young files alone
+                    return sha256
             self.folder.mkdir(parents=True, exist_ok=True)
             write_durably(target, content)
         except OSError as error:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
 from lori_cl.errors import RunConflict, WorkspaceUnusable
 
 PATIENCE_S = 1.0
-"""`is_held` holds a lock for a moment, and a holder needs one to say who it is."""
+"""`held_runs` holds a lock for a moment, and a holder needs one to say who it is."""
 
 
 @contextmanager
@@ -43,14 +43,16 @@ def hold(locks: Path, run: str) -> Iterator[None]:
         lock.release()
 
 
-def is_held(locks: Path, run: str) -> bool:
-    """Whether a living process holds the run.
+def held_runs(locks: Path) -> list[str]:
+    """Every run that a living process holds.
 
-    Raises: WorkspaceUnusable, if the lock cannot be asked.
+    Raises: WorkspaceUnusable, if a lock cannot be asked.
     """
-    lock = _lock(locks, run)
-    if not Path(lock.lock_file).exists():
-        return False
+    runs = (unquote(lock.stem) for lock in sorted(locks.glob("*.lock")))
+    return [run for run in runs if _is_held(_lock(locks, run))]
+
+
+def _is_held(lock: FileLock) -> bool:
     try:
         with lock.acquire(timeout=0):
             return False

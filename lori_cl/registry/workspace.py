@@ -13,12 +13,18 @@ from sqlalchemy.engine import URL
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore, require_inside
 from lori_cl.registry.aside import SetAside
-from lori_cl.registry.connect import parse_url
+from lori_cl.registry.connect import parse_url, shown, sqlite_file
+from lori_cl.registry.noting import note, noted
 from lori_cl.registry.records import Run
 from lori_cl.registry.registry import Registry
 
 if TYPE_CHECKING:
     from lori_cl.registry.upgrade import Upgrade
+
+DATABASE = "registry.db"
+
+NOTED = "registries.txt"
+"""Where the registries stand that are not registry.db."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +91,17 @@ class Workspace:
     def open(self) -> Registry:
         """The registry, for writing.
 
+        That it is used here is noted: to another one its files would look like nobody's.
         Raises: WorkspaceUnusable, if there is none, or it cannot be written; RegistryTooNew.
         """
-        return Registry.open(self._url(), read_only=False)
+        registry = Registry.open(self._url(), read_only=False)
+        try:
+            if self._registry_name() != DATABASE:
+                note(self.place(NOTED), self._registry_name())
+        except BaseException:
+            registry.close()
+            raise
+        return registry
 
     def read(self) -> Registry:
         """The registry, for reading; leaves no file behind.
@@ -116,14 +130,29 @@ class Workspace:
             with self.hold(run):
                 yield registry
 
-    def is_held(self, run: str) -> bool:
-        """Whether a living process holds this run.
+    def held_runs(self) -> list[str]:
+        """Every run that a living process holds, in whichever registry it stands.
 
-        Raises: WorkspaceUnusable, if the lock cannot be asked.
+        Raises: WorkspaceUnusable, if a lock cannot be asked.
         """
-        from lori_cl.registry.holding import is_held
+        from lori_cl.registry.holding import held_runs
 
-        return is_held(self.place("locks"), run)
+        return held_runs(self.place("locks"))
+
+    def other_registries(self) -> list[str]:
+        """The registries but this one that keep runs in this workspace, or did.
+
+        Raises: WorkspaceUnusable, if the list of them cannot be read.
+        """
+        own = self.root / DATABASE
+        known = noted(self.place(NOTED)) | ({self.relative(own)} if own.exists() else set())
+        return sorted(known - {self._registry_name()})
+
+    def _registry_name(self) -> str:
+        """Without a password; a file is named as the registry keeps one."""
+        url = parse_url(self._url())
+        file = sqlite_file(url)
+        return shown(url) if file is None else self.relative(file)
 
     def folder_of(self, declared_in: str) -> Path:
         """The folder that a task was declared in.
@@ -132,10 +161,10 @@ class Workspace:
         """
         return Path(declared_in) if Path(declared_in).is_absolute() else self.place(declared_in)
 
-    def relative(self, folder: Path) -> str:
-        """A folder as the registry keeps it: relative where it lies in the workspace."""
-        folder, root = folder.resolve(), self.root.resolve()
-        return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)
+    def relative(self, path: Path) -> str:
+        """A folder as the registry keeps it, or a file: relative where it lies in the workspace."""
+        path, root = path.resolve(), self.root.resolve()
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
     def _url(self) -> str | URL:
-        return self.url or URL.create("sqlite", database=str(self.place("registry.db")))
+        return self.url or URL.create("sqlite", database=str(self.place(DATABASE)))

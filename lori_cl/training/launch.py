@@ -5,15 +5,19 @@ Without a launcher there is one process, which is the first one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeVar, cast
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
-from lori_cl.errors import LoriError
+from lori_cl.errors import Interrupted, LoriError
 from lori_cl.registry import Workspace
+from lori_cl.training.observer import Advance, Observer
+
+T = TypeVar("T")
 
 
 def join() -> None:
@@ -40,6 +44,38 @@ def is_writer() -> bool:
 def wait() -> None:
     """Go on when every process is here."""
     PartialState().wait_for_everyone()
+
+
+def first_says(ask: Callable[[], T]) -> T:
+    """The writer's answer, in every process: what a registry answers changes while others write it."""
+    answer = [ask() if is_writer() else None]
+    broadcast_object_list(answer)
+    return cast(T, answer[0])
+
+
+class Together:
+    """An observer by which all processes end after the same unit, where the user asked any of them to: those
+    that went on would wait for ever for one that ended."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    @contextmanager
+    def bar(self, title: str, total: int) -> Iterator[Advance]:
+        """The process's own bar; its advance waits for every process."""
+        with self._observer.bar(title, total) as advance:
+
+            def together(units: int) -> None:
+                asked = None
+                try:
+                    advance(units)
+                except Interrupted as interrupted:
+                    asked = str(interrupted)
+                said = [words for words in gather_object([asked]) if words is not None]
+                if said:
+                    raise Interrupted(said[0])
+
+            yield together
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ ROWS = "rows"
 
 SHOWN_IDS = 32
 """Examples that an error names one by one."""
+
+DISK_IS_FULL = re.compile(r"inline_container\.cc|iostream error")
+"""How torch, of which every error is a RuntimeError, says that it cannot write a file."""
 
 REMEDY = "nothing of this stage was kept. Lower train.lr, or set train.warmup_steps"
 """The end of every error of training that diverged."""
@@ -157,6 +161,8 @@ class LessonTrainer(Trainer):  # type: ignore[misc]  # transformers ships no typ
             if is_writer():
                 complete(folder, self.state.global_step)
         except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own
+            if isinstance(error, RuntimeError) and not DISK_IS_FULL.search(str(error)):
+                raise  # another process that was lost, or a device without memory
             raise WorkspaceUnusable(
                 f"a checkpoint cannot be written to {folder}: {' '.join(str(error).split())}; "
                 "make room, or set train.save_steps: null"

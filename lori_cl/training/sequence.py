@@ -24,7 +24,7 @@ from lori_cl.training.environment import check_same_environment, environment
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gate import Gate, admit, check_gate, settle
 from lori_cl.training.gathering import gather, recall
-from lori_cl.training.launch import hold, is_writer, join, wait
+from lori_cl.training.launch import Together, first_says, hold, is_writer, join, wait
 from lori_cl.training.learning import Learnt, adopt, learn
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
@@ -69,6 +69,7 @@ def run_curriculum(
     curriculum = _with_learning_rate(curriculum)
     check_gate(options.gate, curriculum)
     here = _environment(workspace, options)
+    observer = Together(observer)
     with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
@@ -113,6 +114,7 @@ def import_adapter(
     """
     curriculum = _with_learning_rate(curriculum)
     here = _environment(workspace, options)
+    observer = Together(observer)
     with workspace.open() as registry, hold(workspace, name):
         run = registry.find_run(name)
         if run is not None and run.stages:
@@ -142,7 +144,7 @@ def _examiner(opened: OpenRun, options: RunOptions, observer: Observer) -> Exami
         opened.method,
         opened.workspace.artifacts,
         observer,
-        opened.registry.find_measured,
+        lambda sha256: first_says(partial(opened.registry.find_measured, sha256)),
         options.measure_all,
     )
 

@@ -1,6 +1,9 @@
 """The commands, as a user types them."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,3 +172,13 @@ def test_a_dry_run_shows_the_tasks_and_stores_nothing(
     assert "a, train: 16 examples" in out
     assert "tokens: median 5, longest 5; 0 are cut at 128" in out
     assert lori_cl("tasks", "--json").out.strip() == "[]"
+
+
+@pytest.mark.parametrize(("argument", "code"), [((), 2), (("--help",), 1)])
+def test_a_reader_that_has_left_gets_no_traceback(argument: tuple[str, ...], code: int) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lori_cl", *argument]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (code, b"")

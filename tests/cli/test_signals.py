@@ -1,15 +1,19 @@
 """Ctrl-C and SIGTERM end a command after the step that is under way."""
 
 import json
+import os
 import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lori_cl.cli.output import bars
 from lori_cl.cli.signals import asked_to_end
-from lori_cl.training import evaluate, stage
+from lori_cl.errors import Interrupted
+from lori_cl.training import evaluate, sequence, stage
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
@@ -31,7 +35,7 @@ def test_a_signal_in_training_ends_after_the_step_with_the_command_that_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
 ) -> None:
-    lori_cl("add-task", write_task("a"))
+    assert lori_cl("add-task", write_task("a"))[0] == 0
     curriculum, step, calls = write_curriculum("a"), stage.Trainer.training_step, []
 
     def signalled_at_the_second(self: object, *arguments: object) -> object:
@@ -70,6 +74,76 @@ def test_a_signal_in_scoring_ends_after_the_batch(
     code, _, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert code == 1
     assert "in 'scoring a, base' after 4 of 8" in err
+
+
+def test_a_signal_in_the_last_commit_finds_nothing_left_to_interrupt(
+    lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    commit = sequence._commit
+
+    def signalled(opened: Any, stage: Any, *rest: Any) -> None:
+        commit(opened, stage, *rest)
+        if stage is not None:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(sequence, "_commit", signalled)
+    code, out, err = lori_cl("run", write_curriculum("a"), "--name", "r")
+    assert (code, "Interrupted" in err) == (0, False)
+    assert "View current" in out
+
+
+def test_an_inner_bar_that_is_full_ends_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bars() as observer, observer.bar("run", 1), observer.bar("training", 2) as advance:
+        advance(1)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="in 'training' after 2 of 2"):
+            advance(1)
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "without a reader"])
+def test_a_signal_is_noted_where_nobody_reads_stderr_any_more(closed: bool) -> None:
+    stderr, (reader, writer) = os.dup(2), os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+    try:
+        if closed:
+            os.close(2)
+        with asked_to_end() as ends:
+            signal.raise_signal(signal.SIGINT)
+            assert ends()
+    finally:
+        os.dup2(stderr, 2)
+        for descriptor in (stderr, writer):
+            os.close(descriptor)
+
+
+def test_a_file_that_was_opened_in_the_place_of_a_closed_stderr_is_not_written(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.__stderr__", None)
+    with asked_to_end() as ends:
+        signal.raise_signal(signal.SIGINT)
+        assert ends()
+    assert capfd.readouterr().err == ""
+
+
+def test_of_the_processes_of_a_launcher_the_first_one_speaks(
+    lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lori_cl("add-task", write_task("a"))
+    kind_of = evaluate.kind_of
+
+    def signalled(spec: object) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        return kind_of(spec)
+
+    monkeypatch.setattr(evaluate, "kind_of", signalled)
+    monkeypatch.setenv("RANK", "1")
+    code, _, err = lori_cl("run", write_curriculum("a"), "--name", "r")
+    assert code == 1
+    assert "Ending after" not in err
+    assert "Interrupted" not in err
 
 
 def test_the_second_signal_ends_at_once() -> None:

@@ -1,13 +1,14 @@
 """`lori-cl verify` and `lori-cl runs NAME --lineage`, as a user types them."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.checks import CHECKS
+from lori_cl.serving.checks import CHECKS, Evidence
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -52,6 +53,22 @@ def test_as_json_the_untruth_stands_beside_what_was_passed(
     code, out, _ = lori_cl("verify", "run", "--json")
     assert code == 1
     assert json.loads(out)["untruth"].startswith("stage 1 a: ")
+
+
+def test_a_signal_ends_it_after_the_check_that_is_under_way(
+    lori_cl: Call, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = CHECKS["database"]
+
+    def signalled(evidence: Evidence) -> str:
+        signal.raise_signal(signal.SIGTERM)
+        return check(evidence)
+
+    monkeypatch.setitem(CHECKS, "database", signalled)
+    code, out, err = lori_cl("verify", "run")
+    assert code == 1
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["database"]
+    assert f"in 'verifying run' after 1 of {len(CHECKS)}" in err
 
 
 def test_scores_are_measured_again_on_request(lori_cl: Call, run: Run) -> None:

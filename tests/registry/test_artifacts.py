@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,6 +48,30 @@ def test_any_content_comes_back_as_it_was_put(
 def test_content_put_twice_is_one_file(store: ArtifactStore) -> None:
     store.put(CONTENT, "jsonl")
     store.put(CONTENT, "jsonl")
+    assert names(store) == [f"{NAME}.jsonl"]
+
+
+def test_content_put_again_is_as_young_as_if_it_were_new(store: ArtifactStore) -> None:
+    file = store.path(store.put(CONTENT, "jsonl"), "jsonl")
+    os.utime(file, (0, 0))
+    before = time.time()
+    store.put(CONTENT, "jsonl")
+    assert file.stat().st_mtime > before - 3600
+
+
+def test_content_that_is_another_users_is_put_again_as_well(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = store.path(store.put(CONTENT, "jsonl"), "jsonl")
+    first = file.stat().st_ino
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with file.open(), monkeypatch.context() as owned:  # held open, so that its number is not given again
+        owned.setattr(os, "utime", refuse)
+        assert store.put(CONTENT, "jsonl") == NAME
+        assert file.stat().st_ino != first
     assert names(store) == [f"{NAME}.jsonl"]
 
 

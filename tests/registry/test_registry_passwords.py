@@ -112,6 +112,7 @@ def test_nothing_that_any_library_logs_or_raises_holds_the_password(
             raised.append(refused.value)
             postgres.start()
             shown = [caplog.text, repr(workspace), repr(registry._database.engine)]
+    shown.append((tmp_path / "registries.txt").read_text())
     shown += ["".join(traceback.format_exception(error)) for error in raised]
     assert "registry_" in caplog.text
     for text in shown:

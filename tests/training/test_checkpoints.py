@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from lori_cl.errors import Interrupted, TrainingDiverged, WorkspaceUnusable
@@ -179,6 +180,26 @@ def test_a_disk_that_is_full_while_a_checkpoint_is_written_loses_nothing(
         learn("a", "b", train=train, masks=MASKS)
     monkeypatch.undo()
     assert bits(learn("a", "b", train=train, masks=MASKS)) == whole
+
+
+def test_a_file_that_torch_cannot_write_is_told_as_a_full_disk(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+    monkeypatch.setattr(torch, "save", lambda value, _: save(value, "/dev/full"))
+    with pytest.raises(WorkspaceUnusable, match=r"checkpoint cannot be written .* make room"):
+        learn("a", train={**TRAIN, "save_steps": 2})
+
+
+def test_another_error_while_a_checkpoint_is_written_keeps_its_words(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(lesson_trainer, "wait", lost)
+    with pytest.raises(RuntimeError, match=r"^Connection closed by peer$"):
+        learn("a", train={**TRAIN, "save_steps": 2})
 
 
 def test_a_loss_that_is_no_number_is_told_with_its_step_its_examples_and_its_rate(

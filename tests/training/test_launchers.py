@@ -8,6 +8,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lori_cl.registry import Run, Workspace
+from lori_cl.training import enrol
+
+
+def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]:
+    """Run a script in two processes, as a launcher does: (exit code, stdout, stderr) of each."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                **meeting,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "OMP_NUM_THREADS": "1",
+            },
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    return [(process.returncode, *texts) for process, texts in zip(started, said, strict=True)]
 
 
 def test_two_processes_of_a_launcher_learn_one_run(
@@ -43,20 +73,34 @@ def test_every_process_of_a_launcher_is_told_that_the_run_is_held(workspace: Wor
         "except RunConflict as refused:\n"
         "    print(refused)\n"
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
     with workspace.hold("held"):
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", script, str(workspace.root)],
-                stdout=subprocess.PIPE,
-                text=True,
-                env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            )
-            for rank in range(2)
-        ]
-        said = [process.communicate(timeout=300)[0] for process in processes]
+        said = [out for _, out, _ in two_processes(script, workspace.root)]
     assert [line.startswith(f"run 'held' is held by process {os.getpid()} on ") for line in said] == [
         True
     ] * 2
+
+
+def test_a_signal_to_one_process_of_a_launcher_ends_all_after_the_same_step_with_a_checkpoint(
+    workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
+) -> None:
+    script = (
+        "import os, signal\n"
+        "from lori_cl.cli.main import entry\n"
+        "from lori_cl.training.lesson_trainer import LessonTrainer\n"
+        "step, calls = LessonTrainer.training_step, []\n"
+        "def signalled(self, *arguments):\n"
+        "    calls.append(1)\n"
+        "    if os.environ['RANK'] == '1' and len(calls) == 2:\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "    return step(self, *arguments)\n"
+        "LessonTrainer.training_step = signalled\n"
+        "entry()\n"
+    )
+    enrol(workspace, [write_task("a")])
+    curriculum = write_curriculum("a", train={"epochs": 3, "batch_size": 4, "max_length": 16})
+    first, second = two_processes(script, "--workspace", workspace.root, "run", curriculum, "--name", "r")
+    assert (first[0], second[0]) == (1, 1), first[2] + second[2]
+    assert "Interrupted: ended as asked, in 'stage 1/1 a: training' after 2 of 6; " in first[2]
+    assert "Interrupted" not in second[2]
+    (checkpoint,) = (workspace.checkpoints / "r").glob("train-*/checkpoint-*/complete.json")
+    assert checkpoint.parent.name == "checkpoint-2"

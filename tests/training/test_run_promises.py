@@ -207,13 +207,13 @@ def test_a_run_is_held_while_it_learns_and_free_afterwards(
     teach, held = learning.teach, []
 
     def look(*arguments: object) -> object:
-        held.append(workspace.is_held("run"))
+        held.append(workspace.held_runs())
         return teach(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(learning, "teach", look)
     learn("a", "b")
-    assert held == [True, True]
-    assert not workspace.is_held("run")
+    assert held == [["run"], ["run"]]
+    assert workspace.held_runs() == []
 
 
 def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
