@@ -54,7 +54,7 @@ def undecided(workspace: Workspace) -> str | None:
             f"where it was given up, delete it, and its line in {NOTED}"
         )
     if held := workspace.held_runs():
-        return f"{', '.join(held)} is under way and about to commit some"
+        return f"{', '.join(held)} is under way, and what it is about to commit would look like it"
     return None
 
 
