@@ -25,8 +25,8 @@ from lori_cl.registry import Workspace, leftovers, undecided
 def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     """Show files that nothing needs, such as killed runs leave behind; what any row names is never one.
 
-    While a run is under way, and in a workspace where more than one registry keeps runs, that cannot be told,
-    and nothing is.
+    While a run is under way, and where more than one registry keeps runs in the workspace, that cannot be
+    told: it says so and deletes nothing.
 
     \b
     Example:
@@ -39,7 +39,7 @@ def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     with workspace.read() as registry:
         if unsure is None:
             found = [each for each in leftovers(workspace, registry) if each.age_s >= 60 * min_age]
-    unsure = unsure or undecided(workspace)  # of what a run that began meanwhile wrote, nothing is left over
+    unsure = unsure or undecided(workspace)  # a run may have begun meanwhile
     deleted = delete and unsure is None
     for leftover in found if deleted else []:
         leftover.remove()
