@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,11 +53,13 @@ class Gate:
 
 
 def check_gate(gate: Gate | None, curriculum: CurriculumSpec) -> None:
-    """Make sure that the run is scored under the gate's view.
+    """Make sure that the gate can close, and that the run is scored under its view.
 
     Raises: InputError.
     """
     views = curriculum.eval.views
+    if gate is not None and not math.isfinite(gate.max_drop):
+        raise InputError(f"--max-drop {gate.max_drop}: no drop is larger; give a number of points")
     if gate is not None and gate.view not in views:
         raise InputError(f"--view {gate.view}: the curriculum's eval.views are {', '.join(views)}")
 

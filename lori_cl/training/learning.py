@@ -12,7 +12,7 @@ from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import settings_of
-from lori_cl.training.launch import processes
+from lori_cl.training.environment import decisive
 from lori_cl.training.lesson import Lesson, Taught, losses
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import Brought, OpenRun
@@ -181,6 +181,6 @@ def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> st
             "stages": [(memory.artifact, memory.learned.retired_after) for memory in history],
             "tasks_left": len(opened.questions) - len(history),
             "examples": opened.training_sets[task.label].digest,
-            "processes": processes(),
+            "environment": decisive(opened.environment),
         }
     )

@@ -8,6 +8,7 @@ from safetensors.torch import load
 
 from lori_cl.errors import Untruth
 from lori_cl.registry import Run, Workspace
+from lori_cl.serving.checks.evidence import expect
 from tests.training.test_lori_modes import MODES
 
 from .forging import edit, forge, forge_tensors, lie, told
@@ -284,3 +285,16 @@ def test_statistics_of_other_data_or_of_another_base_model_are_found(learned: Wo
         Untruth, match=f"^stage 1 a: the digest of the .* in its statistics {SHA} is f{SAYS} {SHA}"
     ):
         told(learned)
+
+
+@pytest.mark.parametrize(
+    ("found", "recorded", "said"),
+    [
+        ({"a": None}, {}, r"x \[a\] is None, and the registry says nothing"),
+        ({"a": 1}, {"a": 1, "b": None}, r"x \[b\] is nothing, and the registry says None"),
+        ([1], [1, None], r"x \[1\] is nothing, and the registry says None"),
+    ],
+)
+def test_something_empty_in_place_of_nothing_is_named(found: Any, recorded: Any, said: str) -> None:
+    with pytest.raises(Untruth, match=said):
+        expect("stage 1 a", "x", found, recorded)

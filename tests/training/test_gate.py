@@ -1,6 +1,7 @@
 """A stage that costs an earlier task too much is set aside, and taken only when asked."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -159,6 +160,12 @@ def test_to_accept_where_nothing_is_aside_is_refused(learn: Learn) -> None:
 def test_a_view_that_is_not_scored_is_refused_before_anything_is_trained(learn: Learn) -> None:
     with pytest.raises(InputError, match=r"routed: the curriculum's eval\.views are as_trained, current"):
         learn("a", options=RunOptions(gate=Gate(1.0, View.ROUTED)))
+
+
+@pytest.mark.parametrize("points", [math.nan, math.inf])
+def test_a_gate_that_could_never_close_is_refused(learn: Learn, points: float) -> None:
+    with pytest.raises(InputError, match=rf"^--max-drop {points}: no drop is larger; give a number"):
+        learn("a", options=RunOptions(gate=Gate(points)))
 
 
 def test_a_damaged_file_is_said_to_be_so(learn: Learn, aside: SetAside, workspace: Workspace) -> None:
