@@ -171,6 +171,11 @@ def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: 
     )
 
 
+def stood_on(history: Sequence[StageMemory]) -> tuple[tuple[str, int | None], ...]:
+    """(artifact, retired_after) of each finished stage, as a stage to come finds it."""
+    return tuple((memory.artifact, memory.learned.retired_after) for memory in history)
+
+
 def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> str:
     """SHA-256 of all that a stage's training depends on: a checkpoint of anything else is not its own."""
     return digest.of_json(
@@ -178,7 +183,7 @@ def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> st
             "settings": settings_of(opened.curriculum, task),
             "task": task.spec,
             "base": opened.base.digest,
-            "stages": [(memory.artifact, memory.learned.retired_after) for memory in history],
+            "stages": stood_on(history),
             "tasks_left": len(opened.questions) - len(history),
             "examples": opened.training_sets[task.label].digest,
             "environment": decisive(opened.environment),
