@@ -105,7 +105,12 @@ def settle(
     Raises: RegressionFound, if it stays aside; InputError, if the accepted task is neither aside nor
     committed; ArtifactDamaged; WorkspaceUnusable.
     """
-    kept = _kept(workspace, run) if run is not None else None
+    kept = SetAside.read(workspace.aside(run.name)) if run is not None else None
+    wait()  # every process has read the run and the file before the writer changes one
+    if run is not None and kept is not None and kept.stage.artifact in {done.artifact for done in run.stages}:
+        if is_writer():
+            clear(workspace, run.name)  # a kill left it there after the commit
+        kept = None
     fits = run is not None and kept is not None and _comes_next(kept, run, tasks, curriculum)
     accepted = None if accept is None else _accepted(accept, tasks, run, kept, fits=fits)
     if run is None or kept is None:
@@ -123,17 +128,6 @@ def settle(
         _pass_or_keep(registry, run, kept, gate, file)
     commit(workspace, registry, run.name, kept)
     return registry.run(run.name)
-
-
-def _kept(workspace: Workspace, run: Run) -> SetAside | None:
-    """What is set aside; what a kill left there after its commit is cleared away."""
-    kept = SetAside.read(workspace.aside(run.name))
-    wait()  # every process has read it before the writer removes it
-    if kept is None or kept.stage.artifact not in {done.artifact for done in run.stages}:
-        return kept
-    if is_writer():
-        clear(workspace, run.name)
-    return None
 
 
 def _comes_next(kept: SetAside, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:
