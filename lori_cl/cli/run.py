@@ -37,7 +37,7 @@ from lori_cl.registry.workspace import Workspace
     type=click.Choice(["as_trained", "current", "routed"]),
     help="What --max-drop looks at; current where not given.",
 )
-@click.option("--accept", is_flag=True, help="Take the stage that was set aside.")
+@click.option("--accept", metavar="TASK", help="Take this task's stage, which was set aside.")
 @click.option(
     "--allow-environment-change",
     is_flag=True,
@@ -55,7 +55,7 @@ def run(
     allow_code_execution: bool,
     max_drop: float | None,
     view: str | None,
-    accept: bool,
+    accept: str | None,
     allow_environment_change: bool,
     as_json: bool,
 ) -> None:

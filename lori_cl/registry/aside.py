@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lori_cl.errors import ArtifactDamaged
+from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry.artifacts import write_durably
-from lori_cl.registry.records import Evaluation, Stage, StatisticsRecord
+from lori_cl.registry.records import Evaluation, Run, Stage, StatisticsRecord
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class SetAside:
     """All that a commit of the stage takes; its files are among the artifacts already."""
 
-    settings: Mapping[str, Any]
-    """All that what the stage learned depended on."""
+    made_from: Mapping[str, Any]
+    """All that was declared and decides what the stage learned and scored."""
+    stood_on: tuple[tuple[str, int | None], ...]
+    """(artifact, retired_after) of each stage before it, when it was learned."""
     stage: Stage
     evaluations: Sequence[Evaluation]
     files: Mapping[str, tuple[str, int]]
@@ -31,9 +33,22 @@ class SetAside:
     """What it cost."""
 
     def write(self, file: Path) -> None:
-        """Keep it, as JSON that can be read."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(file, _json().dump_json(self, indent=2))
+        """Keep it, as JSON that can be read.
+
+        Raises: WorkspaceUnusable, if it cannot be written.
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(file, _json().dump_json(self, indent=2))
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"stage {self.stage.position} {self.stage.task} cannot be set aside in {file}: "
+                f"{error.strerror}; make room, and the same command goes on"
+            ) from error
+
+    def follows(self, run: Run) -> bool:
+        """Whether the stages before it are those that the run has, as they are now."""
+        return self.stood_on == tuple((done.artifact, done.retired_after) for done in run.stages)
 
     @classmethod
     def read(cls, file: Path) -> SetAside | None:

@@ -59,12 +59,12 @@ class Workspace:
         return self.place("aside", f"{run}.json")
 
     def set_aside(self, run: Run) -> SetAside | None:
-        """The stage after the run's last one, where it was learned and not accepted.
+        """The stage after the run's last one, where it was learned on those before it and not accepted.
 
         Raises: ArtifactDamaged.
         """
         kept = SetAside.read(self.aside(run.name))
-        return kept if kept is not None and kept.stage.position == len(run.stages) + 1 else None
+        return kept if kept is not None and kept.follows(run) else None
 
     def create(self) -> bool:
         """Make the folders and the registry; False where the registry was there already.

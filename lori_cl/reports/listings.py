@@ -73,7 +73,8 @@ def print_run(run: Run, console: Console, *, aside: SetAside | None = None) -> N
         add_row(table, stage_name(position, task.label), f"{task.eval_set.n:,}", *learned)
     console.print(table)
     if aside is not None:
-        say(console, f"set aside: {aside.why}; take it: lori-cl run CURRICULUM --name {run.name} --accept")
+        take = f"lori-cl run CURRICULUM --name {run.name} --accept {aside.stage.task}"
+        say(console, f"set aside: {aside.why}; take it: {take}")
     console.print()
     told = {"begun": f"{minute(run.created_at)} UTC", "base digest": run.base_digest}
     for key, value in {**told, **_flat(run.curriculum)}.items():

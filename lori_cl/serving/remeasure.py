@@ -13,7 +13,7 @@ from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Task, Wor
 from lori_cl.serving.verify import Checked
 from lori_cl.spec import View
 from lori_cl.training import Observer, load_run
-from lori_cl.training.environment import TOLD_ONLY, differing, environment
+from lori_cl.training.environment import decisive, differing, environment
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gathering import recall
 from lori_cl.training.preparation import check_code_execution
@@ -49,7 +49,7 @@ def _measured_again(
 ) -> Iterator[Checked]:
     loaded = load_run(workspace, registry, run.name)
     recorded = {(e.stage, e.task, e.view): e for e in registry.evaluations(run.name)}
-    history, last = loaded.history, len(loaded.history)
+    history, last, here = loaded.history, len(loaded.history), environment(workspace.root)
     if any((last, task.label, View.ROUTED) in recorded for task in wanted):
         history = recall(loaded, registry, observer).history
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,14 +67,14 @@ def _measured_again(
             for done, views in rows.items():
                 there = [view for view in views if (done, task.label, view) in recorded]
                 for score in examiner.row(there, history[:done], loaded.questions[:done], only=[task.label]):
-                    yield _compared(workspace, run, recorded[done, task.label, score.view], score)
+                    yield _compared(run, here, recorded[done, task.label, score.view], score)
 
 
-def _compared(workspace: Workspace, run: Run, recorded: Evaluation, score: Evaluation) -> Checked:
+def _compared(run: Run, here: Mapping[str, Any], recorded: Evaluation, score: Evaluation) -> Checked:
     """Raises: Untruth, with how many outcomes differ and by how much."""
     stage = run.stages[recorded.stage - 1]
     where = f"stage {stage.position} {stage.task}, {score.task} under {score.view}"
-    elsewhere = _elsewhere(run.environment_of(stage), environment(workspace.root))
+    elsewhere = _elsewhere(run.environment_of(stage), here)
     gaps = [abs(one - other) for one, other in zip(score.outcomes, recorded.outcomes, strict=True)]
     differ = sum(gap > 0 for gap in gaps)
     if differ or score.parts != recorded.parts:
@@ -88,6 +88,6 @@ def _compared(workspace: Workspace, run: Run, recorded: Evaluation, score: Evalu
 
 def _elsewhere(then: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """What of the environment can make the last bits differ; empty where nothing can."""
-    changed = [field for field in differing(then, here) if field not in TOLD_ONLY]
+    changed = differing(decisive(then), here)
     told = ", ".join(f"{field} {here[field]} (then {then[field]})" for field in changed)
     return f"; last bits may differ, with {told}" if told else ""

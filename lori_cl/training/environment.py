@@ -58,6 +58,11 @@ def compute() -> dict[str, Any]:
     }
 
 
+def decisive(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an environment that can change results."""
+    return {field: value for field, value in environment.items() if field not in TOLD_ONLY}
+
+
 def git_revision(folder: Path) -> str | None:
     """The commit that is checked out around a folder; None outside a repository, or without git."""
     command = ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"]  # runs no hook, writes nothing

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lori_cl.errors import InputError, RegressionFound
 from lori_cl.forgetting import paired_test
 from lori_cl.registry import Evaluation, Registry, Run, SetAside, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
+from lori_cl.training.committing import clear, commit
 from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.opening import OpenRun
+
+log = logging.getLogger(__name__)
 
 SIGNIFICANCE = 0.05
 """A drop counts where chance alone would give one as large less often than this."""
@@ -52,19 +58,31 @@ class Gate:
 
 
 def check_gate(gate: Gate | None, curriculum: CurriculumSpec) -> None:
-    """Make sure that the run is scored under the gate's view.
+    """Make sure that the gate can close, and that the run is scored under its view.
 
     Raises: InputError.
     """
     views = curriculum.eval.views
+    if gate is not None and not math.isfinite(gate.max_drop):
+        raise InputError(f"--max-drop {gate.max_drop}: no drop is larger; give a number of points")
     if gate is not None and gate.view not in views:
         raise InputError(f"--view {gate.view}: the curriculum's eval.views are {', '.join(views)}")
+
+
+def declared(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
+    """All that decides what a task's stage learns and scores, but for the stages before it: JSON values."""
+    return {
+        "settings": settings_of(curriculum, task),
+        "eval": curriculum.eval.model_dump(mode="json"),
+        "task": task.spec,
+        "eval_set": task.eval_set.digest,
+    }
 
 
 def admit(opened: OpenRun, stage: SetAside, gate: Gate) -> None:
     """Let a stage that was just scored pass, or set it aside.
 
-    Raises: RegressionFound, if an earlier task fell by more than the gate allows.
+    Raises: RegressionFound, if an earlier task fell by more than the gate allows; WorkspaceUnusable.
     """
     name = opened.run.name
     _pass_or_keep(opened.registry, opened.registry.run(name), stage, gate, opened.workspace.aside(name))
@@ -77,40 +95,77 @@ def settle(
     tasks: Sequence[Task],
     run: Run | None,
     gate: Gate | None,
-    *,
-    accept: bool,
+    accept: str | None,
 ) -> Run | None:
     """The run, once it is decided what becomes of a stage of it that was set aside; `tasks` are the
     curriculum's.
 
-    It is committed if it is accepted, or passes the gate now.
-    Raises: RegressionFound, if it stays aside; InputError, if there is none to accept; ArtifactDamaged.
+    It is committed if its task is accepted, or if it passes the gate now. Where it is not what comes next any
+    more, it is left, and what comes next is trained.
+    Raises: RegressionFound, if it stays aside; InputError, if the accepted task is neither aside nor
+    committed; ArtifactDamaged; WorkspaceUnusable.
     """
-    file = workspace.aside(run.name) if run is not None else None
-    kept = SetAside.read(file) if file is not None else None
-    wait()  # every process has read it before the writer removes it
-    if run is None or file is None or kept is None or not _comes_next(kept, run, tasks, curriculum):
-        if accept:
-            raise InputError("--accept: no stage of this run is set aside")
+    kept = SetAside.read(workspace.aside(run.name)) if run is not None else None
+    wait()  # every process has read the run and the file before the writer changes one
+    if run is not None and kept is not None and kept.stage.artifact in {done.artifact for done in run.stages}:
+        if is_writer():
+            clear(workspace, run.name)  # a kill left it there after the commit
+        kept = None
+    fits = run is not None and kept is not None and _comes_next(kept, run, tasks, curriculum)
+    accepted = None if accept is None else _accepted(accept, tasks, run, kept, fits=fits)
+    if run is None or kept is None:
         return run
-    if not accept and gate is None:
-        raise RegressionFound(_words(kept.why, file))
-    if not accept and gate is not None:
+    if not fits:
+        if is_writer() and len(run.stages) < len(tasks):
+            log.warning(
+                "run '%s': %s; %s is trained", run.name, _outdated(kept), tasks[len(run.stages)].label
+            )
+        return run
+    file = workspace.aside(run.name)
+    if accepted != kept.stage.task:
+        if gate is None:
+            raise RegressionFound(_words(kept, file))
         _pass_or_keep(registry, run, kept, gate, file)
-    if is_writer():
-        registry.commit_stage(run.name, kept.stage, kept.evaluations, kept.files, kept.statistics)
-        file.unlink()
-    wait()
+    commit(workspace, registry, run.name, kept)
     return registry.run(run.name)
 
 
 def _comes_next(kept: SetAside, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:
     """Whether what was set aside is what the run would learn now."""
     done = len(run.stages)
-    if kept.stage.position != done + 1 or min(len(tasks), len(run.tasks)) <= done:
+    if not kept.follows(run) or min(len(tasks), len(run.tasks)) <= done:
         return False
     asked, planned = tasks[done], run.tasks[done]
-    return asked.label == planned.label == kept.stage.task and kept.settings == settings_of(curriculum, asked)
+    return asked.label == planned.label == kept.stage.task and kept.made_from == declared(curriculum, asked)
+
+
+def _accepted(
+    accept: str, tasks: Sequence[Task], run: Run | None, kept: SetAside | None, *, fits: bool
+) -> str | None:
+    """The label of the task that is accepted, which may be committed already: a command is given again when a
+    run goes on.
+
+    Raises: InputError, with what is set aside.
+    """
+    labels = {**{task.name: task.label for task in tasks}, **{task.label: task.label for task in tasks}}
+    label = labels.get(accept)
+    if run is not None and label in {done.task for done in run.stages}:
+        return label
+    if kept is None:
+        raise InputError(f"--accept {accept}: no stage of this run is set aside")
+    if not fits:
+        raise InputError(f"--accept {accept}: {_outdated(kept)}; without --accept the run goes on without it")
+    if label != kept.stage.task:
+        raise InputError(
+            f"--accept {accept}: set aside is stage {kept.stage.position} {kept.stage.task}; "
+            f"--accept {kept.stage.task} takes it"
+        )
+    return label
+
+
+def _outdated(kept: SetAside) -> str:
+    stage = f"stage {kept.stage.position} {kept.stage.task}"
+    return f"{stage}, which is set aside, was made for other tasks, stages or settings than there are now"
 
 
 def _pass_or_keep(registry: Registry, run: Run, stage: SetAside, gate: Gate, file: Path) -> None:
@@ -123,11 +178,12 @@ def _pass_or_keep(registry: Registry, run: Run, stage: SetAside, gate: Gate, fil
         f"stage {stage.stage.position}/{len(run.tasks)} {stage.stage.task}: in the view {gate.view}, "
         f"{'; '.join(losses)}; {gate.max_drop:g} points are allowed"
     )
+    stage = replace(stage, why=why)
     if is_writer():
-        replace(stage, why=why).write(file)
+        stage.write(file)
     wait()
-    raise RegressionFound(_words(why, file))
+    raise RegressionFound(_words(stage, file))
 
 
-def _words(why: str, file: Path) -> str:
-    return f"{why}. It is set aside and not committed: see {file}; --accept takes it"
+def _words(stage: SetAside, file: Path) -> str:
+    return f"{stage.why}. It is set aside and not committed: see {file}; --accept {stage.stage.task} takes it"

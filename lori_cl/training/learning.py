@@ -12,7 +12,7 @@ from lori_cl.methods import Learned, StageContext
 from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
 from lori_cl.training.continuing import settings_of
-from lori_cl.training.launch import processes
+from lori_cl.training.environment import decisive
 from lori_cl.training.lesson import Lesson, Taught, losses
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun
@@ -124,6 +124,7 @@ def _written(
         "projection": mask.projection if mask else None,
         "mask": mask.digest if mask else None,
         "parent": history[-1].artifact if history else None,
+        "stands_on": [artifact for artifact, retired_after in stood_on(history) if retired_after is None],
         "seeds": context.seeds,
         **remarks,
     }
@@ -172,6 +173,11 @@ def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: 
     )
 
 
+def stood_on(history: Sequence[StageMemory]) -> tuple[tuple[str, int | None], ...]:
+    """(artifact, retired_after) of each finished stage, as a stage to come finds it."""
+    return tuple((memory.artifact, memory.learned.retired_after) for memory in history)
+
+
 def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> str:
     """SHA-256 of all that a stage's training depends on: a checkpoint of anything else is not its own."""
     return digest.of_json(
@@ -179,9 +185,9 @@ def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> st
             "settings": settings_of(opened.curriculum, task),
             "task": task.spec,
             "base": opened.base.digest,
-            "stages": [(memory.artifact, memory.learned.retired_after) for memory in history],
+            "stages": stood_on(history),
             "tasks_left": len(opened.questions) - len(history),
             "examples": opened.training_sets[task.label].digest,
-            "processes": processes(),
+            "environment": decisive(opened.environment),
         }
     )

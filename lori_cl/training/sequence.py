@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import resource
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +18,15 @@ from lori_cl.methods import METHODS
 from lori_cl.registry import Evaluation, Run, SetAside, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.training.bringing import Brought
-from lori_cl.training.continuing import check_same_settings, pinned_tasks, settings_of
+from lori_cl.training.committing import commit
+from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.determinism import make_deterministic
 from lori_cl.training.environment import check_same_environment, environment
 from lori_cl.training.examiner import Examiner
-from lori_cl.training.gate import Gate, admit, check_gate, settle
+from lori_cl.training.gate import Gate, admit, check_gate, declared, settle
 from lori_cl.training.gathering import gather, recall
 from lori_cl.training.launch import Together, first_says, hold, is_writer, join, wait
-from lori_cl.training.learning import Learnt, adopt, learn
+from lori_cl.training.learning import Learnt, adopt, learn, stood_on
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
@@ -50,8 +50,8 @@ class RunOptions:
     """Run the programs that the model writes, contained, where a task is scored by that."""
     gate: Gate | None = None
     """Set a stage aside that costs an earlier task too much."""
-    accept: bool = False
-    """Take the stage that was set aside."""
+    accept: str | None = None
+    """Take the stage of this task, by label or name, that was set aside; it may be taken already."""
     allow_environment_change: bool = False
     """Go on with a run although something that can change results is not what its newest stage had."""
     declared_in: Path | None = None
@@ -76,7 +76,7 @@ def run_curriculum(
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
             check_same_settings(run, curriculum)
-        run = settle(workspace, registry, curriculum, tasks, run, options.gate, accept=options.accept)
+        run = settle(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
             whole = len(run.tasks) == len(run.stages) == len(tasks)
             if whole and not options.upper_triangle:
@@ -163,7 +163,7 @@ def _with_statistics(opened: OpenRun, observer: Observer) -> OpenRun:
         return opened
     recalled = recall(opened, opened.registry, observer)
     if recalled.records:
-        _commit(opened, None, [], recalled.files, recalled.records)
+        _commit(opened, [], recalled.files, recalled.records)
     return replace(opened, history=recalled.history)
 
 
@@ -172,7 +172,7 @@ def _score_row_zero(opened: OpenRun, examiner: Examiner) -> None:
     missing = [question for question in opened.questions if question.label not in done]
     if missing:
         scores = examiner.row_zero(missing)
-        _commit(opened, None, scores, examiner.take_written())
+        _commit(opened, scores, examiner.take_written())
 
 
 def _score_tasks_to_come(opened: OpenRun, examiner: Examiner) -> None:
@@ -184,18 +184,18 @@ def _score_tasks_to_come(opened: OpenRun, examiner: Examiner) -> None:
         if wanted:
             row = examiner.row(views, opened.history[:done], opened.questions)
             scores = [e for e in row if (e.stage, e.task, str(e.view)) in wanted]
-            _commit(opened, None, scores, examiner.take_written())
+            _commit(opened, scores, examiner.take_written())
 
 
 def _commit(
     opened: OpenRun,
-    stage: Stage | None,
     scores: Sequence[Evaluation],
     files: Mapping[str, tuple[str, int]],
     statistics: Sequence[StatisticsRecord] = (),
 ) -> None:
+    """Commit what belongs to no new stage."""
     if is_writer():
-        opened.registry.commit_stage(opened.run.name, stage, scores, files, statistics)
+        opened.registry.commit_stage(opened.run.name, None, scores, files, statistics)
     wait()
 
 
@@ -236,13 +236,12 @@ def _run_stage(
         environment=opened.environment,
     )
     files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
+    made_from = declared(opened.curriculum, task)
+    done = SetAside(made_from, stood_on(history), stage, scores, files, statistics)
     if options.gate is not None:
-        settings = settings_of(opened.curriculum, task)
-        admit(opened, SetAside(settings, stage, scores, files, statistics), options.gate)
-    _commit(opened, stage, scores, files, statistics)
+        admit(opened, done, options.gate)
+    commit(opened.workspace, opened.registry, opened.run.name, done)
     if is_writer():
-        shutil.rmtree(opened.workspace.checkpoints / opened.run.name, ignore_errors=True)
-        opened.workspace.aside(opened.run.name).unlink(missing_ok=True)
         log.info(_summary(title, stage, scores, opened.registry.run(opened.run.name)))
     return memory
 

@@ -46,7 +46,7 @@ def test_a_gate_ends_with_exit_code_1_and_the_lost_task_and_accept_takes_it(
         )
     )
     assert lori_cl("run", curriculum, "--name", "r")[0] == 1
-    code, out, _ = lori_cl("run", curriculum, "--name", "r", "--accept")
+    code, out, _ = lori_cl("run", curriculum, "--name", "r", "--accept", "b")
     assert code == 0
     assert "−100.0" in out
 
@@ -56,10 +56,10 @@ def test_what_is_set_aside_shows_among_the_stages_until_it_is_taken(lori_cl: Cal
     _, out, _ = lori_cl("runs", "r")
     assert [line for line in out.splitlines() if line.startswith("2 b") and "set aside" in line]
     assert "\nset aside: stage 2/2 b: in the view current, 'a' fell by 100.0 points" in out
-    assert "--name r --accept\n" in out
+    assert "--name r --accept b\n" in out
     kept = json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"]
     assert (kept["position"], kept["task"]) == (2, "b")
-    lori_cl("run", curriculum, "--name", "r", "--accept")
+    lori_cl("run", curriculum, "--name", "r", "--accept", "b")
     assert "set aside" not in lori_cl("runs", "r")[1]
     assert json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"] is None
 

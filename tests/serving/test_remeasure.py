@@ -82,3 +82,12 @@ def test_measuring_again_writes_nothing(learned: Workspace) -> None:
 def test_a_task_that_was_never_learned_is_refused_before_anything_is_measured(learned: Workspace) -> None:
     with learned.read() as registry, pytest.raises(UnknownTask, match=r"learned 'c'\. There are: a, b"):
         remeasure(learned, registry, "run", RemeasureOptions(("c",)), SilentObserver())
+
+
+def test_what_it_is_measured_with_is_looked_up_once(
+    learned: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr(module, "environment", lambda folder: looked.append(folder) or {})
+    assert len(again(learned)) == 7
+    assert looked == [learned.root]

@@ -80,7 +80,7 @@ def test_a_run_that_an_earlier_version_began_passes(learn: Learn, workspace: Wor
     as_an_earlier_version_left_it(workspace)
     with workspace.read() as registry:
         seeds = registry.run("run").stages[0].seeds
-    later = ("base", "settings", "train_digest", "n_train", "n_truncated", "steps")
+    later = ("base", "settings", "train_digest", "n_train", "n_truncated", "steps", "stands_on")
     forge_tensors(workspace, artifact, seeds=seeds, without=later)
     learn("a", "b")
     assert list(told(workspace)) == list(CHECKS)

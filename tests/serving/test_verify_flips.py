@@ -30,12 +30,19 @@ TIMES = {"created_at", "committed_at", "elapsed_s", "train_s"}
 UNPROVABLE = {
     "run": {"base_path", "environment", *TIMES},
     "tasks": {"declared_in", *TIMES},
-    "stages": {"final_loss", "peak_memory_bytes", "environment", *TIMES},
+    "stages": {"final_loss", "peak_memory_bytes", "environment", "retired_after", *TIMES},
     "evaluations": {"input_digest", "n_truncated", *TIMES},
-    "curriculum": {"name", "model.path", "train.loggers", "eval.batch_size"},
+    "curriculum": {
+        "name",
+        "model.path",
+        "train.loggers",
+        "train.save_steps",
+        "eval.batch_size",
+        "eval.limit",
+    },
 }
-"""What nothing that is kept can vouch for: when, where and in which environment, how fast, the loss, and what
-only the base model could tell."""
+"""What nothing that is kept can vouch for: when, where and in which environment, how fast, the loss, what
+only the base model could tell, a retirement that no later stage testifies to, a limit that cuts nothing."""
 
 
 def check_all(workspace: Workspace, registry: Registry) -> None:

@@ -8,6 +8,8 @@ from safetensors.torch import load
 
 from lori_cl.errors import Untruth
 from lori_cl.registry import Run, Workspace
+from lori_cl.serving.checks.evidence import expect
+from lori_cl.serving.retire import retire_task
 from tests.training.test_lori_modes import MODES
 
 from .forging import edit, forge, forge_tensors, lie, told
@@ -32,6 +34,14 @@ STATEMENTS: Mapping[str, tuple[str, str]] = {
     "more training examples": (f"UPDATE stages SET n_train = 17 {OF_B}", f"n_train in .* is 16{SAYS} 17"),
     "more of them cut": (f"UPDATE stages SET n_truncated = 1 {OF_B}", f"n_truncated in .* is 0{SAYS} 1"),
     "more steps": (f"UPDATE stages SET steps = 3 {OF_B}", f"steps in .* is 2{SAYS} 3"),
+    "a retirement before its time": (
+        f"UPDATE stages SET retired_after = 1 {OF_B}",
+        "^stage 2 b: the registry says that it was retired after stage 1, which can be 2 to 2",
+    ),
+    "a retirement that the next stage knows nothing of": (
+        "UPDATE stages SET retired_after = 1 WHERE position = 1",
+        rf"^stage 2 b: stands_on in .* \[0\] is {SHA}{SAYS} nothing",
+    ),
     "another task": (
         f"UPDATE stages SET task_id = 1 {OF_B}",
         rf"^stage 2 a: \(position, task\) \[1\] is b{SAYS} a",
@@ -148,6 +158,12 @@ EDITS: Mapping[str, tuple[str, str, Callable[[Any], Any], str]] = {
     "a learning rate": (
         *("runs.curriculum", "id = 1", lambda record: {**record, "train": {**record["train"], "lr": 0.02}}),
         f"^stage 1 a: train.lr in .* is 0.01{SAYS} 0.02",
+    ),
+    "a view fewer": (
+        "runs.curriculum",
+        "id = 1",
+        lambda record: {**record, "eval": {**record["eval"], "views": ["as_trained", "routed"]}},
+        "^stage 1 a: a has a score under current, and eval.views are as_trained, routed",
     ),
     "the order of tasks": (
         *("runs.curriculum", "id = 1", lambda record: {**record, "tasks": ["b", "a"]}),
@@ -284,3 +300,28 @@ def test_statistics_of_other_data_or_of_another_base_model_are_found(learned: Wo
         Untruth, match=f"^stage 1 a: the digest of the .* in its statistics {SHA} is f{SAYS} {SHA}"
     ):
         told(learned)
+
+
+@pytest.mark.parametrize(
+    ("found", "recorded", "said"),
+    [
+        ({"a": None}, {}, r"x \[a\] is None, and the registry says nothing"),
+        ({"a": 1}, {"a": 1, "b": None}, r"x \[b\] is nothing, and the registry says None"),
+        ([1], [1, None], r"x \[1\] is nothing, and the registry says None"),
+    ],
+)
+def test_something_empty_in_place_of_nothing_is_named(found: Any, recorded: Any, said: str) -> None:
+    with pytest.raises(Untruth, match=said):
+        expect("stage 1 a", "x", found, recorded)
+
+
+def test_a_retirement_that_did_not_take_place_is_found_by_the_next_stage(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", "b")
+    retire_task(workspace, "run", "b")
+    learn("a", "b", "c")
+    told(workspace)
+    lie(workspace, f"UPDATE stages SET retired_after = NULL {OF_B}")
+    with pytest.raises(Untruth, match=rf"^stage 3 c: stands_on in .* \[1\] is nothing{SAYS} {SHA}"):
+        told(workspace)

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from lori_cl.errors import RunConflict
+from lori_cl.errors import Interrupted, RunConflict
 from lori_cl.registry import Run, Workspace
-from lori_cl.training import RunOptions, environment, learning, sequence
+from lori_cl.training import RunOptions, environment, learning, lesson_trainer, sequence
+
+from .test_checkpoints import Ends
 
 Learn = Callable[..., Run]
 ALLOWED = RunOptions(allow_environment_change=True)
@@ -170,3 +172,21 @@ def test_without_a_git_that_answers_there_is_no_revision(
 def test_without_git_there_is_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.git_revision(tmp_path) is None
+
+
+def test_a_stage_that_was_begun_with_something_else_is_trained_from_its_first_step(
+    learn: Learn, elsewhere: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = {"epochs": 3, "batch_size": 8, "lr": 0.01, "max_length": 16, "save_steps": 1}  # 6 steps
+    learn("a", train=train)
+    elsewhere(threads=7)
+    with pytest.raises(Interrupted):
+        learn("a", "b", train=train, options=ALLOWED, observer=Ends(Interrupted, "2/2 b: training", 4))
+    elsewhere()
+    step, steps = lesson_trainer.Trainer.training_step, []
+    monkeypatch.setattr(
+        lesson_trainer.Trainer, "training_step", lambda *given: (steps.append(1), step(*given))[1]
+    )
+    run = learn("a", "b", train=train)
+    assert [run.environment_of(stage)["threads"] for stage in run.stages] == [1, 1]
+    assert len(steps) == run.stages[1].steps == 6

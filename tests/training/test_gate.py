@@ -1,22 +1,28 @@
 """A stage that costs an earlier task too much is set aside, and taken only when asked."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lori_cl.errors import ArtifactDamaged, InputError, RegressionFound
+from lori_cl.errors import ArtifactDamaged, InputError, Interrupted, RegressionFound, WorkspaceUnusable
 from lori_cl.registry import Evaluation, Run, SetAside, Workspace, leftovers
+from lori_cl.serving.retire import retire_task
 from lori_cl.spec import View
-from lori_cl.training import Gate, RunOptions, learning
+from lori_cl.training import Gate, RunOptions, committing, learning, lesson_trainer
 from lori_cl.training.examiner import Examiner
+
+from .test_checkpoints import Ends, Killed
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
 
 GATED = RunOptions(gate=Gate(max_drop=1.0))
+ACCEPTED = RunOptions(accept="b")
 
 
 def scored(right: int, wrong: int, *, stage: int = 1, view: str = "current", task: str = "a") -> Evaluation:
@@ -113,14 +119,12 @@ def test_it_is_told_again_without_training_again(
 ) -> None:
     monkeypatch.setattr(learning, "teach", lambda *_: pytest.fail("trained"))
     for options in (GATED, RunOptions()):
-        with pytest.raises(RegressionFound, match="--accept takes it"):
+        with pytest.raises(RegressionFound, match="--accept b takes it"):
             learn("a", "b", "c", options=options)
     assert stages(workspace) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "options", [RunOptions(accept=True), RunOptions(gate=Gate(100.0))], ids=["accept", "looser"]
-)
+@pytest.mark.parametrize("options", [ACCEPTED, RunOptions(gate=Gate(100.0))], ids=["accept", "looser"])
 def test_it_is_taken_when_it_is_accepted_or_the_gate_is_wider(
     learn: Learn, aside: SetAside, workspace: Workspace, options: RunOptions
 ) -> None:
@@ -139,7 +143,7 @@ def test_the_gate_holds_for_the_stages_after_an_accepted_one(
     row = Examiner.row
     monkeypatch.setattr(Examiner, "row", nothing_right)
     with pytest.raises(RegressionFound, match="stage 3/3 c"):
-        learn("a", "b", "c", options=RunOptions(gate=Gate(1.0), accept=True))
+        learn("a", "b", "c", options=RunOptions(gate=Gate(1.0), accept="b"))
 
 
 def test_another_task_in_its_place_is_trained_as_if_nothing_were_aside(
@@ -150,15 +154,128 @@ def test_another_task_in_its_place_is_trained_as_if_nothing_were_aside(
     assert not workspace.aside("run").exists()
 
 
+def test_an_accepted_stage_leaves_nothing_behind(learn: Learn, aside: SetAside, workspace: Workspace) -> None:
+    assert (workspace.checkpoints / "run").exists()
+    learn("a", "b", options=ACCEPTED)
+    assert not (workspace.checkpoints / "run").exists()
+    assert not workspace.aside("run").exists()
+
+
+def test_the_same_command_goes_on_after_the_accepted_stage(
+    learn: Learn, aside: SetAside, workspace: Workspace
+) -> None:
+    with pytest.raises(Interrupted):
+        learn("a", "b", "c", options=ACCEPTED, observer=Ends(Interrupted, "3/3 c: training", 1))
+    assert stages(workspace) == ["a", "b"]
+    learn("a", "b", "c", options=ACCEPTED)
+    assert stages(workspace) == ["a", "b", "c"]
+
+
+def test_the_same_command_goes_on_after_a_kill_between_the_commit_and_the_clearing_away(
+    learn: Learn, aside: SetAside, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as after_the_commit:
+        after_the_commit.setattr(committing, "clear", killed)
+        with pytest.raises(Killed):
+            learn("a", "b", "c", options=ACCEPTED)
+    assert stages(workspace) == ["a", "b"]
+    assert workspace.aside("run").exists()
+    learn("a", "b", options=ACCEPTED)
+    assert stages(workspace) == ["a", "b"]
+    assert not workspace.aside("run").exists()
+    assert not (workspace.checkpoints / "run").exists()
+
+
+def test_a_command_that_accepts_one_stage_does_not_accept_the_next(
+    learn: Learn, aside: SetAside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "losses", lambda *_: ["'b' fell"])
+    for _ in range(2):
+        with pytest.raises(RegressionFound, match=r"stage 3/3 c: .*--accept c takes it"):
+            learn("a", "b", "c", options=replace(ACCEPTED, gate=Gate(1.0)))
+
+
+@pytest.mark.parametrize("task", ["c", "e"])
+def test_to_accept_another_task_is_refused_with_what_is_aside(
+    learn: Learn, aside: SetAside, workspace: Workspace, task: str
+) -> None:
+    with pytest.raises(InputError, match=rf"^--accept {task}: set aside is stage 2 b; --accept b takes it$"):
+        learn("a", "b", "c", options=RunOptions(accept=task))
+    assert stages(workspace) == ["a"]
+
+
 def test_to_accept_where_nothing_is_aside_is_refused(learn: Learn) -> None:
-    learn("a")
-    with pytest.raises(InputError, match="no stage of this run is set aside"):
-        learn("a", "b", options=RunOptions(accept=True))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"^--accept b: no stage of this run is set aside$"):
+            learn("a", "b", options=ACCEPTED)
+        learn("a")
+
+
+def test_a_stage_that_stood_on_a_task_that_is_retired_since_is_trained_again(
+    learn: Learn, aside: SetAside, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    retire_task(workspace, "run", "a")
+    outdated = (
+        "stage 2 b, which is set aside, was made for other tasks, stages or settings than there are now"
+    )
+    with pytest.raises(
+        InputError, match=f"^--accept b: {outdated}; without --accept the run goes on without"
+    ):
+        learn("a", "b", "c", options=ACCEPTED)
+    run = learn("a", "b", "c", options=GATED)
+    assert f"run 'run': {outdated}; b is trained" in caplog.messages
+    assert [stage.task for stage in run.stages] == ["a", "b", "c"]
+    assert run.stages[1].artifact != aside.stage.artifact
+    assert not workspace.aside("run").exists()
+
+
+@pytest.mark.parametrize(
+    "fields", [{"seed": 1}, {"eval": {"batch_size": 4, "limit": 7}}], ids=["seed", "eval"]
+)
+def test_a_stage_of_an_earlier_run_of_the_same_name_is_not_taken(
+    learn: Learn, aside: SetAside, workspace: Workspace, fields: dict[str, Any]
+) -> None:
+    (workspace.root / "registry.db").unlink()
+    workspace.create()
+    with pytest.raises(Interrupted):
+        learn("a", "b", "c", observer=Ends(Interrupted, "2/3 b: training", 1), **fields)
+    aside.write(workspace.aside("run"))  # the new run's first stage cleared it away
+    with pytest.raises(InputError, match=r"^--accept b: stage 2 b, which is set aside, was made for other"):
+        learn("a", "b", "c", options=ACCEPTED, **fields)
+
+
+def test_a_disk_that_is_full_while_a_stage_is_set_aside_loses_nothing(
+    learn: Learn, costly: None, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("lori_cl.registry.aside.write_durably", full)
+        with pytest.raises(WorkspaceUnusable) as found:
+            learn("a", "b", options=GATED)
+    assert str(found.value) == (
+        f"stage 2 b cannot be set aside in {workspace.aside('run')}: No space left on device; "
+        "make room, and the same command goes on"
+    )
+    monkeypatch.setattr(lesson_trainer.LessonTrainer, "train_on", lambda *_: pytest.fail("trained"))
+    with pytest.raises(RegressionFound, match="--accept b takes it"):
+        learn("a", "b", options=GATED)
+    assert stages(workspace) == ["a"]
 
 
 def test_a_view_that_is_not_scored_is_refused_before_anything_is_trained(learn: Learn) -> None:
     with pytest.raises(InputError, match=r"routed: the curriculum's eval\.views are as_trained, current"):
         learn("a", options=RunOptions(gate=Gate(1.0, View.ROUTED)))
+
+
+@pytest.mark.parametrize("points", [math.nan, math.inf])
+def test_a_gate_that_could_never_close_is_refused(learn: Learn, points: float) -> None:
+    with pytest.raises(InputError, match=rf"^--max-drop {points}: no drop is larger; give a number"):
+        learn("a", options=RunOptions(gate=Gate(points)))
 
 
 def test_a_damaged_file_is_said_to_be_so(learn: Learn, aside: SetAside, workspace: Workspace) -> None:

@@ -128,8 +128,9 @@ def expect(where: str, what: str, found: Any, recorded: Any) -> None:
         return
     if isinstance(found, Mapping | list | tuple) and type(found) is type(recorded):
         found, recorded = (_by_key(items) for items in (found, recorded))
-        key = next(key for key in (*found, *recorded) if found.get(key) != recorded.get(key))
-        what, found, recorded = f"{what} [{key}]", found.get(key), recorded.get(key)
+        absent = object()  # which is not None
+        key = next(k for k in (*found, *recorded) if found.get(k, absent) != recorded.get(k, absent))
+        what, found, recorded = f"{what} [{key}]", found.get(key, "nothing"), recorded.get(key, "nothing")
     raise Untruth(f"{where}: {what} is {found}, and the registry says {recorded}")
 
 

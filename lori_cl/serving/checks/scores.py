@@ -13,7 +13,7 @@ import numpy as np
 from lori_cl.errors import Untruth
 from lori_cl.registry import Evaluation, Task
 from lori_cl.serving.checks.evidence import Evidence, expect
-from lori_cl.spec import task_from_record
+from lori_cl.spec import View, task_from_record
 from lori_cl.tasks import SCORERS, Grade, drawn
 from lori_cl.tasks.scorers.base import mean_grade
 from lori_cl.training.examiner import BASE_VIEW
@@ -43,7 +43,8 @@ def eval_sets(evidence: Evidence) -> str:
 
 
 def matrix(evidence: Evidence) -> str:
-    """Every learned task has a score by the base model, and after each of its stages one under every view."""
+    """Every learned task has a score by the base model, and after each of its stages one under every view;
+    none is under a view that the curriculum does not name."""
     there = {(e.stage, e.task, e.view) for e in evidence.evaluations}
     views, learned = evidence.curriculum.eval.views, [stage.task for stage in evidence.run.stages]
     wanted = {(0, task, BASE_VIEW) for task in learned} | {
@@ -54,6 +55,12 @@ def matrix(evidence: Evidence) -> str:
     }
     for stage, task, view in sorted(wanted - there):
         raise Untruth(f"{evidence.at(stage)}: the score of {task} under {view} is not there")
+    for stage, task, view in sorted(there):
+        if stage and view not in {*views, View.ROUTED}:  # which `lori-cl route` adds
+            named = ", ".join(views)
+            raise Untruth(
+                f"{evidence.at(stage)}: {task} has a score under {view}, and eval.views are {named}"
+            )
     return f"{len(wanted):,} scores that must be there, and {len(there - wanted):,} others"
 
 

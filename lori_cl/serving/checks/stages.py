@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lori_cl.errors import Untruth
 from lori_cl.methods.lori_adoption import IMPORTED
 from lori_cl.registry import Stage, Task
 from lori_cl.serving.checks.evidence import Evidence, expect
@@ -13,16 +14,22 @@ from lori_cl.training.determinism import derive_seed
 
 
 def chain(evidence: Evidence) -> str:
-    """Every stage names the one before, and its file says so of run, task, mask, seeds, data, settings."""
-    parent = None
+    """Every stage names the one before, and its file says so of run, task, mask, seeds, data, settings and
+    what it stood on."""
+    parent, done = None, len(evidence.run.stages)
     for position, (stage, task) in enumerate(zip(evidence.run.stages, evidence.run.tasks, strict=False), 1):
         where, file = evidence.at(position), evidence.file_of(stage)
         expect(where, "(position, task)", (position, task.label), (stage.position, stage.task))
         expect(where, f"the file before {file}", parent, stage.parent)
         for field, found, recorded in _told(evidence, stage, task):
             expect(where, f"{field} in {file}", found, recorded)
+        if stage.retired_after not in (None, *range(position, done + 1)):
+            raise Untruth(
+                f"{where}: the registry says that it was retired after stage {stage.retired_after}, which "
+                f"can be {position} to {done}"
+            )
         parent = stage.artifact
-    return f"{len(evidence.run.stages)} stages, each naming the one before; files and registry say the same"
+    return f"{done} stages, each naming the one before; files and registry say the same"
 
 
 def _told(evidence: Evidence, stage: Stage, task: Task) -> Iterator[tuple[str, Any, Any]]:
@@ -38,6 +45,12 @@ def _told(evidence: Evidence, stage: Stage, task: Task) -> Iterator[tuple[str, A
     yield "base", told.get("base", run.base_digest), run.base_digest
     for field in ("train_digest", "n_train", "n_truncated", "steps"):
         yield field, told.get(field, getattr(stage, field)), getattr(stage, field)
+    standing = [
+        earlier.artifact
+        for earlier in run.stages[: stage.position - 1]
+        if earlier.retired_after is None or stage.position <= earlier.retired_after
+    ]
+    yield "stands_on", told.get("stands_on", standing), standing
     settings = settings_of(evidence.curriculum, task)
     for field, value in told.get("settings", {}).items():
         yield field, value, settings.get(field)
