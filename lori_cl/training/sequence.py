@@ -194,6 +194,7 @@ def _commit(
     statistics: Sequence[StatisticsRecord] = (),
 ) -> None:
     """Commit what belongs to no new stage."""
+    wait()  # every process has read what is there before the writer adds to it
     if is_writer():
         opened.registry.commit_stage(opened.run.name, None, scores, files, statistics)
     wait()
