@@ -80,14 +80,13 @@ def test_a_signal_in_the_last_commit_finds_nothing_left_to_interrupt(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
-    commit = sequence._commit
+    commit = sequence.commit
 
-    def signalled(opened: Any, stage: Any, *rest: Any) -> None:
-        commit(opened, stage, *rest)
-        if stage is not None:
-            signal.raise_signal(signal.SIGTERM)
+    def signalled(*arguments: Any) -> None:
+        commit(*arguments)
+        signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(sequence, "_commit", signalled)
+    monkeypatch.setattr(sequence, "commit", signalled)
     code, out, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert (code, "Interrupted" in err) == (0, False)
     assert "View current" in out

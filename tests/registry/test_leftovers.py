@@ -106,7 +106,7 @@ def set_aside(workspace: Workspace, run: Run, position: int) -> str:
     """Keep a stage aside at this position of the run; returns the digest of its one file."""
     sha256 = workspace.artifacts.put(b"what it learned", "safetensors")
     stage = replace(run.stages[0], position=position)
-    SetAside({}, stage, [], {sha256: ("safetensors", 15)}, []).write(workspace.aside(run.name))
+    SetAside({}, (), stage, [], {sha256: ("safetensors", 15)}, []).write(workspace.aside(run.name))
     return sha256
 
 
