@@ -31,7 +31,8 @@ def interference(workspace: Workspace, run: str, examples: int, by_site: bool, a
         loaded = load_run(workspace, registry, run)
         pairs = interference(loaded, registry.evaluations(run), examples)
     if as_json:
-        rho = (rank_correlation(pairs) or [None])[0]
+        correlation = rank_correlation(pairs)
+        rho = None if correlation is None else correlation[0]
         print_json({"pairs": [pair.to_record() for pair in pairs], "spearman": rho})
     else:
         print_interference(pairs, console(), by_site=by_site)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lori_cl.adapters import ForeignAdapter
 from lori_cl.errors import InputError
 from lori_cl.masks import Mask
-from lori_cl.registry import MaskRecord, Projection
+from lori_cl.registry import MaskRecord, Projection, acts_after
 from lori_cl.spec import CurriculumSpec
 
 Tensors = Mapping[str, Tensor]
@@ -34,7 +34,7 @@ class Learned:
 
     def acts_after(self, stages: int) -> bool:
         """Whether it still acts when so many stages are done."""
-        return self.retired_after is None or stages <= self.retired_after
+        return acts_after(self.retired_after, stages)
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Method(ABC):
     overwrites: ClassVar[bool] = False
     """Whether every stage writes over the last, so that its tensors hold all that acts."""
 
+    def __init__(self, curriculum: CurriculumSpec) -> None:
+        self.curriculum = curriculum
+
     @property
     def carries_on(self) -> bool:
         """Whether what a stage leaves behind holds what it carried on from earlier ones, too."""
         return self.overwrites
-
-    def __init__(self, curriculum: CurriculumSpec) -> None:
-        self.curriculum = curriculum
 
     @abstractmethod
     def attach(self, base: nn.Module, seed: int) -> Any:

@@ -7,8 +7,8 @@ steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,18 @@ from lori_cl.methods.lori_projections import Projector, passes
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.registry import MaskRecord, Projection, still_kept
 from lori_cl.spec import CurriculumSpec
+
+
+class _Planned(NamedTuple):
+    """A task to come."""
+
+    task: str
+    k: int
+    """Cells that it asks for."""
+    free: int
+    """Cells that it finds free; where there are fewer than it asks for, it does not fit."""
+    rank: int
+    """Of the adapter, as far as it will have grown by then."""
 
 
 class LoRI(Method):
@@ -81,7 +93,8 @@ class LoRI(Method):
         """Count the cells that every task will claim, and the directions that its A needs."""
         ledger = self._ledger(history)
         taken = sum(stage.rank for stage in self._stages(history))
-        self._projector.check_room(self._ranks(ledger, tasks), taken)
+        ranks = {planned.task: planned.rank for planned in self._planned(ledger, tasks)}
+        self._projector.check_room(ranks, taken)
         self._check_cells(ledger, tasks, learned=len(history))
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
@@ -154,24 +167,20 @@ class LoRI(Method):
     def _check_cells(self, ledger: Ledger, tasks: Sequence[str], learned: int) -> None:
         if self._spec.grow or ledger.overlap:
             return
-        free, all_tasks = ledger.free_cells, len(ledger.claims) + len(tasks)
-        for position, task in enumerate(tasks):
-            k = self._budget(free, len(tasks) - position)
-            even = self._masks.budget == "even"
+        all_tasks, even = len(ledger.claims) + len(tasks), self._masks.budget == "even"
+        for task, k, free, _ in self._planned(ledger, tasks):
             require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=learned, even=even)
-            free -= k
 
-    def _ranks(self, ledger: Ledger, tasks: Sequence[str]) -> dict[str, int]:
-        """Of every task to come, as far as the adapter will have grown by then."""
-        ranks, rank, free = {}, ledger.rank, ledger.free_cells
+    def _planned(self, ledger: Ledger, tasks: Sequence[str]) -> Iterator[_Planned]:
+        """What each of these tasks will ask for and find, one after the other."""
+        rank, free = ledger.rank, ledger.free_cells
         rows = sum(site.out_features for site in self._adapter.sites)
         for position, task in enumerate(tasks):
             k = self._budget(free, len(tasks) - position)
             while k > free and self._spec.grow:
                 rank, free = rank + self._spec.grow, free + self._spec.grow * rows
-            ranks[task] = rank
+            yield _Planned(task, k, free, rank)
             free -= 0 if ledger.overlap else k
-        return ranks
 
     def _budget(self, free: int, tasks_left: int) -> int:
         if self._masks.budget == "even":

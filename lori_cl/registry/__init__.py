@@ -16,7 +16,7 @@ from lori_cl.registry.records import (
     Task,
 )
 from lori_cl.registry.registry import Registry
-from lori_cl.registry.retirement import still_kept
+from lori_cl.registry.retirement import acts_after, still_kept
 from lori_cl.registry.workspace import Workspace
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "StatisticsRecord",
     "Task",
     "Workspace",
+    "acts_after",
     "leftovers",
     "still_kept",
     "undecided",

@@ -1,8 +1,13 @@
-"""What a retired task still keeps from the tasks after it."""
+"""When a retired task acts, and what it still keeps from the tasks after it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+
+def acts_after(retired_after: int | None, stages: int) -> bool:
+    """Whether a task still acts when so many stages are done; `retired_after` were when it was retired."""
+    return retired_after is None or stages <= retired_after
 
 
 def still_kept(retired_after: Sequence[int | None]) -> list[int]:
@@ -15,6 +20,6 @@ def still_kept(retired_after: Sequence[int | None]) -> list[int]:
     known: list[set[int]] = []
     for position in range(len(retired_after) + 1):
         before = enumerate(retired_after[:position])
-        standing = [stage for stage, after in before if after is None or after > position]
+        standing = [stage for stage, after in before if acts_after(after, position + 1)]
         known.append({stage for each in standing for stage in (*known[each], each)})
     return sorted(known[-1])

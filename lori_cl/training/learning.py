@@ -124,7 +124,7 @@ def _written(
         "projection": mask.projection if mask else None,
         "mask": mask.digest if mask else None,
         "parent": history[-1].artifact if history else None,
-        "stands_on": [artifact for artifact, retired_after in stood_on(history) if retired_after is None],
+        "stands_on": [memory.artifact for memory in history if memory.learned.retired_after is None],
         "seeds": context.seeds,
         **remarks,
     }

@@ -27,6 +27,17 @@ def matrices(lori_cl: Call, run: str) -> object:
     return [view["matrix"] for view in json.loads(out)["views"].values()]
 
 
+def signal_in_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send SIGTERM when the first batch of a task is about to be scored."""
+    kind_of = evaluate.kind_of
+
+    def signalled(spec: object) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        return kind_of(spec)
+
+    monkeypatch.setattr(evaluate, "kind_of", signalled)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_training_ends_after_the_step_with_the_command_that_goes_on(
     lori_cl: Call,
@@ -64,13 +75,7 @@ def test_a_signal_in_scoring_ends_after_the_batch(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
-    kind_of = evaluate.kind_of
-
-    def signalled(spec: object) -> object:
-        signal.raise_signal(signal.SIGTERM)
-        return kind_of(spec)
-
-    monkeypatch.setattr(evaluate, "kind_of", signalled)
+    signal_in_scoring(monkeypatch)
     code, _, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert code == 1
     assert "in 'scoring a, base' after 4 of 8" in err
@@ -131,13 +136,7 @@ def test_of_the_processes_of_a_launcher_the_first_one_speaks(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
-    kind_of = evaluate.kind_of
-
-    def signalled(spec: object) -> object:
-        signal.raise_signal(signal.SIGTERM)
-        return kind_of(spec)
-
-    monkeypatch.setattr(evaluate, "kind_of", signalled)
+    signal_in_scoring(monkeypatch)
     monkeypatch.setenv("RANK", "1")
     code, _, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert code == 1

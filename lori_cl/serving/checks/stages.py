@@ -7,7 +7,7 @@ from typing import Any
 
 from lori_cl.errors import Untruth
 from lori_cl.methods.lori_adoption import IMPORTED
-from lori_cl.registry import Stage, Task
+from lori_cl.registry import Stage, Task, acts_after
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.training.continuing import settings_of
 from lori_cl.training.determinism import derive_seed
@@ -48,7 +48,7 @@ def _told(evidence: Evidence, stage: Stage, task: Task) -> Iterator[tuple[str, A
     standing = [
         earlier.artifact
         for earlier in run.stages[: stage.position - 1]
-        if earlier.retired_after is None or stage.position <= earlier.retired_after
+        if acts_after(earlier.retired_after, stage.position)
     ]
     yield "stands_on", told.get("stands_on", standing), standing
     settings = settings_of(evidence.curriculum, task)

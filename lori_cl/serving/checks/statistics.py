@@ -5,6 +5,7 @@ from __future__ import annotations
 from safetensors import numpy as safetensors_numpy
 
 from lori_cl.errors import Untruth
+from lori_cl.registry import acts_after
 from lori_cl.routing import TaskStatistics
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.spec import View
@@ -33,7 +34,7 @@ def _check_all_there(evidence: Evidence) -> None:
     routed = max((e.stage for e in evidence.evaluations if e.view == View.ROUTED), default=0)
     known = {kept.task for kept in evidence.statistics}
     for stage in evidence.run.stages[:routed]:
-        if stage.task not in known and (stage.retired_after is None or stage.retired_after >= routed):
+        if stage.task not in known and acts_after(stage.retired_after, routed):
             raise Untruth(
                 f"{evidence.at(stage.position)}: there are scores under routed, and no statistics of it"
             )
