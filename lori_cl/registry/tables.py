@@ -101,7 +101,7 @@ class TaskRow(Base):
     eval_set_id: Mapped[int] = mapped_column(ForeignKey("eval_sets.id"))
     declared_in: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
-    eval_set: Mapped[EvalSetRow] = relationship()
+    eval_set: Mapped[EvalSetRow] = relationship(lazy="joined", innerjoin=True)
 
 
 class EnvironmentRow(Base):
@@ -141,10 +141,10 @@ class RunRow(Base):
     base_digest: Mapped[str]
     environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
-    environment: Mapped[EnvironmentRow] = relationship()
-    projection: Mapped[ProjectionRow | None] = relationship()
-    tasks: Mapped[list[RunTaskRow]] = relationship(order_by="RunTaskRow.position")
-    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position")
+    environment: Mapped[EnvironmentRow] = relationship(lazy="joined", innerjoin=True)
+    projection: Mapped[ProjectionRow | None] = relationship(lazy="joined")
+    tasks: Mapped[list[RunTaskRow]] = relationship(order_by="RunTaskRow.position", lazy="selectin")
+    stages: Mapped[list[StageRow]] = relationship(order_by="StageRow.position", lazy="selectin")
 
 
 class RunTaskRow(Base):
@@ -159,7 +159,7 @@ class RunTaskRow(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
     position: Mapped[int]
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
-    task: Mapped[TaskRow] = relationship()
+    task: Mapped[TaskRow] = relationship(lazy="joined", innerjoin=True)
 
 
 class StageRow(Base):
@@ -186,9 +186,9 @@ class StageRow(Base):
     retired_after: Mapped[int | None]
     retired_at: Mapped[datetime | None]
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environments.id"))
-    task: Mapped[TaskRow] = relationship()
-    mask: Mapped[MaskRow | None] = relationship()
-    environment: Mapped[EnvironmentRow | None] = relationship()
+    task: Mapped[TaskRow] = relationship(lazy="joined", innerjoin=True)
+    mask: Mapped[MaskRow | None] = relationship(lazy="joined")
+    environment: Mapped[EnvironmentRow | None] = relationship(lazy="joined")
 
 
 class MaskRow(Base):
@@ -217,7 +217,7 @@ class TaskStatisticsRow(Base):
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"))
     artifact: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"))
     n: Mapped[int]
-    task: Mapped[TaskRow] = relationship()
+    task: Mapped[TaskRow] = relationship(lazy="joined", innerjoin=True)
 
 
 class EvaluationRow(Base):
@@ -241,4 +241,4 @@ class EvaluationRow(Base):
     answers: Mapped[str] = mapped_column(ForeignKey("artifacts.digest"))
     outcomes: Mapped[list[float]]
     parts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    task: Mapped[TaskRow] = relationship()
+    task: Mapped[TaskRow] = relationship(lazy="joined", innerjoin=True)
