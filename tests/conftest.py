@@ -1,5 +1,6 @@
 """What several rooms' tests share."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -20,6 +21,12 @@ from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)  # pytest -n 2 fills two cores
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_old_collected() -> None:
+    """The Trainer collects garbage after every lesson: half of a tiny run, if that looks at the libraries."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
