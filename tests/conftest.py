@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
@@ -23,9 +24,10 @@ def _one_thread() -> None:
     torch.set_num_threads(1)  # pytest -n 2 fills two cores
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _nothing_old_collected() -> None:
     """The Trainer collects garbage after every lesson: half of a tiny run, if that looks at the libraries."""
+    gc.collect()
     gc.freeze()
 
 
@@ -50,12 +52,18 @@ def tiny_causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_causal_lm(tmp_path_factory.mktemp("causal-lm"))
 
 
+@pytest.fixture(scope="session")
+def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new workspace with an empty registry, made once, since migrating takes its time."""
+    root = tmp_path_factory.mktemp("empty") / "workspace"
+    Workspace(root).create()
+    return root
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path, empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
-    made = Workspace(tmp_path / "workspace")
-    made.create()
-    return made
+    return Workspace(copytree(empty_workspace, tmp_path / "workspace"))
 
 
 @pytest.fixture

@@ -11,14 +11,6 @@ from tests.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
-def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new workspace with an empty registry, made once, since migrating takes its time."""
-    root = tmp_path_factory.mktemp("empty") / "workspace"
-    Workspace(root).create()
-    return root
-
-
-@pytest.fixture(scope="session")
 def empty_database(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The name of a database with an empty registry."""
     with postgres.database() as url:
