@@ -25,10 +25,12 @@ from torch import Tensor
 from tune_lr import split_train
 
 from lori_cl.methods import lori
+from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Workspace
 from lori_cl.reports import gather, to_record
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, enrol, learning, run_curriculum
+from lori_cl.training.stage import teach
 from lori_cl.training.stage_file import read_stage
 
 STRATEGIES = ("magnitude", "gradient", "random")
@@ -99,8 +101,8 @@ def main(settings: Sequence[str]) -> None:
             watch = Stopwatch()
             spec = load_curriculum(CURRICULUM, [*settings, f"masks.strategy={strategy}"])
             with (
-                patch.object(lori, "gather_evidence", watch.timed("evidence", lori.gather_evidence)),
-                patch.object(learning, "teach", watch.timed("training and calibration", learning.teach)),
+                patch.object(lori, "gather_evidence", watch.timed("evidence", gather_evidence)),
+                patch.object(learning, "teach", watch.timed("training and calibration", teach)),
             ):
                 run_curriculum(workspace, spec, strategy, RunOptions(), SilentObserver())
             calibrated = watch.seconds["evidence"] if strategy == "magnitude" else 0.0  # by `teach`, too

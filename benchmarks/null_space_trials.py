@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import click
 import torch
@@ -23,9 +23,10 @@ from forgetting import CURRICULUM, ORDERS, figures
 from torch import Tensor
 from tune_lr import split_train
 
-import lori_cl.methods.lori
 from lori_cl.adapters import Projections
+from lori_cl.methods import lori
 from lori_cl.methods.lori_projections import Projector
+from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.registry import Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
@@ -37,15 +38,23 @@ def softened(drawn: Tensor, blind: Tensor, left: float) -> Tensor:
     a = drawn.double()
     outside = (a * outward).sum(1, keepdim=True) * outward
     mixed = outside + left * (a - outside)
-    return (mixed * a.norm(dim=1, keepdim=True) / mixed.norm(dim=1, keepdim=True)).float()
+    rescaled: Tensor = mixed * a.norm(dim=1, keepdim=True) / mixed.norm(dim=1, keepdim=True)
+    return rescaled.float()
 
 
 def trial(soft: float, free: re.Pattern[str]) -> type[Projector]:
     """A projector that keeps its A's less blind."""
 
     class Trial(Projector):
-        def fresh(self, task: str, stages: Sequence[Any], seed: int, rank: int) -> Projections:
-            made = super().fresh(task, stages, seed, rank)
+        def fresh(
+            self,
+            task: str,
+            stages: Sequence[LoRIStage],
+            feeding: Sequence[LoRIStage],
+            seed: int,
+            rank: int,
+        ) -> Projections:
+            made = super().fresh(task, stages, feeding, seed, rank)
             drawn = self._draw(seed, rank)
             return {
                 site: drawn[site] if free.search(site) else softened(drawn[site], a, soft)
@@ -66,10 +75,10 @@ def main(root: Path, soft: float, free: str, settings: Sequence[str]) -> None:
     workspace.create()
     data = Path(os.environ["LORI_CL_DATA"])
     enrol(workspace, [split_train(task, data, root / "data", 256) for task in ORDERS["five"]])
-    lori_cl.methods.lori.Projector = trial(soft, re.compile(free))  # type: ignore[misc]
     chosen = ["adapter.projection=null-space", "eval.views=[current]", *settings]
     run = re.sub(r"[^\w-]+", "-", f"soft-{soft}-free-{free}-{'-'.join(settings)}").strip("-")
-    run_curriculum(workspace, load_curriculum(CURRICULUM, chosen), run, RunOptions(), SilentObserver())
+    with patch.object(lori, "Projector", trial(soft, re.compile(free))):
+        run_curriculum(workspace, load_curriculum(CURRICULUM, chosen), run, RunOptions(), SilentObserver())
     print(json.dumps({"soft": soft, "free": free, "settings": settings, **figures(workspace, run)}))
 
 

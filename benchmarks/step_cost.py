@@ -111,8 +111,8 @@ def optimizer_bytes(contender: Contender, ids: torch.Tensor) -> int:
     contender.model(input_ids=ids, labels=ids).loss.backward()
     contender.optimizer.step()
     parameters = [p for group in contender.optimizer.param_groups for p in group["params"]]
-    gradients = sum(p.grad.nbytes for p in parameters)
-    moments = sum(
+    gradients: int = sum(p.grad.nbytes for p in parameters)
+    moments: int = sum(
         state[key].nbytes for state in contender.optimizer.state.values() for key in ("exp_avg", "exp_avg_sq")
     )
     contender.optimizer.zero_grad(set_to_none=True)
@@ -121,7 +121,7 @@ def optimizer_bytes(contender: Contender, ids: torch.Tensor) -> int:
 
 def timed(work: Callable[[], None], device: str) -> float:
     """Seconds of one call, the device's queue emptied before and after."""
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    wait: Callable[[], object] = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     began = time.perf_counter()
     work()
