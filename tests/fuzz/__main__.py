@@ -1,4 +1,4 @@
-"""python -m tests.fuzz --seconds 600: every target in turn, each for its share of the time."""
+"""python -m tests.fuzz --seconds 600: every target, each for its share of the time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,7 @@ def main() -> int:
     """Fuzz, print a line a target, and keep what was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
+    parser.add_argument("--jobs", type=int, default=1, help="targets at the same time")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--target", action="append", choices=[*TARGETS], help="this one alone; may be repeated"
@@ -54,12 +56,16 @@ def main() -> int:
         print(MISSING, file=sys.stderr)
         return 2
     targets = asked.target or list(TARGETS)
-    outcomes = {}
-    for target in targets:
-        outcomes[target] = fuzz(target, max(1, asked.seconds // len(targets)), asked.seed, asked.found)
-        print(line(target, outcomes[target]), flush=True)
-    inputs = sum(outcome.inputs for outcome in outcomes.values())
-    wrong = [outcome for outcome in outcomes.values() if outcome.found or outcome.escaped]
+    outcomes = []
+    share = max(1, asked.seconds // len(targets))
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for target, outcome in zip(
+            targets, pool.map(lambda name: fuzz(name, share, asked.seed, asked.found), targets), strict=True
+        ):
+            print(line(target, outcome), flush=True)
+            outcomes.append(outcome)
+    inputs = sum(outcome.inputs for outcome in outcomes)
+    wrong = [outcome for outcome in outcomes if outcome.found or outcome.escaped]
     print(f"{inputs:,} inputs, {len(wrong)} of {len(targets)} targets with findings")
     for outcome in wrong:
         print(outcome.log)
