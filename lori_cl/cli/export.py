@@ -22,6 +22,9 @@ def export(
     """Write a task of RUN, or all of it, as an ordinary PEFT LoRA folder that PeftModel.from_pretrained
     loads.
 
+    A task comes as it was trained: where tasks are stacked, with the cells of those before it, which is why
+    exported tasks of one run cannot be added up. `lori-cl merge` takes each task's own cells alone.
+
     \b
     Example:
       lori-cl export first --task agnews --out agnews-lora
@@ -35,7 +38,8 @@ def export(
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, run)
     done = export(loaded, task, out, verify=not no_verify)
-    click.echo(f"Wrote {done.folder}: a LoRA of rank {done.rank} with {', '.join(done.tasks)}.")
+    beneath = f", trained on top of {', '.join(done.beneath)}" if done.beneath else ""
+    click.echo(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{beneath}.")
     if done.heads:
         click.echo(f"Heads: {', '.join(done.heads)}; README.md shows how to load them.")
     if done.largest_difference is not None:

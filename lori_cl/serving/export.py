@@ -47,12 +47,15 @@ model = PeftModel.from_pretrained(base_model, "{folder}")
 {heads}"""
 
 HEADS = """
-A classification head reads the mean of the last hidden states over the tokens that are no padding:
+A classification head reads the mean of the last hidden states over the tokens that are no padding; `inputs`
+is what the base model's tokenizer makes of texts, with `padding=True, return_tensors="pt"`:
 
 ```python
 from safetensors.torch import load_file
-state = load_file("{folder}/{file}")
-logits = torch.nn.functional.linear(pooled, state["weight"], state["bias"])  # labels: {labels}
+from torch.nn.functional import linear
+head, mask = load_file("{folder}/{file}"), inputs["attention_mask"].unsqueeze(-1)
+pooled = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
+logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
 ```
 """
 
@@ -64,7 +67,9 @@ class Exported:
     folder: Path
     rank: int
     tasks: tuple[str, ...]
-    """Those whose cells act in it."""
+    """Those that it was written for."""
+    beneath: tuple[str, ...]
+    """Those learned before whose cells act in it, too, since the task was trained on top of them."""
     heads: tuple[str, ...]
     """Files of classification heads."""
     largest_difference: float | None
@@ -102,7 +107,9 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # nobody has seen it act
         raise
-    return Exported(folder, next(iter(weights.a.values())).shape[0], tuple(told), files, difference)
+    rank = next(iter(weights.a.values())).shape[0]
+    beneath = tuple(each.task for each in acting if each.task not in told)
+    return Exported(folder, rank, tuple(told), beneath, files, difference)
 
 
 def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[Learned]) -> Mapping[str, Any]:

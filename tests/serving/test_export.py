@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,23 +77,33 @@ def test_a_plain_lora_is_exported_in_the_same_way(
     assert (done.largest_difference, done.rank) == (0.0, 4)
 
 
-def test_an_exported_head_gives_the_tasks_logits_in_three_lines(
+def test_the_code_in_an_exported_readme_gives_the_tasks_logits(
     learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     learn("a", train=HARD)
     run = loaded(workspace)
     done = export(run, "a", tmp_path / "out")
     assert done.heads == ("a.head.safetensors",)
-    state = load_file(tmp_path / "out" / "a.head.safetensors")
-    plain = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_encoder), tmp_path / "out")
-    pooled = states(plain, tiny_encoder)
-    logits = torch.nn.functional.linear(pooled, state["weight"], state["bias"])
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert 'labels: ["red","blue"]' in readme
+    batch = AutoTokenizer.from_pretrained(tiny_encoder)(TEXTS, padding=True, return_tensors="pt")
+    theirs = {"base_model": AutoModel.from_pretrained(tiny_encoder).eval(), "inputs": batch}
+    with torch.no_grad():
+        for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
+            exec(block, theirs)
     run.method.activate(run.acting("a"))
     learner = kind_of(run.questions[0].spec).learner(run.model, run.history[0].head).eval()
-    batch = run.base.tokenizer(TEXTS, padding=True, return_tensors="pt")
     with torch.no_grad():
-        assert torch.equal(logits, learner(batch["input_ids"], batch["attention_mask"])["logits"])
-    assert 'labels: ["red","blue"]' in (tmp_path / "out" / "README.md").read_text()
+        ours = learner(batch["input_ids"], batch["attention_mask"])["logits"]
+    assert torch.equal(theirs["logits"], ours)
+
+
+@pytest.mark.parametrize(("composition", "beneath"), [("stacked", ("a",)), ("isolated", ())])
+def test_an_export_says_what_it_was_trained_on_top_of(
+    learn: Learn, workspace: Workspace, tmp_path: Path, composition: str, beneath: tuple[str, ...]
+) -> None:
+    learn("a", "b", adapter={"rank": 4, "alpha": 8, "composition": composition}, train=HARD)
+    assert export(loaded(workspace), "b", tmp_path / "out", verify=False).beneath == beneath
 
 
 def test_the_base_model_travels_in_the_metadata(
