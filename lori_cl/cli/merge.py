@@ -31,7 +31,11 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option(
     "--on", type=click.Choice(["b", "delta"]), help="What is pruned: the B's (default) or the ΔW's."
 )
-@click.option("--density", type=float, help="Fraction of each adapter's non-zero entries that is kept.")
+@click.option(
+    "--density",
+    type=float,
+    help="Needed by magnitude, dare, ties and dare-ties: fraction of each adapter's non-zero entries kept.",
+)
 @click.option(
     "--rank", type=int, help="With --on delta: cut to this rank; the sum of the ranks if not given."
 )
