@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME
 from lori_cl.adapters.modules import plain_linear
+from lori_cl.adapters.sites import Site
 from lori_cl.adapters.sparse_adapter import lora_layers
 
 
@@ -30,6 +31,19 @@ class LoRAWeights:
     def acts(self) -> bool:
         """Whether it may change anything: a site has an A and a B that are not zero."""
         return any(bool(b.any()) and bool(self.a[site].any()) for site, b in self.b.items())
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number of it is one."""
+        return all(bool(t.isfinite().all()) for t in (*self.a.values(), *self.b.values()))
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites that it changes."""
+        return [
+            Site(site, in_features=self.a[site].shape[1], out_features=b.shape[0], rank=b.shape[1])
+            for site, b in self.b.items()
+        ]
 
     def delta(self, site: str) -> Float[Tensor, "out d_in"]:
         """ΔW at a site."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 from scipy.stats import spearmanr
 
 from lori_cl.adapters import (
-    InputMoments,
     LoRAWeights,
+    Site,
     delta_cosine,
     lora_layers,
     output_energy,
@@ -21,6 +22,7 @@ from lori_cl.adapters import (
     record_inputs,
 )
 from lori_cl.masks import Mask
+from lori_cl.methods.lori_projections import passes
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
 from lori_cl.training import LoadedRun
@@ -76,18 +78,20 @@ def interference(
 ) -> list[Pair]:
     """Every pair of learned tasks, the earlier one's inputs as its own cells leave them."""
     updates = [loaded.update(position) for position in range(len(loaded.history))]
+    masks = [loaded.method.mask_of(memory.learned) for memory in loaded.history]
+    tasks = [memory.learned.task for memory in loaded.history]
     changes = _changes(evaluations)
     pairs = []
     for early in range(len(updates) - 1):
-        moments = _eval_moments(loaded, early, examples)
-        for late in range(early + 1, len(updates)):
-            earlier, later = (loaded.history[i].learned.task for i in (early, late))
-            masks = [loaded.method.mask_of(loaded.history[i].learned) for i in (early, late)]
-            sites = [
-                _at_site(site, updates[early], updates[late], moments[site], _shared(site, *masks))
-                for site in updates[early].a
-            ]
-            pairs.append(Pair(earlier, later, sites, changes.get((late + 1, earlier))))
+        found: dict[int, list[SiteInterference]] = {late: [] for late in range(early + 1, len(updates))}
+        for moments in _eval_moments(loaded, early, updates[early].sites, examples):
+            for late, (site, moment) in product(found, moments.items()):
+                cells = _shared(site, masks[early], masks[late])
+                found[late].append(_at_site(site, updates[early], updates[late], moment, cells))
+        pairs += [
+            Pair(tasks[early], tasks[late], sites, changes.get((late + 1, tasks[early])))
+            for late, sites in found.items()
+        ]
     return pairs
 
 
@@ -123,21 +127,24 @@ def _shared(site: str, early: Mask | None, late: Mask | None) -> int | None:
 
 
 @torch.no_grad()
-def _eval_moments(loaded: LoadedRun, position: int, examples: int) -> Mapping[str, torch.Tensor]:
-    """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act."""
+def _eval_moments(
+    loaded: LoadedRun, position: int, sites: Sequence[Site], examples: int
+) -> Iterator[Mapping[str, torch.Tensor]]:
+    """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act; on the CPU.
+
+    As many sites at a time as fit into memory.
+    """
     question = loaded.questions[position]
     loaded.method.activate(loaded.acting(question.label))
     model = loaded.model.eval()
-    chosen = question.examples[:examples]
-    with record_inputs(model, lora_layers(model)) as moments:
-        for start in range(0, len(chosen), question.batch_size):
-            batch = chosen[start : start + question.batch_size]
-            model(**question.prompt_batch(loaded.base.tokenizer, batch, model.device))
-    return _by_site(moments)
-
-
-def _by_site(moments: InputMoments) -> Mapping[str, torch.Tensor]:
-    return {site: moments.sums[leader] for leader, sites in moments.sites.items() for site in sites}
+    layers, chosen = lora_layers(model), question.examples[:examples]
+    for names in passes(sites):
+        with record_inputs(model, {name: layers[name] for name in names}) as moments:
+            for start in range(0, len(chosen), question.batch_size):
+                batch = chosen[start : start + question.batch_size]
+                model(**question.prompt_batch(loaded.base.tokenizer, batch, model.device))
+        sums = {leader: moment.cpu() for leader, moment in moments.sums.items()}
+        yield {site: sums[leader] for leader, fed in moments.sites.items() for site in fed}
 
 
 def _changes(evaluations: Sequence[Evaluation]) -> dict[tuple[int, str], float]:

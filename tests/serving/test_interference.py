@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
 from lori_cl.adapters import LoRAWeights, delta_cosine, output_energy, projection_cosines
+from lori_cl.methods.lori_projections import passes
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.interference import Pair, SiteInterference, interference, rank_correlation
 from lori_cl.serving.merge import own_weights
@@ -62,6 +64,16 @@ def test_null_space_updates_hardly_act_on_earlier_inputs(learn: Learn, workspace
     learn("a", "b", name="blind", adapter=blind, train=train)
     ratios = {name: pairs_of(workspace, name)["a", "b"].ratio for name in ("seeing", "blind")}
     assert ratios["blind"] < 0.5 * ratios["seeing"]
+
+
+def test_sites_whose_moments_do_not_fit_into_memory_together_are_read_one_layer_after_the_other(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn("a", "b")
+    together = {site.site: site for site in pairs_of(workspace)["a", "b"].sites}
+    monkeypatch.setattr("lori_cl.serving.interference.passes", partial(passes, limit_bytes=1))
+    apart = pairs_of(workspace)["a", "b"].sites
+    assert {site.site: site for site in apart} == together
 
 
 def test_overlapping_masks_share_cells(learn: Learn, workspace: Workspace) -> None:
