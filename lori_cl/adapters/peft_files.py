@@ -11,13 +11,14 @@ from typing import Any
 
 from peft import LoraConfig
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lori_cl.adapters.lora_weights import LoRAWeights, lora_config
 from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.digest import canonical_json
-from lori_cl.errors import InputError, WorkspaceUnusable
+from lori_cl.errors import InputError, WorkspaceUnusable, first_line
 
 METADATA_KEY = "lori_cl"
 """One key only: safetensors writes several in an order that changes from process to process."""
@@ -55,8 +56,9 @@ def save_peft(
         )
         (part / CONFIG_NAME).write_text(_config_json(config))
         part.replace(folder)
-    except OSError as error:
-        raise WorkspaceUnusable(f"{folder} cannot be written: {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -64,8 +66,10 @@ def save_peft(
 def check_writable(folder: Path) -> None:
     """Make sure that writing the folder would overwrite nothing.
 
-    Raises: InputError, if it is there and not empty, or is a file.
+    Raises: InputError, if it is there and not empty, is a file, or has no name to be moved to.
     """
+    if not folder.name:
+        raise InputError(f"{folder} cannot be replaced by the folder that is written; name one inside it")
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return

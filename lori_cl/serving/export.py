@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lori_cl.adapters import check_writable, is_transposed, save_peft
+from lori_cl.adapters import METADATA_KEY, check_writable, is_transposed, save_peft
 from lori_cl.digest import canonical_json
-from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable, one_line
+from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable, first_line, one_line
 from lori_cl.methods import Learned
 from lori_cl.training import LoadedRun
 from lori_cl.training.base_model import load_base
 from lori_cl.training.preparation import architecture_of
-from lori_cl.training.stage_file import METADATA_KEY
 
 VERIFIED_EXAMPLES = 8
 """Eval examples of every task whose outputs are compared."""
@@ -55,7 +55,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import linear
 head, mask = load_file("{folder}/{file}"), inputs["attention_mask"].unsqueeze(-1)
 pooled = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
-logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
+logits = linear(pooled.float(), head["weight"], head["bias"])  # labels: {labels}
 ```
 """
 
@@ -136,8 +136,9 @@ def _write_beside(loaded: LoadedRun, folder: Path, what: str, tasks: Sequence[st
         title = f"{what} of {run.name}"
         text = README.format(title=title, base=run.base_path, run=run.name, folder=folder, heads=shown)
         (folder / "README.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WorkspaceUnusable(f"{folder} cannot be written: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
     return tuple(heads.values())
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from safetensors import numpy as safetensors_numpy
 
+from lori_cl.adapters import METADATA_KEY
 from lori_cl.digest import canonical_json
 from lori_cl.errors import DataError
 from lori_cl.registry import Registry, StatisticsRecord, Task
@@ -19,7 +20,7 @@ from lori_cl.training.features import read_features
 from lori_cl.training.loading import LoadedRun
 from lori_cl.training.observer import Observer
 from lori_cl.training.preparation import TrainingSet, prepare_training
-from lori_cl.training.stage_file import METADATA_KEY, Gathered, StageMemory, read_tensors
+from lori_cl.training.stage_file import Gathered, StageMemory, read_tensors
 
 EXAMPLES = 2_000
 """Training examples that a task's statistics are taken over at most: a mean is then known to a fiftieth of
@@ -40,7 +41,7 @@ def gather(
     opened: LoadedRun, task: Task, question: Question, taught: TrainingSet, observer: Observer
 ) -> tuple[Gathered, StatisticsRecord, int]:
     """A task's statistics over its training texts, written to a file: (them, their record, its bytes)."""
-    seed = derive_seed(opened.curriculum.seed, task.name, task.seed, "routing")
+    seed = derive_seed(opened.curriculum.seed, task.label, task.seed, "routing")
     examples = drawn(taught.examples, EXAMPLES, seed)
     features = read_features(opened.base, opened.model, question, examples, observer)
     statistics = TaskStatistics.of(features)

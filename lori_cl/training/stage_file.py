@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors import torch as safetensors_torch
 from torch import Tensor, nn
 
+from lori_cl.adapters import METADATA_KEY
 from lori_cl.digest import canonical_json
 from lori_cl.errors import ArtifactDamaged, first_line
 from lori_cl.methods import Learned
@@ -17,8 +18,6 @@ from lori_cl.routing import TaskStatistics
 from lori_cl.strict_json import decoded
 
 HEAD = "head/"
-METADATA_KEY = "lori_cl"
-"""One key only: safetensors writes several in an order that changes from process to process."""
 
 
 @dataclass(frozen=True)

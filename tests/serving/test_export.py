@@ -8,13 +8,13 @@ import pytest
 import torch
 import yaml
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from lori_cl.adapters import lora_layers
-from lori_cl.errors import ExportDiffers, InputError
+from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving import export as export_file
 from lori_cl.serving.export import export
@@ -77,17 +77,19 @@ def test_a_plain_lora_is_exported_in_the_same_way(
     assert (done.largest_difference, done.rank) == (0.0, 4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_code_in_an_exported_readme_gives_the_tasks_logits(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, dtype: str
 ) -> None:
-    learn("a", train=HARD)
+    learn("a", train=HARD, model={"path": str(tiny_encoder), "dtype": dtype})
     run = loaded(workspace)
     done = export(run, "a", tmp_path / "out")
     assert done.heads == ("a.head.safetensors",)
     readme = (tmp_path / "out" / "README.md").read_text()
     assert 'labels: ["red","blue"]' in readme
     batch = AutoTokenizer.from_pretrained(tiny_encoder)(TEXTS, padding=True, return_tensors="pt")
-    theirs = {"base_model": AutoModel.from_pretrained(tiny_encoder).eval(), "inputs": batch}
+    base = AutoModel.from_pretrained(tiny_encoder, dtype=dtype).eval()
+    theirs = {"base_model": base, "inputs": batch}
     with torch.no_grad():
         for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
             exec(block, theirs)
@@ -96,6 +98,27 @@ def test_the_code_in_an_exported_readme_gives_the_tasks_logits(
     with torch.no_grad():
         ours = learner(batch["input_ids"], batch["attention_mask"])["logits"]
     assert torch.equal(theirs["logits"], ours)
+
+
+def test_a_full_disk_leaves_no_folder_behind(
+    learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    learn("a", train=HARD)
+    for module in ("lori_cl.adapters.peft_files", "lori_cl.serving.export"):
+        with monkeypatch.context() as broken:
+            broken.setattr(f"{module}.save_file", fail)
+            with pytest.raises(WorkspaceUnusable, match="out cannot be written: I/O error: No space left"):
+                export(loaded(workspace), "a", tmp_path / "out", verify=False)
+        assert not any(tmp_path.glob("*out*"))
+
+
+def test_the_folder_one_stands_in_is_refused(learn: Learn, workspace: Workspace) -> None:
+    learn("a", train=HARD)
+    with pytest.raises(InputError, match="name one inside it"):
+        export(loaded(workspace), "a", Path())
 
 
 @pytest.mark.parametrize(("composition", "beneath"), [("stacked", ("a",)), ("isolated", ())])
@@ -248,7 +271,8 @@ def test_eval_answers_that_are_longer_than_what_is_read_are_no_obstacle(
     run = loaded(workspace)
     assert run.questions[0].max_length == 8, "the answers have 9 tokens"
     assert export(run, "say", tmp_path / "out").largest_difference == 0.0
-    assert _eval_moments(run, 0, 4).keys() == lora_layers(run.model).keys()
+    (moments,) = _eval_moments(run, 0, run.update(0).sites, 4)
+    assert moments.keys() == lora_layers(run.model).keys()
 
 
 def test_a_readme_says_what_was_exported(writing_run: LoadedRun, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor
 
-from lori_cl.adapters import Site
+from lori_cl.adapters import METADATA_KEY, Site
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.masks import Mask
 from lori_cl.methods import Learned
@@ -25,7 +25,7 @@ from lori_cl.registry import Run, Workspace
 from lori_cl.routing import TaskStatistics
 from lori_cl.tasks import from_jsonl
 from lori_cl.training import load_run
-from lori_cl.training.stage_file import METADATA_KEY, read_metadata, read_stage
+from lori_cl.training.stage_file import read_metadata, read_stage
 from tests.attempts import refusal_of
 
 Learn = Callable[..., Run]
