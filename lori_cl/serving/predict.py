@@ -58,15 +58,18 @@ def read_rows(
 
 
 def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bool = False) -> list[Asked]:
-    """As `read_rows`, but each line for the task that its text looks like.
+    """As `read_rows`, but each line that names no task is for the one that its text looks like.
 
-    To guess, every line is read as the first task reads it, since nobody has said which task it is.
+    To guess, such a line is read as the first task reads it, since nobody has said which task it is.
     """
     first = loaded.questions[loaded.position(loaded.acting(None)[0].task)]
     told = _told(lines, plain)
-    examples = [_example(first.spec, _read(loaded, line, first.label, plain)) for line in told]
-    guessed = guess(loaded, router, first, examples)
-    return [_read(loaded, line, task, plain) for line, task in zip(told, guessed, strict=True)]
+    unnamed = [line for line in told if _named(line, plain) is None]
+    examples = [_example(first.spec, _read(loaded, line, first.label, plain)) for line in unnamed]
+    guessed = iter(guess(loaded, router, first, examples) if examples else [])
+    return [
+        _read(loaded, line, next(guessed) if _named(line, plain) is None else None, plain) for line in told
+    ]
 
 
 class _Line(NamedTuple):
@@ -92,7 +95,7 @@ def _told(lines: Sequence[str], plain: bool) -> list[_Line]:
 
 
 def _read(loaded: LoadedRun, line: _Line, task: str | None, plain: bool) -> Asked:
-    row = _object(line) if not plain and line.text.lstrip().startswith(JSON_BEGINS) else None
+    row = _columns(line, plain)
     named = task if row is None or row.get("task") is None else row["task"]
     if not isinstance(named, str):
         raise DataError(
@@ -100,6 +103,16 @@ def _read(loaded: LoadedRun, line: _Line, task: str | None, plain: bool) -> Aske
         )
     label = loaded.history[loaded.position(named)].learned.task
     return Asked(_row_of(loaded, line, label) if row is None else row, label, line.where, line.number)
+
+
+def _columns(line: _Line, plain: bool) -> dict[str, Any] | None:
+    """The line's columns; None where it is a bare text."""
+    return _object(line) if not plain and line.text.lstrip().startswith(JSON_BEGINS) else None
+
+
+def _named(line: _Line, plain: bool) -> Any:
+    """The task that the line names itself; None where it names none."""
+    return (_columns(line, plain) or {}).get("task")
 
 
 def _object(line: _Line) -> dict[str, Any]:
@@ -152,11 +165,7 @@ class Predictor:
         self._loaded = loaded
         self._questions = {question.label: question for question in loaded.questions}
         self._heads = {memory.learned.task: memory.head for memory in loaded.history}
-        weights = {label: loaded.weights(loaded.acting(label)) for label in self._questions}
-        self._adapters = {label: f"task{number}" for number, label in enumerate(weights)}
-        for label, name in self._adapters.items():
-            add_adapter(loaded.model, name, weights[label])
-        loaded.model.eval()
+        self._adapters: dict[str, str] = {}
 
     @torch.inference_mode()
     def answer(self, asked: Sequence[Asked]) -> list[Prediction]:
@@ -177,12 +186,12 @@ class Predictor:
         for position, each in enumerate(asked):
             spec = self._questions[each.task].spec
             key = "heads" if self._heads[each.task] is not None else kind_of(spec).decoding(spec)
-            groups.setdefault(key, []).append(position)
+            groups.setdefault(key or each.task, []).append(position)
         yield from groups.values()
 
     def _answer_together(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
         tasks = [task for task, _ in rows]
-        learner = _RowByRow(self._loaded.model, [self._adapters[task] for task in tasks])
+        learner = _RowByRow(self._loaded.model, [self._adapter(task) for task in tasks])
         if self._heads[tasks[0]] is not None:
             return self._classify(rows, learner)
         question = self._questions[tasks[0]]
@@ -190,6 +199,15 @@ class Predictor:
             question.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], question.max_length
         )
         return [Prediction(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+
+    def _adapter(self, task: str) -> str:
+        """The name of the task's own adapter in the model, which it joins when it is first asked for."""
+        if task not in self._adapters:
+            self._adapters[task] = f"task{len(self._adapters)}"
+            weights = self._loaded.weights(self._loaded.acting(task))
+            add_adapter(self._loaded.model, self._adapters[task], weights)
+            self._loaded.model.eval()
+        return self._adapters[task]
 
     def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
         longest = max(self._questions[task].max_length for task, _ in rows)

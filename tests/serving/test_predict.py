@@ -13,7 +13,7 @@ from lori_cl.serving.predict import Asked, Predictor, answered, read_rows, route
 from lori_cl.serving.route import RouteOptions, guess, load_router, route_run
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, load_run, run_curriculum
+from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
 from tests.tiny import tiny_curriculum
 
 Learn = Callable[..., Run]
@@ -82,6 +82,23 @@ def test_written_answers_of_tasks_that_decode_alike_share_a_batch(writing_run: L
     assert mixed == [ask([pair])[0] for pair in zip(texts, tasks, strict=True)]
 
 
+def test_versions_of_a_task_in_one_batch_answer_as_each_does_alone(
+    workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_writing: Callable[..., None]
+) -> None:
+    declare_writing(
+        "pick", ("red", "blue"), kind="multiple_choice", choices=["red", "blue"], answer_is="text"
+    )
+    file = tmp_path / "declared" / "pick.yaml"
+    file.write_text(f"{file.read_text()}description: another version\n")
+    enrol(workspace, [file])
+    curriculum = tmp_path / "versions.yaml"
+    curriculum.write_text(yaml.safe_dump(tiny_curriculum(tiny_causal_lm, ["pick@1", "pick@2"])))
+    run_curriculum(workspace, load_curriculum(curriculum), "run", RunOptions(), SilentObserver())
+    predictor = Predictor(loaded(workspace))
+    rows = [Asked({"q": "it is wet"}, task, "row") for task in ("pick", "pick@2", "pick")]
+    assert predictor.answer(rows) == [predictor.answer([row])[0] for row in rows]
+
+
 def test_lines_are_objects_that_name_their_task_or_bare_texts(writing_run: LoadedRun) -> None:
     lines = ['{"q": "it is red", "task": "turn"}', "", "it is wet", ' {"q": "it", "task": null}']
     assert read_rows(writing_run, lines, "say") == [
@@ -116,7 +133,8 @@ def test_a_text_is_answered_by_the_task_it_looks_like(
     assert [each.row for each in asked_for] == [{"text": text} for text in TEXTS]
     examples = [kind_of(run.questions[0].spec).asked(run.questions[0].spec, e.row, "") for e in asked_for]
     assert [each.task for each in asked_for] == guess(run, router, run.questions[0], examples)
-    assert routed(run, router, [json.dumps({"text": TEXTS[0], "task": "b"})])[0].task == "b"
+    named = json.dumps({"words": "b reads what a does not", "task": "b"})
+    assert [each.task for each in routed(run, router, [named, TEXTS[0]])] == ["b", asked_for[0].task]
 
 
 def test_a_row_keeps_its_own_columns_beside_the_answer(writing_run: LoadedRun) -> None:

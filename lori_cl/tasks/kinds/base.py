@@ -89,10 +89,10 @@ class Kind(ABC):
         """
         return self.examples(task, rows)
 
-    def decoding(self, task: Any) -> Hashable:
-        """What tasks must have in common for their examples to be answered in one batch; here, to be one."""
-        name: str = task.name
-        return name
+    def decoding(self, task: Any) -> Hashable | None:
+        """What tasks must have in common for their examples to be answered in one batch; None where each task
+        answers alone."""
+        return None
 
     def samples(self, task: Any) -> int:
         """Answers that are asked for of every example."""

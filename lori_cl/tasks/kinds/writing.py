@@ -57,10 +57,9 @@ class Writing(CausalKind):
             )
         return min(max_length, context - task.max_new_tokens)
 
-    def decoding(self, task: WritingSpec) -> Hashable:
+    def decoding(self, task: WritingSpec) -> Hashable | None:
         """Tasks that decode alike; noise belongs to its task."""
-        alike = (type(self), task.chat, task.max_new_tokens, task.stop, task.temperature)
-        return (*alike, task.name) if task.temperature else alike
+        return None if task.temperature else (type(self), task.chat, task.max_new_tokens, task.stop)
 
     def samples(self, task: WritingSpec) -> int:
         """As many as the task asks for."""
