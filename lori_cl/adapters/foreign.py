@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from peft import LoraConfig
 from torch import Tensor
 
-from lori_cl.adapters.foreign_files import read_json, read_tensors
+from lori_cl.adapters.foreign_files import read_json, read_metadata, read_tensors
 from lori_cl.adapters.lora_weights import LoRAWeights
 from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.errors import InputError
@@ -52,6 +52,8 @@ class ForeignAdapter:
     """Per site, the cells of B that are its own: its mask where there is one, or else what is not zero."""
     base: str | None
     """The base model that the folder names."""
+    base_digest: str | None
+    """The digest of the base model, where lori_cl wrote the folder."""
     rank: int
     alpha: float
 
@@ -73,14 +75,16 @@ def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:
     """
     config = _config(folder)
     rank, alpha = config["r"], float(config["lora_alpha"])
-    a, b = _factors(folder, read_tensors(_only(folder, "adapter_model")), rank)
+    file = _only(folder, "adapter_model")
+    a, b = _factors(folder, read_tensors(file), rank)
     _check_finite(folder, {**a, **b})
     nonzero = {site: each != 0 for site, each in b.items()}
     masks = nonzero if mask_file is None else _masks(mask_file, nonzero)
     if not any(bool(mask.any()) for mask in nonzero.values()):
         raise InputError(f"{folder}: every cell of B is zero: there is nothing to import")
     weights = LoRAWeights(a, b, alpha / rank)
-    return ForeignAdapter(weights, masks, config.get("base_model_name_or_path"), rank, alpha)
+    base = config.get("base_model_name_or_path")
+    return ForeignAdapter(weights, masks, base, _base_digest(file), rank, alpha)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -169,6 +173,14 @@ def _masks(file: Path, nonzero: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if outside:
             raise InputError(f"{file}: {outside:,} cells of {site} outside the mask are not zero")
     return {site: masks[site] for site in nonzero}
+
+
+def _base_digest(file: Path) -> str | None:
+    """What lori_cl says of the base model beside the weights that it writes."""
+    told = read_metadata(file) if file.suffix == ".safetensors" else None
+    base = told.get("base") if isinstance(told, dict) else None
+    digest = base.get("digest") if isinstance(base, dict) else None
+    return digest if isinstance(digest, str) else None
 
 
 def _check_finite(folder: Path, tensors: Mapping[str, Tensor]) -> None:

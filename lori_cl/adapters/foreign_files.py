@@ -83,6 +83,9 @@ def _check_archive(file: Path) -> None:
     with zipfile.ZipFile(file) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise InputError(f"{file} is compressed, as torch.save writes nothing; save it as safetensors")
+        claimed = sum(entry.file_size for entry in archive.infolist())
+        if claimed > file.stat().st_size:  # entries that share their bytes
+            raise InputError(f"{file} stands for {claimed:,} bytes and has {file.stat().st_size:,}")
 
 
 def _is_plain(name: Any, tensor: Any) -> bool:

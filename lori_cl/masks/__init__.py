@@ -2,7 +2,7 @@
 
 from lori_cl.masks.allocation import allocate, cell_budget
 from lori_cl.masks.granularity import GRANULARITIES
-from lori_cl.masks.ledger import Claim, Ledger, require_free
+from lori_cl.masks.ledger import Claim, Ledger, require_free, require_free_beside
 from lori_cl.masks.mask import Mask
 from lori_cl.masks.strategies import STRATEGIES, Evidence, Strategy
 
@@ -17,4 +17,5 @@ __all__ = [
     "allocate",
     "cell_budget",
     "require_free",
+    "require_free_beside",
 ]

@@ -85,10 +85,27 @@ def require_free(
         )
 
 
+def require_free_beside(task: str, k: int, free: int, imported: Ledger, tasks: int) -> None:
+    """Make sure that k of the cells are free for the task, of so many `tasks` beside an adapter that claims
+    its own in `imported`.
+
+    Raises: CapacityExhausted, with what was asked, what is free and what to do.
+    """
+    if k > free:
+        cells, left = imported.cells, imported.free_cells
+        grow = "masks.budget: density with adapter.grow, which adds rows where cells run out"
+        density = f"masks.density at most {_density_for(tasks, cells, left):g}, or " if left >= tasks else ""
+        raise CapacityExhausted(
+            f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free, since the adapter fills "
+            f"{cells - left:,}. Set {density}{grow}."
+        )
+
+
 def _more_room(tasks: int, cells: int) -> str:
+    density = _density_for(tasks, cells, cells)
     return (
-        f"Begin a new run with masks.density at most {_density_for(tasks, cells):g} for {tasks} tasks, with "
-        "fewer tasks, or with adapter.grow, which adds rows where cells run out."
+        f"Begin a new run with masks.density at most {density:g} for {tasks} tasks, with fewer tasks, or "
+        "with adapter.grow, which adds rows where cells run out."
     )
 
 
@@ -98,11 +115,12 @@ def _more_room_even(tasks: int, cells: int) -> str:
     return f"Begin a new run with all {tasks} tasks, among which masks.budget: even then divides the cells."
 
 
-def _density_for(tasks: int, cells: int) -> float:
-    """A short density at which so many tasks fit: 1/tasks can round up to a cell too many for each."""
-    plain = int(1000 / tasks) / 1000
-    if plain and tasks * round(plain * cells) <= cells:
+def _density_for(tasks: int, cells: int, free: int) -> float:
+    """A short density at which so many tasks fit into what is free: their even share can round up to a cell
+    too many for each."""
+    plain = int(1000 * free / cells / tasks) / 1000
+    if plain and tasks * round(plain * cells) <= free:
         return plain
-    share = max(1, cells // tasks) / cells
+    share = max(1, free // tasks) / cells
     unit = 10.0 ** (2 - math.floor(math.log10(share)))
     return math.floor(share * unit) / unit

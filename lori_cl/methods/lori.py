@@ -25,7 +25,7 @@ from lori_cl.adapters import (
     site_shapes,
 )
 from lori_cl.errors import ArtifactDamaged
-from lori_cl.masks import STRATEGIES, Ledger, Mask, allocate, cell_budget, require_free
+from lori_cl.masks import STRATEGIES, Ledger, Mask, allocate, cell_budget, require_free, require_free_beside
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext
 from lori_cl.methods.lori_adoption import IMPORTED, check_sites
 from lori_cl.methods.lori_evidence import gather_evidence
@@ -93,9 +93,7 @@ class LoRI(Method):
         """Count the cells that every task will claim, and the directions that its A needs."""
         ledger = self._ledger(history)
         taken = sum(stage.rank for stage in self._stages(history))
-        ranks = {planned.task: planned.rank for planned in self._planned(ledger, tasks)}
-        self._projector.check_room(ranks, taken)
-        self._check_cells(ledger, tasks, learned=len(history))
+        self._check_room(ledger, tasks, taken)
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
         """Claim the task's cells and open them."""
@@ -117,7 +115,8 @@ class LoRI(Method):
     def check_adoptable(self, brought: ForeignAdapter, tasks: Sequence[str]) -> None:
         """Its sites, rank and scale must be the curriculum's, and leave room for the other tasks."""
         check_sites(brought, self._adapter.sites, self._spec)
-        self._check_cells(self._ledger([]).claim(tasks[0], Mask(brought.masks)), tasks[1:], learned=0)
+        ledger = self._ledger([]).claim(tasks[0], Mask(brought.masks))
+        self._check_room(ledger, tasks[1:], brought.rank, imported=True)
 
     def adopt_stage(self, context: StageContext, brought: ForeignAdapter) -> MaskRecord:
         """Claim the cells that the adapter fills, under the A's that it brings along."""
@@ -164,12 +163,21 @@ class LoRI(Method):
         """Over every A and the B that acts."""
         return self._adapter.acting_digest()
 
-    def _check_cells(self, ledger: Ledger, tasks: Sequence[str], learned: int) -> None:
+    def _check_room(
+        self, ledger: Ledger, tasks: Sequence[str], taken: int, *, imported: bool = False
+    ) -> None:
+        """Count what each of these tasks will find; `taken` are the ranks of those learned, together."""
+        planned = list(self._planned(ledger, tasks))
+        self._projector.check_room({each.task: each.rank for each in planned}, taken)
         if self._spec.grow or ledger.overlap:
             return
         all_tasks, even = len(ledger.claims) + len(tasks), self._masks.budget == "even"
-        for task, k, free, _ in self._planned(ledger, tasks):
-            require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=learned, even=even)
+        for task, k, free, _ in planned:
+            if imported:
+                require_free_beside(task, k, free, ledger, len(tasks))
+            else:
+                learned = len(ledger.claims)
+                require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=learned, even=even)
 
     def _planned(self, ledger: Ledger, tasks: Sequence[str]) -> Iterator[_Planned]:
         """What each of these tasks will ask for and find, one after the other."""

@@ -25,7 +25,8 @@ def check_sites(brought: ForeignAdapter, sites: Sequence[Site], spec: AdapterSpe
     theirs = {site: (b.shape[0], brought.weights.a[site].shape[1]) for site, b in brought.weights.b.items()}
     ours = {site.name: (site.out_features, site.in_features) for site in sites}
     if theirs.keys() != ours.keys():
-        targets = sorted({site.rsplit(".", 1)[-1] for site in theirs})
+        names = sorted({site.rsplit(".", 1)[-1] for site in theirs})
+        targets = sorted(theirs) if names == sorted(spec.targets) else names  # where names did not do
         odd = sorted(theirs.keys() ^ ours.keys())
         raise InputError(
             f"the adapter changes {len(theirs)} sites and adapter.targets names {len(ours)}; '{odd[0]}' is "

@@ -27,6 +27,19 @@ class Brought:
     """The state of the task's head; None where there is none, and it is to be trained."""
 
 
+def check_base(brought: Brought, base_digest: str) -> None:
+    """Make sure that an adapter that lori_cl wrote is imported onto the base model that it was trained on.
+
+    Raises: InputError, with both digests.
+    """
+    theirs = brought.adapter.base_digest
+    if theirs not in (None, base_digest):
+        raise InputError(
+            f"the adapter was trained on {brought.adapter.base} (digest {str(theirs)[:16]}…) and the "
+            f"curriculum's base model has {base_digest[:16]}…; set model to the adapter's"
+        )
+
+
 def fitted(brought: Brought, base: Any) -> Brought:
     """What is brought, without sites that the base model lacks and whose updates would act on nothing.
 

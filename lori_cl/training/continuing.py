@@ -93,8 +93,14 @@ def check_same_projections(run: Run, method: Method, history: Sequence[Learned])
             raise RunConflict(
                 f"run '{run.name}': the projections of '{stage.task}' now have digest {str(made)[:16]}…, "
                 f"and it was trained under {str(recorded)[:16]}…; its cells would mean something else. "
-                f"Use numpy {run.environment.get('numpy')}, as the run was begun with"
+                f"Use {drawn_with(run)}, as the run was begun with"
             )
+
+
+def drawn_with(run: Run) -> str:
+    """The packages that the run's A's were drawn with: 'numpy 2.3.5 and scipy 1.17.0'."""
+    packages = ("numpy", "scipy")
+    return " and ".join(f"{name} {run.environment[name]}" for name in packages if name in run.environment)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

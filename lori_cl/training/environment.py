@@ -24,8 +24,8 @@ version = cache(metadata.version)
 """Of an installed package; every score asks for some, and reading one takes milliseconds."""
 
 PACKAGES = (
-    *("lori-cl", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scikit-learn"),
-    *("datasets", "safetensors"),
+    *("lori-cl", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scipy"),
+    *("scikit-learn", "datasets", "safetensors"),
 )
 
 TOLD_ONLY = frozenset({"python", "datasets", "safetensors", "platform", "git_revision"})

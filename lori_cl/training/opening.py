@@ -8,10 +8,11 @@ from typing import Any
 
 from lori_cl.errors import RunConflict
 from lori_cl.methods import Method
-from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
+from lori_cl.registry import Projection, Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel
-from lori_cl.training.bringing import Brought, check_head, fitted
+from lori_cl.training.bringing import Brought, check_base, check_head, fitted
+from lori_cl.training.continuing import drawn_with
 from lori_cl.training.determinism import derive_seed
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.loading import LoadedRun, stand
@@ -33,7 +34,7 @@ class OpenRun(LoadedRun):
 
     def seed(self, purpose: str, task: Task) -> int:
         """A seed for one purpose in one task's stage."""
-        return derive_seed(self.curriculum.seed, task.name, task.seed, purpose)
+        return derive_seed(self.curriculum.seed, task.label, task.seed, purpose)
 
 
 def open_run(
@@ -55,9 +56,11 @@ def open_run(
     check_settings(curriculum.train)
     stood = stand(workspace, curriculum, tasks, run)
     method, to_come = stood.method, tasks[len(stood.history) :]
-    standing = [memory.learned for memory in stood.history if memory.learned.retired_after is None]
-    method.check_room(standing, [task.label for task in to_come])
-    if brought is not None:
+    if brought is None:
+        standing = [memory.learned for memory in stood.history if memory.learned.retired_after is None]
+        method.check_room(standing, [task.label for task in to_come])
+    else:
+        check_base(brought, stood.base.digest)
         brought = fitted(brought, stood.base.model)
         method.check_adoptable(brought.adapter, [task.label for task in tasks])
         check_head(brought, stood)
@@ -92,6 +95,8 @@ def _begin(
     """Store a new run, or what a run that is there goes on with."""
     projection = method.projection()
     known = run.projection if run is not None else None
+    if run is not None:
+        _check_begun_so(run, projection, imports=brought is not None)
     if projection is not None and (brought is not None or (known is not None and known.digest is None)):
         projection = replace(projection, digest=None)  # the A's stand in the stages' files
     if run is None:
@@ -102,10 +107,23 @@ def _begin(
         raise RunConflict(
             f"run '{name}': the projections drawn now have digest {_digest(projection)} and the run's have "
             f"{_digest(run.projection)}; its earlier cells would mean something else. "
-            f"Run it with numpy {run.environment.get('numpy')}, as it was begun"
+            f"Use {drawn_with(run)}, as the run was begun with"
         )
     if (tuple(tasks), curriculum.to_record()) != (run.tasks, run.curriculum):
         registry.plan_tasks(name, curriculum.to_record(), tasks[len(run.stages) :])
+
+
+def _check_begun_so(run: Run, drawn: Projection | None, *, imports: bool) -> None:
+    """Make sure that a run that shares one A, and has learned nothing yet, is begun again as it was begun.
+
+    Raises: RunConflict, with what began it.
+    """
+    if run.stages or drawn is None or drawn.digest is None or run.projection is None:
+        return
+    begun_by_import = run.projection.digest is None  # as the adapter brings its A along
+    if begun_by_import != imports:
+        began = "lori-cl import, which broke off: call that" if begun_by_import else "lori-cl run: call that"
+        raise RunConflict(f"run '{run.name}' was begun by {began} again, or choose another --name")
 
 
 def _digest(projection: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -246,6 +247,21 @@ def test_a_compressed_archive_is_refused_before_it_unpacks(
     packed.replace(stored)
     with pytest.raises(InputError, match="is compressed"):
         read_foreign(folder)
+
+
+def test_an_archive_whose_entries_share_their_bytes_is_refused_before_it_unpacks(
+    tmp_path: Path, binary: Callable[[object], Path]
+) -> None:
+    stored = binary({"x": torch.zeros(2**10)}) / "adapter_model.bin"
+    with zipfile.ZipFile(stored, "a") as archive:
+        (data,) = [entry for entry in archive.infolist() if entry.file_size == 4 * 2**10]
+        for number in range(1_000):
+            again = copy.copy(data)
+            again.filename = f"{data.filename}{number}"
+            archive.filelist.append(again)
+        archive._didModify = True
+    with pytest.raises(InputError, match=r"stands for 4,10\d,\d{3} bytes and has"):
+        read_foreign(stored.parent)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,72 @@ def test_an_import_that_broke_off_goes_on(
     after, wanted = loaded(workspace, "broken").update(0), loaded(workspace, "whole").update(0)
     assert all(torch.equal(after.b[site], wanted.b[site]) for site in wanted.b)
     assert all(torch.equal(after.a[site], wanted.a[site]) for site in wanted.a)
+
+
+def test_what_broke_off_is_gone_on_with_by_what_began_it(
+    learn: Learn,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    bring: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learn("a", "b", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learning, "stage_bytes", die)
+    with pytest.raises(KeyboardInterrupt):
+        bring(folder, "a", name="imported")
+    with pytest.raises(KeyboardInterrupt):
+        learn("a", name="trained", train=HARD)
+    monkeypatch.undo()
+    with pytest.raises(RunConflict, match="begun by lori-cl import, which broke off: call that again"):
+        learn("a", name="imported", train=HARD)
+    with pytest.raises(RunConflict, match="begun by lori-cl run: call that again"):
+        bring(folder, "a", name="trained")
+
+
+def test_an_adapter_of_another_base_model_is_refused_where_lori_cl_wrote_it(
+    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+) -> None:
+    run = learn("a", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    other = shutil.copytree(run.base_path, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    torch.manual_seed(0)
+    save_file({name: t + torch.randn_like(t) for name, t in weights.items()}, other / "model.safetensors")
+    with pytest.raises(InputError, match=r"trained on .* \(digest .*\) and the curriculum's base model has"):
+        bring(tmp_path / "out", "a", model={"path": str(other)})
+
+
+def test_an_import_counts_the_cells_that_the_adapter_fills_and_not_its_tasks_budget(
+    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", "b", train=HARD)
+    export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
+    run = bring(tmp_path / "out", "a", "b", masks={"density": 0.55})
+    assert run.stages[0].mask is not None
+    assert run.stages[0].mask.cells == 45
+    with pytest.raises(InputError, match=r"since the adapter fills 45. Set masks.density at most 0.899, or"):
+        bring(tmp_path / "out", "a", "b", name="third", masks={"density": 0.95})
+
+
+def test_an_adapter_whose_layers_share_a_name_with_others_is_told_to_name_its_sites_in_full(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+) -> None:
+    learn("a", name="for-data")
+    folder = plain_lora(tmp_path / "lora", tiny_encoder, target_modules=["attention.output.dense"])
+    site = "encoder.layer.0.attention.output.dense"
+    with pytest.raises(InputError, match=r"Set adapter.targets: \[dense\]"):
+        bring(folder, "a")
+    with pytest.raises(InputError, match=rf"Set adapter.targets: \[{site}\]"):
+        bring(folder, "a", adapter={**PLAIN, "targets": ["dense"]})
+    run = bring(folder, "a", adapter={**PLAIN, "targets": [site]})
+    assert run.stages[0].mask is not None
+    assert set(run.stages[0].mask.by_site) == {site}
 
 
 def test_a_head_that_is_none_for_the_task_is_refused_before_a_run_begins(
