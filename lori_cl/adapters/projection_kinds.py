@@ -12,8 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lori_cl.errors import InputError
+
 Directions = Float[Tensor, "d_in k"]
 """Orthonormal columns, float64."""
+
+
+ROUNDING = 1e-12
+"""Of a row's norm: what float64 leaves of one that lies wholly within directions taken out of it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ PROJECTIONS: Mapping[str, ProjectionKind] = {
 def blind(drawn: Float[Tensor, "r d_in"], directions: Directions) -> Float[Tensor, "r d_in"]:
     """A (I − U Uᵀ), every row rescaled to its old norm; float32, computed in float64.
 
+    Raises: InputError, if a row has nothing outside the directions.
+
     Source: Adam-NSCL (Wang et al. 2021), GPM (Saha et al. 2021) and InfLoRA (Liang & Li 2024) keep updates
     out of the span of earlier inputs; here the frozen random A is.
     """
@@ -71,6 +79,11 @@ def blind(drawn: Float[Tensor, "r d_in"], directions: Directions) -> Float[Tenso
     blinded = a
     for _ in range(2):  # once more removes what rounding left of the directions
         blinded = blinded - (blinded @ directions) @ directions.T
-    scale = a.norm(dim=1, keepdim=True) / blinded.norm(dim=1, keepdim=True)
-    rescaled: Float[Tensor, "r d_in"] = (blinded * scale).float()
+    left, whole = blinded.norm(dim=1, keepdim=True), a.norm(dim=1, keepdim=True)
+    if bool((left <= ROUNDING * whole).any()):
+        raise InputError(
+            "an A was drawn that lies within what it must keep out of, as one drawn from the same seed does; "
+            "set another seed in the curriculum or in the task"
+        )
+    rescaled: Float[Tensor, "r d_in"] = (blinded * (whole / left)).float()
     return rescaled

@@ -104,7 +104,7 @@ def prepare_training(
         spec,
         workspace.folder_of(task.declared_in),
         curriculum.train.limit,
-        seed=derive_seed(curriculum.seed, task.name, task.seed, "data"),
+        seed=derive_seed(curriculum.seed, task.label, task.seed, "data"),
     )
     max_length = _max_length(curriculum, base.context)
     features = [kind.features(spec, base.tokenizer, example, max_length) for example in examples]

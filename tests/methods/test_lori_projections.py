@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lori_cl.adapters import InputMoments, Projections, Site, draw_projections
-from lori_cl.errors import CapacityExhausted
+from lori_cl.errors import CapacityExhausted, InputError
 from lori_cl.masks import Mask
 from lori_cl.methods.lori_projections import Projector, passes
 from lori_cl.methods.lori_stage import LoRIStage
@@ -56,6 +56,11 @@ def test_second_moments_are_gathered_in_passes_that_fit_into_memory_and_divide_n
     assert passes(sites, 2 * one_layer) == [names[0] + names[1], [*names[2], "head"]]
     assert passes(sites, 1) == [*names, ["head"]]
     assert passes(sites) == [[site.name for site in sites]]
+
+
+def test_an_a_drawn_from_a_seed_that_an_earlier_one_was_drawn_from_is_no_rounding_noise() -> None:
+    with pytest.raises(InputError, match=r"within what it must keep out of.*set another seed"):
+        fresh(projector("orthogonal"), [stage(draw_projections(SITES, 77, "uniform"))])
 
 
 @pytest.mark.parametrize("projection", ["per-task", "orthogonal", "null-space"])

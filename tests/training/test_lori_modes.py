@@ -1,6 +1,7 @@
 """Every projection, composition and mask setting keeps the promises of the plain one."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from lori_cl.methods import lori
 from lori_cl.registry import Run, Workspace
 from lori_cl.reports import capacity_of
 from lori_cl.serving.retire import retire_task
-from lori_cl.training import RunOptions
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
 from lori_cl.training.stage_file import read_stage
 
 Learn = Callable[..., Run]
@@ -71,6 +73,16 @@ def test_tasks_with_as_of_their_own_are_trained_under_different_ones(learn: Lear
         assert run.projection is not None
         assert run.projection.digest is None
         assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 3
+
+
+def test_versions_of_a_task_have_as_of_their_own(
+    workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
+) -> None:
+    for fields in ({}, {"description": "another version"}):
+        enrol(workspace, [write_task("a", **fields)])
+    spec = load_curriculum(write_curriculum("a@1", "a@2", **MODES["orthogonal"]))
+    run = run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+    assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 2
 
 
 def test_orthogonal_as_are_orthogonal_to_all_earlier_ones(learn: Learn, workspace: Workspace) -> None:

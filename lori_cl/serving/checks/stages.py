@@ -61,7 +61,7 @@ def seeds(evidence: Evidence) -> str:
     counted = 0
     for stage, task in zip(evidence.run.stages, evidence.run.tasks, strict=False):
         for purpose, seed in stage.seeds.items():
-            made = derive_seed(evidence.run.seed, task.name, task.seed, purpose)
+            made = derive_seed(evidence.run.seed, task.label, task.seed, purpose)
             expect(evidence.at(stage.position), f"the seed for {purpose}", made, seed)
             counted += 1
     return f"{counted}, each derived from the run's seed {evidence.run.seed}"
