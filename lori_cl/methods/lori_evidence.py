@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lori_cl.adapters import SparseAdapter
+from lori_cl.errors import TrainingDiverged
 from lori_cl.masks import Evidence, Mask, Strategy
 from lori_cl.methods.base import StageContext
 from lori_cl.spec import CalibrationSpec
@@ -48,11 +49,20 @@ def gather_evidence(
 
 
 def _gradients(context: StageContext, adapter: SparseAdapter, examples: int) -> Mapping[str, Tensor]:
-    """By site, Σ |∂L/∂B| of the open cells over the batches of so many examples."""
+    """By site, Σ |∂L/∂B| of the open cells over the batches of so many examples.
+
+    Raises: TrainingDiverged, if one is not finite.
+    """
     sums: dict[str, Tensor] = {}
-    for loss in context.losses(max(1, examples)):
+    for batch, loss in enumerate(context.losses(max(1, examples)), start=1):
         loss.backward()  # type: ignore[no-untyped-call]
         for site, gradient in adapter.take_gradients().items():
+            if not bool(gradient.isfinite().all()):
+                raise TrainingDiverged(
+                    f"task '{context.task}': before training, the loss of batch {batch} is {float(loss):g}, "
+                    f"and its gradient at {site} is not finite; set model.dtype to bfloat16 or float32, or "
+                    "masks.strategy to another one"
+                )
             sums[site] = sums[site] + gradient.abs() if site in sums else gradient.abs()
     return sums
 

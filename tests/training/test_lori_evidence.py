@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lori_cl.errors import TrainingDiverged
 from lori_cl.masks import STRATEGIES, Evidence, Mask
 from lori_cl.methods import lori, lori_evidence
 from lori_cl.methods.lori import LoRI
@@ -165,6 +166,20 @@ def test_cells_that_are_taken_have_no_gradient_score(learn: Learn, monkeypatch: 
     assert int((~free).sum()) == round(0.3 * 448)
     assert not scores[~free].any()
     assert bool((scores[free] > 0).any())
+
+
+def test_gradients_that_are_no_numbers_choose_no_cells(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = torch.nn.functional.cross_entropy
+    # The root of 0 has an infinite slope, so the loss is finite and its gradient is not.
+    monkeypatch.setattr(
+        torch.nn.functional, "cross_entropy", lambda z, y: real(z, y) + (0.0 * z).square().sum().sqrt()
+    )
+    with pytest.raises(TrainingDiverged, match=r"task 'a': before training, the loss of batch 1 is 0\.\d+"):
+        learn("a", masks={"strategy": "gradient"})
+    with workspace.read() as registry:
+        assert registry.run("run").stages == ()
 
 
 def test_a_site_that_nothing_was_read_from_scores_zero() -> None:
