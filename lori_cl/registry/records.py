@@ -185,6 +185,12 @@ class Run:
         """What a stage was computed with."""
         return self.environment if stage.environment is None else stage.environment
 
+    @property
+    def stacks(self) -> bool:
+        """Whether each of its tasks is trained on top of those before it."""
+        composition: str = self.curriculum["adapter"].get("composition", "stacked")
+        return composition == "stacked"
+
     def position(self, task: str) -> int:
         """Where a task stands among those that are learned, from 0, by its label or name.
 

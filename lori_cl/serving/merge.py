@@ -67,6 +67,11 @@ def merge_tasks(workspace: Workspace, request: MergeRequest, observer: Observer)
             f"merged by {request.method} with the weights {', '.join(f'{w:g}' for w in weights)}, the "
             "adapter is zero everywhere: it would be the base model; give other --weights"
         )
+    if not merged.weights.finite:
+        raise InputError(
+            f"merged with the weights {', '.join(f'{w:g}' for w in weights)}, the adapter is too large for "
+            "float32; give smaller --weights"
+        )
     _write(request, choices, weights, merged, loaded)
     exams = [exam for choice in choices if (exam := parts[choice.shown].exam) is not None]
     return MergeOutcome(

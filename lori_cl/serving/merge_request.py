@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lori_cl.adapters import MergeSettings, check_writable, settled_settings, settled_weights
 from lori_cl.errors import InputError
-from lori_cl.registry import Registry, Run, Task
+from lori_cl.methods import METHODS
+from lori_cl.registry import Registry, Run, Task, acts_after
 from lori_cl.training.preparation import check_code_execution
 
 
@@ -48,8 +49,14 @@ class Choice:
     @property
     def carries_earlier(self) -> bool:
         """Whether it was trained on top of earlier tasks."""
-        isolated = self.run.curriculum["adapter"].get("composition") == "isolated"
-        return self.position > 0 and not (self.run.method == "lori" and isolated)
+        before = self.run.stages[: self.position]
+        stacks = self.run.stacks or METHODS[self.run.method].overwrites
+        return stacks and any(acts_after(s.retired_after, self.position + 1) for s in before)
+
+    @property
+    def holds_earlier(self) -> bool:
+        """Whether what it is merged by holds those, too."""
+        return self.carries_earlier and METHODS[self.run.method].overwrites
 
 
 def choose(registry: Registry, request: MergeRequest) -> list[Choice]:

@@ -53,11 +53,11 @@ def notes(outcome: MergeOutcome) -> list[str]:
     told += _shared_with_earlier(
         "own cells alone were merged, without the earlier ones that it was trained on top of; "
         "adapter.composition: isolated trains adapters that stand alone",
-        [each for each in outcome.choices if each.carries_earlier and each.run.method == "lori"],
+        [each for each in outcome.choices if each.carries_earlier and not each.holds_earlier],
     )
     told += _shared_with_earlier(
         "adapter holds the tasks before it too, since every stage trains the whole adapter on",
-        [each for each in outcome.choices if each.carries_earlier and each.run.method != "lori"],
+        [each for each in outcome.choices if each.holds_earlier],
     )
     return told
 

@@ -55,7 +55,7 @@ def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retire
 
 
 def _stacked_on(run: Run, position: int) -> tuple[str, ...]:
-    if run.curriculum["adapter"].get("composition") == "isolated":
+    if not run.stacks:
         return ()
     return tuple(
         stage.task for stage in run.stages if stage.position > position and stage.retired_after is None

@@ -17,6 +17,7 @@ from lori_cl.registry import Evaluation, Run, Workspace
 from lori_cl.serving.merge import MergeOutcome, merge_tasks
 from lori_cl.serving.merge_request import MergeRequest
 from lori_cl.serving.merge_table import merge_outcome_record, notes
+from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import SCORERS
 from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
@@ -105,6 +106,15 @@ def test_a_task_of_sequential_lora_has_its_whole_adapter_and_the_outcome_says_so
     merged = loaded_from(outcome.request.out, tiny_encoder)
     assert_is_sum(merged, [own(workspace, "run", "a"), own(workspace, "run", "b")], [0.5, 0.5])
     assert "b: its adapter holds the tasks before it too" in notes(outcome)[0]
+
+
+def test_a_task_that_was_learned_after_the_others_were_retired_stands_alone(
+    learn: Learn, merge: Merge, workspace: Workspace
+) -> None:
+    learn("a")
+    retire_task(workspace, "run", "a")
+    learn("a", "b")
+    assert not any("trained on top of" in note for note in notes(merge("b")))
 
 
 def test_one_task_merged_alone_scores_as_its_own_adapter_did(
@@ -240,6 +250,13 @@ def test_scoring_runs_no_code_that_was_not_allowed(
     assert not (tmp_path / "out").exists()
     assert merge("a").scores == []
     assert len(merge("a", out=tmp_path / "allowed", evaluate=True, allow_code_execution=True).scores) == 1
+
+
+def test_weights_that_no_float32_holds_write_nothing(learn: Learn, merge: Merge, tmp_path: Path) -> None:
+    learn("a", "b")
+    with pytest.raises(InputError, match=r"1e\+39, 1, the adapter is too large for float32"):
+        merge("a", "b", weights=[1e39, 1.0])
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_is_in_use_is_refused(learn: Learn, merge: Merge) -> None:
