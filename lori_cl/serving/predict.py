@@ -159,7 +159,7 @@ def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> I
 
 
 class Predictor:
-    """Every task's own adapter in one model, side by side."""
+    """The adapter of every task that is asked for, side by side in one model."""
 
     def __init__(self, loaded: LoadedRun) -> None:
         self._loaded = loaded
@@ -167,18 +167,28 @@ class Predictor:
         self._heads = {memory.learned.task: memory.head for memory in loaded.history}
         self._adapters: dict[str, str] = {}
 
-    @torch.inference_mode()
     def answer(self, asked: Sequence[Asked]) -> list[Prediction]:
         """Answer one batch, in its order.
 
         Raises: DataError, if a row lacks what its task reads.
         """
         examples = [_example(self._questions[each.task].spec, each) for each in asked]
+        for task in dict.fromkeys(each.task for each in asked):
+            self._join(task)
         answers: dict[int, Prediction] = {}
-        for positions in self._batches(asked):
-            rows = [(asked[i].task, examples[i]) for i in positions]
-            answers |= dict(zip(positions, self._answer_together(rows), strict=True))
+        with torch.inference_mode():
+            for positions in self._batches(asked):
+                rows = [(asked[i].task, examples[i]) for i in positions]
+                answers |= dict(zip(positions, self._answer_together(rows), strict=True))
         return [answers[i] for i in range(len(asked))]
+
+    def _join(self, task: str) -> None:
+        """Put the task's own adapter into the model, when it is first asked for."""
+        if task not in self._adapters:
+            self._adapters[task] = f"task{len(self._adapters)}"
+            weights = self._loaded.weights(self._loaded.acting(task))
+            add_adapter(self._loaded.model, self._adapters[task], weights)
+            self._loaded.model.eval()
 
     def _batches(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
         """Positions that one pass can answer: headed tasks all together, others by how they decode."""
@@ -191,7 +201,7 @@ class Predictor:
 
     def _answer_together(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
         tasks = [task for task, _ in rows]
-        learner = _RowByRow(self._loaded.model, [self._adapter(task) for task in tasks])
+        learner = _RowByRow(self._loaded.model, [self._adapters[task] for task in tasks])
         if self._heads[tasks[0]] is not None:
             return self._classify(rows, learner)
         question = self._questions[tasks[0]]
@@ -199,15 +209,6 @@ class Predictor:
             question.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], question.max_length
         )
         return [Prediction(task, answer) for task, answer in zip(tasks, answers, strict=True)]
-
-    def _adapter(self, task: str) -> str:
-        """The name of the task's own adapter in the model, which it joins when it is first asked for."""
-        if task not in self._adapters:
-            self._adapters[task] = f"task{len(self._adapters)}"
-            weights = self._loaded.weights(self._loaded.acting(task))
-            add_adapter(self._loaded.model, self._adapters[task], weights)
-            self._loaded.model.eval()
-        return self._adapters[task]
 
     def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
         longest = max(self._questions[task].max_length for task, _ in rows)
