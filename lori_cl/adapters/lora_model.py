@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from peft import LoraConfig, get_peft_model
@@ -32,3 +33,14 @@ def lora_model(base: nn.Module, spec: AdapterSpec) -> Any:
         return get_peft_model(base, config, adapter_name=ADAPTER_NAME)
     except ValueError as error:
         raise TargetError(f"adapter.targets: {first_line(error)}") from error
+
+
+def alpha_for(scaling: float, rank: int) -> float:
+    """The alpha with alpha / rank == scaling; whole where it can be.
+
+    Where no float64 gives exactly that, the nearest: one float64 step beside it, which float32 does not see.
+    """
+    alpha = scaling * rank
+    near = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
+    exact = next((each for each in near if each / rank == scaling), alpha)
+    return int(exact) if exact.is_integer() else exact

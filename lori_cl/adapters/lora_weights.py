@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from peft import LoraConfig
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from lori_cl.adapters.lora_model import ADAPTER_NAME
+from lori_cl.adapters.lora_model import ADAPTER_NAME, alpha_for
 from lori_cl.adapters.modules import plain_linear
 from lori_cl.adapters.sites import Site
 from lori_cl.adapters.sparse_adapter import lora_layers
@@ -100,17 +99,6 @@ def lora_config(weights: LoRAWeights, **more: Any) -> LoraConfig:
         bias="none",
         **more,
     )
-
-
-def alpha_for(scaling: float, rank: int) -> float:
-    """The alpha with alpha / rank == scaling; whole where it can be.
-
-    Where no float64 gives exactly that, the nearest: one float64 step beside it, which float32 does not see.
-    """
-    alpha = scaling * rank
-    near = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
-    exact = next((each for each in near if each / rank == scaling), alpha)
-    return int(exact) if exact.is_integer() else exact
 
 
 def _copied(weight: Tensor) -> Tensor:

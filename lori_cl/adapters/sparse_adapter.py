@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lori_cl import digest
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
-from lori_cl.adapters.lora_model import ADAPTER_NAME
+from lori_cl.adapters.lora_model import ADAPTER_NAME, alpha_for
 from lori_cl.adapters.modules import FrozenA, SparseB, plain_linear
 from lori_cl.adapters.projection import Distribution, draw_projection
 from lori_cl.adapters.sites import Site
@@ -123,8 +123,9 @@ class SparseAdapter:
         """
         for layer in self._layers.values():
             rows = layer.lora_A[self._name].weight.shape[0]
-            layer.r[self._name], layer.lora_alpha[self._name] = rows, layer.scaling[self._name] * rows
-            self._config.r, self._config.lora_alpha = rows, layer.scaling[self._name] * rows
+            alpha = alpha_for(layer.scaling[self._name], rows)
+            layer.r[self._name], layer.lora_alpha[self._name] = rows, alpha
+            self._config.r, self._config.lora_alpha = rows, alpha
             for modules in (layer.lora_A, layer.lora_B):
                 modules[self._name] = plain_linear(modules[self._name].weight.detach().clone())
 

@@ -13,7 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from lori_cl.adapters import LoRAWeights, lora_layers, merge, read_weights, save_peft
-from lori_cl.adapters.lora_weights import alpha_for
+from lori_cl.adapters.lora_model import alpha_for
 from lori_cl.errors import InputError, WorkspaceUnusable
 
 from .checks import two_stage_model
