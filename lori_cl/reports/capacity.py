@@ -49,6 +49,8 @@ class Capacity:
     """Cells claimed by each task learned so far, in the order of learning."""
     grow: int | None = None
     """Rows of rank that are added whenever a task finds too few free cells; None never."""
+    retired: tuple[str, ...] = ()
+    """Tasks learned whose cells are free again."""
 
     @property
     def cells(self) -> int:
@@ -118,6 +120,7 @@ def capacity_of(run: Run) -> Capacity | None:
         by_site=sites,
         by_task={task: mask.cells for task, mask in masks.items()},
         grow=run.curriculum.get("adapter", {}).get("grow"),
+        retired=tuple(stage.task for stage in run.stages if stage.retired_after is not None),
     )
 
 

@@ -124,6 +124,10 @@ def capacity_line(capacity: Capacity | None) -> str:
     if capacity is None:
         return OVERWRITES
     free = f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)})"
+    if capacity.retired:
+        free += (
+            f", as {' and '.join(capacity.retired)} {'is' if len(capacity.retired) == 1 else 'are'} retired"
+        )
     if capacity.cells_per_task == 0:
         return f"{free}; every planned task has its cells."
     grows = f"; then {capacity.grow} rows at a time are added" if capacity.grow else ""

@@ -61,6 +61,14 @@ def test_a_task_claims_its_share_of_the_cells_that_the_adapter_began_with(record
     assert (capacity.cells_per_task, capacity.more_tasks) == (5, 94)
 
 
+def test_a_retired_task_is_named_beside_the_cells_that_it_left(recorder: Recorder) -> None:
+    run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    retired = replace(run, stages=(*run.stages[:-1], replace(run.stages[-1], retired_after=2)))
+    assert "43 of 48 cells are free (89.6 %), as agnews is retired; 8 more" in capacity_line(
+        capacity_of(retired)
+    )
+
+
 def test_a_method_without_masks_has_no_capacity(recorder: Recorder) -> None:
     assert capacity_of(recorder.registry.run(recorder.run(method="sequential-lora"))) is None
 
