@@ -1,10 +1,12 @@
-"""Trials of null-space A's that are no option: directions shrunk instead of cut, and sites left out.
+"""Trials of null-space A's that are no option: directions shrunk instead of cut, sites left out, larger A's.
 
     LORI_CL_DATA=… python benchmarks/null_space_trials.py --workspace DIR --soft 0.3
     LORI_CL_DATA=… python benchmarks/null_space_trials.py --workspace DIR --free 'attention'
+    LORI_CL_DATA=… python benchmarks/null_space_trials.py --workspace DIR --gain 3
 
 `--soft 0.3` leaves three tenths of what a fresh A has in the directions of earlier inputs; 0 is `null-space`
-as it is. `--free` names, by a regular expression, the sites whose A's stay as they were drawn. Five tasks,
+as it is. `--free` names, by a regular expression, the sites whose A's stay as they were drawn. `--gain 3`
+makes A's that are blind to something three times as large, since they read less of an input. Five tasks,
 scored on the last 256 rows of train in the view `current`; called again, a run goes on where it was stopped.
 """
 
@@ -42,8 +44,8 @@ def softened(drawn: Tensor, blind: Tensor, left: float) -> Tensor:
     return rescaled.float()
 
 
-def trial(soft: float, free: re.Pattern[str]) -> type[Projector]:
-    """A projector that keeps its A's less blind."""
+def trial(soft: float, free: re.Pattern[str], gain: float) -> type[Projector]:
+    """A projector that keeps its A's less blind, or makes blind ones larger."""
 
     class Trial(Projector):
         def fresh(
@@ -55,9 +57,11 @@ def trial(soft: float, free: re.Pattern[str]) -> type[Projector]:
             rank: int,
         ) -> Projections:
             made = super().fresh(task, stages, feeding, seed, rank)
+            if not feeding:
+                return made
             drawn = self._draw(seed, rank)
             return {
-                site: drawn[site] if free.search(site) else softened(drawn[site], a, soft)
+                site: drawn[site] if free.search(site) else gain * softened(drawn[site], a, soft)
                 for site, a in made.items()
             }
 
@@ -68,18 +72,20 @@ def trial(soft: float, free: re.Pattern[str]) -> type[Projector]:
 @click.option("--workspace", "root", type=Path, required=True, help="Made if it is not there.")
 @click.option("--soft", default=0.0, help="Left of what A has in earlier tasks' directions, 0 to 1.")
 @click.option("--free", default="(?!)", help="Sites whose A's are not kept out of them.")
+@click.option("--gain", default=1.0, help="How much larger A's are that are blind to something.")
 @click.option("--set", "settings", multiple=True, help="As of `lori-cl run`.")
-def main(root: Path, soft: float, free: str, settings: Sequence[str]) -> None:
+def main(root: Path, soft: float, free: str, gain: float, settings: Sequence[str]) -> None:
     """Run one trial and print its metrics, and how many directions each task took of a site."""
     workspace = Workspace(root)
     workspace.create()
     data = Path(os.environ["LORI_CL_DATA"])
     enrol(workspace, [split_train(task, data, root / "data", 256) for task in ORDERS["five"]])
     chosen = ["adapter.projection=null-space", "eval.views=[current]", *settings]
-    run = re.sub(r"[^\w-]+", "-", f"soft-{soft}-free-{free}-{'-'.join(settings)}").strip("-")
-    with patch.object(lori, "Projector", trial(soft, re.compile(free))):
+    run = re.sub(r"[^\w-]+", "-", f"soft-{soft}-free-{free}-gain-{gain}-{'-'.join(settings)}").strip("-")
+    with patch.object(lori, "Projector", trial(soft, re.compile(free), gain)):
         run_curriculum(workspace, load_curriculum(CURRICULUM, chosen), run, RunOptions(), SilentObserver())
-    print(json.dumps({"soft": soft, "free": free, "settings": settings, **figures(workspace, run)}))
+    tried = {"soft": soft, "free": free, "gain": gain, "settings": settings}
+    print(json.dumps({**tried, **figures(workspace, run)}))
 
 
 if __name__ == "__main__":
