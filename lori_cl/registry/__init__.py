@@ -2,6 +2,7 @@
 
 from lori_cl.registry.artifacts import ArtifactStore, write_durably
 from lori_cl.registry.aside import SetAside
+from lori_cl.registry.flat import flat
 from lori_cl.registry.leftovers import Leftover, leftovers, undecided
 from lori_cl.registry.records import (
     Declaration,
@@ -36,6 +37,7 @@ __all__ = [
     "Task",
     "Workspace",
     "acts_after",
+    "flat",
     "leftovers",
     "still_kept",
     "undecided",

@@ -180,6 +180,9 @@ class Run:
     environment: Mapping[str, Any]
     """What it was computed with when it began: versions, platform, device, threads, settings of torch."""
     created_at: datetime
+    imported: str | None = None
+    """Digest of the adapter from elsewhere that it began with; None where its first task is trained, and in
+    records from before this was written down."""
 
     def environment_of(self, stage: Stage) -> Mapping[str, Any]:
         """What a stage was computed with."""
@@ -251,3 +254,5 @@ class RunStart:
     base_digest: str
     projection: Projection | None
     environment: Mapping[str, Any]
+    imported: str | None = None
+    """Digest of a ready adapter for the first task."""

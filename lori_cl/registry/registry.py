@@ -147,6 +147,7 @@ class Registry:
                 base_path=model["path"],
                 base_revision=model["revision"],
                 base_digest=start.base_digest,
+                imported=start.imported,
                 environment=queries.environment_row(session, start.environment),
                 projection=rows.projection_row(start.projection),
             )

@@ -64,6 +64,7 @@ def run(row: RunRow) -> Run:
         projection=None if row.projection is None else projection(row.projection),
         environment=row.environment.values,
         created_at=in_utc(row.created_at),
+        imported=row.imported,
     )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA = "0004"
+SCHEMA = "0005"
 """The newest migration; a registry of another schema is upgraded or refused."""
 
 
@@ -139,6 +139,7 @@ class RunRow(Base):
     base_path: Mapped[str]
     base_revision: Mapped[str | None]
     base_digest: Mapped[str]
+    imported: Mapped[str | None]
     environment_id: Mapped[int] = mapped_column(ForeignKey("environments.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
     environment: Mapped[EnvironmentRow] = relationship(lazy="joined", innerjoin=True)

@@ -71,6 +71,8 @@ def _otherwise(run: Run, stage: Stage) -> str:
 def _run(run: Run) -> Iterator[Fact]:
     yield Fact("begun", f"{minute(run.created_at)} UTC")
     yield Fact("base model", f"{run.base_path}, revision {run.base_revision or 'none'}", run.base_digest)
+    if run.imported is not None:
+        yield Fact("begun with", "an imported adapter", run.imported)
     yield Fact("seed", str(run.seed))
     yield Fact("projection", projection_words(run))
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lori_cl.registry import Leftover, Run, SetAside, Task
+from lori_cl.registry import Leftover, Run, SetAside, Task, flat
 from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.plain import add_row, plain_table, say
 from lori_cl.reports.wording import minute, run_title, seconds, short, source_words, stage_name
@@ -35,7 +35,7 @@ def print_task(task: Task, console: Console) -> None:
         "declared in": task.declared_in or ".",
         "eval set": f"{task.eval_set.n:,} examples, digest {task.eval_set.digest}",
     }
-    for key, value in {**told, **_flat({k: v for k, v in task.spec.items() if k != "name"})}.items():
+    for key, value in {**told, **_set({k: v for k, v in task.spec.items() if k != "name"})}.items():
         say(console, f"  {key}: {value}")
 
 
@@ -77,7 +77,7 @@ def print_run(run: Run, console: Console, *, aside: SetAside | None = None) -> N
         say(console, f"set aside: {aside.why}; take it: {take}")
     console.print()
     told = {"begun": f"{minute(run.created_at)} UTC", "base digest": run.base_digest}
-    for key, value in {**told, **_flat(run.curriculum)}.items():
+    for key, value in {**told, **_set(run.curriculum)}.items():
         say(console, f"  {key}: {value}")
 
 
@@ -113,12 +113,11 @@ def _source(task: Task) -> str:
     return f"{places} (unverified)" if unverified else places
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings by dotted name, as --set takes them; what is not set is left out."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value not in (None, "", (), []):
-            flat[prefix + key] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return flat
+def _set(record: Mapping[str, Any]) -> dict[str, str]:
+    """Every field of a declaration in words; what is not set is left out."""
+    fields = flat(record).items()
+    return {
+        field: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for field, value in fields
+        if value not in (None, "", (), [])
+    }

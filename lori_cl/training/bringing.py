@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lori_cl.adapters import ForeignAdapter
+from lori_cl import digest
+from lori_cl.adapters import ForeignAdapter, tensors_digest
 from lori_cl.errors import InputError, one_line
 from lori_cl.tasks import kind_of
 from lori_cl.training.loading import Stood
@@ -25,6 +26,14 @@ class Brought:
     adapter: ForeignAdapter
     head: Mapping[str, Tensor] | None
     """The state of the task's head; None where there is none, and it is to be trained."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it that a run takes over."""
+        weights = self.adapter.weights
+        parts = {"A": weights.a, "B": weights.b, "mask": self.adapter.masks, "head": self.head or {}}
+        named = ((f"{part}/{name}", t) for part, of in parts.items() for name, t in sorted(of.items()))
+        return digest.of_json({"tensors": tensors_digest(named), "scale": weights.scaling})
 
 
 def check_base(brought: Brought, base_digest: str) -> None:

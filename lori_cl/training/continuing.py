@@ -7,7 +7,7 @@ from typing import Any
 
 from lori_cl.errors import InputError, RunConflict
 from lori_cl.methods import Learned, Method
-from lori_cl.registry import Registry, Run, Task
+from lori_cl.registry import Registry, Run, Task, flat
 from lori_cl.spec import CurriculumSpec
 
 FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers", "train.save_steps"})
@@ -109,11 +109,3 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[t
     for field in dict.fromkeys((*old, *new)):
         if old.get(field) != new.get(field):
             yield field, old.get(field), new.get(field)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted field."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found

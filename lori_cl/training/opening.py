@@ -8,7 +8,7 @@ from typing import Any
 
 from lori_cl.errors import RunConflict
 from lori_cl.methods import Method
-from lori_cl.registry import Projection, Registry, Run, RunStart, Task, Workspace
+from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.bringing import Brought, check_base, check_head, fitted
@@ -93,15 +93,18 @@ def _begin(
     brought: Brought | None,
 ) -> None:
     """Store a new run, or what a run that is there goes on with."""
+    imported = brought.digest if brought is not None else None
+    if run is not None and not run.stages:
+        _check_begun_so(run, imported)
     projection = method.projection()
     known = run.projection if run is not None else None
-    if run is not None:
-        _check_begun_so(run, projection, imports=brought is not None)
-    if projection is not None and (brought is not None or (known is not None and known.digest is None)):
+    if projection is not None and (imported or (known is not None and known.digest is None)):
         projection = replace(projection, digest=None)  # the A's stand in the stages' files
     if run is None:
-        start = RunStart(name, curriculum.to_record(), tuple(tasks), base.digest, projection, environment)
-        registry.begin_run(start)
+        record = curriculum.to_record()
+        registry.begin_run(
+            RunStart(name, record, tuple(tasks), base.digest, projection, environment, imported)
+        )
         return
     if projection != run.projection:
         raise RunConflict(
@@ -113,17 +116,19 @@ def _begin(
         registry.plan_tasks(name, curriculum.to_record(), tasks[len(run.stages) :])
 
 
-def _check_begun_so(run: Run, drawn: Projection | None, *, imports: bool) -> None:
-    """Make sure that a run that shares one A, and has learned nothing yet, is begun again as it was begun.
+def _check_begun_so(run: Run, imported: str | None) -> None:
+    """Make sure that a run that has learned nothing yet is begun again as it was begun.
 
     Raises: RunConflict, with what began it.
     """
-    if run.stages or drawn is None or drawn.digest is None or run.projection is None:
+    if run.imported == imported:
         return
-    begun_by_import = run.projection.digest is None  # as the adapter brings its A along
-    if begun_by_import != imports:
-        began = "lori-cl import, which broke off: call that" if begun_by_import else "lori-cl run: call that"
-        raise RunConflict(f"run '{run.name}' was begun by {began} again, or choose another --name")
+    began = f"lori-cl import of adapter {run.imported[:16]}…" if run.imported else "lori-cl run"
+    now = f"{imported[:16]}…" if imported else "none"
+    raise RunConflict(
+        f"run '{run.name}' was begun by {began}, which broke off (the adapter now: {now}); call that again, "
+        "or choose another --name"
+    )
 
 
 def _digest(projection: Any) -> str:

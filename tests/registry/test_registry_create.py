@@ -107,6 +107,7 @@ def test_a_stage_from_before_stages_had_an_environment_was_computed_in_its_runs(
         registry.begin_run(run_start(add(registry, "sst2"), environment={"torch": "2.6"}))
         registry.commit_stage("first", stage("sst2", environment={"torch": "2.7"}), [], files_of(1))
     with sqlite3.connect(workspace.root / "registry.db") as database:
+        database.execute("ALTER TABLE runs DROP COLUMN imported")
         database.execute("ALTER TABLE stages DROP COLUMN environment_id")
         database.execute("UPDATE alembic_version SET version_num = '0003'")
     database.close()

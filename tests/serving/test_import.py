@@ -319,6 +319,7 @@ def test_an_import_that_broke_off_goes_on(
     assert all(torch.equal(after.a[site], wanted.a[site]) for site in wanted.a)
 
 
+@pytest.mark.parametrize("projection", ["shared", "per-task", "null-space"])
 def test_what_broke_off_is_gone_on_with_by_what_began_it(
     learn: Learn,
     workspace: Workspace,
@@ -326,23 +327,32 @@ def test_what_broke_off_is_gone_on_with_by_what_began_it(
     tiny_encoder: Path,
     bring: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
+    projection: str,
 ) -> None:
     learn("a", "b", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
+    adapter = {**PLAIN, "projection": projection}
 
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(learning, "stage_bytes", die)
     with pytest.raises(KeyboardInterrupt):
-        bring(folder, "a", name="imported")
+        bring(folder, "a", name="imported", adapter=adapter)
     with pytest.raises(KeyboardInterrupt):
-        learn("a", name="trained", train=HARD)
+        learn("a", name="trained", train=HARD, adapter=adapter)
     monkeypatch.undo()
-    with pytest.raises(RunConflict, match="begun by lori-cl import, which broke off: call that again"):
-        learn("a", name="imported", train=HARD)
-    with pytest.raises(RunConflict, match="begun by lori-cl run: call that again"):
-        bring(folder, "a", name="trained")
+    with workspace.read() as registry:
+        begun_with = registry.run("imported").imported
+    assert begun_with is not None
+    by_import = f"begun by lori-cl import of adapter {begun_with[:16]}…, which broke off"
+    with pytest.raises(RunConflict, match=by_import + r" \(the adapter now: none\)"):
+        learn("a", name="imported", train=HARD, adapter=adapter)
+    other = plain_lora(tmp_path / "other", tiny_encoder, zero="query")
+    with pytest.raises(RunConflict, match=by_import):
+        bring(other, "a", name="imported", adapter=adapter)
+    with pytest.raises(RunConflict, match="begun by lori-cl run, which broke off"):
+        bring(folder, "a", name="trained", adapter=adapter)
 
 
 def test_an_adapter_of_another_base_model_is_refused_where_lori_cl_wrote_it(

@@ -17,9 +17,8 @@ import pytest
 
 from lori_cl import digest
 from lori_cl.errors import LoriError, Untruth
-from lori_cl.registry import Registry, Run, Workspace
+from lori_cl.registry import Registry, Run, Workspace, flat
 from lori_cl.serving.verify import verify
-from lori_cl.training.continuing import flat
 
 Learn = Callable[..., Run]
 log = logging.getLogger(__name__)
