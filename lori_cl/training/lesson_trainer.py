@@ -56,6 +56,9 @@ def arguments(settings: TrainSpec, lesson: Lesson, folder: str) -> TrainingArgum
         bf16=settings.precision == "bf16",
         fp16=settings.precision == "fp16",
         use_cpu=not torch.cuda.is_available(),
+        # A and the earlier cells are buffers, the same in every process and never written: many times what
+        # a step's gradients are.
+        ddp_broadcast_buffers=False,
         **_checkpointing(settings),
         seed=lesson.seed,
         data_seed=lesson.seed,

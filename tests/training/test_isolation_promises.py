@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from lori_cl.methods import METHODS, Learned
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import KINDS
-from lori_cl.training import RunOptions
+from lori_cl.training import RunOptions, learning
 from lori_cl.training.base_model import load_base
 from lori_cl.training.determinism import derive_seed
+from lori_cl.training.lesson import Lesson, Taught
+from lori_cl.training.lesson_trainer import LessonTrainer
 from lori_cl.training.preparation import prepare_question
 from lori_cl.training.stage_file import read_stage
 
@@ -22,6 +25,51 @@ HARD_TRAINING = {
     "momentum": {"optimizer": "sgd", "weight_decay": 0.1},
     "accumulation": {"gradient_accumulation": 2, "weight_decay": 0.1},
 }
+
+
+@pytest.fixture
+def frozen_cells_compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Around every lesson, compare all cells that are frozen then; of each lesson, how many are not zero."""
+    teach, compared = learning.teach, []
+
+    def watched(lesson: Lesson, *rest: Any) -> Taught:
+        frozen = {name: b for name, b in lesson.learner.named_buffers() if name.endswith(".frozen")}
+        before = {name: b.clone() for name, b in frozen.items()}
+        taught = teach(lesson, *rest)
+        assert all(torch.equal(before[name], b) for name, b in frozen.items())
+        compared.append(sum(int(b.count_nonzero()) for b in frozen.values()))
+        return taught
+
+    monkeypatch.setattr(learning, "teach", watched)
+    return compared
+
+
+@pytest.mark.parametrize("settings", HARD_TRAINING.values(), ids=HARD_TRAINING.keys())
+def test_no_lesson_changes_a_bit_of_an_earlier_cell(
+    learn: Callable[..., Run], settings: dict[str, object], frozen_cells_compared: list[int]
+) -> None:
+    train = {"epochs": 2, "batch_size": 4, "lr": 0.05, "max_length": 16, **settings}
+    run = learn("a", "b", "c", train=train, masks={"density": 0.3})
+    cells = [stage.mask.cells for stage in run.stages if stage.mask]
+    calibrated_and_trained = [before for before in (0, cells[0], cells[0] + cells[1]) for _ in range(2)]
+    assert frozen_cells_compared == calibrated_and_trained
+
+
+def test_a_lesson_that_changes_earlier_cells_is_noticed(
+    learn: Callable[..., Run], frozen_cells_compared: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = LessonTrainer.training_step
+
+    def spoiling(self: LessonTrainer, model: Any, *rest: Any) -> Tensor:
+        for name, buffer in model.named_buffers():
+            if name.endswith(".frozen"):
+                buffer.mul_(0.5)
+        return step(self, model, *rest)
+
+    monkeypatch.setattr(LessonTrainer, "training_step", spoiling)
+    learn("a")
+    with pytest.raises(AssertionError):
+        learn("a", "b")
 
 
 def first_task_logits(workspace: Workspace, run: Run) -> Tensor:

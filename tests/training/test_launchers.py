@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
+
 from lori_cl.registry import Run, Workspace
 from lori_cl.training import enrol
+from lori_cl.training.stage_file import read_stage
 
 
 def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]:
@@ -44,9 +50,17 @@ def test_two_processes_of_a_launcher_learn_one_run(
     learn: Callable[..., Run],
     workspace: Workspace,
     write_curriculum: Callable[..., Path],
+    tiny_encoder: Path,
+    tmp_path: Path,
 ) -> None:
-    learn("a", "b", name="alone", train={"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16})
-    half = write_curriculum("a", "b", train={"epochs": 1, "batch_size": 4, "lr": 0.01, "max_length": 16})
+    # Dropout draws per process, and would hide whether gradients are shared.
+    plain = shutil.copytree(tiny_encoder, tmp_path / "without-dropout")
+    config = json.loads((plain / "config.json").read_text())
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (plain / "config.json").write_text(json.dumps({**config, **dropout}))
+    model, train = {"path": str(plain)}, {"epochs": 1, "lr": 0.01, "max_length": 16}
+    learn("a", "b", name="alone", model=model, train={**train, "batch_size": 8})
+    half = write_curriculum("a", "b", model=model, train={**train, "batch_size": 4})
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = ["-m", "lori_cl", "--workspace", str(workspace.root), "run", str(half), "--name", "both"]
     done = subprocess.run(
@@ -60,6 +74,16 @@ def test_two_processes_of_a_launcher_learn_one_run(
     # Two batches of 4, each on one process, are one step of 8.
     assert [s.steps for s in both.stages] == [s.steps for s in alone.stages]
     assert [s.mask.digest for s in both.stages if s.mask] == [s.mask.digest for s in alone.stages if s.mask]
+    assert [s.final_loss for s in both.stages] == pytest.approx(
+        [s.final_loss for s in alone.stages], rel=1e-6
+    )
+    for one, other in zip(both.stages, alone.stages, strict=True):
+        learned, wanted = (
+            read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))[0] for stage in (one, other)
+        )
+        values = [name for name in wanted if name.startswith("values/")]
+        assert values
+        assert all(torch.allclose(learned[name], wanted[name], atol=1e-4) for name in values)
 
 
 def test_every_process_of_a_launcher_is_told_that_the_run_is_held(workspace: Workspace) -> None:
