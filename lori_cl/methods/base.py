@@ -37,6 +37,11 @@ class Learned:
         return acts_after(self.retired_after, stages)
 
 
+def standing(past: Sequence[Learned]) -> Sequence[Learned]:
+    """Those of these stages that were not retired, in order."""
+    return [learned for learned in past if learned.retired_after is None]
+
+
 @dataclass(frozen=True)
 class StageContext:
     """What a method is told of a stage, when it begins and when it ends."""
@@ -61,7 +66,7 @@ class StageContext:
     @property
     def history(self) -> Sequence[Learned]:
         """The stages before that still act, in order."""
-        return [learned for learned in self.past if learned.retired_after is None]
+        return standing(self.past)
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ class Method(ABC):
         return [None] * len(history)
 
     @abstractmethod
-    def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
-        """Make sure, before anything is trained, that these tasks fit beside those of the history.
+    def check_room(self, past: Sequence[Learned], tasks: Sequence[str]) -> None:
+        """Make sure, before anything is trained, that these tasks fit beside those learned.
 
         Raises: CapacityExhausted, naming the first that does not.
         """

@@ -8,6 +8,7 @@ steps.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -25,8 +26,17 @@ from lori_cl.adapters import (
     site_shapes,
 )
 from lori_cl.errors import ArtifactDamaged
-from lori_cl.masks import STRATEGIES, Ledger, Mask, allocate, cell_budget, require_free, require_free_beside
-from lori_cl.methods.base import Learned, Method, Outcome, StageContext
+from lori_cl.masks import (
+    STRATEGIES,
+    Claim,
+    Ledger,
+    Mask,
+    allocate,
+    cell_budget,
+    require_free,
+    require_free_beside,
+)
+from lori_cl.methods.base import Learned, Method, Outcome, StageContext, standing
 from lori_cl.methods.lori_adoption import IMPORTED, check_sites
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.methods.lori_projections import Projector, passes
@@ -89,15 +99,14 @@ class LoRI(Method):
         """Over the run's A's at each stage's rank, or over each stage's own."""
         return [projections_digest(a) for a in self._projector.trained_under(history, self._stages(history))]
 
-    def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
+    def check_room(self, past: Sequence[Learned], tasks: Sequence[str]) -> None:
         """Count the cells that every task will claim, and the directions that its A needs."""
-        ledger = self._ledger(history)
-        taken = sum(stage.rank for stage in self._stages(history))
-        self._check_room(ledger, tasks, taken)
+        taken = sum(stage.rank for stage in self._stages(standing(past)))
+        self._check_room(self._ledger(past), tasks, taken)
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
         """Claim the task's cells and open them."""
-        ledger = self._ledger(context.history)
+        ledger = self._ledger(context.past)
         k = self._budget(ledger.free_cells, context.tasks_left)
         while k > ledger.free_cells and self._spec.grow:
             ledger = ledger.grown(self._spec.grow)
@@ -214,14 +223,15 @@ class LoRI(Method):
             self._read[id(learned)] = (learned, stage)  # holding on to it keeps its id its own
         return self._read[id(learned)][1]
 
-    def _ledger(self, history: Sequence[Learned]) -> Ledger:
-        stages = self._stages(history)
+    def _ledger(self, past: Sequence[Learned]) -> Ledger:
+        """What these stages claimed, of an adapter as far as it has grown; what was retired is free again."""
         ledger = Ledger(site_shapes(self._adapter.sites), overlap=self._masks.overlap == "allow")
-        rows = max((stage.rank for stage in stages), default=self._spec.rank) - self._spec.rank
-        ledger = ledger.grown(rows) if rows else ledger
+        rank = max((stage.rank for stage in self._stages(past)), default=self._spec.rank)
+        ledger = ledger.grown(rank - self._spec.rank)
         taken = torch.zeros(ledger.cells, dtype=torch.bool)
-        for learned, stage in zip(history, stages, strict=True):
-            mask = stage.mask.widened(ledger.shapes)
+        claims = []
+        for learned in standing(past):
+            mask = self._stage(learned).mask.widened(ledger.shapes)
             cells = mask.flat()
             if not ledger.overlap and bool((cells & taken).any()):
                 raise ArtifactDamaged(
@@ -229,8 +239,8 @@ class LoRI(Method):
                     "stage; restore it from a backup"
                 )
             taken |= cells
-            ledger = ledger.claim(learned.task, mask)
-        return ledger
+            claims.append(Claim(learned.task, mask))
+        return replace(ledger, claims=tuple(claims))
 
     def _open(self, context: StageContext, mask: Mask) -> None:
         beneath = self._stages(context.history) if self._spec.composition == "stacked" else []

@@ -37,7 +37,7 @@ class SequentialLoRA(Method):
     def projection(self) -> None:
         """None: its A trains."""
 
-    def check_room(self, history: Sequence[Learned], tasks: Sequence[str]) -> None:
+    def check_room(self, past: Sequence[Learned], tasks: Sequence[str]) -> None:
         """There is always room: every stage writes over the whole adapter."""
 
     def begin_stage(self, context: StageContext) -> None:

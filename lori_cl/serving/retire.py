@@ -29,7 +29,7 @@ def retire_task(workspace: Workspace, run_name: str, task: str, *, force: bool =
     stands any more that was learned beside it.
 
     Raises: UnknownRun; UnknownTask; RunConflict, if another process is at the run; InputError, if it has no
-    cells to free, or if later tasks stand on it and `force` is not given.
+    cells to free, if later tasks stand on it and `force` is not given, or if they trained its cells on.
     """
     with workspace.open_held(run_name) as registry:
         return _retire(registry, run_name, task, force)
@@ -44,6 +44,11 @@ def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retire
             f"the tasks of run '{run_name}' own no cells ({run.method}): there is nothing to free"
         )
     stacked = _stacked_on(run, stage.position)
+    if stacked and not run.curriculum["masks"].get("freeze", True):
+        raise InputError(
+            f"'{label}' cannot be retired: {', '.join(stacked)} trained its cells on (masks.freeze: false): "
+            "what it learned stands in theirs. Begin a new run without it"
+        )
     if stacked and not force:
         others = f"{', '.join(stacked)} {'was' if len(stacked) == 1 else 'were'}"
         raise InputError(

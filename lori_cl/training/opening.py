@@ -57,8 +57,7 @@ def open_run(
     stood = stand(workspace, curriculum, tasks, run)
     method, to_come = stood.method, tasks[len(stood.history) :]
     if brought is None:
-        standing = [memory.learned for memory in stood.history if memory.learned.retired_after is None]
-        method.check_room(standing, [task.label for task in to_come])
+        method.check_room([memory.learned for memory in stood.history], [task.label for task in to_come])
     else:
         check_base(brought, stood.base.digest)
         brought = fitted(brought, stood.base.model)

@@ -73,6 +73,34 @@ def test_a_task_that_others_were_trained_on_is_only_retired_by_force(
     assert stages[0] == replace(before.stages[0], retired_after=3)
 
 
+def test_a_task_whose_cells_later_ones_trained_on_cannot_be_taken_out_again(
+    learn: Learn, workspace: Workspace
+) -> None:
+    carried_on = {"masks": {"strategy": "random", "density": 0.5, "overlap": "allow", "freeze": False}}
+    before = learn("a", "b", **carried_on)
+    with pytest.raises(InputError, match=r"'a' cannot be retired: b trained its cells on"):
+        retire(workspace, "a", force=True)
+    with workspace.read() as registry:
+        assert registry.run("run") == before
+    assert retire(workspace, "b") == 224
+
+
+def test_an_adapter_that_has_grown_stays_as_large_when_the_task_that_needed_it_is_retired(
+    learn: Learn, workspace: Workspace
+) -> None:
+    grows = {
+        "adapter": {"rank": 4, "alpha": 8, "grow": 2},
+        "masks": {"strategy": "random", "density": 0.45},
+    }
+    run = learn("a", "b", "c", **grows)
+    assert (run.rank, run.free_cells) == (6, 672 - 3 * 202)
+    retire(workspace, "c")
+    with workspace.read() as registry:
+        assert registry.run("run").free_cells == 672 - 2 * 202
+    after = learn("a", "b", "c", "d", "e", **grows)
+    assert [stage.mask.rank for stage in after.stages if stage.mask] == [4, 4, 6, 6, 8]
+
+
 def test_what_cannot_be_retired_is_said_in_one_line(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", **FULL)
     with pytest.raises(InputError, match=r"has not learned 'bb'. Did you mean 'b'"):

@@ -8,7 +8,7 @@ import torch
 
 from lori_cl.adapters import draw_projections, projections_digest
 from lori_cl.errors import Untruth
-from lori_cl.masks import Ledger
+from lori_cl.masks import Claim, Ledger
 from lori_cl.methods.lori_adoption import IMPORTED
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.registry import MaskRecord, Projection, Stage
@@ -60,10 +60,9 @@ def ledger(evidence: Evidence) -> str:
     if run.projection is None:
         return NONE
     shapes = {site: (out, run.rank or 0) for site, (out, _) in run.projection.sites.items()}
-    book = Ledger(shapes, overlap=evidence.curriculum.masks.overlap == "allow")
     standing = [i for i, stage in enumerate(run.stages) if stage.retired_after is None]
-    for i in standing:
-        book = book.claim(run.stages[i].task, evidence.cells[i].mask.widened(shapes))
+    claims = [Claim(run.stages[i].task, evidence.cells[i].mask.widened(shapes)) for i in standing]
+    book = Ledger(shapes, tuple(claims), overlap=evidence.curriculum.masks.overlap == "allow")
     free = int(book.free().count_nonzero())
     expect("the ledger", "the number of free cells", free, run.free_cells)
     if book.overlap:
