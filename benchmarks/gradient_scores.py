@@ -58,10 +58,10 @@ class Probe:
     lesson: Lesson | None = None
     """What the stage is about to train."""
 
-    def losses(self, lesson: Lesson, batch_size: int, examples: int, seed: int) -> Iterator[Tensor]:
+    def losses(self, lesson: Lesson, settings: TrainSpec, examples: int, seed: int) -> Iterator[Tensor]:
         """The stage's own losses; its lesson is noted."""
         self.lesson = lesson
-        return losses(lesson, batch_size, examples, seed)
+        return losses(lesson, settings, examples, seed)
 
     def gather(
         self,

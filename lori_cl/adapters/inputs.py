@@ -13,16 +13,18 @@ from torch import Tensor
 
 from lori_cl.adapters.projection_kinds import Directions
 
-NOISE = torch.finfo(torch.float32).eps ** 2
-"""Fraction of the energy that rounding the inputs to float32 leaves in a direction that they do not use."""
-
 
 class InputMoments:
-    """Σ x xᵀ over every token that is no padding, float64; sites that read the same tensor share one."""
+    """Σ x xᵀ over every token that is no padding, float64; sites that read the same tensor share one.
+
+    Of a site that reads something else than the tokens of a batch, such as one state a text, every row counts.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, Float[Tensor, "d_in d_in"]] = {}
         """By the first site that reads the tensor."""
+        self.dtypes: dict[str, torch.dtype] = {}
+        """By the same site, what the inputs were rounded to."""
         self.sites: dict[str, list[str]] = {}
         """By the same site, all that read it."""
         self._leader: dict[str, str] = {}
@@ -43,12 +45,15 @@ class InputMoments:
         if self._leader[site] != site:
             return
         self._seen.append((weakref.ref(x), site))
-        rows = x.detach().double()  # (batch, length, d_in)
-        if self._mask is not None and rows.shape[:-1] == self._mask.shape:
-            rows = rows[self._mask.to(rows.device).bool()]  # (tokens, d_in)
-        rows = rows.reshape(-1, rows.shape[-1])
-        moment = rows.T @ rows  # on the model's device
-        self.sums[site] = self.sums[site] + moment if site in self.sums else moment
+        rows = (
+            x.detach().reshape(-1, x.shape[-1]).double()
+        )  # (batch · length, d_in); some models flatten it so
+        if self._mask is not None and len(rows) == self._mask.numel():
+            rows = rows[self._mask.flatten().to(rows.device).bool()]  # (tokens, d_in)
+        if site not in self.sums:
+            self.sums[site] = rows.new_zeros(rows.shape[-1], rows.shape[-1])  # on the model's device
+            self.dtypes[site] = x.dtype
+        self.sums[site].addmm_(rows.T, rows)  # in place: at 14,336 wide a moment is 1.6 GB
 
 
 @contextmanager
@@ -69,13 +74,27 @@ def record_inputs(model: Any, layers: Mapping[str, Any]) -> Iterator[InputMoment
             hook.remove()
 
 
+def noise_of(dtype: torch.dtype, width: int) -> float:
+    """Fraction of the energy that rounding inputs of this width leaves in a direction that they do not use.
+
+    Rounding to `dtype` spreads eps² / 12 of it over all directions; what was computed in float32, and what
+    float64 makes of it, leaves width · eps² in one at most.
+    """
+    spread = torch.finfo(dtype).eps ** 2 / width
+    return max(spread, width * torch.finfo(torch.float32).eps ** 2)
+
+
 def principal_directions(
-    moment: Float[Tensor, "d_in d_in"], known: Directions, energy: float, limit: int | None
+    moment: Float[Tensor, "d_in d_in"],
+    known: Directions,
+    energy: float,
+    limit: int | None,
+    dtype: torch.dtype = torch.float32,
 ) -> Directions:
     """The fewest new directions that, with those known, hold `energy` of the moment's trace; `limit` at most.
 
     They are eigenvectors of the moment outside the known ones, orthonormal and orthogonal to them, float64;
-    directions that hold no more than rounding are left free.
+    directions that hold no more than the rounding of inputs of this dtype are left free.
     Source: GPM (Saha et al. 2021), on the second moment instead of a sample of inputs.
     """
     trace = float(moment.trace())
@@ -88,7 +107,7 @@ def principal_directions(
     eigenvalues, eigenvectors = torch.linalg.eigh((outside + outside.T) / 2)
     largest_first = eigenvalues.flip(0).clamp(min=0)
     needed = int((largest_first.cumsum(0) < missing).sum()) + 1
-    above_noise = int((largest_first > known.shape[0] * NOISE * trace).sum())
+    above_noise = int((largest_first > noise_of(dtype, known.shape[0]) * trace).sum())
     wanted = min(needed, above_noise, above_noise if limit is None else limit)
     found = eigenvectors.flip(1)[:, :wanted]  # (d_in, k)
     found = found - known @ (known.T @ found)

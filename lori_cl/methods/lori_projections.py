@@ -19,7 +19,7 @@ from lori_cl.adapters import (
     draw_projections,
     principal_directions,
 )
-from lori_cl.errors import CapacityExhausted
+from lori_cl.errors import CapacityExhausted, TrainingDiverged
 from lori_cl.masks import GRANULARITIES
 from lori_cl.methods.base import Learned
 from lori_cl.methods.lori_stage import LoRIStage
@@ -155,13 +155,21 @@ class Projector:
         self, feeding: Sequence[LoRIStage], moments: InputMoments
     ) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
         """By the sites that share an input, the directions that a task takes of it beside the earlier
-        ones'."""
+        ones'.
+
+        Raises: TrainingDiverged, if an input was no number.
+        """
         settings, by_name = self._spec.null_space, {site.name: site for site in self._sites}
         found = {}
         for leader, sites in moments.sites.items():
             moment = moments.sums[leader]
-            known = self.taken(feeding, by_name[leader]).to(moment.device)
-            new = principal_directions(moment, known, settings.energy, settings.max_directions)
+            if not bool(moment.isfinite().all()):
+                raise TrainingDiverged(
+                    f"what {', '.join(sites)} reads of the task is not finite: set train.lr lower, or "
+                    "model.dtype to bfloat16 or float32"
+                )
+            known, dtype = self.taken(feeding, by_name[leader]).to(moment.device), moments.dtypes[leader]
+            new = principal_directions(moment, known, settings.energy, settings.max_directions, dtype)
             found[tuple(sites)] = new.float().cpu()
         return found
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.methods import Learned, StageContext
@@ -65,7 +67,8 @@ def adopt(
         lesson.head.load_state_dict(dict(brought.head))
     elif lesson.head is not None:
         steps = teach(lesson, opened.curriculum.train, observer).steps
-    probed = [float(loss.detach()) for loss in context.losses(PROBED)]
+    with torch.no_grad():
+        probed = [float(loss) for loss in context.losses(PROBED)]
     weights = brought.adapter.weights
     imported = {
         "base": brought.adapter.base,
@@ -91,7 +94,7 @@ def _context(
         seeds=seeds,
         tasks_left=len(opened.questions) - len(history),
         calibrate=lambda epochs, lr: _calibrate(opened, history, task, title, observer, epochs, lr),
-        losses=lambda examples: losses(lesson, train.batch_size, examples, seeds["probe"]),
+        losses=lambda examples: losses(lesson, train, examples, seeds["probe"]),
         n_train=len(lesson.fields),
     )
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from lori_cl.spec import TrainSpec
+from lori_cl.training.recomputing import recomputed
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,29 @@ class Taught:
     """Mean over the steps."""
 
 
-def losses(lesson: Lesson, batch_size: int, examples: int, seed: int) -> Iterator[torch.Tensor]:
+def losses(lesson: Lesson, settings: TrainSpec, examples: int, seed: int) -> Iterator[torch.Tensor]:
     """The loss on each batch of so many training examples, drawn by the seed; nothing is trained.
 
-    Dropout is off; whether there is a gradient is the caller's choice, and none is left behind.
+    Dropout is off; whether there is a gradient is the caller's choice, and none is left behind. One costs no
+    more memory than a step of training with the same batch size.
     """
     lesson.learner.eval()
-    device = next(lesson.learner.parameters()).device
     order = torch.randperm(len(lesson.fields), generator=torch.Generator().manual_seed(seed))
     chosen = order[:examples].tolist()
+    checkpoints = settings.gradient_checkpointing and torch.is_grad_enabled()
     try:
-        for start in range(0, len(chosen), batch_size):
-            batch = lesson.collate([lesson.fields[i] for i in chosen[start : start + batch_size]])
-            yield lesson.learner(**{name: tensor.to(device) for name, tensor in batch.items()})["loss"]
+        with recomputed(lesson.learner) if checkpoints else nullcontext():
+            for start in range(0, len(chosen), settings.batch_size):
+                yield _loss(lesson, chosen[start : start + settings.batch_size], settings.precision)
     finally:
         lesson.learner.zero_grad()
+
+
+def _loss(lesson: Lesson, rows: Sequence[int], precision: str) -> torch.Tensor:
+    """The loss on these training examples."""
+    device = next(lesson.learner.parameters()).device
+    batch = lesson.collate([lesson.fields[row] for row in rows])
+    # Not in fp16, whose gradients vanish without the Trainer's scaling of the loss.
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        loss: torch.Tensor = lesson.learner(**{name: of.to(device) for name, of in batch.items()})["loss"]
+    return loss

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lori_cl.adapters import InputMoments, blind, principal_directions, record_inputs
 
-from .tiny import MODELS, VOCABULARY, adapted, batch, bert, gpt2, llama
+from .tiny import MODELS, VOCABULARY, adapted, batch, bert, gpt2, llama, opt
 
 D = 12
 
@@ -128,6 +128,16 @@ def test_what_rounding_leaves_of_known_directions_is_not_taken_as_new(seed: int)
     assert principal_directions(moment, known, 1.0, None).shape == (D, 0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_rounding_to_a_half_puts_beside_the_inputs_takes_no_direction(dtype: torch.dtype) -> None:
+    width, rank = 64, 8
+    generator = torch.Generator().manual_seed(0)
+    spanned = torch.randn(500, rank, generator=generator) @ torch.randn(rank, width, generator=generator)
+    rows = spanned.to(dtype).double()
+    nothing = torch.zeros(width, 0, dtype=torch.float64)
+    assert principal_directions(rows.T @ rows, nothing, 1.0, None, dtype).shape == (width, rank)
+
+
 def test_where_every_direction_is_taken_nothing_is_left_to_take() -> None:
     inputs = random(50, D)
     known = orthonormal(D)
@@ -200,6 +210,22 @@ def test_padding_tokens_do_not_count(model_of: Any, side: str) -> None:
     whole, cut = (by_site(recorded(model, adapter.layers, x[None])) for x in (ids[0], ids[1][real]))
     for site in adapter.layers:
         torch.testing.assert_close(padded[site], whole[site] + cut[site], rtol=1e-5, atol=1e-6)
+
+
+def test_padding_does_not_count_where_a_model_flattens_its_tokens_either() -> None:
+    model, adapter = adapted(opt())
+    ids = torch.randint(VOCABULARY, (2, 6), generator=torch.Generator().manual_seed(5))
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]])
+    padded = by_site(recorded(model, adapter.layers, ids, mask))
+    whole, cut = (by_site(recorded(model, adapter.layers, x[None])) for x in (ids[0], ids[1, :2]))
+    assert any(site.endswith("fc2") for site in padded)
+    for site in adapter.layers:
+        torch.testing.assert_close(padded[site], whole[site] + cut[site], rtol=1e-5, atol=1e-6)
+
+
+def test_the_dtype_that_inputs_were_rounded_to_is_kept() -> None:
+    model, adapter = adapted(llama().to(torch.bfloat16))
+    assert set(recorded(model, adapter.layers, batch()).dtypes.values()) == {torch.bfloat16}
 
 
 def hooks(model: nn.Module) -> int:

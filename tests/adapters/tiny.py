@@ -16,6 +16,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
 )
 
 from lori_cl.adapters import Cells, SparseAdapter, attach, lora_model
@@ -66,6 +68,23 @@ def bert() -> BertForMaskedLM:
             num_attention_heads=2,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
+        ),
+    )
+
+
+def opt() -> OPTForCausalLM:
+    """Its MLPs read the tokens of all texts as one list."""
+    return seeded(
+        OPTForCausalLM,
+        OPTConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            word_embed_proj_dim=16,
+            ffn_dim=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+            dropout=0.0,
         ),
     )
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lori_cl.errors import TrainingDiverged
 from lori_cl.masks import STRATEGIES, Evidence, Mask
@@ -16,12 +19,13 @@ from lori_cl.methods import lori, lori_evidence
 from lori_cl.methods.lori import LoRI
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Run, Workspace
-from lori_cl.spec import CalibrationSpec, load_curriculum
+from lori_cl.spec import CalibrationSpec, TrainSpec, load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
 from lori_cl.training.lesson import Lesson, losses
 
 Learn = Callable[..., Run]
 
+FOUR = TrainSpec(batch_size=4)
 PLAIN = {"rank": 4, "alpha": 8}
 NULL_SPACE = {**PLAIN, "projection": "null-space", "null_space": {"max_directions": 3}}
 
@@ -58,7 +62,7 @@ def generators() -> tuple[Any, ...]:
 def test_looking_at_losses_moves_no_weight_no_gradient_and_no_global_generator() -> None:
     trial = lesson()
     weights, before = {k: v.clone() for k, v in trial.learner.state_dict().items()}, generators()
-    for loss in losses(trial, 4, 10, seed=1):
+    for loss in losses(trial, FOUR, 10, seed=1):
         loss.backward()
     assert generators() == before
     assert all(torch.equal(value, weights[key]) for key, value in trial.learner.state_dict().items())
@@ -67,7 +71,7 @@ def test_looking_at_losses_moves_no_weight_no_gradient_and_no_global_generator()
 
 def test_a_look_that_is_broken_off_leaves_no_gradient_either() -> None:
     trial = lesson()
-    look: Iterator[Tensor] = losses(trial, 4, 10, seed=1)
+    look: Iterator[Tensor] = losses(trial, FOUR, 10, seed=1)
     next(look).backward()
     assert trial.learner.head.weight.grad is not None  # type: ignore[union-attr]
     look.close()  # type: ignore[attr-defined]
@@ -76,13 +80,76 @@ def test_a_look_that_is_broken_off_leaves_no_gradient_either() -> None:
 
 def test_the_same_examples_are_looked_at_for_a_seed_and_others_for_another() -> None:
     trial = lesson()
-    looks = [[loss.item() for loss in losses(trial, 4, 6, seed)] for seed in (1, 1, 2)]
+    looks = [[loss.item() for loss in losses(trial, FOUR, 6, seed)] for seed in (1, 1, 2)]
     assert looks[0] == looks[1] != looks[2]
 
 
 @pytest.mark.parametrize(("examples", "batches"), [(1, 1), (4, 1), (6, 2), (10, 3), (99, 3)])
 def test_no_more_batches_are_looked_at_than_hold_the_examples(examples: int, batches: int) -> None:
-    assert len(list(losses(lesson(), 4, examples, seed=0))) == batches
+    assert len(list(losses(lesson(), FOUR, examples, seed=0))) == batches
+
+
+class Layer(GradientCheckpointingLayer):
+    """A layer as transformers has them, with dropout of its own; it counts how often it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.runs, self.cached = nn.Linear(3, 3), 0, []
+
+    def forward(self, x: Tensor, past_key_values: list[int] | None = None) -> Tensor:
+        self.runs += 1
+        self.cached.append(past_key_values)
+        return functional.dropout(self.inner(x).tanh(), 0.5, training=self.training)
+
+
+class Deep(nn.Module):
+    """Two such layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Layer(), Layer()])
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        for layer in self.layers:
+            x = layer(x, past_key_values=[])
+        return {"loss": x.square().mean()}
+
+
+def test_with_checkpointing_layers_run_again_in_backward_and_give_the_same_gradients_without_dropout() -> (
+    None
+):
+    gradients = []
+    for checkpointing, runs in ((False, 1), (True, 2)):
+        torch.manual_seed(0)
+        trial = replace(lesson(), learner=Deep(), head=None)
+        for loss in losses(
+            trial, FOUR.model_copy(update={"gradient_checkpointing": checkpointing}), 4, seed=1
+        ):
+            loss.backward()
+            gradients.append([p.grad for p in trial.learner.parameters()])
+        assert [layer.runs for layer in trial.learner.layers] == [runs, runs]  # type: ignore[union-attr]
+        caches = [cache for layer in trial.learner.layers for cache in layer.cached]  # type: ignore[union-attr]
+        assert all((cache is None) == checkpointing for cache in caches)
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_where_no_gradient_is_wanted_and_after_the_look_layers_run_once() -> None:
+    trial = replace(lesson(), learner=Deep(), head=None)
+    settings = FOUR.model_copy(update={"gradient_checkpointing": True})
+    with torch.no_grad():
+        list(losses(trial, settings, 4, seed=1))
+    next(losses(trial, settings, 4, seed=1)).backward()
+    trial.learner(torch.ones(1, 3))["loss"].backward()
+    assert [layer.runs for layer in trial.learner.layers] == [1 + 2 + 1] * 2  # type: ignore[union-attr]
+
+
+def test_gradients_are_looked_at_in_the_precision_of_training() -> None:
+    seen: list[torch.dtype] = []
+    trial = lesson()
+    trial.learner.dropout.register_forward_pre_hook(lambda _, x: seen.append(x[0].dtype))  # type: ignore[union-attr]
+    for precision in ("fp32", "bf16"):
+        next(losses(trial, FOUR.model_copy(update={"precision": precision}), 4, seed=1))
+    assert seen == [torch.float32, torch.bfloat16]
 
 
 @pytest.mark.parametrize(
