@@ -17,7 +17,7 @@ from lori_cl.adapters.projection_kinds import Directions
 class InputMoments:
     """Σ x xᵀ over every token that is no padding, float64; sites that read the same tensor share one.
 
-    Of a site that reads something else than the tokens of a batch, such as one state a text, every row counts.
+    Of a site that reads something else than a batch's tokens, such as one state a text, every row counts.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ def _gradients(context: StageContext, adapter: SparseAdapter, examples: int) -> 
         for site, gradient in adapter.take_gradients().items():
             if not bool(gradient.isfinite().all()):
                 raise TrainingDiverged(
-                    f"task '{context.task}': before training, the loss of batch {batch} is {float(loss):g}, "
+                    f"task '{context.task}': before training, the loss of batch {batch} is {loss.item():g}, "
                     f"and its gradient at {site} is not finite; set model.dtype to bfloat16 or float32, or "
                     "masks.strategy to another one"
                 )

@@ -115,9 +115,7 @@ class Deep(nn.Module):
         return {"loss": x.square().mean()}
 
 
-def test_with_checkpointing_layers_run_again_in_backward_and_give_the_same_gradients_without_dropout() -> (
-    None
-):
+def test_with_checkpointing_layers_run_again_in_backward_and_give_the_same_gradients() -> None:
     gradients = []
     for checkpointing, runs in ((False, 1), (True, 2)):
         torch.manual_seed(0)
