@@ -23,8 +23,8 @@ def projection_cosines(one: LoRAWeights, other: LoRAWeights, site: str) -> Float
 
 
 def output_energy(weights: LoRAWeights, site: str, moment: Float[Tensor, "d_in d_in"]) -> float:
-    """Σ ‖ΔW x‖² over the inputs x whose second moment Σ x xᵀ is given."""
-    a, b = weights.a[site].double(), weights.b[site].double()
+    """Σ ‖ΔW x‖² over the inputs x whose second moment Σ x xᵀ is given, on its device."""
+    a, b = weights.a[site].to(moment), weights.b[site].to(moment)
     read = a @ moment @ a.T  # (r, r)
     return weights.scaling**2 * float(torch.trace(b @ read @ b.T))
 

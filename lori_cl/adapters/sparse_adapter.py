@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from lori_cl import digest
 from lori_cl.adapters.bank import Bank, Projections
-from lori_cl.adapters.cells import Cells
 from lori_cl.adapters.lora_model import ADAPTER_NAME, alpha_for
 from lori_cl.adapters.modules import FrozenA, SparseB, plain_linear
 from lori_cl.adapters.projection import Distribution, draw_projection
@@ -30,7 +29,7 @@ class SparseAdapter:
         self._config = config
         self._name = name
         self.sites: tuple[Site, ...] = tuple(_site(site, layer, name) for site, layer in layers.items())
-        self._drawn: Projections = {site: a.weight for site, a in self._a().items()}
+        self._drawn: Projections = {site: a.weight.cpu() for site, a in self._a().items()}
         self._installed: tuple[Projections, ...] = (self._drawn,)
 
     @property
@@ -45,11 +44,7 @@ class SparseAdapter:
 
     def projections(self) -> Projections:
         """Every site's A as it was attached, on the CPU."""
-        return {site: a.cpu() for site, a in self._drawn.items()}
-
-    def freeze(self, stages: Iterable[Cells]) -> None:
-        """Let exactly these stages' cells act, under the A that was attached; none of them is trainable."""
-        self.install([Bank(self._drawn, tuple(stages))])
+        return self._drawn
 
     def install(self, banks: Sequence[Bank]) -> None:
         """Let exactly these banks act, side by side; none of their cells is trainable.

@@ -190,7 +190,9 @@ class Projector:
             )
 
     def _draw(self, seed: int, rank: int) -> Projections:
-        if (seed, rank) not in self._drawn:
-            grown = rank - self._spec.rank
-            self._drawn[seed, rank] = draw_projections(self._sites, seed, self._spec.distribution, grown)
-        return self._drawn[seed, rank]
+        if (seed, rank) in self._drawn:
+            return self._drawn[seed, rank]
+        drawn = draw_projections(self._sites, seed, self._spec.distribution, rank - self._spec.rank)
+        if not self.kind.stored:  # what is made of it is kept, and never drawn again
+            self._drawn[seed, rank] = drawn
+        return drawn

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -85,9 +84,12 @@ def interference(
     for early in range(len(updates) - 1):
         found: dict[int, list[SiteInterference]] = {late: [] for late in range(early + 1, len(updates))}
         for moments in _eval_moments(loaded, early, updates[early].sites, examples):
-            for late, (site, moment) in product(found, moments.items()):
-                cells = _shared(site, masks[early], masks[late])
-                found[late].append(_at_site(site, updates[early], updates[late], moment, cells))
+            for site, moment in moments.items():
+                own = output_energy(updates[early], site, moment)
+                for late, sites in found.items():
+                    cells = _shared(site, masks[early], masks[late])
+                    energies = own, output_energy(updates[late], site, moment)
+                    sites.append(_at_site(site, updates[early], updates[late], energies, cells))
         pairs += [
             Pair(tasks[early], tasks[late], sites, changes.get((late + 1, tasks[early])))
             for late, sites in found.items()
@@ -107,9 +109,14 @@ def rank_correlation(pairs: Sequence[Pair]) -> tuple[float, int] | None:
 
 
 def _at_site(
-    site: str, early: LoRAWeights, late: LoRAWeights, moment: torch.Tensor, shared_cells: int | None
+    site: str,
+    early: LoRAWeights,
+    late: LoRAWeights,
+    energies: tuple[float, float],
+    shared_cells: int | None,
 ) -> SiteInterference:
-    own, other = output_energy(early, site, moment), output_energy(late, site, moment)
+    """`energies` are Σ ‖ΔW x‖² of both over the earlier task's inputs."""
+    own, other = energies
     return SiteInterference(
         site=site,
         cosine=delta_cosine(early, late, site),
@@ -130,9 +137,9 @@ def _shared(site: str, early: Mask | None, late: Mask | None) -> int | None:
 def _eval_moments(
     loaded: LoadedRun, position: int, sites: Sequence[Site], examples: int
 ) -> Iterator[Mapping[str, torch.Tensor]]:
-    """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act; on the CPU.
+    """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act.
 
-    As many sites at a time as fit into memory.
+    On the model's device, and as many sites at a time as fit into its memory.
     """
     question = loaded.questions[position]
     loaded.method.activate(loaded.acting(question.label))
@@ -143,8 +150,7 @@ def _eval_moments(
             for start in range(0, len(chosen), question.batch_size):
                 batch = chosen[start : start + question.batch_size]
                 model(**question.prompt_batch(loaded.base.tokenizer, batch, model.device))
-        sums = {leader: moment.cpu() for leader, moment in moments.sums.items()}
-        yield {site: sums[leader] for leader, fed in moments.sites.items() for site in fed}
+        yield {site: moments.sums[leader] for leader, fed in moments.sites.items() for site in fed}
 
 
 def _changes(evaluations: Sequence[Evaluation]) -> dict[tuple[int, str], float]:

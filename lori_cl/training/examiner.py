@@ -67,13 +67,14 @@ class Examiner:
             if view is View.ROUTED:
                 scores += self._routed_row(history, questions[: len(history)], only)
                 continue
+            acting = _Acting(self.method)
             for position, question in enumerate(questions, start=1):
                 if only is not None and question.label not in only:
                     continue
                 learned = position <= len(history)
-                self.method.activate(self._acting(view, history, position if learned else None))
+                sha256 = acting.switched_on(self._acting(view, history, position if learned else None))
                 head = history[position - 1].head if learned else None
-                scores.append(self._score(len(history), view, question, head, self.method.acting_digest()))
+                scores.append(self._score(len(history), view, question, head, sha256))
         return scores
 
     def _acting(self, view: View, history: Sequence[StageMemory], position: int | None) -> Sequence[Learned]:
@@ -170,6 +171,22 @@ class Examiner:
         sha256 = self.artifacts.put(content, "jsonl")
         self._written[sha256] = ("jsonl", len(content))
         return sha256
+
+
+class _Acting:
+    """The stages that act, while nobody else switches any on; the digest of a large adapter takes seconds."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+        self._on: Sequence[Learned] | None = None
+        self._digest = ""
+
+    def switched_on(self, stages: Sequence[Learned]) -> str:
+        """Make exactly these act; the digest of the adapter then."""
+        if self._on is None or [id(s) for s in self._on] != [id(s) for s in stages]:
+            self._method.activate(stages)
+            self._on, self._digest = stages, self._method.acting_digest()
+        return self._digest
 
 
 def _answered(samples: Sequence[str]) -> dict[str, Any]:

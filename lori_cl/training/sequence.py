@@ -182,7 +182,8 @@ def _score_tasks_to_come(opened: OpenRun, examiner: Examiner) -> None:
     for done in range(1, len(opened.history) + 1):
         wanted = {(done, q.label, str(view)) for q in opened.questions[done:] for view in views} - known
         if wanted:
-            row = examiner.row(views, opened.history[:done], opened.questions)
+            labels = {task for _, task, _ in wanted}
+            row = examiner.row(views, opened.history[:done], opened.questions, labels)
             scores = [e for e in row if (e.stage, e.task, str(e.view)) in wanted]
             _commit(opened, scores, examiner.take_written())
 

@@ -20,6 +20,7 @@ from .tiny import (
     adapted,
     batch,
     closed,
+    freeze,
     logits,
     lora_layers,
     loss,
@@ -95,7 +96,7 @@ def two_stage_model(base: nn.Module) -> tuple[Any, SparseAdapter, Masks]:
     first, second = two_masks(adapter)
     adapter.open(first)
     write_open_values(model, seed=1)
-    adapter.freeze([closed(adapter, first)])
+    freeze(adapter, [closed(adapter, first)])
     adapter.open(second)
     write_open_values(model, seed=2)
     return model, adapter, second
@@ -140,7 +141,7 @@ def check_earlier_cells_are_bit_identical(
     stage1 = closed(adapter, first)
     assert all(bool(values.all()) for values in stage1.values.values()), "a cell of stage 1 never moved"
 
-    adapter.freeze([stage1])
+    freeze(adapter, [stage1])
     adapter.open(second)
     train(model, steps, make, accumulate, clip)
     assert any(bool(values.any()) for values in adapter.opened().values()), "stage 2 never moved"
@@ -156,13 +157,13 @@ def check_as_trained_logits_do_not_change(steps: int) -> None:
     adapter.open(first)
     train(model, 5)
     stage1 = closed(adapter, first)
-    adapter.freeze([stage1])
+    freeze(adapter, [stage1])
     before = logits(model)
 
     adapter.open(second)
     train(model, steps)
     assert not torch.equal(logits(model), before), "stage 2 does not act"
-    adapter.freeze([stage1])
+    freeze(adapter, [stage1])
     assert torch.equal(logits(model), before)
 
 
@@ -201,7 +202,7 @@ def check_what_is_frozen_is_what_acts(stages: int) -> None:
         Cells(masks, {site: torch.randn(int(mask.sum())) for site, mask in masks.items()})
         for masks in two_masks(adapter)[:stages]
     ]
-    adapter.freeze(kept)
+    freeze(adapter, kept)
     for site, acting in adapter.dense().items():
         wanted = torch.zeros_like(acting)
         for cells in kept:

@@ -12,6 +12,7 @@ from .tiny import (
     adamw,
     adapted,
     closed,
+    freeze,
     llama,
     logits,
     lora_layers,
@@ -113,7 +114,7 @@ def test_on_a_bf16_base_a_kept_stage_is_float32_to_the_bit() -> None:
     adapter.open(first)
     write_open_values(model)
     stage = closed(adapter, first)
-    adapter.freeze([stage])
+    freeze(adapter, [stage])
     for site, acting in adapter.dense().items():
         assert acting.dtype == torch.float32
         assert torch.equal(acting[first[site]], stage.values[site])
@@ -138,7 +139,7 @@ def test_under_bf16_autocast_a_site_without_open_cells_multiplies_in_bf16_as_wel
     write_open_values(model)
     with torch.autocast("cpu", torch.bfloat16):
         open_logits = logits(model)
-        adapter.freeze([closed(adapter, two_masks(adapter)[0])])
+        freeze(adapter, [closed(adapter, two_masks(adapter)[0])])
         assert torch.equal(logits(model), open_logits)
 
 

@@ -17,6 +17,7 @@ from .tiny import (
     SPEC,
     adapted,
     closed,
+    freeze,
     llama,
     logits,
     lora_layers,
@@ -100,7 +101,7 @@ def test_attaching_anew_draws_the_same_a_and_takes_back_a_kept_stage() -> None:
     torch.manual_seed(12345)
     again = lora_model(llama(), SPEC)
     adapter = attach(again, 0, "uniform")
-    adapter.freeze([stage])
+    freeze(adapter, [stage])
     assert torch.equal(logits(again), before)
 
 
@@ -116,7 +117,7 @@ def test_equal_content_has_an_equal_digest_whatever_way_it_came() -> None:
     adapter.open(masks)
     write_open_values(opened)
     _, frozen = adapted()
-    frozen.freeze([closed(adapter, masks)])
+    freeze(frozen, [closed(adapter, masks)])
     assert frozen.acting_digest() == adapter.acting_digest() != adapted()[1].acting_digest()
 
 

@@ -6,7 +6,19 @@ import torch
 from lori_cl.adapters import Cells
 
 from . import checks
-from .tiny import adapted, closed, llama, logits, loss, sgd, train, trainable, two_masks, write_open_values
+from .tiny import (
+    adapted,
+    closed,
+    freeze,
+    llama,
+    logits,
+    loss,
+    sgd,
+    train,
+    trainable,
+    two_masks,
+    write_open_values,
+)
 
 
 def test_earlier_cells_are_bit_identical_after_50_adamw_steps_with_decay() -> None:
@@ -31,7 +43,7 @@ def test_stepping_the_last_stages_optimizer_again_moves_nothing_that_acts() -> N
     adapter.open(first)
     optimizer = train(model, 5)
     stale = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    adapter.freeze([closed(adapter, first)])
+    freeze(adapter, [closed(adapter, first)])
     adapter.open(second)
     before = adapter.acting_digest()
     for parameter in stale:
@@ -64,7 +76,7 @@ def test_nothing_trains_before_cells_are_opened_and_after_they_are_frozen() -> N
     assert trainable(model) == []
     first, _ = two_masks(adapter)
     adapter.open(first)
-    adapter.freeze([closed(adapter, first)])
+    freeze(adapter, [closed(adapter, first)])
     assert trainable(model) == []
 
 
@@ -91,7 +103,7 @@ def test_the_base_weights_are_not_trained() -> None:
 def test_opened_cells_begin_at_0_and_change_no_output() -> None:
     model, adapter = adapted()
     first, second = two_masks(adapter)
-    adapter.freeze([Cells(first, {site: torch.ones(int(mask.sum())) for site, mask in first.items()})])
+    freeze(adapter, [Cells(first, {site: torch.ones(int(mask.sum())) for site, mask in first.items()})])
     before = logits(model)
     adapter.open(second)
     assert torch.equal(logits(model), before)
@@ -102,7 +114,7 @@ def test_with_nothing_frozen_the_model_is_its_base() -> None:
     adapter.open(two_masks(adapter)[0])
     write_open_values(model)
     assert not torch.equal(logits(model), logits(llama()))
-    adapter.freeze([])
+    freeze(adapter, [])
     assert torch.equal(logits(model), logits(llama()))
 
 
@@ -117,18 +129,18 @@ def test_the_view_of_one_stage_holds_nothing_of_a_stage_that_was_frozen_before()
         Cells(masks, {site: torch.ones(int(mask.sum())) for site, mask in masks.items()})
         for masks in two_masks(adapter)
     )
-    adapter.freeze([first])
+    freeze(adapter, [first])
     as_trained = adapter.acting_digest()
-    adapter.freeze([first, second])
+    freeze(adapter, [first, second])
     assert adapter.acting_digest() != as_trained
-    adapter.freeze([first])
+    freeze(adapter, [first])
     assert adapter.acting_digest() == as_trained
 
 
 def test_a_stage_may_leave_sites_out() -> None:
     _, adapter = adapted()
     site, mask = next(iter(two_masks(adapter)[0].items()))
-    adapter.freeze([Cells({site: mask}, {site: torch.ones(int(mask.sum()))})])
+    freeze(adapter, [Cells({site: mask}, {site: torch.ones(int(mask.sum()))})])
     assert {name for name, b in adapter.dense().items() if b.any()} == {site}
 
 
@@ -139,7 +151,7 @@ def test_what_is_read_out_is_a_copy(frozen: bool) -> None:
     adapter.open(masks)
     write_open_values(model)
     if frozen:
-        adapter.freeze([closed(adapter, masks)])
+        freeze(adapter, [closed(adapter, masks)])
     before = adapter.acting_digest()
     for tensors in (adapter.opened(), adapter.dense()):
         for tensor in tensors.values():
@@ -151,7 +163,7 @@ def test_freezing_keeps_no_hold_on_the_cells_it_was_given() -> None:
     _, adapter = adapted()
     masks, _ = two_masks(adapter)
     values = {site: torch.ones(int(mask.sum())) for site, mask in masks.items()}
-    adapter.freeze([Cells(masks, values)])
+    freeze(adapter, [Cells(masks, values)])
     before = adapter.acting_digest()
     for tensor in values.values():
         tensor.zero_()

@@ -81,26 +81,26 @@ def a_as_a_frozen_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def freezing_forgets_the_first_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = SparseAdapter.freeze
+    sound = SparseAdapter.install
 
-    def freeze(self: SparseAdapter, stages: Any) -> None:
-        sound(self, stages)
+    def install(self: SparseAdapter, banks: Any) -> None:
+        sound(self, banks)
         for b in self._b().values():
             b.frozen.flatten()[b.frozen.flatten().nonzero()[:1]] = 0.0
 
-    monkeypatch.setattr(SparseAdapter, "freeze", freeze)
+    monkeypatch.setattr(SparseAdapter, "install", install)
 
 
 @pytest.fixture
 def freezing_keeps_what_acted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cells of a later stage stay in B when an earlier view is asked for."""
 
-    def freeze(self: SparseAdapter, stages: Any) -> None:
+    def install(self: SparseAdapter, banks: Any) -> None:
         for b in self._b().values():
             b.frozen.copy_(b.weight.detach())
             b.close()
 
-    monkeypatch.setattr(SparseAdapter, "freeze", freeze)
+    monkeypatch.setattr(SparseAdapter, "install", install)
 
 
 @pytest.fixture

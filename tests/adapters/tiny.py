@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from transformers import (
     OPTForCausalLM,
 )
 
-from lori_cl.adapters import Cells, SparseAdapter, attach, lora_model
+from lori_cl.adapters import Bank, Cells, SparseAdapter, attach, lora_model
 from lori_cl.spec import AdapterSpec
 
 VOCABULARY = 48
@@ -136,6 +136,11 @@ def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 def closed(adapter: SparseAdapter, masks: Masks) -> Cells:
     """The stage that just trained, as it is kept."""
     return Cells(masks, adapter.opened())
+
+
+def freeze(adapter: SparseAdapter, stages: Sequence[Cells]) -> None:
+    """Let exactly these stages' cells act, under the A that was attached."""
+    adapter.install([Bank(adapter.projections(), stages)])
 
 
 def logits(model: Any, ids: Tensor | None = None) -> Tensor:

@@ -10,9 +10,15 @@ from lori_cl.adapters.merging.base import Factors
 
 
 def factored(delta: Float[Tensor, "out d_in"], rank: int) -> Factors:
-    """The best B A of this rank, or of the largest that the shape allows; A's rows are orthonormal.
+    """The best B A of this rank, or of the largest that the shape allows.
 
-    Source: Eckart & Young 1936, by a full singular value decomposition.
+    The shorter side's singular vectors are the eigenvectors of a Gram matrix, in float64, which takes less time
+    than a singular value decomposition.
+    Source: Eckart & Young 1936.
     """
-    u, s, vh = torch.linalg.svd(delta, full_matrices=False)  # (out, k), (k,), (k, d_in)
-    return Factors(a=vh[:rank].contiguous(), b=(u * s)[:, :rank].contiguous(), scaling=1.0)
+    whole = delta.double()
+    out, d_in = delta.shape
+    gram = whole @ whole.T if out < d_in else whole.T @ whole
+    side = torch.linalg.eigh(gram).eigenvectors.flip(1)[:, :rank]  # (out or d_in, r), largest first
+    b, a = (side, side.T @ whole) if out < d_in else (whole @ side, side.T)
+    return Factors(a=a.to(delta.dtype).contiguous(), b=b.to(delta.dtype).contiguous(), scaling=1.0)
