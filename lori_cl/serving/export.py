@@ -54,8 +54,8 @@ is what the base model's tokenizer makes of texts, with `padding=True, return_te
 from safetensors.torch import load_file
 from torch.nn.functional import linear
 head, mask = load_file("{folder}/{file}"), inputs["attention_mask"].unsqueeze(-1)
-pooled = (model(**inputs).last_hidden_state * mask).sum(1) / mask.sum(1)
-logits = linear(pooled.float(), head["weight"], head["bias"])  # labels: {labels}
+pooled = (model(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
+logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
 ```
 """
 

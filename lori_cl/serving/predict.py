@@ -15,7 +15,8 @@ from lori_cl.routing import Router
 from lori_cl.serving.route import guess
 from lori_cl.strict_json import NoJSON, decoded
 from lori_cl.tasks import Example, check_whole_characters, kind_of
-from lori_cl.tasks.kinds.classification import mean_pooled, read_texts
+from lori_cl.tasks.kinds.classification import read_texts
+from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.training import LoadedRun
 from lori_cl.training.evaluate import Question
 
@@ -214,7 +215,7 @@ class Predictor:
         longest = max(self._questions[task].max_length for task, _ in rows)
         texts = [example.text for _, example in rows]
         batch = read_texts(self._loaded.base.tokenizer, texts, longest, self._loaded.model.device)
-        pooled = mean_pooled(learner, **batch).float()  # (B, d)
+        pooled = mean_pooled(learner, **batch)  # (B, d)
         return [
             self._by_head(self._questions[task], state) for (task, _), state in zip(rows, pooled, strict=True)
         ]

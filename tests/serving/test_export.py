@@ -21,7 +21,7 @@ from lori_cl.serving.export import export
 from lori_cl.serving.interference import _eval_moments
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
-from lori_cl.tasks.kinds.classification import mean_pooled
+from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
 from tests.tiny import tiny_curriculum
 

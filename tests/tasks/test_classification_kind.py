@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 from transformers import BertModel, PreTrainedTokenizerFast
 
 from lori_cl.tasks import KINDS, Example
-from lori_cl.tasks.kinds.classification import Classifier, mean_pooled
+from lori_cl.tasks.kinds.classification import Classifier
+from lori_cl.tasks.kinds.pooling import mean_pooled
 
 from .task_files import classification
 from .tiny_models import WIDTH, WORDS, bert
@@ -53,6 +55,12 @@ def test_the_mean_is_over_the_states_of_the_tokens_that_are_no_padding(
         states = encoder(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
     by_hand = torch.stack([states[0, 0], states[1].sum(dim=0) / 3])
     torch.testing.assert_close(pooled(encoder, batch), by_hand, atol=1e-6, rtol=0)
+
+
+def test_a_mean_of_halves_counts_every_token() -> None:
+    long = torch.ones(1, 301, dtype=torch.long)
+    ones = SimpleNamespace(last_hidden_state=torch.ones(1, 301, 2, dtype=torch.bfloat16))
+    assert mean_pooled(lambda **_: ones, long, long).tolist() == [[1.0, 1.0]]
 
 
 def test_the_loss_is_the_mean_cross_entropy(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:

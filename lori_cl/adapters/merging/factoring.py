@@ -12,7 +12,7 @@ from lori_cl.adapters.merging.base import Factors
 def factored(delta: Float[Tensor, "out d_in"], rank: int) -> Factors:
     """The best B A of this rank, or of the largest that the shape allows.
 
-    The shorter side's singular vectors are the eigenvectors of a Gram matrix, in float64, which takes less time
+    The shorter side's singular vectors are the eigenvectors of a Gram matrix, in float64, which is less work
     than a singular value decomposition.
     Source: Eckart & Young 1936.
     """

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,6 +26,7 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row, Rows, require_column
 
@@ -46,7 +47,7 @@ class Classifier(nn.Module):
     ) -> dict[str, Tensor]:
         """Logits (B, labels), and the mean cross-entropy where labels are given."""
         pooled = mean_pooled(self.encoder, input_ids, attention_mask)  # (B, d)
-        logits = self.head(pooled.float())  # (B, labels)
+        logits = self.head(pooled)  # (B, labels)
         if labels is None:
             return {"logits": logits}
         return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
@@ -146,21 +147,11 @@ class Classification(Kind):
         was_training = model.training
         model.eval()
         device = next(model.parameters()).device
-        vectors = mean_pooled(model, **read_texts(tokenizer, task.labels, None, device)).float()
+        vectors = mean_pooled(model, **read_texts(tokenizer, task.labels, None, device))
         model.train(was_training)
         head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device="meta")  # draws nothing
         head.weight = nn.Parameter(functional.normalize(vectors, dim=1))
         return head
-
-
-def mean_pooled(
-    encoder: nn.Module, input_ids: Int64[Tensor, "B T"], attention_mask: Int64[Tensor, "B T"]
-) -> Float[Tensor, "B d"]:
-    """The mean of the last hidden states over the tokens that are no padding."""
-    states = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, T, d)
-    weights = attention_mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1)
-    pooled: Tensor = (states * weights).sum(dim=1) / weights.sum(dim=1)
-    return pooled
 
 
 def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, device: Any) -> Batch:

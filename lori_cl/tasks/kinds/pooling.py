@@ -1,4 +1,4 @@
-"""What a model makes of a prompt, in one vector: the mean of its last hidden states."""
+"""What a model makes of a text, in one vector: the mean of its last hidden states."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lori_cl.errors import LoriError
 from lori_cl.tasks.kinds.padding import right_padded
+
+
+def mean_pooled(
+    model: Any, input_ids: Int64[Tensor, "B T"], attention_mask: Int64[Tensor, "B T"]
+) -> Float[Tensor, "B d"]:
+    """The mean of the last hidden states over the tokens that are no padding, in float32: bfloat16 counts no
+    further than 256."""
+    states = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()  # (B, T, d)
+    weights = attention_mask.unsqueeze(-1).float()  # (B, T, 1)
+    pooled: Tensor = (states * weights).sum(dim=1) / weights.sum(dim=1)
+    return pooled
 
 
 @torch.inference_mode()
@@ -23,9 +34,7 @@ def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Flo
     """
     ids, mask = right_padded(prompts, pad, model.device)  # (B, T)
     # Of a language model, the part beneath the words' logits; an encoder is its own.
-    states = model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (B, T, d)
-    weights = mask.unsqueeze(-1).float()  # (B, T, 1)
-    pooled: Tensor = (states * weights).sum(dim=1) / weights.sum(dim=1)
+    pooled = mean_pooled(model.base_model, ids, mask)
     if not pooled.isfinite().all():
         raise LoriError(
             f"the base model's hidden states are not finite in {model.dtype}; "
