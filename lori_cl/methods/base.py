@@ -123,14 +123,14 @@ class Method(ABC):
     def begin_stage(self, context: StageContext) -> MaskRecord | None:
         """Make the model ready to train the task; return the cells it was given, for a method with masks."""
 
-    def check_adoptable(self, brought: ForeignAdapter, tasks: Sequence[str]) -> None:
+    def check_importable(self, imported: ForeignAdapter, tasks: Sequence[str]) -> None:
         """Make sure that the first of these tasks can take over an adapter from elsewhere.
 
         Raises: InputError, with what does not fit; CapacityExhausted.
         """
         raise InputError(f"method {self.curriculum.method} cannot take over an adapter; set method: lori")
 
-    def adopt_stage(self, context: StageContext, brought: ForeignAdapter) -> MaskRecord:
+    def import_stage(self, context: StageContext, imported: ForeignAdapter) -> MaskRecord:
         """In place of `begin_stage` and training: claim the cells of an adapter that was checked before."""
         raise NotImplementedError
 

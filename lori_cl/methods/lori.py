@@ -37,8 +37,8 @@ from lori_cl.masks import (
     require_free_beside,
 )
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext, standing
-from lori_cl.methods.lori_adoption import IMPORTED, check_sites
 from lori_cl.methods.lori_evidence import gather_evidence
+from lori_cl.methods.lori_imports import IMPORTED, check_sites
 from lori_cl.methods.lori_projections import Projector, passes
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.registry import MaskRecord, Projection, still_kept
@@ -121,20 +121,20 @@ class LoRI(Method):
         self._open(context, self._opened)
         return self._record(self._masks.strategy)
 
-    def check_adoptable(self, brought: ForeignAdapter, tasks: Sequence[str]) -> None:
+    def check_importable(self, imported: ForeignAdapter, tasks: Sequence[str]) -> None:
         """Its sites, rank and scale must be the curriculum's, and leave room for the other tasks."""
-        check_sites(brought, self._adapter.sites, self._spec)
-        ledger = self._ledger([]).claim(tasks[0], Mask(brought.masks))
-        self._check_room(ledger, tasks[1:], brought.rank, imported=True)
+        check_sites(imported, self._adapter.sites, self._spec)
+        ledger = self._ledger([]).claim(tasks[0], Mask(imported.masks))
+        self._check_room(ledger, tasks[1:], imported.rank, imported=True)
 
-    def adopt_stage(self, context: StageContext, brought: ForeignAdapter) -> MaskRecord:
+    def import_stage(self, context: StageContext, imported: ForeignAdapter) -> MaskRecord:
         """Claim the cells that the adapter fills, under the A's that it brings along."""
         sites = [site.name for site in self._adapter.sites]
         self._keeps_a = True
-        self._opened = Mask({site: brought.masks[site] for site in sites})
-        self._opened_under = {site: brought.weights.a[site] for site in sites}
+        self._opened = Mask({site: imported.masks[site] for site in sites})
+        self._opened_under = {site: imported.weights.a[site] for site in sites}
         self._open(context, self._opened)
-        b = brought.weights.b
+        b = imported.weights.b
         self._adapter.fill({site: b[site][self._opened.by_site[site]] for site in sites})
         return self._record(IMPORTED)
 

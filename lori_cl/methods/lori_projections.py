@@ -66,13 +66,13 @@ class Projector:
         return self.kind.stored or (not self.kind.per_task and any(stage.projections for stage in stages))
 
     def shared(self, stages: Sequence[LoRIStage], rank: int) -> Projections:
-        """The one A of every site for a run that shares it: drawn, or brought along by an imported stage,
-        which all stages on top of it keep."""
+        """The one A of every site for a run that shares it: drawn, or that of an imported stage, which
+        all stages on top of it keep."""
         drawn = self._draw(self._seed, rank)
-        brought = stages[0].projections if stages else None
-        if brought is None or rank == stages[0].rank:
-            return brought or drawn
-        return {site: torch.cat([a, drawn[site][stages[0].rank :]]) for site, a in brought.items()}
+        imported = stages[0].projections if stages else None
+        if imported is None or rank == stages[0].rank:
+            return imported or drawn
+        return {site: torch.cat([a, drawn[site][stages[0].rank :]]) for site, a in imported.items()}
 
     def of_stage(self, stages: Sequence[LoRIStage], position: int) -> Projections:
         """The A of every site that the stage at this position, from 0, was trained under."""

@@ -13,7 +13,7 @@ from lori_cl.errors import InputError, one_line
 from lori_cl.registry import Run, Task, Workspace
 from lori_cl.serving.export import HEAD_FILE
 from lori_cl.spec import CurriculumSpec
-from lori_cl.training import Brought, Observer, RunOptions, import_adapter
+from lori_cl.training import Imported, Observer, RunOptions, import_adapter
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ def import_folder(
     adapter = read_foreign(folder, mask_file)
     with workspace.read() as registry:
         task = registry.task(curriculum.tasks[0])
-    brought = Brought(adapter, _head(folder, task))
-    return import_adapter(workspace, curriculum, name, brought, options, observer)
+    imported = Imported(adapter, _head(folder, task))
+    return import_adapter(workspace, curriculum, name, imported, options, observer)
 
 
 def _head(folder: Path, task: Task) -> Mapping[str, Tensor] | None:

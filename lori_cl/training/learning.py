@@ -29,8 +29,21 @@ PROBED = 256
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """What a stage has learned."""
+class StageAhead:
+    """A stage to come."""
+
+    opened: OpenRun
+    history: Sequence[StageMemory]
+    """The stages before."""
+    task: Task
+    title: str
+    """What its progress bars begin with."""
+    observer: Observer
+
+
+@dataclass(frozen=True)
+class StageMade:
+    """A stage that is learned, and not scored yet."""
 
     mask: MaskRecord | None
     taught: Taught
@@ -38,78 +51,63 @@ class Learnt:
     file_bytes: int
 
 
-def learn(
-    opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, observer: Observer
-) -> Learnt:
+def learn(ahead: StageAhead) -> StageMade:
     """Claim the task's cells, train them, and write down what they became."""
-    lesson = _lesson(opened, history, task, f"{title}: training", "train")
-    context = _context(opened, history, task, title, lesson, observer)
-    mask = opened.method.begin_stage(context)
-    taught = teach(lesson, opened.curriculum.train, observer)
-    return _written(opened, history, task, context, lesson, mask, taught, {})
+    lesson = _lesson(ahead, "training", "train")
+    context = _context(ahead, lesson)
+    mask = ahead.opened.method.begin_stage(context)
+    taught = teach(lesson, ahead.opened.curriculum.train, ahead.observer)
+    return _written(ahead, context, lesson, mask, taught, {})
 
 
-def adopt(
-    opened: OpenRun,
-    history: Sequence[StageMemory],
-    task: Task,
-    title: str,
-    observer: Observer,
-) -> Learnt:
-    """Claim the cells that a ready adapter fills, and write them down; train its head where it has none."""
-    brought = opened.brought
-    assert brought is not None, "a run adopts the adapter that it was opened with"
-    lesson = replace(_lesson(opened, history, task, f"{title}: training its head", "train"), checkpoints=None)
-    context = _context(opened, history, task, title, lesson, observer)
-    mask = opened.method.adopt_stage(context, brought.adapter)
+def take_over(ahead: StageAhead) -> StageMade:
+    """Claim the cells that an imported adapter fills, and write them down; train its head where it has
+    none."""
+    opened, imported = ahead.opened, ahead.opened.imported
+    assert imported is not None, "a run takes over the adapter that it was opened with"
+    lesson = replace(_lesson(ahead, "training its head", "train"), checkpoints=None)
+    context = _context(ahead, lesson)
+    mask = opened.method.import_stage(context, imported.adapter)
     steps = 0
-    if lesson.head is not None and brought.head is not None:
-        lesson.head.load_state_dict(dict(brought.head))
+    if lesson.head is not None and imported.head is not None:
+        lesson.head.load_state_dict(dict(imported.head))
     elif lesson.head is not None:
-        steps = teach(lesson, opened.curriculum.train, observer).steps
+        steps = teach(lesson, opened.curriculum.train, ahead.observer).steps
     with torch.no_grad():
         probed = [float(loss) for loss in context.losses(PROBED)]
-    weights = brought.adapter.weights
-    imported = {
-        "base": brought.adapter.base,
+    weights = imported.adapter.weights
+    origin = {
+        "base": imported.adapter.base,
         "digest": tensors_digest([*weights.a.items(), *weights.b.items()]),
     }
     taught = Taught(steps, sum(probed) / len(probed))
-    return _written(opened, history, task, context, lesson, mask, taught, {"imported": imported})
+    return _written(ahead, context, lesson, mask, taught, {"imported": origin})
 
 
-def _context(
-    opened: OpenRun,
-    history: Sequence[StageMemory],
-    task: Task,
-    title: str,
-    lesson: Lesson,
-    observer: Observer,
-) -> StageContext:
+def _context(ahead: StageAhead, lesson: Lesson) -> StageContext:
+    opened, history, task = ahead.opened, ahead.history, ahead.task
     seeds = {purpose: opened.seed(purpose, task) for purpose in SEEDS}
-    train = opened.curriculum.train
     return StageContext(
         task=task.label,
         past=[memory.learned for memory in history],
         seeds=seeds,
         tasks_left=len(opened.questions) - len(history),
-        calibrate=lambda epochs, lr: _calibrate(opened, history, task, title, observer, epochs, lr),
-        losses=lambda examples: losses(lesson, train, examples, seeds["probe"]),
+        calibrate=lambda epochs, lr: _calibrate(ahead, epochs, lr),
+        losses=lambda examples: losses(lesson, opened.curriculum.train, examples, seeds["probe"]),
         n_train=len(lesson.fields),
     )
 
 
 def _written(
-    opened: OpenRun,
-    history: Sequence[StageMemory],
-    task: Task,
+    ahead: StageAhead,
     context: StageContext,
     lesson: Lesson,
     mask: MaskRecord | None,
     taught: Taught,
     remarks: Mapping[str, Any],
-) -> Learnt:
+) -> StageMade:
     """The stage's file, which says what it was made from, and what later stages need of it."""
+    opened, history, task = ahead.opened, ahead.history, ahead.task
     outcome = opened.method.end_stage(context)
     if mask is not None:
         mask = replace(mask, directions=outcome.directions)
@@ -134,24 +132,17 @@ def _written(
     content = stage_bytes(outcome.tensors, lesson.head, metadata)
     artifact = opened.workspace.artifacts.put(content, "safetensors")
     learned = Learned(context.task, outcome.tensors, context.seeds)
-    return Learnt(mask, taught, StageMemory(learned, lesson.head, artifact), len(content))
+    return StageMade(mask, taught, StageMemory(learned, lesson.head, artifact), len(content))
 
 
-def _calibrate(
-    opened: OpenRun,
-    history: Sequence[StageMemory],
-    task: Task,
-    title: str,
-    observer: Observer,
-    epochs: float | None,
-    lr: float,
-) -> None:
-    lesson = _lesson(opened, history, task, f"{title}: calibrating", "calibration")
+def _calibrate(ahead: StageAhead, epochs: float | None, lr: float) -> None:
+    lesson = _lesson(ahead, "calibrating", "calibration")
     epochs = lesson.epochs if epochs is None else epochs
-    teach(replace(lesson, epochs=epochs, lr=lr), opened.curriculum.train, observer)
+    teach(replace(lesson, epochs=epochs, lr=lr), ahead.opened.curriculum.train, ahead.observer)
 
 
-def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: str, purpose: str) -> Lesson:
+def _lesson(ahead: StageAhead, what: str, purpose: str) -> Lesson:
+    opened, task = ahead.opened, ahead.task
     question = next(q for q in opened.questions if q.label == task.label)
     kind, train = kind_of(question.spec), opened.curriculum.train
     assert train.lr is not None, "settled when the run began"
@@ -160,7 +151,7 @@ def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: 
         head.to(opened.model.device)
     taught = opened.training_sets[task.label]
     return Lesson(
-        title=title,
+        title=f"{ahead.title}: {what}",
         learner=kind.learner(opened.model, head),
         head=head,
         fields=taught.fields,
@@ -169,9 +160,7 @@ def _lesson(opened: OpenRun, history: Sequence[StageMemory], task: Task, title: 
         lr=train.lr,
         seed=opened.seed(purpose, task),
         ids=[example.id for example in taught.examples],
-        checkpoints=opened.workspace.checkpoints
-        / opened.run.name
-        / f"{purpose}-{_identity(opened, history, task)[:16]}",
+        checkpoints=opened.workspace.checkpoints / opened.run.name / f"{purpose}-{_identity(ahead)[:16]}",
         logs=opened.workspace.place("logs", opened.run.name, f"{task.label}-{purpose}"),
     )
 
@@ -181,15 +170,16 @@ def stood_on(history: Sequence[StageMemory]) -> tuple[tuple[str, int | None], ..
     return tuple((memory.artifact, memory.learned.retired_after) for memory in history)
 
 
-def _identity(opened: OpenRun, history: Sequence[StageMemory], task: Task) -> str:
+def _identity(ahead: StageAhead) -> str:
     """SHA-256 of all that a stage's training depends on: a checkpoint of anything else is not its own."""
+    opened, task = ahead.opened, ahead.task
     return digest.of_json(
         {
             "settings": settings_of(opened.curriculum, task),
             "task": task.spec,
             "base": opened.base.digest,
-            "stages": stood_on(history),
-            "tasks_left": len(opened.questions) - len(history),
+            "stages": stood_on(ahead.history),
+            "tasks_left": len(opened.questions) - len(ahead.history),
             "examples": opened.training_sets[task.label].digest,
             "environment": decisive(opened.environment),
         }

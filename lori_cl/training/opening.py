@@ -11,9 +11,9 @@ from lori_cl.methods import Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel
-from lori_cl.training.bringing import Brought, check_base, check_head, fitted
 from lori_cl.training.continuing import drawn_with
 from lori_cl.training.determinism import derive_seed
+from lori_cl.training.imported import Imported, check_base, check_head, fitted
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.loading import LoadedRun, stand
 from lori_cl.training.preparation import TrainingSet, prepare_training
@@ -29,7 +29,7 @@ class OpenRun(LoadedRun):
     """By task label, of the stages that are not done."""
     environment: Mapping[str, Any]
     """What they are computed with."""
-    brought: Brought | None = None
+    imported: Imported | None = None
     """A ready adapter for the first of them."""
 
     def seed(self, purpose: str, task: Task) -> int:
@@ -45,28 +45,29 @@ def open_run(
     name: str,
     run: Run | None,
     environment: Mapping[str, Any],
-    brought: Brought | None = None,
+    imported: Imported | None = None,
 ) -> OpenRun:
     """Load the model, read the data, and only then begin the run or lengthen it.
 
-    `brought` is a ready adapter that a new run begins with.
+    `imported` is a ready adapter that a new run begins with.
 
     Raises: InputError, if the model, the data, the capacity or the run does not allow it.
     """
     check_settings(curriculum.train)
     stood = stand(workspace, curriculum, tasks, run)
     method, to_come = stood.method, tasks[len(stood.history) :]
-    if brought is None:
+    if imported is None:
         method.check_room([memory.learned for memory in stood.history], [task.label for task in to_come])
     else:
-        check_base(brought, stood.base.digest)
-        brought = fitted(brought, stood.base.model)
-        method.check_adoptable(brought.adapter, [task.label for task in tasks])
-        check_head(brought, stood)
+        check_base(imported, stood.base.digest)
+        imported = fitted(imported, stood.base.model)
+        method.check_importable(imported.adapter, [task.label for task in tasks])
+        check_head(imported, stood)
     base = stood.base
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
     if is_writer():
-        _begin(registry, curriculum, tasks, name, run, base, method, environment, brought)
+        digest = imported.digest if imported is not None else None
+        _begin(registry, curriculum, tasks, name, run, base, method, environment, digest)
     wait()
     return OpenRun(
         workspace,
@@ -76,7 +77,7 @@ def open_run(
         registry=registry,
         training_sets=training_sets,
         environment=environment,
-        brought=brought,
+        imported=imported,
     )
 
 
@@ -89,10 +90,9 @@ def _begin(
     base: BaseModel,
     method: Method,
     environment: Mapping[str, Any],
-    brought: Brought | None,
+    imported: str | None,
 ) -> None:
     """Store a new run, or what a run that is there goes on with."""
-    imported = brought.digest if brought is not None else None
     if run is not None and not run.stages:
         _check_begun_so(run, imported)
     projection = method.projection()
@@ -101,9 +101,8 @@ def _begin(
         projection = replace(projection, digest=None)  # the A's stand in the stages' files
     if run is None:
         record = curriculum.to_record()
-        registry.begin_run(
-            RunStart(name, record, tuple(tasks), base.digest, projection, environment, imported)
-        )
+        start = RunStart(name, record, tuple(tasks), base.digest, projection, environment, imported)
+        registry.begin_run(start)
         return
     if projection != run.projection:
         raise RunConflict(

@@ -17,7 +17,6 @@ from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS
 from lori_cl.registry import Evaluation, Run, SetAside, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.training.bringing import Brought
 from lori_cl.training.committing import commit
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.determinism import make_deterministic
@@ -25,8 +24,9 @@ from lori_cl.training.environment import check_same_environment, environment
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.gate import Gate, admit, check_gate, declared, settle
 from lori_cl.training.gathering import gather, recall
+from lori_cl.training.imported import Imported
 from lori_cl.training.launch import Together, first_says, hold, is_writer, join, wait
-from lori_cl.training.learning import Learnt, adopt, learn, stood_on
+from lori_cl.training.learning import StageAhead, StageMade, learn, stood_on, take_over
 from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, open_run
 from lori_cl.training.preparation import check_code_execution
@@ -34,7 +34,7 @@ from lori_cl.training.stage_file import StageMemory
 
 log = logging.getLogger(__name__)
 
-Learn = Callable[[OpenRun, Sequence[StageMemory], Task, str, Observer], Learnt]
+Learn = Callable[[StageAhead], StageMade]
 """What makes a stage's adapter: training it, or taking it over."""
 
 
@@ -102,7 +102,7 @@ def import_adapter(
     workspace: Workspace,
     curriculum: CurriculumSpec,
     name: str,
-    brought: Brought,
+    imported: Imported,
     options: RunOptions,
     observer: Observer,
 ) -> Run:
@@ -124,10 +124,10 @@ def import_adapter(
         if run is not None:
             check_same_settings(run, curriculum)
         check_code_execution(tasks, options.allow_code_execution)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run, here, brought)
+        opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
-        _run_stage(opened, examiner, [], tasks[0], options, observer, adopt)
+        _run_stage(opened, examiner, [], tasks[0], options, observer, take_over)
         return registry.run(name)
 
 
@@ -214,7 +214,7 @@ def _run_stage(
     began = time.perf_counter()
     position = len(history) + 1
     title = f"stage {position}/{len(opened.questions)} {task.label}"
-    learned = make(opened, history, task, title, observer)
+    learned = make(StageAhead(opened, history, task, title, observer))
     train_s = time.perf_counter() - began
     memory, statistics, files = _told_apart(opened, learned.memory, task, position, observer)
     questions = opened.questions if options.upper_triangle else opened.questions[:position]

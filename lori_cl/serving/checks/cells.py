@@ -9,7 +9,7 @@ import torch
 from lori_cl.adapters import draw_projections, projections_digest
 from lori_cl.errors import Untruth
 from lori_cl.masks import Claim, Ledger
-from lori_cl.methods.lori_adoption import IMPORTED
+from lori_cl.methods.lori_imports import IMPORTED
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.registry import MaskRecord, Projection, Stage
 from lori_cl.serving.checks.evidence import Evidence, expect

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lori_cl.errors import Untruth
-from lori_cl.methods.lori_adoption import IMPORTED
+from lori_cl.methods.lori_imports import IMPORTED
 from lori_cl.registry import Stage, Task, acts_after
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.training.continuing import settings_of

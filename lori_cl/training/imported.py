@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Brought:
+class Imported:
     """A ready adapter for a run's first task."""
 
     adapter: ForeignAdapter
@@ -36,26 +36,26 @@ class Brought:
         return digest.of_json({"tensors": tensors_digest(named), "scale": weights.scaling})
 
 
-def check_base(brought: Brought, base_digest: str) -> None:
+def check_base(imported: Imported, base_digest: str) -> None:
     """Make sure that an adapter that lori_cl wrote is imported onto the base model that it was trained on.
 
     Raises: InputError, with both digests.
     """
-    theirs = brought.adapter.base_digest
+    theirs = imported.adapter.base_digest
     if theirs not in (None, base_digest):
         raise InputError(
-            f"the adapter was trained on {brought.adapter.base} (digest {str(theirs)[:16]}…) and the "
+            f"the adapter was trained on {imported.adapter.base} (digest {str(theirs)[:16]}…) and the "
             f"curriculum's base model has {base_digest[:16]}…; set model to the adapter's"
         )
 
 
-def fitted(brought: Brought, base: Any) -> Brought:
-    """What is brought, without sites that the base model lacks and whose updates would act on nothing.
+def fitted(imported: Imported, base: Any) -> Imported:
+    """What is imported, without sites that the base model lacks and whose updates would act on nothing.
 
     Those are sites whose B is zero, and a pooler's, since no answer is read from it.
     Raises: InputError, if the base model lacks others, or nothing is left.
     """
-    adapter = brought.adapter
+    adapter = imported.adapter
     known = {name for name, _ in base.named_modules()}
     missing = [site for site in adapter.weights.b if site not in known]
     lost = [site for site in missing if bool(adapter.weights.b[site].any()) and not _is_unread(site, base)]
@@ -66,12 +66,12 @@ def fitted(brought: Brought, base: Any) -> Brought:
             "made for another model"
         )
     if not missing:
-        return brought
+        return imported
     left = adapter.without(missing)
     if not left.weights.acts:
         raise InputError(f"the adapter changes {', '.join(missing)} alone, which changes no answer here")
     log.warning("%s", one_line(f"left out {', '.join(missing)}, which changes no answer here"))
-    return replace(brought, adapter=left)
+    return replace(imported, adapter=left)
 
 
 def _is_unread(site: str, base: Any) -> bool:
@@ -79,13 +79,13 @@ def _is_unread(site: str, base: Any) -> bool:
     return site.partition(".")[0] == "pooler" and getattr(base, "pooler", base) is None
 
 
-def check_head(brought: Brought, stood: Stood) -> None:
+def check_head(imported: Imported, stood: Stood) -> None:
     """Make sure that a head that came with an adapter is one for the run's first task.
 
     Raises: InputError, with what does not fit.
     """
     first = stood.questions[0]
     head = kind_of(first.spec).head(first.spec, stood.base.width, seed=0)
-    wrong = misfit(head or nn.Module(), brought.head) if brought.head is not None else None
+    wrong = misfit(head or nn.Module(), imported.head) if imported.head is not None else None
     if wrong is not None:
         raise InputError(f"the adapter's head is none for task '{first.label}': {wrong}; remove its file")

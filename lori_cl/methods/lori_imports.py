@@ -12,17 +12,17 @@ IMPORTED = "imported"
 """The mask strategy of a stage that was not trained here."""
 
 
-def check_sites(brought: ForeignAdapter, sites: Sequence[Site], spec: AdapterSpec) -> None:
+def check_sites(imported: ForeignAdapter, sites: Sequence[Site], spec: AdapterSpec) -> None:
     """Make sure that the adapter's rank, scale and sites are the curriculum's.
 
     Raises: InputError, with what to set.
     """
-    if (brought.rank, brought.alpha) != (spec.rank, spec.alpha):
+    if (imported.rank, imported.alpha) != (spec.rank, spec.alpha):
         raise InputError(
-            f"the adapter has r = {brought.rank} and lora_alpha = {brought.alpha:g}, and the curriculum "
+            f"the adapter has r = {imported.rank} and lora_alpha = {imported.alpha:g}, and the curriculum "
             f"adapter.rank: {spec.rank} and adapter.alpha: {spec.alpha:g}; set them to the adapter's"
         )
-    theirs = {site: (b.shape[0], brought.weights.a[site].shape[1]) for site, b in brought.weights.b.items()}
+    theirs = {site: (b.shape[0], imported.weights.a[site].shape[1]) for site, b in imported.weights.b.items()}
     ours = {site.name: (site.out_features, site.in_features) for site in sites}
     if theirs.keys() != ours.keys():
         names = sorted({site.rsplit(".", 1)[-1] for site in theirs})
