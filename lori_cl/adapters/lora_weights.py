@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,8 +50,11 @@ class LoRAWeights:
         return delta
 
     def minus(self, other: LoRAWeights) -> LoRAWeights:
-        """ΔW less another's, as one LoRA of both ranks; the scales must be equal."""
+        """ΔW less another's, under the A of both, or else as one LoRA of both ranks; the scales must be
+        equal."""
         assert self.scaling == other.scaling, "the updates have scales of their own"
+        if all(torch.equal(a, other.a[site]) for site, a in self.a.items()):
+            return replace(self, b={site: b - other.b[site] for site, b in self.b.items()})
         return LoRAWeights(
             a={site: torch.cat([a, other.a[site]]) for site, a in self.a.items()},
             b={site: torch.cat([b, -other.b[site]], dim=1) for site, b in self.b.items()},

@@ -76,6 +76,48 @@ def test_adapters_under_one_a_need_no_more_rank_and_act_as_their_concatenation()
         torch.testing.assert_close(merged.weights.delta(site), b @ a)
 
 
+def grown(seed: int, rows: int) -> LoRAWeights:
+    """An adapter under the A of `a_seed=0` that has grown by so many rows."""
+    begun, added = adapter(seed, a_seed=0), adapter(seed, rank=rows, a_seed=9)
+    return LoRAWeights(
+        a={site: torch.cat([a, added.a[site]]) for site, a in begun.a.items()},
+        b={site: torch.cat([b, added.b[site]], dim=1) for site, b in begun.b.items()},
+        scaling=begun.scaling,
+    )
+
+
+@pytest.mark.parametrize("longest_first", [False, True])
+def test_an_a_that_has_grown_is_still_the_one_that_adapters_share(longest_first: bool) -> None:
+    adapters = [adapter(1, a_seed=0), grown(2, rows=2)]
+    adapters = adapters[::-1] if longest_first else adapters
+    merged = merge(adapters, "cat", [0.4, 1.5])
+    assert {a.shape[0] for a in merged.weights.a.values()} == {5}
+    for site in SHAPES:
+        torch.testing.assert_close(merged.weights.delta(site), summed(adapters, [0.4, 1.5], site))
+    for method in ("ties", "magnitude"):
+        of_b = merge(adapters, method, settings=MergeSettings(density=1.0))
+        assert {a.shape[0] for a in of_b.weights.a.values()} == {5}
+    linear = merge(adapters, "linear-of-factors")
+    for site in SHAPES:
+        torch.testing.assert_close(linear.weights.delta(site), 2 * summed(adapters, [1.0, 1.0], site))
+
+
+@pytest.mark.parametrize("method", ["magnitude", "ties", "dare"])
+def test_what_one_state_added_to_another_under_the_same_a_is_pruned_as_one_update(method: str) -> None:
+    before, after = adapter(1, a_seed=0), adapter(2, a_seed=0)
+    added = after.minus(before)
+    for site in SHAPES:
+        assert torch.equal(added.b[site], after.b[site] - before.b[site])
+        assert torch.equal(added.a[site], after.a[site])
+        torch.testing.assert_close(added.delta(site), after.delta(site) - before.delta(site))
+    merged = merge([added], method, settings=MergeSettings(density=0.5))
+    kept = [int((b != 0).sum()) for b in merged.weights.b.values()]
+    if method != "dare":  # which draws
+        assert kept == [int(0.5 * b.numel()) for b in added.b.values()]
+    apart = adapter(3).minus(before)
+    assert {a.shape[0] for a in apart.a.values()} == {6}
+
+
 def test_a_site_that_one_adapter_alone_has_keeps_its_update() -> None:
     small = adapter(2, rank=5)
     small = LoRAWeights({"first": small.a["first"]}, {"first": small.b["first"]}, small.scaling)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lori_cl.adapters.merging.base import Factors
-from lori_cl.adapters.merging.cat import weighted_sum
+from lori_cl.adapters.merging.cat import groups_by_a, weighted_sum, widened
 from lori_cl.errors import InputError
 
 
@@ -19,6 +19,7 @@ def linear_of_factors(factors: Sequence[Factors], weights: Sequence[float]) -> F
     Source: PEFT, `add_weighted_adapter(combination_type="linear")`.
     Raises: InputError, if the ranks differ.
     """
+    factors = widened(factors, groups_by_a(factors))
     ranks = [each.a.shape[0] for each in factors]
     if len(set(ranks)) > 1:
         raise InputError(
