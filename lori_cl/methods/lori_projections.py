@@ -133,17 +133,18 @@ class Projector:
         return made
 
     def check_room(self, ranks: Mapping[str, int], taken: int) -> None:
-        """Make sure that A's that must be orthogonal to each other find room; what inputs take is not known
-        yet.
+        """Make sure that A's that must be orthogonal to each other find room, and that a site has as many
+        inputs as must stay free; what earlier tasks' inputs take is not known yet.
 
         `ranks` holds every task's, in the order of learning; `taken`, the ranks of those learned, together.
         Raises: CapacityExhausted, naming the first task that does not fit.
         """
-        if self.kind.avoids is None or self.kind.gathers_inputs:
+        if self.kind.avoids is None:
             return
+        gathers = self.kind.gathers_inputs
         for task, rank in ranks.items():
-            for site in self._sites:
-                self._check_directions(task, site, taken, rank)
+            for site in self._sites if taken or not gathers else ():  # a first A is blind to nothing
+                self._check_directions(task, site, 0 if gathers else taken, rank)
             taken += rank
 
     def taken(self, feeding: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
@@ -179,15 +180,21 @@ class Projector:
             needed = self._spec.null_space.min_free or rank
         free = site.in_features - taken
         if free < needed:
-            remedy = (
-                "adapter.null_space.energy lower, adapter.null_space.max_directions set"
-                if self.kind.gathers_inputs
-                else "adapter.rank lower, adapter.projection: per-task"
-            )
             raise CapacityExhausted(
                 f"task '{task}' needs {needed:,} free input directions at every site; {site.name} has "
-                f"{free:,} of {site.in_features:,} left. Begin a new run with {remedy}, or with fewer tasks."
+                f"{free:,} of {site.in_features:,} left. {self._remedy(taken)}"
             )
+
+    def _remedy(self, taken: int) -> str:
+        lower = "adapter.null_space.min_free" if self._spec.null_space.min_free else "adapter.rank"
+        if not taken:
+            return f"Begin a new run with {lower} lower."
+        of_inputs = f"adapter.null_space.energy or {lower} lower, adapter.null_space.max_directions set"
+        other = of_inputs if self.kind.gathers_inputs else "adapter.rank lower, adapter.projection: per-task"
+        return (
+            f"Begin a new run with {other}, or with fewer tasks. Or free what learned tasks take: "
+            "lori-cl retire-task RUN TASK."
+        )
 
     def _draw(self, seed: int, rank: int) -> Projections:
         if (seed, rank) in self._drawn:

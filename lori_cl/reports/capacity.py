@@ -8,6 +8,10 @@ from typing import Any
 
 from lori_cl.registry import Run, still_kept
 
+ORTHOGONAL = "orthogonal"
+KEEP_OUT = ("null-space", ORTHOGONAL)
+"""Projections whose A's keep out of directions that earlier ones take."""
+
 
 @dataclass(frozen=True)
 class SiteCapacity:
@@ -51,6 +55,12 @@ class Capacity:
     """Rows of rank that are added whenever a task finds too few free cells; None never."""
     retired: tuple[str, ...] = ()
     """Tasks learned whose cells are free again."""
+    overlap: bool = False
+    """Whether a task may claim cells that another one owns, so that they never run out."""
+    needs_inputs: int | None = None
+    """Free input directions that the next task's A needs at every site; None where it is drawn freely."""
+    takes_as_many: bool = False
+    """Whether a task takes just as many as it needs; or else what it takes is known once it is learned."""
 
     @property
     def cells(self) -> int:
@@ -68,9 +78,27 @@ class Capacity:
         return any(site.inputs is not None for site in self.by_site.values())
 
     @property
-    def more_tasks(self) -> int:
-        """How many more tasks of that density fit."""
-        return self.free // self.cells_per_task if self.cells_per_task else 0
+    def scarcest(self) -> tuple[str, int] | None:
+        """The site with the fewest free input directions, and how many; None where A's are drawn freely."""
+        left = {name: site.inputs_free for name, site in self.by_site.items() if site.inputs_free is not None}
+        return min(left.items(), key=lambda item: item[1]) if left else None
+
+    @property
+    def more_by_inputs(self) -> int | None:
+        """How many more tasks find the input directions that they need; None where that sets no limit yet."""
+        if self.scarcest is None or not self.needs_inputs:
+            return None
+        _, left = self.scarcest
+        if self.takes_as_many:
+            return left // self.needs_inputs
+        return None if left >= self.needs_inputs else 0
+
+    @property
+    def more_tasks(self) -> int | None:
+        """How many more tasks of that density fit; None where nothing sets a limit."""
+        by_cells = self.free // self.cells_per_task if self.cells_per_task else 0
+        limits = [None if self.overlap else by_cells, self.more_by_inputs]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def to_record(self) -> dict[str, Any]:
         """As JSON values."""
@@ -99,17 +127,16 @@ def capacity_of(run: Run) -> Capacity | None:
     """The run's capacity; None where every stage overwrites the whole adapter, so nothing is claimed."""
     if run.projection is None:
         return None
-    rank = run.rank or run.projection.rank
+    rank, kind = run.rank or run.projection.rank, run.projection.kind
+    overlap = run.curriculum["masks"].get("overlap") == "allow"
     masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
-    feeding = [run.stages[position] for position in still_kept([s.retired_after for s in run.stages])]
-    taken = {s.task: s.mask.directions for s in feeding if s.mask is not None and s.mask.directions}
     sites = {
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
-            overlap=run.curriculum["masks"].get("overlap") == "allow",
-            inputs=in_features if run.projection.kind == "null-space" else None,
-            inputs_taken={t: directions[site] for t, directions in taken.items()},
+            overlap=overlap,
+            inputs=in_features if kind in KEEP_OUT else None,
+            inputs_taken=_inputs_taken(run, site),
         )
         for site, (out, in_features) in run.projection.sites.items()
     }
@@ -121,7 +148,25 @@ def capacity_of(run: Run) -> Capacity | None:
         by_task={task: mask.cells for task, mask in masks.items()},
         grow=run.curriculum.get("adapter", {}).get("grow"),
         retired=tuple(stage.task for stage in run.stages if stage.retired_after is not None),
+        overlap=overlap,
+        needs_inputs=_needs_inputs(run, rank),
+        takes_as_many=kind == ORTHOGONAL,
     )
+
+
+def _inputs_taken(run: Run, site: str) -> dict[str, int]:
+    """By task, the directions of a site's inputs that the next task's A keeps out of."""
+    if run.projection is not None and run.projection.kind == ORTHOGONAL:
+        standing = [s for s in run.stages if s.mask is not None and s.retired_after is None]
+        return {s.task: s.mask.rank or run.projection.rank for s in standing if s.mask is not None}
+    feeding = [run.stages[position] for position in still_kept([s.retired_after for s in run.stages])]
+    return {s.task: s.mask.directions[site] for s in feeding if s.mask is not None and s.mask.directions}
+
+
+def _needs_inputs(run: Run, rank: int) -> int | None:
+    if run.projection is None or run.projection.kind not in KEEP_OUT:
+        return None
+    return (run.curriculum.get("adapter", {}).get("null_space") or {}).get("min_free") or rank
 
 
 def _budget(run: Run, free: int) -> tuple[float, int]:

@@ -21,8 +21,8 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
       missing       by metric's name: why it is null
       significance  of view 'current', for each earlier task, last stage against its own:
                     task, change, test, p_value, n, worsened, improved
-    capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks;
-                null for a method without masks
+    capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks
+                (null where nothing sets a limit); null for a method without masks
     lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null where it
                 is the run's), data (of every task its source and eval set), environment, curriculum
 """

@@ -125,16 +125,38 @@ def capacity_line(capacity: Capacity | None) -> str:
         return OVERWRITES
     free = f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)})"
     if capacity.retired:
-        free += (
-            f", as {' and '.join(capacity.retired)} {'is' if len(capacity.retired) == 1 else 'are'} retired"
-        )
+        free += f", as {listed(capacity.retired)} {'is' if len(capacity.retired) == 1 else 'are'} retired"
     if capacity.cells_per_task == 0:
         return f"{free}; every planned task has its cells."
+    return f"{free}; {_more_tasks(capacity)}{_inputs(capacity)}."
+
+
+def _more_tasks(capacity: Capacity) -> str:
+    """'7 more tasks of density 0.1 fit (5 cells each)', or that cells never run out."""
+    of = f"of density {capacity.density:g}"
+    if capacity.more_tasks is None:
+        return f"tasks {of} may own the same ones, so they never run out"
+    more = f"{capacity.more_tasks:,} more {'task' if capacity.more_tasks == 1 else 'tasks'} {of}"
+    fit = "fits" if capacity.more_tasks == 1 else "fit"
     grows = f"; then {capacity.grow} rows at a time are added" if capacity.grow else ""
-    return (
-        f"{free}; {capacity.more_tasks} more tasks of density {capacity.density:g} fit "
-        f"({capacity.cells_per_task:,} cells each){grows}."
-    )
+    return f"{more} {fit} ({capacity.cells_per_task:,} cells each){grows}"
+
+
+def _inputs(capacity: Capacity) -> str:
+    """What input directions have to do with how many tasks fit; nothing where A's are drawn freely."""
+    if capacity.scarcest is None:
+        return ""
+    site, left = capacity.scarcest
+    if capacity.more_by_inputs is not None:
+        return f"; each needs {capacity.needs_inputs:,} free input directions, and {site} has {left:,}"
+    needs = f"each needs {capacity.needs_inputs:,} free ones, and {site} has {left:,}"
+    return f", as far as input directions last: {needs}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """'a', 'a and b', or 'a, b and c'."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def share(part: int, whole: int) -> str:

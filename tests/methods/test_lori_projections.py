@@ -145,6 +145,14 @@ def test_orthogonal_as_are_counted_before_the_first_of_them_is_drawn() -> None:
         made_by.check_room({"fifth": 3}, taken=12)
 
 
+def test_a_site_that_has_too_few_inputs_for_any_second_task_is_found_before_the_first() -> None:
+    made_by = projector("null-space", min_free=13)
+    made_by.check_room({"first": 3}, taken=0)
+    said = r"'second' needs 13 .* q has 12 of 12 left. Begin a new run with adapter.null_space.min_free lower"
+    with pytest.raises(CapacityExhausted, match=said):
+        made_by.check_room({"first": 3, "second": 3}, taken=0)
+
+
 def test_orthogonal_as_are_counted_at_the_ranks_that_they_will_have_grown_to() -> None:
     made_by = projector("orthogonal")
     with pytest.raises(CapacityExhausted, match=r"'third' needs 5 .* q has 4 of 12"):

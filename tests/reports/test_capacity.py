@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
+from lori_cl.registry import Run
 from lori_cl.reports import capacity_of, print_capacity
 from lori_cl.reports.wording import capacity_line
 
@@ -67,6 +69,53 @@ def test_a_retired_task_is_named_beside_the_cells_that_it_left(recorder: Recorde
     assert "43 of 48 cells are free (89.6 %), as agnews is retired; 8 more" in capacity_line(
         capacity_of(retired)
     )
+
+
+def under(run: Run, kind: str, taken: Mapping[str, int] | None = None, **null_space: int) -> Run:
+    """The run under A's of rank 1 and another kind; sites read 8 and 4 directions."""
+    assert run.projection is not None
+    widths = zip(run.projection.sites.items(), (8, 4), strict=True)
+    sites = {site: (out, width) for (site, (out, _)), width in widths}
+    masks = [replace(stage.mask, directions=taken, rank=1) for stage in run.stages if stage.mask is not None]
+    return replace(
+        run,
+        projection=replace(run.projection, kind=kind, sites=sites, rank=1),
+        stages=tuple(replace(stage, mask=mask) for stage, mask in zip(run.stages, masks, strict=True)),
+        curriculum={**run.curriculum, "adapter": {"null_space": null_space}},
+    )
+
+
+def test_no_more_tasks_fit_than_their_orthogonal_as_find_directions(recorder: Recorder) -> None:
+    run = under(recorder.registry.run(recorder.run(rows=TWO_STAGES)), "orthogonal")
+    capacity = capacity_of(run)
+    assert capacity is not None
+    assert [site.inputs_free for site in capacity.by_site.values()] == [6, 2]
+    sparse = {**run.curriculum, "masks": {**run.curriculum["masks"], "density": 0.1}}
+    capacity = capacity_of(replace(run, curriculum=sparse))
+    assert capacity is not None
+    assert (capacity.free, capacity.cells_per_task, capacity.more_tasks) == (2, 1, 2)
+    line = capacity_line(replace(capacity, cells_per_task=2))
+    assert "1 more task of density 0.1 fits (2 cells each); each needs 1 free input directions" in line
+
+
+def test_no_more_tasks_fit_where_a_site_has_too_few_directions_left(recorder: Recorder) -> None:
+    run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    sites = list(run.projection.sites) if run.projection else []
+    taken = dict.fromkeys(sites, 1)
+    enough, too_few = (capacity_of(under(run, "null-space", taken, min_free=free)) for free in (2, 3))
+    assert enough is not None is not too_few
+    assert (enough.more_tasks, too_few.more_tasks) == (2, 0)
+    assert "as far as input directions last: each needs 2 free ones" in capacity_line(enough)
+    assert "0 more tasks of density 0.1 fit" in capacity_line(too_few)
+
+
+def test_where_cells_may_be_claimed_again_nothing_runs_out(recorder: Recorder) -> None:
+    run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    masks = {**run.curriculum["masks"], "overlap": "allow"}
+    capacity = capacity_of(replace(run, curriculum={**run.curriculum, "masks": masks}))
+    assert capacity is not None
+    assert capacity.to_record()["more_tasks"] is None
+    assert "tasks of density 0.1 may own the same ones, so they never run out" in capacity_line(capacity)
 
 
 def test_a_method_without_masks_has_no_capacity(recorder: Recorder) -> None:
