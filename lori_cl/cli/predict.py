@@ -41,7 +41,8 @@ def predict(
       lori-cl predict first --task sst2 "a gripping, moving film"
       lori-cl predict first --file rows.jsonl > answers.jsonl
     """
-    from lori_cl.serving.predict import Predictor, answered, read_rows, routed
+    from lori_cl.serving.asked import read_rows, routed
+    from lori_cl.serving.predict import Predictor, answered
     from lori_cl.serving.route import load_router
     from lori_cl.training import load_run
 
@@ -63,9 +64,11 @@ def predict(
 
 def _lines(file: Path | None) -> tuple[str, ...]:
     try:
-        text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text(encoding="utf-8-sig")
+        told = sys.stdin.buffer.read() if file is None or str(file) == "-" else file.read_bytes()
+        text = told.decode("utf-8-sig")
     except OSError as error:
         raise click.FileError(str(file), error.strerror or str(error)) from None
     except UnicodeDecodeError as error:
         raise click.FileError(str(file), str(error)) from None
-    return tuple(text.split("\n"))  # not splitlines(): a JSON string may hold U+2028 or U+0085
+    # Not splitlines(): a JSON string may hold U+2028 or U+0085.
+    return tuple(line.removesuffix("\r") for line in text.split("\n"))

@@ -195,17 +195,17 @@ class Run:
         return composition == "stacked"
 
     def position(self, task: str) -> int:
-        """Where a task stands among those that are learned, from 0, by its label or name.
+        """Where a task stands among those that are learned, from 0, by its label, its name or 'name@1'.
 
         Raises: UnknownTask, with the nearest name.
         """
         learned = self.tasks[: len(self.stages)]
         labels = [each.label for each in learned]
-        names = {each.name: index for index, each in enumerate(learned)}
-        if task in labels:
-            return labels.index(task)
-        if task in names:
-            return names[task]
+        positions = {each.name: index for index, each in enumerate(learned)}
+        positions |= {f"{each.name}@{each.version}": index for index, each in enumerate(learned)}
+        positions |= {label: index for index, label in enumerate(labels)}
+        if task in positions:
+            return positions[task]
         near = suggestion(task, labels) or f" There are: {', '.join(labels) or 'none'}."
         raise UnknownTask(f"run '{self.name}' has not learned '{task}'.{near}")
 

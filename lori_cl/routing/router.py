@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Self
@@ -48,6 +48,11 @@ class Router:
         except LinAlgError:
             raise ArtifactDamaged("the tasks' statistics together are those of no texts") from None
         return cls(tuple(statistics), shrinkage, weights, -(weights * means).sum(axis=1) / 2)
+
+    def among(self, tasks: Sequence[str]) -> Router:
+        """What guesses between these of its tasks alone."""
+        kept = [self.tasks.index(task) for task in tasks]
+        return replace(self, tasks=tuple(tasks), _weights=self._weights[kept], _offsets=self._offsets[kept])
 
     def route(self, features: Features) -> list[str]:
         """Each row's likeliest task; ties go to the task that was learned first."""

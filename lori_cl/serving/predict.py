@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from lori_cl.adapters import add_adapter
-from lori_cl.errors import DataError, LoriError
-from lori_cl.routing import Router
-from lori_cl.serving.route import guess
-from lori_cl.strict_json import NoJSON, decoded
-from lori_cl.tasks import Example, check_whole_characters, kind_of
+from lori_cl.errors import LoriError
+from lori_cl.serving.asked import Asked, example_of
+from lori_cl.tasks import Example, kind_of
 from lori_cl.tasks.kinds.classification import read_texts
 from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.training import LoadedRun
 from lori_cl.training.evaluate import Question
-
-JSON_BEGINS = ("{", "[", '"')
-"""A line that begins with one of them is JSON, or broken, and no text to be answered."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One row to be answered."""
-
-    row: Mapping[str, Any]
-    """Its columns."""
-    task: str
-    """The label of the task whose cells answer."""
-    where: str
-    """What an error calls it."""
-    number: int = 0
-    """Of its line, from 0: what a sampled answer is seeded with, as with an eval example's id."""
 
 
 @dataclass(frozen=True)
@@ -46,108 +27,6 @@ class Prediction:
     answer: str
     scores: Mapping[str, float] | None = None
     """By label, the softmax of a classification head's logits."""
-
-
-def read_rows(
-    loaded: LoadedRun, lines: Sequence[str], task: str | None, *, plain: bool = False
-) -> list[Asked]:
-    """What stands in the lines: objects of columns, which may name their `task`, or bare texts.
-
-    Raises: DataError, naming the first line that is neither, or lacks a task; UnknownTask.
-    """
-    return [_read(loaded, line, task, plain) for line in _told(lines, plain)]
-
-
-def routed(loaded: LoadedRun, router: Router, lines: Sequence[str], *, plain: bool = False) -> list[Asked]:
-    """As `read_rows`, but each line that names no task is for the one that its text looks like.
-
-    To guess, such a line is read as the first task reads it, since nobody has said which task it is.
-    """
-    first = loaded.questions[loaded.position(loaded.acting(None)[0].task)]
-    told = _told(lines, plain)
-    unnamed = [line for line in told if _named(line, plain) is None]
-    examples = [_example(first.spec, _read(loaded, line, first.label, plain)) for line in unnamed]
-    guessed = iter(guess(loaded, router, first, examples) if examples else [])
-    return [
-        _read(loaded, line, next(guessed) if _named(line, plain) is None else None, plain) for line in told
-    ]
-
-
-class _Line(NamedTuple):
-    """One line, or one text."""
-
-    number: int
-    """From 0."""
-    where: str
-    """What an error calls it."""
-    text: str
-
-
-def _told(lines: Sequence[str], plain: bool) -> list[_Line]:
-    """Those that are not empty.
-
-    Raises: DataError, if nothing is left.
-    """
-    kind = "text" if plain else "line"
-    told = [_Line(i, f"{kind} {i + 1}", line) for i, line in enumerate(lines) if line.strip()]
-    if not told or (plain and len(told) < len(lines)):
-        raise DataError(f"there is nothing to answer: {'a' if plain else 'every'} {kind} is empty")
-    return told
-
-
-def _read(loaded: LoadedRun, line: _Line, task: str | None, plain: bool) -> Asked:
-    row = _columns(line, plain)
-    named = task if row is None or row.get("task") is None else row["task"]
-    if not isinstance(named, str):
-        raise DataError(
-            f"{line.where} names no task; give --task or --route, or a column 'task' with its name"
-        )
-    label = loaded.history[loaded.position(named)].learned.task
-    return Asked(_row_of(loaded, line, label) if row is None else row, label, line.where, line.number)
-
-
-def _columns(line: _Line, plain: bool) -> dict[str, Any] | None:
-    """The line's columns; None where it is a bare text."""
-    return _object(line) if not plain and line.text.lstrip().startswith(JSON_BEGINS) else None
-
-
-def _named(line: _Line, plain: bool) -> Any:
-    """The task that the line names itself; None where it names none."""
-    return (_columns(line, plain) or {}).get("task")
-
-
-def _object(line: _Line) -> dict[str, Any]:
-    """The line's columns.
-
-    Raises: DataError, if it is no JSON object, though it begins as JSON does: a broken row is no text to be
-    answered.
-    """
-    remedy = "give an object of columns; a text that begins so stands in one, too"
-    try:
-        value = decoded(line.text)
-    except NoJSON as error:
-        at = f" at column {error.column}" if error.column else ""
-        raise DataError(f"{line.where} begins as JSON does and is none: {error}{at}; {remedy}") from None
-    if not isinstance(value, dict):
-        found = "array" if isinstance(value, list) else "string"
-        raise DataError(f"{line.where} is a JSON {found}; {remedy}")
-    return value
-
-
-def _row_of(loaded: LoadedRun, line: _Line, label: str) -> dict[str, str]:
-    spec = loaded.questions[loaded.position(label)].spec
-    column = kind_of(spec).text_column(spec)
-    if column is None:
-        raise DataError(
-            f"{line.where}: task '{label}' reads several columns; give it a JSON object with them"
-        )
-    return {column: line.text}
-
-
-def _example(spec: Any, asked: Asked) -> Example:
-    example = replace(kind_of(spec).asked(spec, asked.row, asked.where), id=asked.number)
-    check_whole_characters(example, asked.where)
-    return example
 
 
 def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> Iterator[dict[str, Any]]:
@@ -173,7 +52,7 @@ class Predictor:
 
         Raises: DataError, if a row lacks what its task reads.
         """
-        examples = [_example(self._questions[each.task].spec, each) for each in asked]
+        examples = [example_of(self._questions[each.task].spec, each) for each in asked]
         for task in dict.fromkeys(each.task for each in asked):
             self._join(task)
         answers: dict[int, Prediction] = {}

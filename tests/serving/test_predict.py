@@ -9,7 +9,8 @@ import yaml
 
 from lori_cl.errors import DataError, LoriError, UnknownTask
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.predict import Asked, Predictor, answered, read_rows, routed
+from lori_cl.serving.asked import Asked, read_rows, routed
+from lori_cl.serving.predict import Predictor, answered
 from lori_cl.serving.route import RouteOptions, guess, load_router, route_run
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
@@ -116,8 +117,12 @@ def test_what_cannot_be_asked_is_said_in_one_line(writing_run: LoadedRun) -> Non
         read_rows(writing_run, ['{"q": "it", "task": "say"}', "it is red"], None)
     with pytest.raises(DataError, match=r"line 2 begins as JSON does and is none: Expecting value at"):
         read_rows(writing_run, ['{"q": "it"}', '{"q": "it", "task":'], "say")
-    with pytest.raises(UnknownTask, match=r"has not learned 'sy'. Did you mean 'say'"):
+    with pytest.raises(UnknownTask, match=r"^run 'run' has not learned 'sy'. Did you mean 'say'"):
         read_rows(writing_run, ["it is red"], "sy")
+    with pytest.raises(UnknownTask, match=r"^line 2: run 'run' has not learned 'sy'. Did you mean 'say'"):
+        read_rows(writing_run, ["it is red", '{"q": "it", "task": "sy"}'], "say")
+    with pytest.raises(DataError, match=r"^text 2 is empty"):
+        read_rows(writing_run, ["it is red", " "], "say", plain=True)
     with pytest.raises(DataError, match=r"line 1.*'q' is undefined"):
         list(answered(Predictor(writing_run), read_rows(writing_run, ['{"p": "it"}'], "say"), 8))
 
@@ -137,6 +142,25 @@ def test_a_text_is_answered_by_the_task_it_looks_like(
     assert [each.task for each in routed(run, router, [named, TEXTS[0]])] == ["b", asked_for[0].task]
 
 
+def test_a_text_is_taken_for_no_task_that_cannot_read_it(
+    workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_writing: Callable[..., None]
+) -> None:
+    declare_writing("both", ("red", "blue"), prompt="{{ q }} {{ a }}", max_new_tokens=2)
+    declare_writing("say", ("red", "blue"), max_new_tokens=2)
+    curriculum = tmp_path / "curriculum.yaml"
+    curriculum.write_text(yaml.safe_dump(tiny_curriculum(tiny_causal_lm, ["both", "say"])))
+    run_curriculum(workspace, load_curriculum(curriculum), "run", RunOptions(), SilentObserver())
+    route_run(workspace, "run", RouteOptions(), SilentObserver())
+    run = loaded(workspace)
+    router = load_router(run)
+    lines = ["it is red", '{"q": "it is wet"}', '{"q": "it is wet", "a": "red"}']
+    asked_for = routed(run, router, lines)
+    assert [each.task for each in asked_for][:2] == ["say", "say"]
+    assert asked_for[2].task in {"both", "say"}
+    with pytest.raises(DataError, match=r"line 2: prompt: 'q' is undefined.*; nor can say read it"):
+        routed(run, router, ["it is red", '{"p": "it is wet"}'])
+
+
 def test_a_row_keeps_its_own_columns_beside_the_answer(writing_run: LoadedRun) -> None:
     rows = read_rows(writing_run, ['{"q": "it is red", "answer": "gold", "scores": 1}'], "say")
     (found,) = answered(Predictor(writing_run), rows, 8)
@@ -148,7 +172,7 @@ def test_a_row_keeps_its_own_columns_beside_the_answer(writing_run: LoadedRun) -
 def test_nothing_to_answer_is_an_error(writing_run: LoadedRun) -> None:
     with pytest.raises(DataError, match="there is nothing to answer: every line is empty"):
         read_rows(writing_run, ["", " "], "say")
-    with pytest.raises(DataError, match="there is nothing to answer: a text is empty"):
+    with pytest.raises(DataError, match="text 2 is empty"):
         read_rows(writing_run, ["it is red", ""], "say", plain=True)
 
 

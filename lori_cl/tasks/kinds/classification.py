@@ -172,7 +172,10 @@ def _example(task: ClassificationSpec, index: int, row: Row, where: str) -> Exam
 
 def _text(task: ClassificationSpec, row: Row, where: str) -> str:
     column = task.columns.text
-    text = render(column, row, "columns.text", where) if _is_template(column) else row.get(column)
+    if not _is_template(column) and column not in row:
+        near = suggestion(column, row) or f" Columns: {', '.join(row)}."
+        raise DataError(f"{where}: there is no column '{column}'.{near}")
+    text = render(column, row, "columns.text", where) if _is_template(column) else row[column]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: column '{column}' holds no text")
     return text
