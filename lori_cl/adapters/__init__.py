@@ -9,7 +9,7 @@ from lori_cl.adapters.interference import delta_cosine, output_energy, projectio
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
 from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, settled_settings, settled_weights
-from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_peft
+from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_beside, save_peft
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
 from lori_cl.adapters.sites import Site
@@ -60,6 +60,7 @@ __all__ = [
     "read_tensors",
     "read_weights",
     "record_inputs",
+    "save_beside",
     "save_peft",
     "settled_settings",
     "settled_weights",

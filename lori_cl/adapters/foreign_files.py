@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -26,7 +27,9 @@ def read_json(file: Path) -> Any:
     Raises: InputError, if there is none.
     """
     try:
-        if not file.is_file() or file.stat().st_size > MAX_JSON_BYTES:
+        if not file.is_file():
+            raise InputError(f"{file} is not there; name a folder that PEFT has saved")
+        if file.stat().st_size > MAX_JSON_BYTES:
             raise InputError(
                 f"{file} is no file of at most {MAX_JSON_BYTES:,} bytes; name a folder that PEFT has saved"
             )
@@ -72,6 +75,11 @@ def _loaded(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
+    except UnpicklingError:
+        raise InputError(
+            f"{file} holds something else than tensors, which could run code when it is read; save it as "
+            "safetensors"
+        ) from None
     except Exception as error:  # whatever the reading of a file that anybody may have written comes upon
         raise InputError(f"{file} cannot be read: {first_line(error)}") from None
 

@@ -51,16 +51,22 @@ def save_peft(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part.mkdir()
-        save_file(
-            _tensors(weights), part / SAFETENSORS_WEIGHTS_NAME, {METADATA_KEY: canonical_json(metadata)}
-        )
         (part / CONFIG_NAME).write_text(_config_json(config))
+        save_beside(part / CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, _tensors(weights), metadata)
         part.replace(folder)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def save_beside(file: Path, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors into a safetensors file beside another one, for whoever may read that: safetensors lets
+    its writer alone read what it writes."""
+    written = file.with_name(name)
+    save_file(dict(tensors), written, {METADATA_KEY: canonical_json(metadata)})
+    shutil.copymode(file, written)
 
 
 def check_writable(folder: Path) -> None:

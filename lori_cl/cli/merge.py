@@ -82,7 +82,7 @@ def merge(
 
     request = MergeRequest(
         run=run,
-        tasks=tasks.split(","),
+        tasks=[task.strip() for task in tasks.split(",")],
         method=method,
         out=out,
         weights=weights,

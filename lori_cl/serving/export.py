@@ -11,14 +11,12 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lori_cl.adapters import METADATA_KEY, check_writable, is_transposed, save_peft
-from lori_cl.digest import canonical_json
-from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable, first_line, one_line
+from lori_cl.adapters import check_writable, is_transposed, save_peft
+from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.methods import Learned
+from lori_cl.serving.beside import heads_of, write_beside
 from lori_cl.training import LoadedRun
 from lori_cl.training.base_model import load_base
 from lori_cl.training.preparation import architecture_of
@@ -33,31 +31,6 @@ dozen layers. On a CPU nothing is summed in another order, and the difference is
 SHARE = 0.1
 """Of what the adapter changes the outputs by, in the Euclidean norm, that a difference may have. Half
 precision rounds by far more than `ROUNDING`, and an adapter that does nothing differs by the whole."""
-
-HEAD_FILE = "{task}.head.safetensors"
-
-README = """# {title}
-
-A PEFT LoRA for `{base}`, written by lori_cl from run `{run}`.
-
-```python
-from peft import PeftModel
-model = PeftModel.from_pretrained(base_model, "{folder}")
-```
-{heads}"""
-
-HEADS = """
-A classification head reads the mean of the last hidden states over the tokens that are no padding; `inputs`
-is what the base model's tokenizer makes of texts, with `padding=True, return_tensors="pt"`:
-
-```python
-from safetensors.torch import load_file
-from torch.nn.functional import linear
-head, mask = load_file("{folder}/{file}"), inputs["attention_mask"].unsqueeze(-1)
-pooled = (model(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
-logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
-```
-"""
 
 
 @dataclass(frozen=True)
@@ -102,14 +75,16 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
         fan_in_fan_out=is_transposed(loaded.model),
     )
     try:
-        files = _write_beside(loaded, folder, label or "Everything learned", told)
+        heads = heads_of(loaded, told)
+        title = f"{label or 'Everything learned'} of {base.name}"
+        write_beside(folder, title, base.base_path, f"run `{base.name}`", heads)
         difference = _verified(loaded, folder, told) if verify else None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # nobody has seen it act
         raise
     rank = next(iter(weights.a.values())).shape[0]
     beneath = tuple(each.task for each in acting if each.task not in told)
-    return Exported(folder, rank, tuple(told), beneath, files, difference)
+    return Exported(folder, rank, tuple(told), beneath, tuple(head.file for head in heads), difference)
 
 
 def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[Learned]) -> Mapping[str, Any]:
@@ -122,40 +97,6 @@ def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[Learned]) ->
         "stages": {each.task: artifacts[each.task] for each in acting},
         "base": {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest},
     }
-
-
-def _write_beside(loaded: LoadedRun, folder: Path, what: str, tasks: Sequence[str]) -> tuple[str, ...]:
-    """Write a README and the tasks' heads, where they have some; the heads' files."""
-    run = loaded.run
-    try:
-        heads = {task: file for task in tasks if (file := _write_head(loaded, folder, task)) is not None}
-        shown = "".join(
-            HEADS.format(folder=folder, file=file, labels=one_line(canonical_json(_labels(loaded, task))))
-            for task, file in heads.items()
-        )
-        title = f"{what} of {run.name}"
-        text = README.format(title=title, base=run.base_path, run=run.name, folder=folder, heads=shown)
-        (folder / "README.md").write_text(text, encoding="utf-8")
-    except (OSError, SafetensorError) as error:
-        why = getattr(error, "strerror", None) or first_line(error)
-        raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
-    return tuple(heads.values())
-
-
-def _write_head(loaded: LoadedRun, folder: Path, task: str) -> str | None:
-    """The file of a task's head; None where it has none."""
-    head = loaded.history[loaded.position(task)].head
-    if head is None:
-        return None
-    file = HEAD_FILE.format(task=task)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    told = {"task": task, "labels": _labels(loaded, task)}
-    save_file(state, folder / file, {METADATA_KEY: canonical_json(told)})
-    return file
-
-
-def _labels(loaded: LoadedRun, task: str) -> list[str]:
-    return list(loaded.questions[loaded.position(task)].spec.labels)
 
 
 def _verified(loaded: LoadedRun, folder: Path, tasks: Sequence[str]) -> float:

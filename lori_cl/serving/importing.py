@@ -11,7 +11,7 @@ from torch import Tensor
 from lori_cl.adapters import read_foreign, read_metadata, read_tensors
 from lori_cl.errors import InputError, one_line
 from lori_cl.registry import Run, Task, Workspace
-from lori_cl.serving.export import HEAD_FILE
+from lori_cl.serving.beside import HEAD_FILE
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training import Imported, Observer, RunOptions, import_adapter
 
@@ -34,6 +34,10 @@ def import_folder(
     Raises: UnknownTask; InputError, if the folder or the curriculum does not fit; nothing is stored then.
     """
     adapter = read_foreign(folder, mask_file)
+    ours = curriculum.model.path
+    if adapter.base_digest is None and adapter.base not in (None, ours):
+        told = f"{folder} was made for {adapter.base}, and the curriculum's base model is {ours}"
+        log.warning("%s", one_line(f"{told}: that they are one model cannot be checked beyond their shapes"))
     with workspace.read() as registry:
         task = registry.task(curriculum.tasks[0])
     imported = Imported(adapter, _head(folder, task))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peft import PeftModel
@@ -18,8 +19,10 @@ from lori_cl.adapters import (
     settled_settings,
     settled_weights,
 )
-from lori_cl.errors import InputError
+from lori_cl.errors import InputError, WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
+from lori_cl.reports.wording import listed
+from lori_cl.serving.beside import Head, heads_of, write_beside
 from lori_cl.serving.merge_request import Choice, MergeRequest, choose
 from lori_cl.serving.merge_scores import Exam, MergedScore, merged_score, own_exam
 from lori_cl.training.loading import LoadedRun, load_run
@@ -37,6 +40,8 @@ class MergeOutcome:
     rank: int
     truncation_error: float | None
     """Relative Frobenius error of factoring the merged ΔW; None where nothing was factored."""
+    heads: tuple[str, ...]
+    """Files of classification heads."""
     scores: Sequence[MergedScore]
     """One a choice; empty where nothing was scored."""
 
@@ -44,6 +49,8 @@ class MergeOutcome:
 @dataclass(frozen=True)
 class _Part:
     weights: LoRAWeights
+    heads: Sequence[Head]
+    """The task's, where it has one."""
     exam: Exam | None
 
 
@@ -73,6 +80,7 @@ def merge_tasks(workspace: Workspace, request: MergeRequest, observer: Observer)
             "float32; give smaller --weights"
         )
     _write(request, choices, weights, merged, loaded)
+    heads = _write_beside(request, choices, parts)
     exams = [exam for choice in choices if (exam := parts[choice.shown].exam) is not None]
     return MergeOutcome(
         request=request,
@@ -80,6 +88,7 @@ def merge_tasks(workspace: Workspace, request: MergeRequest, observer: Observer)
         weights=weights,
         rank=next(iter(merged.weights.a.values())).shape[0],
         truncation_error=merged.truncation_error,
+        heads=heads,
         scores=_scores(request, loaded, exams, observer) if exams else [],
     )
 
@@ -101,7 +110,8 @@ def _gather(
             if choice.run.name == run:
                 at = choice.position
                 exam = own_exam(loaded, at, registry, observer) if request.evaluate else None
-                parts[choice.shown] = _Part(own_weights(loaded, at), exam)
+                heads = heads_of(loaded, [choice.task.label])
+                parts[choice.shown] = _Part(own_weights(loaded, at), heads, exam)
     assert loaded is not None, "a request names at least one task"
     return parts, loaded
 
@@ -132,6 +142,26 @@ def _write(
         },
         fan_in_fan_out=is_transposed(loaded.model),
     )
+
+
+def _write_beside(
+    request: MergeRequest, choices: Sequence[Choice], parts: Mapping[str, _Part]
+) -> tuple[str, ...]:
+    """Write a README and the tasks' heads into the folder, or remove it; the heads' files."""
+    labels = [choice.task.label for choice in choices]
+    heads = [
+        head if labels.count(head.task) == 1 else replace(head, file=f"{choice.run.name}.{head.file}")
+        for choice in choices
+        for head in parts[choice.shown].heads
+    ]
+    shown = listed([f"`{choice.run.name}:{choice.task.label}`" for choice in choices])
+    try:
+        title = f"{listed(labels)}, merged by {request.method}"
+        write_beside(request.out, title, choices[0].run.base_path, shown, heads)
+    except WorkspaceUnusable:
+        shutil.rmtree(request.out, ignore_errors=True)
+        raise
+    return tuple(head.file for head in heads)
 
 
 def merge_record(

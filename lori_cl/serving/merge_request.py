@@ -92,7 +92,10 @@ def _choice(registry: Registry, run_name: str, name: str) -> Choice:
 def _check_same_base(first: Run, other: Run) -> None:
     if first.base_digest != other.base_digest:
         raise InputError(
-            f"run '{first.name}' learned on {first.base_path} (digest {first.base_digest[:16]}…) and run "
-            f"'{other.name}' on {other.base_path} ({other.base_digest[:16]}…): adapters of different base "
-            "models cannot be merged; name runs on one base model, see lori-cl runs"
+            f"run '{first.name}' learned on {_base(first)} and run '{other.name}' on {_base(other)}, and "
+            "adapters of different base models cannot be merged; name runs on one, see lori-cl runs"
         )
+
+
+def _base(run: Run) -> str:
+    return f"{run.base_path} in {run.curriculum['model'].get('dtype')} (digest {run.base_digest[:16]}…)"

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from lori_cl.reports.plain import add_row, plain_table, say
-from lori_cl.reports.wording import TESTS, percent, points
+from lori_cl.reports.wording import TESTS, listed, percent, points
 from lori_cl.serving.merge import MergeOutcome, merge_record
 from lori_cl.serving.merge_request import Choice
 
@@ -19,7 +19,8 @@ def print_merge(outcome: MergeOutcome, console: Console) -> None:
     merged = " + ".join(
         f"{weight:g} {choice.shown}" for weight, choice in zip(outcome.weights, outcome.choices, strict=True)
     )
-    say(console, f"{outcome.request.method}: {merged}, rank {outcome.rank}, in {outcome.request.out}")
+    beside = f", with {listed(outcome.heads)}" if outcome.heads else ""
+    say(console, f"{outcome.request.method}: {merged}, rank {outcome.rank}, in {outcome.request.out}{beside}")
     for note in notes(outcome):
         say(console, note)
 
@@ -74,6 +75,7 @@ def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:
         **merge_record(outcome.request, outcome.choices, outcome.weights),
         "merged_rank": outcome.rank,
         "truncation_error": outcome.truncation_error,
+        "heads": list(outcome.heads),
         "scores": [
             {
                 "task": choice.shown,

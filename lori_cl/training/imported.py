@@ -45,7 +45,7 @@ def check_base(imported: Imported, base_digest: str) -> None:
     if theirs not in (None, base_digest):
         raise InputError(
             f"the adapter was trained on {imported.adapter.base} (digest {str(theirs)[:16]}…) and the "
-            f"curriculum's base model has {base_digest[:16]}…; set model to the adapter's"
+            f"curriculum's base model has {base_digest[:16]}…; set model to the adapter's, its dtype included"
         )
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModel, BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from lori_cl.adapters import LoRAWeights, MergeSettings, read_weights
@@ -179,6 +180,35 @@ def test_the_folder_names_its_base_and_every_adapter_in_it(learn: Learn, merge: 
     ]
 
 
+def test_a_merged_folder_holds_the_heads_of_its_tasks_for_everybody_who_may_read_it(
+    learn: Learn, merge: Merge, workspace: Workspace
+) -> None:
+    learn("a", "b")
+    learn("a", name="other")
+    outcome = merge("a", "other:a", "b")
+    folder = outcome.request.out
+    assert outcome.heads == ("run.a.head.safetensors", "other.a.head.safetensors", "b.head.safetensors")
+    readme = (folder / "README.md").read_text()
+    assert all(f"{folder}/{head}" in readme for head in outcome.heads)
+    with workspace.read() as registry:
+        run = load_run(workspace, registry, "run")
+    for file, position in ((outcome.heads[0], 0), (outcome.heads[2], 1)):
+        head = run.history[position].head
+        assert head is not None
+        written = load_file(folder / file)
+        assert all(torch.equal(written[name], t) for name, t in head.state_dict().items())
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
+
+
+def test_runs_that_hold_one_model_in_two_dtypes_are_told_so(
+    learn: Learn, merge: Merge, tiny_encoder: Path
+) -> None:
+    learn("a")
+    learn("b", name="other", model={"path": str(tiny_encoder), "dtype": "bfloat16"})
+    with pytest.raises(InputError, match=r"in float32 \(digest .* in bfloat16 \(digest"):
+        merge("a", "other:b")
+
+
 def test_a_run_on_another_base_model_is_refused_before_anything_is_loaded(
     learn: Learn, merge: Merge, tiny_encoder: Path, tmp_path: Path
 ) -> None:
@@ -204,6 +234,7 @@ def test_a_run_on_another_base_model_is_refused_before_anything_is_loaded(
         (["ruin:a"], {}, UnknownRun, "Did you mean 'run'?"),
         (["a"], {"weights": [1.0, 2.0]}, InputError, "1 adapters and 2 weights"),
         (["a"], {"method": "tie"}, InputError, "Did you mean 'ties'?"),
+        (["a"], {"method": "linear"}, InputError, "Did you mean 'linear-of-factors'?"),
         (["a"], {"method": "ties"}, InputError, "--density"),
         ([], {}, InputError, "at least one task"),
     ],

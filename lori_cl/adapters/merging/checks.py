@@ -17,7 +17,8 @@ def merge_named(name: str) -> MergeMethod:
     Raises: InputError, with the nearest name.
     """
     if name not in MERGES:
-        near = suggestion(name, MERGES) or f" There are: {', '.join(MERGES)}."
+        begun = next((f" Did you mean '{each}'?" for each in MERGES if name and each.startswith(name)), "")
+        near = suggestion(name, MERGES) or begun or f" There are: {', '.join(MERGES)}."
         raise InputError(f"there is no merge method '{name}'.{near}")
     return MERGES[name]
 
