@@ -22,7 +22,8 @@ def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
     from lori_cl.serving.retire import retire_task
 
     retired = retire_task(workspace, run, task, force=force)
-    click.echo(f"{retired.task} retired: {retired.cells:,} cells are free for the next task of {run}.")
+    free = f"{retired.cells:,} cells are free for the next task of {run}"
+    click.echo(f"{retired.task} retired: {'its values no longer act' if retired.overlap else free}.")
     if retired.stacked_on_it:
         others = ", ".join(retired.stacked_on_it)
         click.echo(f"Trained on top of it, and without it now in the current view: {others}")

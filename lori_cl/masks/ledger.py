@@ -93,7 +93,7 @@ def require_free_beside(task: str, k: int, free: int, imported: Ledger, tasks: i
     """
     if k > free:
         cells, left = imported.cells, imported.free_cells
-        grow = "masks.budget: density with adapter.grow, which adds rows where cells run out"
+        grow = "adapter.grow, which adds rows where cells run out, with masks.budget: density"
         density = f"masks.density at most {_density_for(tasks, cells, left):g}, or " if left >= tasks else ""
         raise CapacityExhausted(
             f"task '{task}' asks for {k:,} cells; {free:,} of {cells:,} are free, since the adapter fills "

@@ -16,6 +16,9 @@ from lori_cl.reports.wording import (
     stage_words,
 )
 
+IMPORTED = "imported"
+"""What lori_cl.methods calls the mask of an adapter that was not trained here; torch would come with it."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -87,11 +90,11 @@ def _stage(run: Run, stage: Stage) -> Iterator[Fact]:
         if stage.mask.projection is not None:
             yield Fact("trained under A", "", stage.mask.projection)
     yield Fact("learned from", f"{stage.n_train:,} examples, {stage.n_truncated:,} cut", stage.train_digest)
-    yield Fact(
-        "training",
-        f"{stage.steps:,} steps, mean loss {stage.final_loss:.4f}, "
-        f"{seconds(stage.train_s)} of the stage's {seconds(stage.elapsed_s)}",
-    )
+    steps = f"{stage.steps:,} steps, mean loss {stage.final_loss:.4f}"
+    if stage.mask is not None and stage.mask.strategy == IMPORTED:
+        steps = f"{stage.steps:,} steps, of its head alone: the adapter was imported"
+    spent = f"{seconds(stage.train_s)} of the stage's {seconds(stage.elapsed_s)}"
+    yield Fact("training", f"{steps}, {spent}")
     yield Fact("peak memory", megabytes(stage.peak_memory_bytes))
     yield Fact("seeds", ", ".join(f"{purpose} {seed}" for purpose, seed in stage.seeds.items()))
     otherwise = _otherwise(run, stage)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lori_cl.errors import ArtifactDamaged
-from lori_cl.registry import ArtifactStore, Evaluation, Registry
+from lori_cl.registry import ArtifactStore, Evaluation, Registry, acts_after
 
 ROUTED = "routed"  # lori_cl.spec's View.ROUTED; importing pydantic for one word would slow every report
 ROUTING_ACCURACY = "routing_accuracy"
@@ -33,6 +33,8 @@ class RoutedTask:
     """Examples."""
     sent_to: Mapping[str, int]
     """How many of its examples were taken for each learned task's, in the order of learning."""
+    retired: bool = False
+    """Whether its task is, so that nothing is taken for one of its own any more."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,9 @@ def gather_routing(registry: Registry, artifacts: ArtifactStore, run_name: str) 
             routing_accuracy=routed.parts[ROUTING_ACCURACY],
             n=routed.n,
             sent_to=_sent_to(artifacts, routed, labels),
+            retired=not acts_after(done.retired_after, stage),
         )
-        for label in labels
+        for label, done in zip(labels, run.stages, strict=True)
         if (routed := scored.get((label, ROUTED)))
     )
     return Routing(run_name, stage, tuple(tasks))

@@ -27,10 +27,14 @@ def print_routing(routing: Routing, console: Console) -> None:
 def _scores(routing: Routing) -> Table:
     table = plain_table(["task", *VIEW_NAMES, "routing accuracy", "examples"], numbers=5)
     for task in routing.tasks:
-        add_row(table, task.task, *map(_percent, _numbers(task)), f"{task.n:,}")
+        add_row(table, _named(task), *map(_percent, _numbers(task)), f"{task.n:,}")
     table.add_section()
     add_row(table, "mean", *_means(routing), f"{sum(task.n for task in routing.tasks):,}", style="dim")
     return table
+
+
+def _named(task: RoutedTask) -> str:
+    return f"{task.task} (retired)" if task.retired else task.task
 
 
 def _means(routing: Routing) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,8 +37,8 @@ class SiteInterference:
     site: str
     cosine: float
     """Between the two ΔW as vectors."""
-    widest: float
-    """The largest cosine of a principal angle between their A's: 1 where they share a direction."""
+    angles: Sequence[float]
+    """Cosines of the principal angles between their A's, largest first: 1 where they share a direction."""
     shared_cells: int | None
     """Cells of B that both own; None for a method whose tasks own none."""
     ratio: float
@@ -53,7 +53,8 @@ class Pair:
     later: str
     sites: Sequence[SiteInterference]
     change: float | None
-    """What the earlier task's score changed by in the current view when the later one was learned."""
+    """What the earlier task's score changed by in the current view when the later one was learned; None where
+    that was not scored, or a task was retired between."""
 
     @property
     def ratio(self) -> float:
@@ -79,7 +80,7 @@ def interference(
     updates = [loaded.update(position) for position in range(len(loaded.history))]
     masks = [loaded.method.mask_of(memory.learned) for memory in loaded.history]
     tasks = [memory.learned.task for memory in loaded.history]
-    changes = _changes(evaluations)
+    changes = _changes(evaluations, {stage.retired_after for stage in loaded.run.stages})
     pairs = []
     for early in range(len(updates) - 1):
         found: dict[int, list[SiteInterference]] = {late: [] for late in range(early + 1, len(updates))}
@@ -120,7 +121,7 @@ def _at_site(
     return SiteInterference(
         site=site,
         cosine=delta_cosine(early, late, site),
-        widest=float(projection_cosines(early, late, site)[0]),
+        angles=projection_cosines(early, late, site).tolist(),
         shared_cells=shared_cells,
         ratio=math.sqrt(max(other, 0.0) / own) if own > 0 else math.inf,
     )
@@ -153,11 +154,14 @@ def _eval_moments(
         yield {site: moments.sums[leader] for leader, fed in moments.sites.items() for site in fed}
 
 
-def _changes(evaluations: Sequence[Evaluation]) -> dict[tuple[int, str], float]:
-    """By (stage, task): the score in the current view, less the one a stage earlier."""
+def _changes(
+    evaluations: Sequence[Evaluation], retirements: Collection[int | None]
+) -> dict[tuple[int, str], float]:
+    """By (stage, task): the score in the current view, less the one a stage earlier; but for where a task was
+    retired between, whose cells were then switched off, too."""
     current = {(e.stage, e.task): e.score for e in evaluations if e.view == View.CURRENT}
     return {
         (stage, task): score - current[stage - 1, task]
         for (stage, task), score in current.items()
-        if (stage - 1, task) in current
+        if (stage - 1, task) in current and stage - 1 not in retirements
     }

@@ -15,7 +15,9 @@ class Retired:
     task: str
     """Its label."""
     cells: int
-    """Cells that are free again."""
+    """Cells that it owned."""
+    overlap: bool
+    """Whether tasks may own the same cells, which are never taken then."""
     stacked_on_it: tuple[str, ...]
     """Tasks that were trained on top of it; under as_trained they keep its cells."""
 
@@ -56,7 +58,8 @@ def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retire
             "current view. Go ahead with --force"
         )
     registry.retire(run_name, label)
-    return Retired(label, stage.mask.cells, stacked)
+    overlap = run.curriculum["masks"].get("overlap") == "allow"
+    return Retired(label, stage.mask.cells, overlap, stacked)
 
 
 def _stacked_on(run: Run, position: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from lori_cl.methods.lori_projections import passes
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.interference import Pair, SiteInterference, interference, rank_correlation
 from lori_cl.serving.merge import own_weights
+from lori_cl.serving.retire import retire_task
 from lori_cl.training import load_run
 
 Learn = Callable[..., Run]
@@ -52,7 +53,7 @@ def test_a_shared_a_and_disjoint_cells_are_seen_as_such(learn: Learn, workspace:
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
     for pair in pairs.values():
         assert len(pair.sites) == 6
-        assert all(site.widest == pytest.approx(1.0) and site.shared_cells == 0 for site in pair.sites)
+        assert all(site.angles == pytest.approx([1.0] * 4) and site.shared_cells == 0 for site in pair.sites)
         assert pair.ratio > 0
         assert pair.change is not None
 
@@ -114,9 +115,27 @@ def test_what_a_plain_lora_added_is_the_difference_of_two_stages(learn: Learn, w
         torch.testing.assert_close(loaded.update(1).delta(site), both.delta(site) - first.delta(site))
 
 
+def test_what_a_retirement_did_to_a_score_is_laid_at_no_later_tasks_door(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", "b")
+    retire_task(workspace, "run", "a", force=True)
+    learn("a", "b", "c")
+    changes = {pair: of.change for pair, of in pairs_of(workspace).items()}
+    assert changes["a", "b"] is not None
+    assert changes["a", "c"] is changes["b", "c"] is None
+
+
+def test_all_principal_angles_of_two_as_are_in_the_record(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", adapter={**PLAIN, "projection": "per-task"})
+    for site in pairs_of(workspace)["a", "b"].to_record()["sites"]:
+        assert len(site["angles"]) == 4
+        assert 1 > site["angles"][0] >= site["angles"][-1] >= 0
+
+
 def test_the_rank_correlation_is_of_ratio_and_loss() -> None:
     def pair(ratio: float, change: float | None) -> Pair:
-        return Pair("a", "b", [SiteInterference("s", 0.0, 0.0, 0, ratio)], change)
+        return Pair("a", "b", [SiteInterference("s", 0.0, [0.0], 0, ratio)], change)
 
     falling = [pair(0.1, 0.0), pair(0.5, -0.1), pair(0.9, -0.3)]
     assert rank_correlation(falling) == (pytest.approx(1.0), len(falling))
