@@ -11,27 +11,17 @@ of train and leaves the test sets unseen, which is what rates and defaults are c
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import click
-from tune_lr import ROOT, split_train
+from texts import CURRICULUM, ORDERS, figures, workspace_of
 
-from lori_cl.registry import Workspace
-from lori_cl.reports import gather, to_record
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import RunOptions, SilentObserver, run_curriculum
 
-ORDERS = {
-    "five": ["sst2", "agnews", "qqp", "mnli", "amazon"],
-    "ten-a": ["sst2", "agnews", "qqp", "mnli", "amazon", "rte", "wic", "boolq", "cb", "copa"],
-    "ten-b": ["boolq", "amazon", "copa", "mnli", "cb", "wic", "rte", "qqp", "agnews", "sst2"],
-}
-CURRICULUM = ROOT / "examples" / "real_text" / "curriculum.yaml"
 RANDOM = "masks.strategy=random"
 ARMS = {
     "shared, magnitude": ["adapter.projection=shared", "masks.strategy=magnitude"],
@@ -44,13 +34,6 @@ ARMS = {
     "sequential-lora": ["method=sequential-lora"],
 }
 METRICS = ("acc", "bwt", "learning_accuracy")
-
-
-def figures(workspace: Workspace, run: str) -> dict[str, float]:
-    """A finished run's metrics in `current`, in percent."""
-    with workspace.read() as registry:
-        metrics: dict[str, Any] = to_record(gather(registry, run))["views"]["current"]["metrics"]
-    return {name: 100 * metrics[name] for name in METRICS}
 
 
 def table(found: dict[tuple[str, int], dict[str, float]]) -> Iterator[str]:
@@ -77,14 +60,7 @@ def main(
     root: Path, order: str, seeds: Sequence[int], arms: Sequence[str], dev: int, settings: Sequence[str]
 ) -> None:
     """Run what is missing, seed by seed; print a line for each run and the table at the end."""
-    workspace = Workspace(root)
-    workspace.create()
-    data = Path(os.environ["LORI_CL_DATA"])
-    if dev:
-        tasks = [split_train(task, data, root / "data", dev) for task in ORDERS[order]]
-    else:
-        tasks = [ROOT / "tasks" / "cl_bench" / f"{task}.yaml" for task in ORDERS[order]]
-    enrol(workspace, tasks)
+    workspace = workspace_of(root, ORDERS[order], dev)
     chosen = [f"tasks={json.dumps(ORDERS[order])}", "eval.views=[current]"]
     found = {}
     for seed, arm in product(seeds, arms or ARMS):

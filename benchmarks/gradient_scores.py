@@ -10,7 +10,6 @@ whole calibration, LoRI's `magnitude`, chooses, too, in percent; chance gives 10
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,17 +19,15 @@ from unittest.mock import patch
 
 import click
 import torch
-from forgetting import CURRICULUM, ORDERS
+from texts import CURRICULUM, DEV, ORDERS, workspace_of
 from torch import Tensor
-from tune_lr import split_train
 
 from lori_cl.adapters import SparseAdapter
 from lori_cl.masks import Mask
 from lori_cl.methods import StageContext, lori
 from lori_cl.methods.lori_evidence import CALIBRATION_LR_FACTOR
-from lori_cl.registry import Workspace
 from lori_cl.spec import TrainSpec, load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, learning, run_curriculum
+from lori_cl.training import RunOptions, SilentObserver, learning, run_curriculum
 from lori_cl.training.lesson import Lesson, losses
 from lori_cl.training.stage import teach
 
@@ -115,12 +112,10 @@ def best(score: Tensor) -> Tensor:
     return chosen
 
 
-def scores(task: str, settings: Sequence[str]) -> Mapping[str, Tensor]:
+def scores(task: str, settings: Sequence[str], dev: int) -> Mapping[str, Tensor]:
     """By the way, a score for every cell of a task that begins a run."""
     with tempfile.TemporaryDirectory() as scratch:
-        workspace = Workspace(Path(scratch))
-        workspace.create()
-        enrol(workspace, [split_train(task, Path(os.environ["LORI_CL_DATA"]), Path(scratch) / "data", 256)])
+        workspace = workspace_of(Path(scratch), [task], dev)
         only = [f"tasks=[{task}]", "masks.strategy=magnitude", "eval.limit=8"]
         spec = load_curriculum(CURRICULUM, [*settings, *only])
         probe = Probe(spec.train)
@@ -137,11 +132,12 @@ def scores(task: str, settings: Sequence[str]) -> Mapping[str, Tensor]:
 
 @click.command()
 @click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every task.")
-def main(settings: Sequence[str]) -> None:
+@click.option("--dev", default=DEV, help="Rows of each train file that are not trained on.")
+def main(settings: Sequence[str], dev: int) -> None:
     """Score every task's cells in every way, and print the table."""
     columns: dict[str, list[str]] = {}
     for task in ORDERS["five"]:
-        found = {way: best(score) for way, score in scores(task, settings).items()}
+        found = {way: best(score) for way, score in scores(task, settings, dev).items()}
         magnitude = found.pop("abs(B) after all epochs")
         for way, chosen in found.items():
             same = 100 * float((chosen & magnitude).sum() / magnitude.sum())

@@ -9,7 +9,6 @@ views, and for each stage the part of its cells that `magnitude` chose, too, bes
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections import defaultdict
@@ -20,16 +19,14 @@ from unittest.mock import patch
 
 import click
 import torch
-from forgetting import CURRICULUM, ORDERS
+from texts import CURRICULUM, DEV, ORDERS, metrics, workspace_of
 from torch import Tensor
-from tune_lr import split_train
 
 from lori_cl.methods import lori
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Workspace
-from lori_cl.reports import gather, to_record
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, learning, run_curriculum
+from lori_cl.training import RunOptions, SilentObserver, learning, run_curriculum
 from lori_cl.training.stage import teach
 from lori_cl.training.stage_file import read_stage
 
@@ -74,25 +71,21 @@ def common(masks: Sequence[Tensor], others: Sequence[Tensor]) -> str:
 
 def row(workspace: Workspace, strategy: str, seconds: dict[str, float], against: Sequence[Tensor]) -> str:
     """A strategy's line of the table."""
-    with workspace.read() as registry:
-        views = to_record(gather(registry, strategy))["views"]
+    views = metrics(workspace, strategy)
     cells = [f"{100 * seconds['evidence'] / seconds['training']:.1f} %"]
     for view in ("as_trained", "current"):
-        metrics = views[view]["metrics"]
-        cells += [f"{100 * metrics[name]:.1f}" for name in ("acc", "bwt")]
+        cells += [f"{100 * views[view][name]:.1f}" for name in ("acc", "bwt")]
     cells.append(common(list(learned_cells(workspace, strategy)), against))
     return f"| {strategy} | {' | '.join(cells)} |"
 
 
 @click.command()
 @click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every strategy.")
-def main(settings: Sequence[str]) -> None:
+@click.option("--dev", default=DEV, help="Rows of each train file to score on; 0 scores the test sets.")
+def main(settings: Sequence[str], dev: int) -> None:
     """Learn the five tasks with every strategy, and print the table."""
     with tempfile.TemporaryDirectory() as scratch:
-        workspace = Workspace(Path(scratch))
-        workspace.create()
-        data = Path(os.environ["LORI_CL_DATA"])
-        enrol(workspace, [split_train(task, data, Path(scratch) / "data", 256) for task in ORDERS["five"]])
+        workspace = workspace_of(Path(scratch), ORDERS["five"], dev)
         print(
             "| masks | calibration | `as_trained` acc | bwt | `current` acc | bwt | chosen by magnitude, % |"
         )

@@ -13,7 +13,6 @@ scored on the last 256 rows of train in the view `current`; called again, a run 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +20,15 @@ from unittest.mock import patch
 
 import click
 import torch
-from forgetting import CURRICULUM, ORDERS, figures
+from texts import CURRICULUM, DEV, ORDERS, figures, workspace_of
 from torch import Tensor
-from tune_lr import split_train
 
 from lori_cl.adapters import Projections
 from lori_cl.methods import lori
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.methods.lori_stage import LoRIStage
-from lori_cl.registry import Workspace
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import RunOptions, SilentObserver, run_curriculum
 
 
 def softened(drawn: Tensor, blind: Tensor, left: float) -> Tensor:
@@ -73,13 +70,11 @@ def trial(soft: float, free: re.Pattern[str], gain: float) -> type[Projector]:
 @click.option("--soft", default=0.0, help="Left of what A has in earlier tasks' directions, 0 to 1.")
 @click.option("--free", default="(?!)", help="Sites whose A's are not kept out of them.")
 @click.option("--gain", default=1.0, help="How much larger A's are that are blind to something.")
+@click.option("--dev", default=DEV, help="Rows of each train file to score on.")
 @click.option("--set", "settings", multiple=True, help="As of `lori-cl run`.")
-def main(root: Path, soft: float, free: str, gain: float, settings: Sequence[str]) -> None:
+def main(root: Path, soft: float, free: str, gain: float, dev: int, settings: Sequence[str]) -> None:
     """Run one trial and print its metrics, and how many directions each task took of a site."""
-    workspace = Workspace(root)
-    workspace.create()
-    data = Path(os.environ["LORI_CL_DATA"])
-    enrol(workspace, [split_train(task, data, root / "data", 256) for task in ORDERS["five"]])
+    workspace = workspace_of(root, ORDERS["five"], dev)
     chosen = ["adapter.projection=null-space", "eval.views=[current]", *settings]
     run = re.sub(r"[^\w-]+", "-", f"soft-{soft}-free-{free}-gain-{gain}-{'-'.join(settings)}").strip("-")
     with patch.object(lori, "Projector", trial(soft, re.compile(free), gain)):
