@@ -45,9 +45,7 @@ class InputMoments:
         if self._leader[site] != site:
             return
         self._seen.append((weakref.ref(x), site))
-        rows = (
-            x.detach().reshape(-1, x.shape[-1]).double()
-        )  # (batch · length, d_in); some models flatten it so
+        rows = x.detach().reshape(-1, x.shape[-1]).double()  # (batch · length, d_in)
         if self._mask is not None and len(rows) == self._mask.numel():
             rows = rows[self._mask.flatten().to(rows.device).bool()]  # (tokens, d_in)
         if site not in self.sums:
