@@ -110,7 +110,7 @@ class Routed:
             {
                 "own": own,
                 "among": [candidate.identity() for candidate in self.among],
-                **{name: version(name) for name in ("numpy", "scikit-learn")},
+                **{name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
             }
         )
 
