@@ -11,13 +11,12 @@ of train and leaves the test sets unseen, which is what rates and defaults are c
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
 import click
-from texts import CURRICULUM, ORDERS, figures, workspace_of
+from texts import CURRICULUM, ORDERS, figures, run_name, workspace_of
 
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, run_curriculum
@@ -64,7 +63,7 @@ def main(
     chosen = [f"tasks={json.dumps(ORDERS[order])}", "eval.views=[current]"]
     found = {}
     for seed, arm in product(seeds, arms or ARMS):
-        run = re.sub(r"[^\w-]+", "-", "-".join([order, arm, f"s{seed}", *settings]))
+        run = run_name(order, arm, f"s{seed}", *settings)
         spec = load_curriculum(CURRICULUM, [*chosen, *ARMS[arm], f"seed={seed}", *settings])
         run_curriculum(workspace, spec, run, RunOptions(), SilentObserver())
         found[arm, seed] = figures(workspace, run)

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import click
 import torch
-from texts import CURRICULUM, DEV, ORDERS, figures, workspace_of
+from texts import CURRICULUM, DEV, ORDERS, figures, run_name, workspace_of
 from torch import Tensor
 
 from lori_cl.adapters import Projections
@@ -76,7 +76,7 @@ def main(root: Path, soft: float, free: str, gain: float, dev: int, settings: Se
     """Run one trial and print its metrics, and how many directions each task took of a site."""
     workspace = workspace_of(root, ORDERS["five"], dev)
     chosen = ["adapter.projection=null-space", "eval.views=[current]", *settings]
-    run = re.sub(r"[^\w-]+", "-", f"soft-{soft}-free-{free}-gain-{gain}-{'-'.join(settings)}").strip("-")
+    run = run_name(f"soft-{soft}-free-{free}-gain-{gain}", *settings)
     with patch.object(lori, "Projector", trial(soft, re.compile(free), gain)):
         run_curriculum(workspace, load_curriculum(CURRICULUM, chosen), run, RunOptions(), SilentObserver())
     tried = {"soft": soft, "free": free, "gain": gain, "settings": settings}

@@ -7,12 +7,14 @@ scored, so that the test sets are never looked at where something is chosen.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lori_cl.digest import of_json
 from lori_cl.registry import Workspace
 from lori_cl.reports import gather, to_record
 from lori_cl.training import enrol
@@ -21,6 +23,8 @@ ROOT = Path(__file__).parent.parent
 CURRICULUM = ROOT / "examples" / "real_text" / "curriculum.yaml"
 DEV = 256
 """Rows of each train file that are set aside."""
+LONGEST = 140
+"""Characters of a run's name."""
 ORDERS = {
     "five": ["sst2", "agnews", "qqp", "mnli", "amazon"],
     "ten-a": ["sst2", "agnews", "qqp", "mnli", "amazon", "rte", "wic", "boolq", "cb", "copa"],
@@ -48,6 +52,12 @@ def _split(declared: Path, target: Path, dev: int) -> Path:
     file = target / declared.name
     file.write_text(yaml.safe_dump(yaml.safe_load(declared.read_text(encoding="utf-8"))), encoding="utf-8")
     return file
+
+
+def run_name(*parts: str) -> str:
+    """A run's name out of all that tells it from others; what is too long for a file's ends in a digest."""
+    name = re.sub(r"[^\w-]+", "-", "-".join(parts)).strip("-")
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{of_json(name)[:8]}"
 
 
 def metrics(workspace: Workspace, run: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +18,9 @@ from lori_cl.strict_json import decoded
 
 MAX_JSON_BYTES = 2**20
 """Of adapter_config.json, which has a thousand."""
+
+REFUSED = "it holds something else than tensors, which could run code; save it as safetensors"
+"""In the place of torch's own words, which say how to run it all the same."""
 
 
 def read_json(file: Path) -> Any:
@@ -75,13 +77,9 @@ def _loaded(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except UnpicklingError:
-        raise InputError(
-            f"{file} holds something else than tensors, which could run code when it is read; save it as "
-            "safetensors"
-        ) from None
     except Exception as error:  # whatever the reading of a file that anybody may have written comes upon
-        raise InputError(f"{file} cannot be read: {first_line(error)}") from None
+        why = REFUSED if type(error).__name__ == "UnpicklingError" else first_line(error)
+        raise InputError(f"{file} cannot be read: {why}") from None
 
 
 def _check_archive(file: Path) -> None:
