@@ -39,8 +39,9 @@ from lori_cl.masks import (
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext, standing
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.methods.lori_imports import IMPORTED, check_sites
-from lori_cl.methods.lori_projections import Projector, passes
+from lori_cl.methods.lori_projections import Projector
 from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.passes import passes
 from lori_cl.registry import MaskRecord, Projection, still_kept
 from lori_cl.spec import CurriculumSpec
 

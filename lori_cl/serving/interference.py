@@ -21,7 +21,7 @@ from lori_cl.adapters import (
     record_inputs,
 )
 from lori_cl.masks import Mask
-from lori_cl.methods.lori_projections import passes
+from lori_cl.methods.passes import passes
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
 from lori_cl.training import LoadedRun

@@ -23,20 +23,26 @@ from lori_cl.training.stage_file import StageMemory, misfit, read_stage
 
 
 @dataclass(frozen=True)
-class LoadedRun:
-    """A run whose stages can be made to act."""
+class Stood:
+    """A model with a method's adapter in it, the questions of its tasks, and what it has learned."""
 
-    workspace: Workspace
-    run: Run
-    curriculum: CurriculumSpec
     base: BaseModel
     model: Any
     """The base model with the method's adapter in it."""
     method: Method
     questions: Sequence[Question]
-    """One a learned task, in the run's order."""
+    """One a task, in the run's order."""
     history: Sequence[StageMemory]
     """Every finished stage, in order."""
+
+
+@dataclass(frozen=True)
+class LoadedRun(Stood):
+    """A run whose stages can be made to act."""
+
+    workspace: Workspace
+    run: Run
+    curriculum: CurriculumSpec
 
     def position(self, task: str) -> int:
         """Where a learned task stands, from 0; see `Run.position`."""
@@ -79,18 +85,7 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
         raise InputError(f"run '{name}' has learned nothing yet; lori-cl run goes on with it")
     curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
     stood = stand(workspace, curriculum, run.tasks[: len(run.stages)], run)
-    return LoadedRun(workspace, run, curriculum, **vars(stood))
-
-
-@dataclass(frozen=True)
-class Stood:
-    """A model with a method's adapter in it, the questions of its tasks, and what it has learned."""
-
-    base: BaseModel
-    model: Any
-    method: Method
-    questions: Sequence[Question]
-    history: Sequence[StageMemory]
+    return LoadedRun(**vars(stood), workspace=workspace, run=run, curriculum=curriculum)
 
 
 def stand(workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task], run: Run | None) -> Stood:

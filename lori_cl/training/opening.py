@@ -70,10 +70,10 @@ def open_run(
         _begin(registry, curriculum, tasks, name, run, base, method, environment, digest)
     wait()
     return OpenRun(
-        workspace,
-        registry.run(name),
-        curriculum,
         **vars(stood),
+        workspace=workspace,
+        run=registry.run(name),
+        curriculum=curriculum,
         registry=registry,
         training_sets=training_sets,
         environment=environment,

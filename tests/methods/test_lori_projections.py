@@ -11,8 +11,9 @@ from torch import Tensor
 from lori_cl.adapters import InputMoments, Projections, Site, draw_projections
 from lori_cl.errors import CapacityExhausted, InputError
 from lori_cl.masks import Mask
-from lori_cl.methods.lori_projections import Projector, passes
+from lori_cl.methods.lori_projections import Projector
 from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.passes import passes
 from lori_cl.spec import AdapterSpec
 
 SITES = (Site("q", 12, 5, 3), Site("k", 12, 5, 3), Site("down", 20, 4, 3))

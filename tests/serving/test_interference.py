@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lori_cl.adapters import LoRAWeights, delta_cosine, output_energy, projection_cosines
-from lori_cl.methods.lori_projections import passes
+from lori_cl.methods.passes import passes
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.interference import Pair, SiteInterference, interference, rank_correlation
 from lori_cl.serving.merge import own_weights
