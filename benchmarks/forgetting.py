@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import click
-from texts import CURRICULUM, ORDERS, figures, run_name, workspace_of
+from texts import CURRICULUM, METRICS, ORDERS, figures, run_name, workspace_of
 
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentObserver, run_curriculum
@@ -32,7 +32,6 @@ ARMS = {
     "null-space, magnitude": ["adapter.projection=null-space", "masks.strategy=magnitude"],
     "sequential-lora": ["method=sequential-lora"],
 }
-METRICS = ("acc", "bwt", "learning_accuracy")
 
 
 def table(found: dict[tuple[str, int], dict[str, float]]) -> Iterator[str]:

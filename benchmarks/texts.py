@@ -25,6 +25,7 @@ DEV = 256
 """Rows of each train file that are set aside."""
 LONGEST = 140
 """Characters of a run's name."""
+METRICS = ("acc", "bwt", "learning_accuracy")
 ORDERS = {
     "five": ["sst2", "agnews", "qqp", "mnli", "amazon"],
     "ten-a": ["sst2", "agnews", "qqp", "mnli", "amazon", "rte", "wic", "boolq", "cb", "copa"],
@@ -70,4 +71,4 @@ def metrics(workspace: Workspace, run: str) -> dict[str, Any]:
 def figures(workspace: Workspace, run: str) -> dict[str, float]:
     """What it comes to in `current`, in percent."""
     found = metrics(workspace, run)["current"]
-    return {name: 100 * found[name] for name in ("acc", "bwt", "learning_accuracy")}
+    return {name: 100 * found[name] for name in METRICS}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lori_cl.registry import Run, still_kept
+from lori_cl.registry import Projection, Run, Stage, still_kept
 
 ORTHOGONAL = "orthogonal"
 KEEP_OUT = ("null-space", ORTHOGONAL)
@@ -130,13 +130,14 @@ def capacity_of(run: Run) -> Capacity | None:
     rank, kind = run.rank or run.projection.rank, run.projection.kind
     overlap = run.curriculum["masks"].get("overlap") == "allow"
     masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
+    taken = _inputs_taken(run.projection, run.stages)
     sites = {
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
             overlap=overlap,
             inputs=in_features if kind in KEEP_OUT else None,
-            inputs_taken=_inputs_taken(run, site),
+            inputs_taken={task: of[site] for task, of in taken.items()},
         )
         for site, (out, in_features) in run.projection.sites.items()
     }
@@ -154,13 +155,13 @@ def capacity_of(run: Run) -> Capacity | None:
     )
 
 
-def _inputs_taken(run: Run, site: str) -> dict[str, int]:
-    """By task, the directions of a site's inputs that the next task's A keeps out of."""
-    if run.projection is not None and run.projection.kind == ORTHOGONAL:
-        standing = [s for s in run.stages if s.mask is not None and s.retired_after is None]
-        return {s.task: s.mask.rank or run.projection.rank for s in standing if s.mask is not None}
-    feeding = [run.stages[position] for position in still_kept([s.retired_after for s in run.stages])]
-    return {s.task: s.mask.directions[site] for s in feeding if s.mask is not None and s.mask.directions}
+def _inputs_taken(a: Projection, stages: Sequence[Stage]) -> dict[str, Mapping[str, int]]:
+    """By task and site, the input directions that the next task's A keeps out of."""
+    if a.kind == ORTHOGONAL:
+        masks = {s.task: s.mask for s in stages if s.mask is not None and s.retired_after is None}
+        return {task: dict.fromkeys(a.sites, mask.rank or a.rank) for task, mask in masks.items()}
+    feeding = [stages[position] for position in still_kept([s.retired_after for s in stages])]
+    return {s.task: s.mask.directions for s in feeding if s.mask is not None and s.mask.directions}
 
 
 def _needs_inputs(run: Run, rank: int) -> int | None:
