@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.training import LoadedRun
 from lori_cl.training.evaluate import Question
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -27,15 +30,29 @@ class Prediction:
     answer: str
     scores: Mapping[str, float] | None = None
     """By label, the softmax of a classification head's logits."""
+    truncated: bool = False
+    """Whether the row was too long to be read whole."""
 
 
 def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> Iterator[dict[str, Any]]:
-    """Each row as `input`, with its task and answer beside it, as JSON values, in order."""
+    """Each row as `input`, with its task and answer beside it, as JSON values, in order.
+
+    A row that was cut says so, and at the end a warning counts them.
+    """
+    cut = []
     for start in range(0, len(asked), batch_size):
         batch = asked[start : start + batch_size]
         for each, found in zip(batch, predictor.answer(batch), strict=True):
-            scores = {} if found.scores is None else {"scores": dict(found.scores)}
-            yield {"input": dict(each.row), "task": found.task, "answer": found.answer, **scores}
+            record: dict[str, Any] = {"input": dict(each.row), "task": found.task, "answer": found.answer}
+            if found.scores is not None:
+                record["scores"] = dict(found.scores)
+            if found.truncated:
+                record["truncated"] = True
+                cut.append(each.where)
+            yield record
+    if cut:
+        told = f"{len(cut):,} of {len(asked):,}, the first is {cut[0]}"
+        log.warning("longer than the run reads (train.max_length), so answered from a part: %s", told)
 
 
 class Predictor:
@@ -60,7 +77,15 @@ class Predictor:
             for positions in self._batches(asked):
                 rows = [(asked[i].task, examples[i]) for i in positions]
                 answers |= dict(zip(positions, self._answer_together(rows), strict=True))
-        return [answers[i] for i in range(len(asked))]
+        return [
+            replace(answers[i], truncated=self._cut(asked[i].task, examples[i])) for i in range(len(asked))
+        ]
+
+    def _cut(self, task: str, example: Example) -> bool:
+        """Whether its task reads only a part of the example."""
+        question, tokenizer = self._questions[task], self._loaded.base.tokenizer
+        kind = kind_of(question.spec)
+        return kind.truncated(question.spec, tokenizer, [example], question.max_length) > 0
 
     def _join(self, task: str) -> None:
         """Put the task's own adapter into the model, when it is first asked for."""

@@ -212,6 +212,24 @@ def test_a_row_that_is_too_long_is_named_by_its_line(writing_run: LoadedRun) -> 
         list(answered(Predictor(short), rows, 8))
 
 
+def test_a_text_that_is_cut_says_so_and_is_counted(
+    learn: Learn, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    learn("a", train={"epochs": 1, "batch_size": 4, "lr": 0.05, "max_length": 8})
+    run = loaded(workspace)
+    rows = read_rows(run, ["it is wet", "it is wet " * 4, "it is red " * 4], "a", plain=True)
+    found = list(answered(Predictor(run), rows, 2))
+    assert [record.get("truncated") for record in found] == [None, True, True]
+    assert "2 of 3, the first is text 2" in caplog.text
+
+
+def test_texts_that_fit_are_answered_without_a_warning(
+    writing_run: LoadedRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(answered(Predictor(writing_run), read_rows(writing_run, ["it is wet"], "say"), 8))
+    assert not caplog.records
+
+
 def test_sampled_answers_have_noise_of_their_own_and_it_is_the_same_again(
     workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_writing: Callable[..., None]
 ) -> None:
