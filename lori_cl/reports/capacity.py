@@ -55,8 +55,6 @@ class Capacity:
     """Rows of rank that are added whenever a task finds too few free cells; None never."""
     retired: tuple[str, ...] = ()
     """Tasks learned whose cells are free again."""
-    overlap: bool = False
-    """Whether a task may claim cells that another one owns, so that they never run out."""
     needs_inputs: int | None = None
     """Free input directions that the next task's A needs at every site; None where it is drawn freely."""
     takes_as_many: bool = False
@@ -71,6 +69,11 @@ class Capacity:
     def free(self) -> int:
         """Cells that the next task may claim."""
         return sum(site.free for site in self.by_site.values())
+
+    @property
+    def overlap(self) -> bool:
+        """Whether a task may claim cells that another one owns, so that they never run out."""
+        return any(site.overlap for site in self.by_site.values())
 
     @property
     def keeps_inputs(self) -> bool:
@@ -149,7 +152,6 @@ def capacity_of(run: Run) -> Capacity | None:
         by_task={task: mask.cells for task, mask in masks.items()},
         grow=run.curriculum.get("adapter", {}).get("grow"),
         retired=tuple(stage.task for stage in run.stages if stage.retired_after is not None),
-        overlap=overlap,
         needs_inputs=_needs_inputs(run, rank),
         takes_as_many=kind == ORTHOGONAL,
     )
