@@ -36,7 +36,8 @@ def main(
             spec = load_curriculum(curriculum, [*settings, f"method={method}", f"train.lr={lr}"])
             run_curriculum(workspace, spec, f"lr-{lr:g}", RunOptions(), SilentObserver())
             for view, found in metrics(workspace, f"lr-{lr:g}").items():
-                print(json.dumps({"method": method, "lr": lr, "view": view, **found}), flush=True)
+                tried = {"method": method, "lr": lr, "settings": settings, "view": view}
+                print(json.dumps({**tried, **found}), flush=True)
 
 
 if __name__ == "__main__":
