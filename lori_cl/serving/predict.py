@@ -77,15 +77,12 @@ class Predictor:
             for positions in self._batches(asked):
                 rows = [(asked[i].task, examples[i]) for i in positions]
                 answers |= dict(zip(positions, self._answer_together(rows), strict=True))
-        return [
-            replace(answers[i], truncated=self._cut(asked[i].task, examples[i])) for i in range(len(asked))
-        ]
+        cut = [self._cut(each.task, example) for each, example in zip(asked, examples, strict=True)]
+        return [replace(answers[i], truncated=cut[i]) for i in range(len(asked))]
 
     def _cut(self, task: str, example: Example) -> bool:
         """Whether its task reads only a part of the example."""
-        question, tokenizer = self._questions[task], self._loaded.base.tokenizer
-        kind = kind_of(question.spec)
-        return kind.truncated(question.spec, tokenizer, [example], question.max_length) > 0
+        return self._questions[task].truncated(self._loaded.base.tokenizer, [example]) > 0
 
     def _join(self, task: str) -> None:
         """Put the task's own adapter into the model, when it is first asked for."""

@@ -46,6 +46,10 @@ class Question:
         ids, mask = right_padded(prompts, tokenizer.pad_token_id, device)
         return {"input_ids": ids, "attention_mask": mask}
 
+    def truncated(self, tokenizer: Any, examples: Sequence[Example]) -> int:
+        """How many of the examples are too long to be read whole."""
+        return kind_of(self.spec).truncated(self.spec, tokenizer, examples, self.max_length)
+
     def input_digest(self, base: str, acting: str, head: nn.Module | None) -> str:
         """SHA-256 of everything the score depends on, the state of the model included."""
         return digest.of_json(
@@ -101,9 +105,7 @@ def graded(
     return Measured(
         answers=answers,
         grade=grade,
-        n_truncated=kind_of(question.spec).truncated(
-            question.spec, tokenizer, question.examples, question.max_length
-        ),
+        n_truncated=question.truncated(tokenizer, question.examples),
         elapsed_s=time.perf_counter() - began,
     )
 
