@@ -17,7 +17,7 @@ BASE_DIGEST = "f45526caa5e0059206c74b1705896975e4a79369acfda49b4426ee37c954f6c0"
 """Over the base model's files; `examples/demo_base/train.py` prints it."""
 
 LEARNING_RATES = {"lori": 1e-2, "sequential-lora": 1e-3}
-"""By method, which is also its run's name; the README says how the baseline's was tuned."""
+"""By method, which is also its run's name; the docs say how the baseline's was tuned."""
 
 
 def run_demo(workspace: Workspace, observer: Observer) -> list[Run]:

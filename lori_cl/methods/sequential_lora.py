@@ -19,7 +19,7 @@ class SequentialLoRA(Method):
 
     overwrites = True
     default_lr = 5e-5
-    """The best final average without a task id, by `benchmarks/tune_lr.py`; the README has the grid."""
+    """The best final average without a task id, by `benchmarks/tune_lr.py`; docs/real-run.md has the grid."""
 
     def __init__(self, curriculum: CurriculumSpec) -> None:
         super().__init__(curriculum)

@@ -14,7 +14,7 @@ UNCHECKED = {
     "reliability.md",  # not rewritten yet
     "configuration.md",  # generated from docstrings in lori_cl/spec, which are not rewritten yet
 }
-PAGES = [ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page.name not in UNCHECKED)]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page.name not in UNCHECKED)]
 
 INSTEAD_OF = {
     "goes on with": "resumes",
