@@ -12,6 +12,7 @@ from lori_cl.errors import Untruth
 from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Task, Workspace
 from lori_cl.serving.verify import Checked
 from lori_cl.spec import View
+from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
 from lori_cl.training import Observer, load_run
 from lori_cl.training.environment import decisive, differing, environment
 from lori_cl.training.examiner import Examiner
@@ -77,7 +78,7 @@ def _compared(run: Run, here: Mapping[str, Any], recorded: Evaluation, score: Ev
     elsewhere = _elsewhere(run.environment_of(stage), here)
     gaps = [abs(one - other) for one, other in zip(score.outcomes, recorded.outcomes, strict=True)]
     differ = sum(gap > 0 for gap in gaps)
-    if differ or score.parts != recorded.parts:
+    if differ or repeatable_parts(score.parts) != repeatable_parts(recorded.parts):
         raise Untruth(
             f"{where}: measured again with {stage.artifact}, {differ:,} of {len(gaps):,} outcomes differ, by "
             f"{max(gaps):g} at most: the score is {score.score:g} by the answers {score.answers}, and the "

@@ -10,6 +10,7 @@ from lori_cl.registry import Evaluation, Registry, Workspace
 from lori_cl.routing import Router
 from lori_cl.spec import View
 from lori_cl.tasks import Example
+from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
 from lori_cl.training import LoadedRun, Observer, SilentObserver, load_run
 from lori_cl.training.evaluate import Question
 from lori_cl.training.examiner import Examiner
@@ -103,10 +104,14 @@ def _routed_scores(registry: Registry, name: str, stage: int) -> Mapping[str, Ev
     return {e.task: e for e in found if e.stage == stage and e.view == View.ROUTED}
 
 
+def _outcome(score: Evaluation) -> tuple[object, object]:
+    return score.outcomes, repeatable_parts(score.parts)
+
+
 def _check_same(known: Mapping[str, Evaluation], scores: Sequence[Evaluation]) -> None:
     for score in scores:
         before = known.get(score.task)
-        if before is not None and (before.outcomes, before.parts) != (score.outcomes, score.parts):
+        if before is not None and _outcome(before) != _outcome(score):
             raise LoriError(
                 f"'{score.task}' under routed came out at {score.score:.4f}, and {before.score:.4f} is "
                 "committed: this machine or its packages compute otherwise; lori-cl runs says what it was "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lori_cl.spec.base import Count, Number, Spec, twice
 from lori_cl.spec.task import TaskSpec, TrainSplit
@@ -18,6 +18,14 @@ REFUSAL_MARKERS = (
     *("is illegal and", "not legal", "unethical", "not ethical", "not appropriate", "against the law"),
 )
 """What English refusals say: the list of Zou et al. 2023 (GCG), without what harmless answers say, too."""
+
+
+LONGEST_TIMEOUT_S, LARGEST_MEMORY_MB = 300, 4096
+"""The maxima of `timeout_s` and `memory_mb`: a task may come from a stranger. A task that an older version
+registered with more is still read, and not run."""
+
+REGISTERED = {"registered": True}
+"""The validation context of a declaration out of the registry."""
 
 
 class TextColumns(Spec):
@@ -138,11 +146,20 @@ class CodeSpec(WritingSpec):
     runs to its end where the completion is right."""
     pass_at: tuple[Count, ...] = Field(default=(1,), min_length=1)
     """The k of every pass@k that is reported; the first is the task's score."""
-    timeout_s: Number = Field(default=10.0, gt=0, le=3600)
-    """Seconds that one program may take."""
+    timeout_s: Number = Field(default=10.0, gt=0)
+    """Seconds of processor time that one program and its tests may use, at most 300. By the clock they have
+    four times as long and 10 s more."""
     memory_mb: Count = 512
-    """MiB of address space that one program may use."""
+    """MiB of address space that one program may use, at most 4096; its tests may use as much again."""
     metric: Literal["pass_at_k"] = "pass_at_k"
+
+    @field_validator("timeout_s", "memory_mb")
+    @classmethod
+    def _is_bounded(cls, value: float, info: ValidationInfo) -> float:
+        most = LONGEST_TIMEOUT_S if info.field_name == "timeout_s" else LARGEST_MEMORY_MB
+        if value > most and info.context != REGISTERED:
+            raise ValueError(f"{info.field_name} is {value:g}, and {most:,} is the maximum; lower it")
+        return value
 
     @model_validator(mode="after")
     def _draws_enough(self) -> Self:
@@ -206,4 +223,4 @@ TASK_SPECS: Mapping[str, type[TaskSpec]] = {
 
 def task_from_record(record: Mapping[str, Any]) -> TaskSpec:
     """The declaration that `TaskSpec.to_record` wrote down."""
-    return TASK_SPECS[record["kind"]].model_validate(dict(record))
+    return TASK_SPECS[record["kind"]].model_validate(dict(record), context=REGISTERED)

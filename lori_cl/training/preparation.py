@@ -23,6 +23,7 @@ from lori_cl.tasks import (
 )
 from lori_cl.tasks.containment import require_containment
 from lori_cl.tasks.kinds import Architecture
+from lori_cl.tasks.scorers.pass_at_k import limits
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.determinism import derive_seed
 from lori_cl.training.evaluate import Question
@@ -58,8 +59,8 @@ def architecture_of(tasks: Sequence[Task]) -> Architecture:
 def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
     """Make sure that what scoring these tasks would run may run, and can be contained.
 
-    Raises: InputError, naming the first task that would run what the model writes, where that is not allowed;
-    ContainmentMissing.
+    Raises: InputError: a task would run what the model writes, and that is not allowed; DataError: a task
+    asks for higher limits than are allowed; ContainmentMissing.
     """
     runs_code = [task.label for task in tasks if SCORERS[task.metric].runs_code]
     if runs_code and not allowed:
@@ -67,6 +68,9 @@ def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
             f"task '{runs_code[0]}' is scored by running the programs that the model writes; "
             "they run contained, and only with --allow-code-execution"
         )
+    for task in tasks:
+        if SCORERS[task.metric].runs_code:
+            limits(task_from_record(task.spec))
     if runs_code:
         require_containment()
 

@@ -52,7 +52,7 @@ def test_programs_are_judged_by_running_them() -> None:
     answers = [["    return 2 * x"], ["    return x"], ["    syntax error"], ["    while True: pass"]]
     found = SCORERS["pass_at_k"].grade(code(timeout_s=1), answers, [example] * 4)
     assert found.outcomes.tolist() == [1.0, 0.0, 0.0, 0.0]
-    assert found.parts == {"pass@1": 0.25}
+    assert found.parts == {"pass@1": 0.25, "timed_out": 0.25}
 
 
 def test_pass_at_every_k_comes_from_the_same_samples() -> None:

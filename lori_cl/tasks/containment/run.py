@@ -1,8 +1,8 @@
-"""Runs programs in contained processes, and watches them from outside.
+"""Runs programs in contained processes.
 
-No layer takes a privilege: a session and an environment of its own, resource limits, no capabilities,
-Landlock for files, seccomp for processes, threads, network and signals. `launcher.py` lays them from inside
-the process; time, output and the number of files are watched here.
+No layer needs a privilege: a session and an environment of its own, resource limits, no capabilities,
+Landlock for files, seccomp for processes, threads, network and signals, and a supervisor (supervisor.py)
+that decides which paths may be named and keeps the limits.
 """
 
 from __future__ import annotations
@@ -13,27 +13,34 @@ import os
 import platform
 import secrets
 import select
+import struct
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from lori_cl.errors import ContainmentMissing
-from lori_cl.tasks.containment.limits import Limits
-from lori_cl.tasks.containment.system_calls import system_call_filter
+from lori_cl.tasks.containment.limits import Limits, Verdict
+from lori_cl.tasks.containment.split import Program
+from lori_cl.tasks.containment.system_calls import SECCOMP, path_call_filter, path_calls, system_call_filter
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
+MODULES = ("wire", "channel", "candidate", "judge", "confinement", "path_broker", "child", "supervisor")
 CONTAINED = b"\x06"
+VERDICTS = {b"\x01": Verdict.PASSED, b"\x02": Verdict.FAILED, b"\x03": Verdict.TIMED_OUT}
 TOKEN_BYTES = 32
 START_S = 60.0
-GLANCE_S = 0.05
+SLOWEST = 20
+"""How much longer than the wall limit a supervisor on a crowded machine may take to say that it is over."""
 
-FLAGS = ("-S", "-P", "-B")  # no site-packages, nothing beside the script, no .pyc files
+FLAGS = ("-S", "-P", "-B")  # no site-packages, nothing beside the script, no .pyc files written
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # so that a set has one order, and a program one verdict
 # With the interpreter's sys.path, these are the Python installation.
 READABLE = (f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
@@ -41,35 +48,53 @@ READABLE = (f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64"
 DEFAULT = Limits()
 ORDINARY = "import collections, datetime, functools, hashlib, heapq, itertools, math, random, re, typing"
 
+APART = {"setup": "", "tests": ORDINARY, "candidates": (), "open_operators": False}
+
 
 def passes(program: str, limits: Limits = DEFAULT) -> bool:
-    """Whether a program comes to its end within the limits, with no error and no exit on its way.
+    """Whether a program that holds its own tests comes to its end, with no error and no exit on its way.
 
-    Raises: ContainmentMissing, if the program cannot be contained here; it has not run then.
+    Raises: ContainmentMissing: the program cannot be contained here; it was not scored.
+    """
+    return judged(Program(program), limits) is Verdict.PASSED
+
+
+def judged(program: Program, limits: Limits = DEFAULT) -> Verdict:
+    """How a program and its tests end.
+
+    Raises: ContainmentMissing: they cannot be contained here; nothing was scored.
     """
     token = secrets.token_bytes(TOKEN_BYTES)
-    job = _job(program, token, limits)
+    parts: list[Any] = [_job(program, limits), None if program.judge else token, program.judge]
+    marshalled = [_modules(), *(marshal.dumps(part) for part in parts)]
     try:
         with TemporaryDirectory(prefix="lori_cl-") as directory, TemporaryFile() as stdin:
-            marshal.dump(job, stdin)
-            stdin.seek(0)
-            with _start(directory, stdin) as child:
+            for part in marshalled:
+                stdin.write(struct.pack("Q", len(part)) + part)
+            stdin.flush()
+            with _start(directory, stdin) as supervisor:
                 try:
-                    return _last_words(_contained_output(child), directory, limits) == token
+                    return _verdict(_contained_output(supervisor), limits)
                 finally:
-                    child.kill()  # it can have no children
+                    supervisor.kill()  # and with it, its contained processes
     except OSError as error:
         raise ContainmentMissing(f"a program could not be started: {error}; nothing was scored") from error
 
 
 def pass_all(programs: Sequence[str], limits: Limits = DEFAULT) -> list[bool]:
-    """Whether each program passes, run as many at a time as there are cores.
+    """Whether each program that holds its own tests passes.
 
-    Raises: ContainmentMissing, if programs cannot be contained here.
+    Raises: ContainmentMissing: programs cannot be contained here.
     """
+    return in_parallel(partial(passes, limits=limits), programs, limits)
+
+
+def in_parallel(act: Callable[[T], R], values: Iterable[T], limits: Limits) -> list[R]:
+    """Run an act on each value, as many at a time as there are cores, and as the memory allows."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    with ThreadPoolExecutor(cores) as pool:
-        return list(pool.map(partial(passes, limits=limits), programs))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with ThreadPoolExecutor(max(1, min(cores, memory // (2 * limits.memory_bytes)))) as pool:
+        return list(pool.map(act, values))
 
 
 def require_containment() -> None:
@@ -77,38 +102,55 @@ def require_containment() -> None:
 
     Raises: ContainmentMissing, saying what is missing.
     """
-    if not passes(ORDINARY, Limits(seconds=START_S)):
+    if judged(Program(ORDINARY, APART), Limits(seconds=START_S)) is not Verdict.PASSED:
         raise ContainmentMissing(
             "a contained program cannot import Python's own library; score with a Python whose library lies "
             f"in {sys.base_prefix}/lib, readable for this user without privileges"
         )
 
 
-def _job(program: str, token: bytes, limits: Limits) -> dict[str, object]:
-    """As launcher.py documents it."""
+def _job(program: Program, limits: Limits) -> dict[str, object]:
+    """What supervisor.py documents."""
     if sys.platform != "linux":
         raise ContainmentMissing(
             f"programs can be contained on Linux, not on {sys.platform}; score this task there"
         )
+    machine = platform.machine()
     return {
-        "program": program,
-        "contained": CONTAINED,
-        "token": token,
+        "candidate": program.candidate,
+        "judged": program.judge is not None,
         "parent": os.getpid(),
         "resources": {
             "RLIMIT_AS": limits.memory_bytes,
             "RLIMIT_FSIZE": limits.file_bytes,
-            "RLIMIT_CPU": math.ceil(limits.seconds) + 1,  # should this parent be stopped
+            "RLIMIT_CPU": math.ceil(limits.seconds) + 1,  # should the supervisor be stopped
             "RLIMIT_NOFILE": 64,
             "RLIMIT_CORE": 0,
         },
         "readable": READABLE,
-        "filter": system_call_filter(platform.machine()),
+        "filter": system_call_filter(machine),
+        "path_filter": path_call_filter(machine),
+        "path_calls": path_calls(machine),
+        "seccomp": SECCOMP[machine],
+        "seconds": limits.seconds,
+        "wall_seconds": limits.wall_seconds,
+        "files": limits.files,
+        "created_files": limits.created_files,
+        "output_bytes": limits.output_bytes,
     }
 
 
+@cache
+def _modules() -> bytes:
+    """What launcher.py documents; compiled here, once."""
+    sources = {name: LAUNCHER.with_name(f"{name}.py") for name in MODULES}
+    return marshal.dumps(
+        {name: compile(path.read_text("utf-8"), str(path), "exec") for name, path in sources.items()}
+    )
+
+
 def _start(directory: str, stdin: IO[bytes]) -> subprocess.Popen[bytes]:
-    """The launcher at work. It dies with the thread that calls this."""
+    """The supervisor at work. It dies with the thread that calls this."""
     return subprocess.Popen(  # noqa: S603  (our own interpreter and script)
         [sys.executable, *FLAGS, str(LAUNCHER)],
         bufsize=0,
@@ -121,16 +163,14 @@ def _start(directory: str, stdin: IO[bytes]) -> subprocess.Popen[bytes]:
     )
 
 
-def _contained_output(child: subprocess.Popen[bytes]) -> IO[bytes]:
-    """The output of the program, once it is contained."""
-    output = child.stdout
+def _contained_output(supervisor: subprocess.Popen[bytes]) -> IO[bytes]:
+    """What the supervisor says, once the program is contained."""
+    output = supervisor.stdout
     assert output is not None
-    arriving = select.poll()
-    arriving.register(output, select.POLLIN)
-    first = output.read(1) if arriving.poll(START_S * 1000) else b""
+    first = output.read(1) if _arrives(output, START_S) else b""
     if first != CONTAINED:
         if not first:
-            child.kill()
+            supervisor.kill()
         lines = (first + output.read()).decode(errors="replace").splitlines()
         raise ContainmentMissing(
             f"programs cannot be contained here: {lines[-1] if lines else 'the interpreter does not start'}. "
@@ -140,19 +180,14 @@ def _contained_output(child: subprocess.Popen[bytes]) -> IO[bytes]:
     return output
 
 
-def _last_words(output: IO[bytes], directory: str, limits: Limits) -> bytes:
-    """The last bytes of the output, as many as a token has; none if the program went over a limit."""
-    deadline = time.monotonic() + limits.seconds
+def _verdict(output: IO[bytes], limits: Limits) -> Verdict:
+    """A supervisor that has no verdict was itself ended, by a lack of memory as a rule."""
+    if not _arrives(output, START_S + SLOWEST * limits.wall_seconds):
+        return Verdict.TIMED_OUT
+    return VERDICTS.get(output.read(1), Verdict.FAILED)
+
+
+def _arrives(output: IO[bytes], seconds: float) -> bool:
     arriving = select.poll()
     arriving.register(output, select.POLLIN)
-    printed, last = 0, b""
-    while (left_s := deadline - time.monotonic()) > 0:
-        if arriving.poll(min(left_s, GLANCE_S) * 1000):
-            chunk = output.read(2**16)
-            if not chunk:
-                return last
-            printed, last = printed + len(chunk), (last + chunk)[-TOKEN_BYTES:]
-        too_much = printed > limits.output_bytes + TOKEN_BYTES
-        if too_much or len(os.listdir(directory)) > limits.files:  # noqa: PTH208  (a path object an entry is slow)
-            break
-    return b""
+    return bool(arriving.poll(seconds * 1000))

@@ -1,6 +1,8 @@
-"""Which system calls a contained program has, as a seccomp filter.
+"""Which system calls a contained program has, as seccomp filters.
 
-What is not listed "is not implemented", so that the C library falls back on what is.
+An allow list: a call that is not named "is not implemented", so that the C library falls back on one that is.
+Of a call whose flags can do more than read and write the program's own memory and files, only the flags that
+are named here are allowed; a struct in memory cannot be looked into, so openat2 and clone3 are not allowed.
 Source: Linux, Documentation/userspace-api/seccomp_filter.rst; the numbers stand in its <asm/unistd.h>.
 """
 
@@ -9,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Callable, Iterable
 
 from lori_cl.errors import ContainmentMissing
 
@@ -17,28 +20,35 @@ Instructions = list[bytes]
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 """The kernel's own number (AUDIT_ARCH_...) of each machine."""
 
-# Name, number on x86_64, number on aarch64 (- where it has none). None of them changes a file by its name,
-# but for unlink, which Landlock keeps to the program's directory; none reaches beyond the process.
+SECCOMP = {"x86_64": 317, "aarch64": 277}
+"""The number of seccomp(2)."""
+
+# Name, number on x86_64, number on aarch64 (- where it has none). None of them reaches beyond the process and
+# the files that it may open, whatever its arguments are.
 ALLOWED = """
 read 0 63              write 1 64             readv 19 65            writev 20 66
 pread64 17 67          pwrite64 18 68         lseek 8 62             ftruncate 77 46
 close 3 57             dup 32 23              dup2 33 -              dup3 292 24
-pipe 22 -              pipe2 293 59           select 23 -            pselect6 270 72
-poll 7 -               ppoll 271 73           stat 4 -               lstat 6 -
-fstat 5 80             newfstatat 262 79      statx 332 291          access 21 -
-faccessat 269 48       faccessat2 439 439     readlink 89 -          readlinkat 267 78
-getdents 78 -          getdents64 217 61      getcwd 79 17           unlink 87 -
-unlinkat 263 35        mmap 9 222             munmap 11 215          mremap 25 216
-mprotect 10 226        madvise 28 233         brk 12 214             futex 202 98
-time 201 -             times 100 153          gettimeofday 96 169    clock_gettime 228 113
-clock_getres 229 114   clock_nanosleep 230 115 nanosleep 35 101      pause 34 -
-alarm 37 -             getitimer 36 102       setitimer 38 103       restart_syscall 219 128
-sigaltstack 131 132    rt_sigaction 13 134    rt_sigprocmask 14 135  rt_sigreturn 15 139
-rt_sigpending 127 136  rt_sigtimedwait 128 137 rt_sigsuspend 130 133 getrandom 318 278
-getpid 39 172          getppid 110 173        gettid 186 178         getuid 102 174
-geteuid 107 175        getgid 104 176         getegid 108 177        uname 63 160
-sysinfo 99 179         getrusage 98 165       sched_yield 24 124     sched_getaffinity 204 123
-exit 60 93             exit_group 231 94
+pipe 22 -              select 23 -            pselect6 270 72
+poll 7 -               ppoll 271 73           fstat 5 80
+getdents 78 -          getdents64 217 61      getcwd 79 17
+munmap 11 215          mremap 25 216          mprotect 10 226        brk 12 214
+time 201 -             times 100 153          gettimeofday 96 169    nanosleep 35 101
+pause 34 -             alarm 37 -             getitimer 36 102       setitimer 38 103
+restart_syscall 219 128 sigaltstack 131 132   rt_sigaction 13 134    rt_sigprocmask 14 135
+rt_sigreturn 15 139    rt_sigpending 127 136  rt_sigtimedwait 128 137 rt_sigsuspend 130 133
+getrandom 318 278      getpid 39 172          getppid 110 173        gettid 186 178
+getuid 102 174         geteuid 107 175        getgid 104 176         getegid 108 177
+getrusage 98 165       sched_yield 24 124     exit 60 93             exit_group 231 94
+"""
+
+# A path stands in memory, where the filter cannot look: the supervisor reads it, and lets the call go on
+# or not (path_broker.py). uname tells the host's name, so the supervisor answers it.
+PATH_CALLS = """
+openat 257 56          stat 4 -               lstat 6 -              newfstatat 262 79
+statx 332 291          access 21 -            faccessat 269 48       faccessat2 439 439
+readlink 89 -          readlinkat 267 78      unlink 87 -            unlinkat 263 35
+uname 63 160
 """
 
 # To start a process or a thread, or reach for another process, ends the program at once: it fails even if it
@@ -51,12 +61,37 @@ ptrace 101 117         process_vm_writev 311 271
 """
 
 # For these it depends on an argument.
-SOCKET, OPENAT, FCNTL, IOCTL = "socket 41 198", "openat 257 56", "fcntl 72 25", "ioctl 16 29"
+SOCKET, OPENAT, FCNTL, IOCTL, PIPE2 = (
+    "socket 41 198",
+    "openat 257 56",
+    "fcntl 72 25",
+    "ioctl 16 29",
+    "pipe2 293 59",
+)
+MMAP, MADVISE, FUTEX, AFFINITY = "mmap 9 222", "madvise 28 233", "futex 202 98", "sched_getaffinity 204 123"
+CLOCKS = "clock_gettime 228 113 clock_getres 229 114 clock_nanosleep 230 115"
+
 AF_UNIX = 1
 DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSING = 0, 1, 2, 3, 1030  # fcntl
 FORGET_CLOSING, CLOSING = 0x5450, 0x5451  # ioctl
+LARGE_FILE = 0o100000 | 0o400000  # O_LARGEFILE on x86_64 and on aarch64, which Python's own constant hides
 
-NUMBER, MACHINE, FIRST, SECOND, THIRD = 0, 4, 16, 24, 32
+# Not O_TMPFILE (a file without a name is counted nowhere), O_PATH, O_ASYNC, O_DIRECT, O_SYNC, O_NOATIME.
+OPEN_FLAGS = (
+    *(os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_EXCL, os.O_NOCTTY, os.O_TRUNC, os.O_APPEND),
+    *(os.O_NONBLOCK, os.O_CLOEXEC, os.O_NOFOLLOW, LARGE_FILE),
+)
+DIRECTORY = {"x86_64": 0o200000, "aarch64": 0o40000}
+TRUNCATING = (os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC)
+# Not MAP_HUGETLB, which takes from a pool of the whole machine, nor MAP_LOCKED.
+MMAP_FLAGS = 0x1 | 0x2 | 0x10 | 0x20 | 0x100 | 0x800 | 0x1000 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x100000
+# Not MADV_MERGEABLE and MADV_PAGEOUT, whose timing tells of other processes' pages.
+MADVICE = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)
+# Wait and wake within the process: FUTEX_PRIVATE_FLAG, with a clock or without.
+FUTEX_CALLS = tuple(128 | clock | call for call in (0, 1, 9, 10) for clock in (0, 256))
+FIRST_UNKNOWN_CLOCK = 12  # a negative clock is another process's, or an open device
+
+NUMBER, MACHINE, FIRST, SECOND, THIRD, FOURTH = 0, 4, 16, 24, 32, 40
 """Where they, and the arguments, stand in the kernel's struct seccomp_data."""
 
 
@@ -68,47 +103,107 @@ def _load(offset: int) -> bytes:
     return _step(0x20, offset)
 
 
+def _and(mask: int) -> bytes:
+    return _step(0x54, mask & 0xFFFF_FFFF)
+
+
 def _when(value: int, then: Instructions) -> Instructions:
-    """Where `value` is what was loaded, do `then`; otherwise go on behind it."""
+    """Where `value` is what was loaded, do `then`; otherwise continue behind it."""
     return [_step(0x15, value, 0, len(then)), *then]
 
 
-KILL, ALLOW, ABSENT = (_step(0x06, end) for end in (0x8000_0000, 0x7FFF_0000, 0x0005_0000 | errno.ENOSYS))
+def _below(value: int, then: Instructions) -> Instructions:
+    """Where what was loaded is less than `value`, do `then`; otherwise continue behind it."""
+    return [_step(0x35, value, len(then), 0), *then]
+
+
+KILL, ALLOW, ASK, ABSENT = (
+    _step(0x06, end) for end in (0x8000_0000, 0x7FFF_0000, 0x7FC0_0000, 0x0005_0000 | errno.ENOSYS)
+)
 
 
 def system_call_filter(machine: str) -> bytes:
     """The filter for a machine: an array of the kernel's struct sock_filter.
 
-    Raises: ContainmentMissing, if the machine's system calls are not known here.
+    Raises: ContainmentMissing: the machine's system calls are not known here.
     """
+    numbers = _numbers_on(machine)
+
+    def each(table: str, then: Instructions) -> Instructions:
+        return [step for number in numbers(table) for step in _when(number, then)]
+
+    def one_of(argument: int, values: Iterable[int], mask: int = 0xFFFF_FFFF) -> Instructions:
+        allowed = [step for value in values for step in _when(value, [ALLOW])]
+        return [_load(argument), _and(mask), *allowed, ABSENT]
+
+    def only_flags(argument: int, flags: int) -> Instructions:
+        return one_of(argument, [0], ~flags)
+
+    # Landlock asks for no right where a file is opened with access mode 3, and before Linux 6.2 for none
+    # where a file is opened to read and emptied by O_TRUNC.
+    open_flags = _all(OPEN_FLAGS) | DIRECTORY[machine]
+    modes = [
+        step for mode in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, *TRUNCATING) for step in _when(mode, [ALLOW])
+    ]
+    opening = [
+        *(_load(THIRD), _and(~open_flags), _step(0x15, 0, 1, 0), ABSENT),
+        *(_load(THIRD), _and(os.O_ACCMODE | os.O_TRUNC), *modes, ABSENT),
+    ]
+    # fcntl can also let the kernel signal another process (F_SETOWN), watch a directory, or grow a pipe.
+    of_descriptors = (DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSING)
+    return b"".join(
+        [
+            *_of_machine(machine),
+            *each(FATAL, [KILL]),
+            *each(OPENAT, opening),
+            *each(ALLOWED, [ALLOW]),
+            *each(PATH_CALLS, [ALLOW]),  # asked of the supervisor by the other filter
+            # To look up the user's name, Python asks a Unix socket, by no fault of the program's.
+            *each(SOCKET, [_load(FIRST), *_when(AF_UNIX, [ABSENT]), KILL]),
+            *each(FCNTL, one_of(SECOND, of_descriptors)),
+            *each(IOCTL, one_of(SECOND, (FORGET_CLOSING, CLOSING))),
+            *each(PIPE2, only_flags(SECOND, os.O_CLOEXEC | os.O_NONBLOCK)),
+            *each(MMAP, only_flags(FOURTH, MMAP_FLAGS)),
+            *each(MADVISE, one_of(THIRD, MADVICE)),
+            *each(FUTEX, one_of(SECOND, FUTEX_CALLS)),
+            *each(AFFINITY, one_of(FIRST, [0])),  # of another process, it tells that there is one
+            *each(CLOCKS, [_load(FIRST), *_below(FIRST_UNKNOWN_CLOCK, [ALLOW]), ABSENT]),
+            ABSENT,
+        ]
+    )
+
+
+def path_call_filter(machine: str) -> bytes:
+    """The filter that leaves the calls that name a path to the supervisor, and allows all others.
+
+    Raises: ContainmentMissing: the machine's system calls are not known here.
+    """
+    asked = [step for number in _numbers_on(machine)(PATH_CALLS) for step in _when(number, [ASK])]
+    return b"".join([*_of_machine(machine), *asked, ALLOW])
+
+
+def path_calls(machine: str) -> dict[int, str]:
+    """The name of each call that is left to the supervisor, by its number."""
+    numbers, names = _numbers_on(machine), PATH_CALLS.split()[::3]
+    rows = [PATH_CALLS.split()[at : at + 3] for at in range(0, 3 * len(names), 3)]
+    return {number: row[0] for row in rows for number in numbers(" ".join(row))}
+
+
+def _of_machine(machine: str) -> Instructions:
+    return [_load(MACHINE), _step(0x15, MACHINES[machine], 1, 0), KILL, _load(NUMBER)]
+
+
+def _numbers_on(machine: str) -> Callable[[str], list[int]]:
     if machine not in MACHINES:
         raise ContainmentMissing(
             f"programs can be contained on {' or '.join(MACHINES)}, not on {machine}; score there"
         )
     column = 1 + list(MACHINES).index(machine)
+    return lambda table: [int(word) for word in table.split()[column::3] if word != "-"]
 
-    def allow(values: tuple[int, ...]) -> Instructions:
-        return [step for value in values for step in _when(value, [ALLOW])]
 
-    def each(table: str, then: Instructions) -> Instructions:
-        numbers = [int(word) for word in table.split()[column::3] if word != "-"]
-        return [step for number in numbers for step in _when(number, then)]
-
-    # Before Linux 6.2, Landlock lets a program empty what it may only read: open(path, O_RDONLY | O_TRUNC).
-    empties = [_step(0x54, os.O_ACCMODE | os.O_TRUNC), *_when(os.O_RDONLY | os.O_TRUNC, [ABSENT])]
-    # fcntl can also let the kernel signal another process (F_SETOWN), or grow a pipe.
-    of_descriptors = (DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSING)
-    return b"".join(
-        [
-            *(_load(MACHINE), _step(0x15, MACHINES[machine], 1, 0), KILL),
-            _load(NUMBER),
-            *each(FATAL, [KILL]),
-            *each(ALLOWED, [ALLOW]),
-            # A look at the user's name asks a Unix socket, by no fault of the program's.
-            *each(SOCKET, [_load(FIRST), *_when(AF_UNIX, [ABSENT]), KILL]),
-            *each(OPENAT, [_load(THIRD), *empties, ALLOW]),
-            *each(FCNTL, [_load(SECOND), *allow(of_descriptors), ABSENT]),
-            *each(IOCTL, [_load(SECOND), *allow((FORGET_CLOSING, CLOSING)), ABSENT]),
-            ABSENT,
-        ]
-    )
+def _all(flags: Iterable[int]) -> int:
+    together = 0
+    for flag in flags:
+        together |= flag
+    return together
