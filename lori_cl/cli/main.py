@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": ("lori_cl.cli.runs", "List the runs, or show one."),
     "report": ("lori_cl.cli.report", "Show what was learned and what was forgotten."),
     "verify": ("lori_cl.cli.verify", "Check that a run is what the registry says of it."),
+    "receipt": ("lori_cl.cli.receipt", "Export a run's receipt, to be kept outside the workspace."),
     "capacity": ("lori_cl.cli.runs", "Show who owns how many cells, and how many tasks still fit."),
     "interference": ("lori_cl.cli.interference", "Show what tasks' updates do to each other's inputs."),
     "route": ("lori_cl.cli.route", "Score a run that is not told the task: it guesses it."),

@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from lori_cl import digest
 from lori_cl.errors import UnknownRun, suggestion
 from lori_cl.registry import rows
-from lori_cl.registry.records import Declaration, Stage, Task
+from lori_cl.registry.records import Declaration, Evaluation, Stage, Task
 from lori_cl.registry.tables import (
     ArtifactRow,
     EnvironmentRow,
     EvalSetRow,
+    EvaluationRow,
     RunRow,
     RunTaskRow,
     TaskRow,
@@ -68,6 +69,38 @@ def run_row(session: Session, name: str) -> RunRow:
         known = list(session.scalars(select(RunRow.name)))
         raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
     return row
+
+
+def run_id(session: Session, name: str) -> int:
+    """The id of a run, without its rows.
+
+    Raises: UnknownRun, with the nearest name.
+    """
+    found = session.scalar(select(RunRow.id).where(RunRow.name == name))
+    return found if found is not None else run_row(session, name).id
+
+
+def score_log(session: Session, run_id: int) -> list[Evaluation]:
+    """A run's scores in the order of their commits, without outcomes."""
+    kept = [
+        c for c in EvaluationRow.__table__.columns if c.name not in {"id", "run_id", "task_id", "outcomes"}
+    ]
+    found = session.execute(
+        select(*kept, TaskRow.name.label("task_name"), TaskRow.version.label("task_version"))
+        .join(TaskRow, TaskRow.id == EvaluationRow.task_id)
+        .where(EvaluationRow.run_id == run_id)
+        .order_by(EvaluationRow.id)
+    )
+    return [rows.evaluation_without_outcomes(dict(row)) for row in found.mappings()]
+
+
+def unnamed_artifacts(session: Session) -> list[str]:
+    """Digests of registered JSON Lines files that are neither answers nor an eval set."""
+    named = select(EvaluationRow.answers).union(select(EvalSetRow.artifact))
+    unnamed = select(ArtifactRow.digest).where(
+        ArtifactRow.suffix == "jsonl", ArtifactRow.digest.not_in(named)
+    )
+    return list(session.scalars(unnamed))
 
 
 def add_stage(session: Session, stage: Stage, run_id: int, task_id: int) -> None:

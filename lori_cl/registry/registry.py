@@ -207,6 +207,10 @@ class Registry:
 
         return self._database.read(find)
 
+    def score_log(self, run: str) -> list[Evaluation]:
+        """Every score of a run in the order of the commits, without outcomes, which take most of the time."""
+        return self._database.read(lambda session: queries.score_log(session, queries.run_id(session, run)))
+
     def statistics(self, run: str) -> list[StatisticsRecord]:
         """What a run can tell its tasks' texts by, as far as it was gathered."""
 
@@ -242,6 +246,10 @@ class Registry:
             return rows.evaluation(row) if row else None
 
         return self._database.read(find)
+
+    def unnamed_artifacts(self) -> list[str]:
+        """Digests of the JSON Lines files that are registered and that no other row names: stage records."""
+        return self._database.read(queries.unnamed_artifacts)
 
     def artifacts(self, digests: Collection[str]) -> dict[str, tuple[str, int]]:
         """(suffix, bytes) by digest, of those files that are registered."""

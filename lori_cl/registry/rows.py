@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from lori_cl.registry.records import (
     EvalSet,
@@ -150,6 +150,13 @@ def evaluation(row: EvaluationRow) -> Evaluation:
         outcomes=tuple(row.outcomes),
         parts=row.parts or {},
     )
+
+
+def evaluation_without_outcomes(columns: dict[str, Any]) -> Evaluation:
+    """A score's record from the columns of its row but the outcomes, and its task's name and version."""
+    name, version = columns.pop("task_name"), columns.pop("task_version")
+    label = name if version == 1 else f"{name}@{version}"
+    return Evaluation(**{**columns, "parts": columns["parts"] or {}}, task=label, outcomes=())
 
 
 def evaluation_row(record: Evaluation, run_id: int, task_id: int) -> EvaluationRow:

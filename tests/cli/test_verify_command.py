@@ -74,16 +74,24 @@ def test_a_signal_ends_it_after_the_check_that_is_under_way(
 def test_scores_are_measured_again_on_request(lori_cl: Call, run: Run) -> None:
     code, out, _ = lori_cl("verify", "run", "b", "--remeasure")
     assert code == 0
-    assert out.splitlines()[-2:] == [
+    assert out.splitlines()[-4:] == [
+        "measured again: stage 0, the base model, b under base: all 8 outcomes are equal",
         "measured again: stage 2 b, b under as_trained: all 8 outcomes are equal",
         "measured again: stage 2 b, b under current: all 8 outcomes are equal",
+        "remeasure: 3 scores are as recorded, of 2 different inputs; none was left out",
     ]
+    _, out, _ = lori_cl("verify", "run", "--remeasure", "--stages", "0,2-2")
+    assert "not measured again: stage 1 a, a under current: --stages names 0, 2" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "a"], "UsageError: tasks are named to be scored again: add --remeasure"),
+        (["run", "--stages", "0"], "UsageError: --stages says which rows are scored again: add --remeasure"),
+        (["run", "--remeasure", "--stages", "a"], "BadParameter: Invalid value for '--stages': 'a': give"),
+        (["run", "--remeasure", "--stages", "9"], "InputError: run 'run' has stages 0 to 2, and no stage 9"),
+        (["run", "--signed-by", "k.pub"], "UsageError: --signed-by is the signature of a receipt"),
         (["run", "c", "--remeasure"], "UnknownTask: run 'run' has not learned 'c'"),
         (["rum"], "UnknownRun: 'rum'. Did you mean 'run'?"),
     ],

@@ -18,7 +18,7 @@ from lori_cl.training import LoadedRun, RunOptions, SilentObserver, learning, lo
 from tests.training.test_lori_modes import MODES
 from tests.training.test_lori_resume import as_an_earlier_version_left_it
 
-from .forging import forge_tensors, told
+from .forging import forge_tensors, forget_records, told
 
 Learn = Callable[..., Run]
 
@@ -78,12 +78,16 @@ def test_an_imported_first_stage_passes(
 def test_a_run_that_an_earlier_version_began_passes(learn: Learn, workspace: Workspace) -> None:
     artifact = learn("a").stages[0].artifact
     as_an_earlier_version_left_it(workspace)
+    forget_records(workspace)
     with workspace.read() as registry:
         seeds = registry.run("run").stages[0].seeds
     later = ("base", "settings", "train_digest", "n_train", "n_truncated", "steps", "stands_on")
     forge_tensors(workspace, artifact, seeds=seeds, without=later)
     learn("a", "b")
-    assert list(told(workspace)) == list(CHECKS)
+    found = told(workspace)
+    assert list(found) == list(CHECKS)
+    assert found["score chain"].startswith("1 of 2 stages, head ")
+    assert "an earlier version recorded no digest of the scores of stage 1" in found["score chain"]
 
 
 def test_scores_pass_that_were_taken_over_from_another_run(learn: Learn, workspace: Workspace) -> None:
@@ -103,7 +107,11 @@ def test_scores_pass_that_were_all_measured_and_taken_early(learn: Learn, worksp
 def test_scores_pass_that_were_routed_later(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b")
     route_run(workspace, "run", RouteOptions(), SilentObserver())
-    assert told(workspace)["matrix"] == "8 scores that must be there, and 2 others"
+    found = told(workspace)
+    assert found["matrix"] == "8 scores that must be there, and 2 others"
+    assert "2 scores were added after the newest stage, and the next one covers them" in found["score chain"]
+    learn("a", "b", "c")
+    assert "added" not in told(workspace)["score chain"]
 
 
 def test_what_a_language_model_wrote_passes(writing_run: LoadedRun) -> None:

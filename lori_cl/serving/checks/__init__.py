@@ -10,6 +10,7 @@ from lori_cl.serving.checks.cells import ledger, masks, projections
 from lori_cl.serving.checks.evidence import Evidence
 from lori_cl.serving.checks.files import files
 from lori_cl.serving.checks.records import curriculum, database, declarations
+from lori_cl.serving.checks.score_chain import score_chain
 from lori_cl.serving.checks.scores import eval_sets, matrix, proofs, scores
 from lori_cl.serving.checks.stages import chain, seeds
 from lori_cl.serving.checks.statistics import statistics
@@ -29,6 +30,7 @@ CHECKS: Mapping[str, Callable[[Evidence], str]] = {
     "scores": scores,
     "proofs": proofs,
     "statistics": statistics,
+    "score chain": score_chain,
 }
 """In this order: what a check reads, those before it have vouched for."""
 

@@ -29,6 +29,8 @@ class Evidence:
     evaluations: Sequence[Evaluation]
     """Those of the stages and tasks that the run has."""
     statistics: Sequence[StatisticsRecord]
+    score_log: Sequence[Evaluation]
+    """All scores in the order of their commits, without outcomes."""
 
     @classmethod
     def of(cls, workspace: Workspace, registry: Registry, name: str) -> Self:
@@ -41,7 +43,8 @@ class Evidence:
         # A run that is going on may commit a stage between our reading the run and its scores; and of tasks
         # that were planned and replaced, the scores by the base model stay.
         evaluations = [e for e in registry.evaluations(name) if e.stage <= stages and e.task in tasks]
-        return cls(registry, workspace.artifacts, run, evaluations, registry.statistics(name))
+        statistics, log = registry.statistics(name), registry.score_log(name)
+        return cls(registry, workspace.artifacts, run, evaluations, statistics, log)
 
     @cached_property
     def curriculum(self) -> CurriculumSpec:

@@ -1,0 +1,54 @@
+"""`lori-cl receipt`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lori_cl.cli.report import write
+from lori_cl.registry.workspace import Workspace
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the receipt to FILE; to stdout where not given.",
+)
+@click.option(
+    "--sign",
+    "key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="KEY",
+    help="Sign FILE with an SSH key; the signature is FILE.sig.",
+)
+@click.pass_obj
+def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | None) -> None:
+    """Write the receipt of RUN: a JSON file with the digests of all stages and scores.
+
+    Keep it where nobody who can write the workspace can change it. Later, `lori-cl verify RUN --receipt FILE`
+    tells whether a stage or a score was changed or removed since.
+
+    \b
+    Example:
+      lori-cl receipt first -o first.receipt.json
+      lori-cl receipt first -o first.receipt.json --sign ~/.ssh/id_ed25519
+    """
+    from lori_cl.registry.receipt import Receipt
+    from lori_cl.registry.ssh_signature import sign
+
+    if key is not None and output is None:
+        raise click.UsageError("--sign signs a file: add -o FILE")
+    with workspace.read() as registry:
+        content = Receipt.of(registry.run(run), registry.score_log(run)).to_bytes()
+    if output is None:
+        sys.stdout.buffer.write(content)
+        return
+    write(output, content)
+    if key is not None:
+        click.echo(f"Signed: {sign(output, key.expanduser())}", err=True)
