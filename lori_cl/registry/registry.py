@@ -234,18 +234,19 @@ class Registry:
         )
 
     def find_measured(self, input_digest: str) -> Evaluation | None:
-        """A score that was measured, in any run, on inputs of this digest."""
+        """The first score that was measured, in any run, on inputs of this digest."""
+        return next(iter(self.measured_scores(input_digest)), None)
 
-        def find(session: Session) -> Evaluation | None:
-            row = session.scalar(
-                select(EvaluationRow)
-                .where(EvaluationRow.input_digest == input_digest, EvaluationRow.source == "measured")
-                .order_by(EvaluationRow.id)
-                .limit(1)
-            )
-            return rows.evaluation(row) if row else None
-
-        return self._database.read(find)
+    def measured_scores(self, input_digest: str) -> list[Evaluation]:
+        """Every score that was measured, in any run, on inputs of this digest, oldest first."""
+        measured = (
+            select(EvaluationRow)
+            .where(EvaluationRow.input_digest == input_digest, EvaluationRow.source == "measured")
+            .order_by(EvaluationRow.id)
+        )
+        return self._database.read(
+            lambda session: [rows.evaluation(row) for row in session.scalars(measured)]
+        )
 
     def unnamed_artifacts(self) -> list[str]:
         """Digests of the JSON Lines files that are registered and that no other row names: stage records."""

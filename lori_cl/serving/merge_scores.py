@@ -11,6 +11,7 @@ from torch import nn
 from lori_cl.forgetting import PairedTest, paired_test
 from lori_cl.registry import Registry
 from lori_cl.tasks import kind_of
+from lori_cl.training.cached_scores import find_cached
 from lori_cl.training.evaluate import Question, measure
 from lori_cl.training.loading import LoadedRun
 from lori_cl.training.observer import Observer
@@ -41,11 +42,12 @@ class MergedScore:
 
 
 def own_exam(loaded: LoadedRun, position: int, registry: Registry, observer: Observer) -> Exam:
-    """Score a learned task with its adapter as trained; a score that digests prove is taken over."""
+    """Score a learned task with its adapter as trained; a cached score is used."""
     question, memory = loaded.questions[position], loaded.history[position]
     loaded.method.activate(loaded.acting(memory.learned.task))
     acting = loaded.method.acting_digest()
-    known = registry.find_measured(question.input_digest(loaded.base.digest, acting, memory.head))
+    inputs = question.input_digest(loaded.base.digest, acting, memory.head)
+    known = find_cached(registry, loaded.workspace.artifacts, inputs)
     if known is not None:
         return Exam(question, memory.head, known.score, known.outcomes)
     learner = kind_of(question.spec).learner(loaded.model, memory.head)

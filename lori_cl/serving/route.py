@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lori_cl.errors import InputError, LoriError
 from lori_cl.registry import Evaluation, Registry, Workspace
@@ -12,6 +13,7 @@ from lori_cl.spec import View
 from lori_cl.tasks import Example
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
 from lori_cl.training import LoadedRun, Observer, SilentObserver, load_run
+from lori_cl.training.cached_scores import find_cached
 from lori_cl.training.evaluate import Question
 from lori_cl.training.examiner import Examiner
 from lori_cl.training.features import read_features
@@ -52,7 +54,7 @@ def route_run(workspace: Workspace, name: str, options: RouteOptions, observer: 
             loaded.method,
             workspace.artifacts,
             observer,
-            registry.find_measured,
+            partial(find_cached, registry, workspace.artifacts),
             options.measure_all,
         )
         scores = examiner.row([View.ROUTED], recalled.history, loaded.questions)

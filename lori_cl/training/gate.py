@@ -7,11 +7,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from lori_cl.errors import InputError, RegressionFound
+from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, RegressionFound
 from lori_cl.forgetting import paired_test
 from lori_cl.registry import Evaluation, Registry, Run, SetAside, Task, Workspace
+from lori_cl.registry.artifacts import Suffix
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.training.committing import clear, commit
 from lori_cl.training.continuing import settings_of
@@ -122,12 +123,28 @@ def settle(
             )
         return run
     file = workspace.aside(run.name)
+    _check_files(workspace, kept, file)
     if accepted != kept.stage.task:
         if gate is None:
             raise RegressionFound(_words(kept, file))
         _pass_or_keep(registry, run, kept, gate, file)
     commit(workspace, registry, run.name, kept)
     return registry.run(run.name)
+
+
+def _check_files(workspace: Workspace, kept: SetAside, file: Path) -> None:
+    """Make sure, before a stage that was held back is committed, that all files it names are there.
+
+    Raises: ArtifactMissing or ArtifactDamaged, with what to do.
+    """
+    try:
+        for sha256, (suffix, _) in kept.files.items():
+            workspace.artifacts.get(sha256, cast(Suffix, suffix))
+        for score in kept.evaluations:
+            workspace.artifacts.get(score.answers, "jsonl")
+    except (ArtifactMissing, ArtifactDamaged) as error:
+        stage = f"stage {kept.stage.position} {kept.stage.task}, which is held back, cannot be committed"
+        raise type(error)(f"{stage}: {error}; or remove {file} to train it again") from None
 
 
 def _comes_next(kept: SetAside, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:

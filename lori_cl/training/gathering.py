@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from safetensors import numpy as safetensors_numpy
 
 from lori_cl.adapters import METADATA_KEY
 from lori_cl.digest import canonical_json
-from lori_cl.errors import DataError
+from lori_cl.errors import ArtifactDamaged, ArtifactMissing, DataError
 from lori_cl.registry import Registry, StatisticsRecord, Task
 from lori_cl.routing import TaskStatistics
 from lori_cl.tasks import drawn
 from lori_cl.training.determinism import derive_seed
 from lori_cl.training.evaluate import Question
 from lori_cl.training.features import read_features
+from lori_cl.training.launch import first_says
 from lori_cl.training.loading import LoadedRun
 from lori_cl.training.observer import Observer
 from lori_cl.training.preparation import TrainingSet, prepare_training
 from lori_cl.training.stage_file import Gathered, StageMemory, read_tensors
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = 2_000
 """Training examples that a task's statistics are taken over at most: a mean is then known to a fiftieth of
@@ -66,13 +71,38 @@ def recall(opened: LoadedRun, registry: Registry, observer: Observer) -> Recalle
             history.append(memory)
             continue
         if question.label in known:
-            gathered = read_gathered(opened, known[question.label])
+            gathered = _read_or_restore(opened, known[question.label], question, observer)
         else:
             gathered, record, size = _gather_again(opened, question, observer)
             records.append(record)
             files[gathered.artifact] = ("safetensors", size)
         history.append(replace(memory, gathered=gathered))
     return Recalled(history, records, files)
+
+
+def _read_or_restore(opened: LoadedRun, artifact: str, question: Question, observer: Observer) -> Gathered:
+    """Registered statistics from their file; where that is gone or damaged, gathered again.
+
+    Raises: ArtifactMissing or ArtifactDamaged, if what is gathered now is not what was registered; DataError,
+    as `recall` says.
+    """
+    lost = first_says(partial(_lost, opened, artifact))  # all processes gather, or none
+    if lost is None:
+        return read_gathered(opened, artifact)
+    log.warning("the statistics of %s are gathered again: %s", question.label, lost)
+    gathered, _, _ = _gather_again(opened, question, observer)
+    if gathered.artifact != artifact:
+        raise lost
+    return gathered
+
+
+def _lost(opened: LoadedRun, artifact: str) -> ArtifactMissing | ArtifactDamaged | None:
+    """Why a file of statistics cannot be read; None where it can."""
+    try:
+        opened.workspace.artifacts.get(artifact, "safetensors")
+    except (ArtifactMissing, ArtifactDamaged) as error:
+        return error
+    return None
 
 
 def read_gathered(opened: LoadedRun, artifact: str) -> Gathered:

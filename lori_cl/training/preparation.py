@@ -127,8 +127,10 @@ def _max_length(curriculum: CurriculumSpec, context: int) -> int:
 def _eval_set(workspace: Workspace, task: Task, spec: TaskSpec) -> bytes:
     """The eval set's file; made again from the source where it is gone, if that gives the same examples."""
     wanted = task.eval_set.digest
-    if workspace.artifacts.path(wanted, "jsonl").is_file():
+    try:
         return workspace.artifacts.get(wanted, "jsonl")
+    except ArtifactMissing:
+        pass
     content = to_jsonl(eval_examples(spec, workspace.folder_of(task.declared_in)))
     if workspace.artifacts.put(content, "jsonl") != wanted:
         raise ArtifactMissing(

@@ -17,6 +17,7 @@ from lori_cl.errors import RunConflict
 from lori_cl.methods import METHODS
 from lori_cl.registry import Evaluation, Run, SetAside, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
+from lori_cl.training.cached_scores import find_cached
 from lori_cl.training.committing import commit
 from lori_cl.training.continuing import check_same_settings, pinned_tasks
 from lori_cl.training.determinism import make_deterministic
@@ -145,7 +146,7 @@ def _examiner(opened: OpenRun, options: RunOptions, observer: Observer) -> Exami
         opened.method,
         opened.workspace.artifacts,
         observer,
-        lambda sha256: first_says(partial(opened.registry.find_measured, sha256)),
+        lambda sha256: first_says(partial(find_cached, opened.registry, opened.workspace.artifacts, sha256)),
         options.measure_all,
     )
 

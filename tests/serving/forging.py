@@ -81,7 +81,8 @@ def forge_score(workspace: Workspace, stage: int, task: str, view: str) -> None:
         workspace,
         f"UPDATE evaluations SET answers = '{sha256}', score = {int(right)}, stderr = 0, "
         f"source = 'measured', outcomes = '{outcomes}', input_digest = 'f{stage}{task}{view}' "
-        f"WHERE stage = {stage} AND view = '{view}' AND task_id = (SELECT id FROM tasks WHERE name = '{task}')",
+        f"WHERE stage = {stage} AND view = '{view}' "
+        f"AND task_id = (SELECT id FROM tasks WHERE name = '{task}')",
     )
 
 

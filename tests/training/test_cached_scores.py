@@ -1,0 +1,125 @@
+"""A cached score is used only where its answers file is there, whole, and of the same outcomes."""
+
+import json
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from lori_cl.errors import ArtifactMissing, RegressionFound
+from lori_cl.registry import Run, Workspace
+from lori_cl.serving.route import RouteOptions, route_run
+from lori_cl.training import Gate, RunOptions, SilentObserver
+from tests.serving.forging import forge, told
+
+Learn = Callable[..., Run]
+ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
+
+
+def base_answers(workspace: Workspace, run: str = "run") -> str:
+    with workspace.read() as registry:
+        return next(e.answers for e in registry.evaluations(run) if (e.stage, e.task) == (0, "a"))
+
+
+def lose(workspace: Workspace, sha256: str) -> None:
+    workspace.artifacts.path(sha256, "jsonl").unlink()
+
+
+def damage(workspace: Workspace, sha256: str) -> None:
+    path = workspace.artifacts.path(sha256, "jsonl")
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def shorten(workspace: Workspace, sha256: str) -> None:
+    content = workspace.artifacts.get(sha256, "jsonl").splitlines(keepends=True)
+    forge(workspace, sha256, "jsonl", b"".join(content[:-1]))
+
+
+def invert(workspace: Workspace, sha256: str) -> None:
+    content = workspace.artifacts.get(sha256, "jsonl")
+    turned = content.replace(b'"outcome": 1.0', b'"outcome": x').replace(b'"outcome": 0.0', b'"outcome": 1.0')
+    forge(workspace, sha256, "jsonl", turned.replace(b'"outcome": x', b'"outcome": 0.0'))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lose, "it is not there"),
+        (damage, "the content has digest"),
+        (shorten, "holds 7 answers, and the score is over 8"),
+        (invert, "holds other outcomes than the registry"),
+    ],
+    ids=["gone", "damaged", "too few answers", "other outcomes"],
+)
+def test_a_score_whose_answers_are_lost_is_measured_again_and_the_new_run_verifies(
+    learn: Learn,
+    workspace: Workspace,
+    caplog: pytest.LogCaptureFixture,
+    spoil: Callable[[Workspace, str], None],
+    said: str,
+) -> None:
+    learn("a", name="first")
+    spoil(workspace, base_answers(workspace, "first"))
+    with caplog.at_level(logging.WARNING):
+        learn("a", name="second")
+    lines = [line for line in caplog.messages if "cached score of a" in line]
+    assert lines
+    assert all(said in line and "is measured again" in line for line in lines)
+    told(workspace, "second")
+    with workspace.read() as registry:
+        sources = {(e.stage, e.view): e.source for e in registry.evaluations("second")}
+    assert sources[0, "base"] == "measured"
+    assert sources[1, "current"] == "proved"
+
+
+def test_a_lost_file_of_answers_is_there_again_after_the_same_was_measured(
+    learn: Learn, workspace: Workspace
+) -> None:
+    learn("a", name="first")
+    lose(workspace, base_answers(workspace, "first"))
+    learn("a", name="second")
+    told(workspace, "first")
+
+
+def test_a_routed_score_whose_answers_are_lost_is_measured_again(learn: Learn, workspace: Workspace) -> None:
+    learn("a", "b", eval=ROUTED, name="first")
+    with workspace.read() as registry:
+        lost = {e.answers for e in registry.evaluations("first") if e.view == "routed"}
+    for sha256 in lost:
+        lose(workspace, sha256)
+    learn("a", "b", name="second")
+    route_run(workspace, "second", RouteOptions(), SilentObserver())
+    told(workspace, "second")
+
+
+@pytest.mark.parametrize("spoiled", [b"", None], ids=["damaged", "gone"])
+def test_statistics_that_are_lost_are_gathered_again(
+    learn: Learn, workspace: Workspace, caplog: pytest.LogCaptureFixture, spoiled: bytes | None
+) -> None:
+    learn("a", eval=ROUTED)
+    with workspace.read() as registry:
+        (kept,) = registry.statistics("run")
+    path = workspace.artifacts.path(kept.artifact, "safetensors")
+    path.unlink() if spoiled is None else path.write_bytes(spoiled)
+    learn("a", "b", eval=ROUTED)
+    assert any("the statistics of a are gathered again" in line for line in caplog.messages)
+    told(workspace)
+
+
+def test_a_stage_that_was_held_back_is_not_committed_without_its_files(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn("a")
+    with monkeypatch.context() as strict:
+        strict.setattr(Gate, "losses", lambda *_: ["'a' fell"])
+        with pytest.raises(RegressionFound):
+            learn("a", "b", options=RunOptions(gate=Gate(1.0)))
+    held_back = workspace.aside("run")
+    sha256 = json.loads(held_back.read_text())["stage"]["artifact"]
+    workspace.artifacts.path(sha256, "safetensors").unlink()
+    accepted = RunOptions(accept="b")
+    with pytest.raises(ArtifactMissing, match=r"^stage 2 b, which is held back, cannot be committed: "):
+        learn("a", "b", options=accepted)
+    held_back.unlink()
+    assert len(learn("a", "b").stages) == 2
+    told(workspace)
