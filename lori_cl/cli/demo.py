@@ -8,6 +8,7 @@ import click
 
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.report import write
+from lori_cl.registry.safe_paths import require_own_file
 from lori_cl.registry.workspace import Workspace
 
 FOLDER = Path("lori-demo")
@@ -37,5 +38,6 @@ def demo(workspace: Workspace, as_json: bool) -> None:
     with workspace.read() as registry:
         reports = [gather(registry, run.name) for run in runs]
     page = workspace.place("report.html")
+    require_own_file(page)
     write(page, FORMATS["html"](reports))
     print_json([to_record(report) for report in reports]) if as_json else print_report(reports, console())

@@ -10,6 +10,7 @@ from lori_cl import digest
 from lori_cl.demo.data import write_data
 from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
+from lori_cl.registry.safe_paths import require_tree_inside
 from lori_cl.spec import CurriculumSpec, load_curriculum
 from lori_cl.training import Observer, RunOptions, enrol, run_curriculum
 
@@ -31,6 +32,7 @@ def run_demo(workspace: Workspace, observer: Observer) -> list[Run]:
     with as_file(files("lori_cl.demo")) as package:
         check_base(package / "base")
         curriculum = load_curriculum(package / "curriculum.yaml")
+        require_tree_inside(workspace.root, tasks, own_files=True)
         try:
             shutil.copytree(package / "tasks", tasks, dirs_exist_ok=True)
             write_data(data)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from lori_cl import digest
-from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable, first_line
+from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable
+from lori_cl.registry.safe_paths import require_inside
 
 PART = ".part-"
 """What the name of a file begins with while it is written."""
@@ -26,6 +27,8 @@ class ArtifactStore:
     """The artifacts folder of a workspace."""
 
     folder: Path
+    root: Path | None = None
+    """The workspace, which no link on the way to the folder may lead out of."""
 
     def path(self, sha256: str, suffix: Suffix) -> Path:
         """Where the artifact lies, or would.
@@ -35,6 +38,8 @@ class ArtifactStore:
         if not DIGEST.fullmatch(sha256):
             raise WorkspaceUnusable(f"the registry names the artifact '{sha256}', which is no SHA-256")
         path = self.folder / f"{sha256}.{suffix}"
+        if self.root is not None:
+            require_inside(self.root, self.folder)
         require_inside(self.folder, path)
         return path
 
@@ -76,23 +81,6 @@ class ArtifactStore:
         if found != sha256:
             raise ArtifactDamaged(f"{path}: the content has digest {found}; restore the file from a backup")
         return content
-
-
-def require_inside(root: Path, path: Path) -> None:
-    """Make sure that no link and no `..` on the path leads out of the root, which may be a link itself.
-
-    Raises: WorkspaceUnusable.
-    """
-    try:
-        if path.resolve().is_relative_to(root.resolve()):
-            return
-        where = f"to {path.resolve()}"
-    except (RuntimeError, OSError, ValueError) as error:  # a link to itself; a name no file can bear
-        where = first_line(error)
-    raise WorkspaceUnusable(
-        f"{str(path)[:200]} leads out of {root.resolve()} ({where}), where nothing is read or written; "
-        "put the file or folder itself there, or name the other place: --workspace, --registry"
-    )
 
 
 def write_durably(target: Path, content: bytes) -> None:

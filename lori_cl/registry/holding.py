@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from filelock import FileLock, Timeout
 
 from lori_cl.errors import RunConflict, WorkspaceUnusable
+from lori_cl.registry.safe_paths import open_inside, require_inside
 
 PATIENCE_S = 1.0
 """`held_runs` holds a lock for a moment, and a holder needs one to say who it is."""
@@ -28,7 +29,8 @@ def hold(locks: Path, run: str) -> Iterator[None]:
     lock, note = _lock(locks, run), _note(locks, run)
     try:
         lock.acquire(timeout=PATIENCE_S)
-        note.write_text(json.dumps(_this_process()), encoding="utf-8")
+        with open_inside(locks, note, "w") as file:
+            file.write(json.dumps(_this_process()))
     except Timeout:
         raise RunConflict(
             f"run '{run}' is held by {_holder(note)}; wait until that ends, or end it, and call it again"
@@ -36,6 +38,9 @@ def hold(locks: Path, run: str) -> Iterator[None]:
     except OSError as error:
         lock.release()
         raise WorkspaceUnusable(f"{locks} cannot be written: {error.strerror}") from error
+    except WorkspaceUnusable:
+        lock.release()
+        raise
     try:
         yield
     finally:
@@ -63,7 +68,9 @@ def _is_held(lock: FileLock) -> bool:
 
 
 def _lock(locks: Path, run: str) -> FileLock:
-    return FileLock(locks / f"{_file_name(run)}.lock")
+    file = locks / f"{_file_name(run)}.lock"
+    require_inside(locks, file)
+    return FileLock(file)
 
 
 def _note(locks: Path, run: str) -> Path:
@@ -82,7 +89,8 @@ def _this_process() -> dict[str, object]:
 
 def _holder(note: Path) -> str:
     try:
-        holder = json.loads(note.read_text(encoding="utf-8"))
+        with open_inside(note.parent, note, "r") as file:
+            holder = json.load(file)
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError):  # it has not come to that yet
+    except (OSError, ValueError, LookupError, TypeError, WorkspaceUnusable):  # it has not come to that yet
         return "another process"

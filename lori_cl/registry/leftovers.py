@@ -15,6 +15,7 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import PART
 from lori_cl.registry.aside import SetAside
 from lori_cl.registry.registry import Registry
+from lori_cl.registry.safe_paths import require_inside
 from lori_cl.registry.workspace import NOTED, Workspace
 
 
@@ -33,8 +34,10 @@ class Leftover:
     def remove(self) -> None:
         """Delete it, unless it is gone already; of a link, the link.
 
-        Raises: WorkspaceUnusable.
+        Raises: WorkspaceUnusable, also if its folder leads out of the workspace by now.
         """
+        root = self.path.parents[len(Path(self.name).parts) - 1]
+        require_inside(root, self.path.parent)
         try:
             shutil.rmtree(self.path) if _is_folder(self.path) else self.path.unlink()
         except FileNotFoundError:
@@ -72,7 +75,7 @@ def _found(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path, str
     # The rows are read last: what was moved to them meanwhile has been seen where it was before.
     folders = (workspace.place("aside"), workspace.artifacts.folder, workspace.checkpoints)
     aside, artifacts, checkpoints = map(_entries, folders)
-    set_aside = {path: SetAside.read(path) for path in aside if path.suffix == ".json"}
+    set_aside = {path: _held_back(workspace, path) for path in aside if path.suffix == ".json"}
     runs = {run.name: run for run in registry.runs()}
     needed = set(registry.artifact_files())
     for path, kept in set_aside.items():
@@ -90,6 +93,11 @@ def _found(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path, str
     for path in checkpoints:
         if path.name not in runs or runs[path.name].status == "done":
             yield path, "no run of this name is under way"
+
+
+def _held_back(workspace: Workspace, path: Path) -> SetAside | None:
+    require_inside(workspace.root, path)
+    return SetAside.read(path)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lori_cl.errors import WorkspaceUnusable, first_line
+from lori_cl.registry.safe_paths import open_inside
 
 
 def note(file: Path, registry: str) -> None:
@@ -16,7 +17,7 @@ def note(file: Path, registry: str) -> None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as lines:
+        with open_inside(file.parent, file, "a") as lines:
             lines.write(f"{registry}\n")
     except OSError as error:
         raise WorkspaceUnusable(f"{file} cannot be written: {error.strerror}") from error
@@ -28,7 +29,8 @@ def noted(file: Path) -> set[str]:
     Raises: WorkspaceUnusable.
     """
     try:
-        return set(file.read_text(encoding="utf-8").splitlines())
+        with open_inside(file.parent, file, "r") as lines:
+            return set(lines.read().splitlines())
     except FileNotFoundError:
         return set()
     except (OSError, ValueError) as error:

@@ -11,17 +11,26 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.artifacts import ArtifactStore, require_inside
+from lori_cl.registry.artifacts import ArtifactStore
 from lori_cl.registry.aside import SetAside
 from lori_cl.registry.connect import parse_url, shown, sqlite_file
 from lori_cl.registry.noting import note, noted
 from lori_cl.registry.records import Run
 from lori_cl.registry.registry import Registry
+from lori_cl.registry.safe_paths import (
+    require_file_name,
+    require_inside,
+    require_own_file,
+    require_tree_inside,
+)
 
 if TYPE_CHECKING:
     from lori_cl.registry.upgrade import Upgrade
 
 DATABASE = "registry.db"
+
+SQLITE_FILES = ("-wal", "-shm", "-journal")
+"""What SQLite's files beside a database end in."""
 
 NOTED = "registries.txt"
 """Where the registries stand that are not registry.db."""
@@ -38,7 +47,7 @@ class Workspace:
     @property
     def artifacts(self) -> ArtifactStore:
         """The workspace's files."""
-        return ArtifactStore(self.place("artifacts"))
+        return ArtifactStore(self.place("artifacts"), self.root)
 
     def place(self, *parts: str) -> Path:
         """A path in the workspace.
@@ -51,12 +60,31 @@ class Workspace:
 
     @property
     def checkpoints(self) -> Path:
-        """By a run's name, the stage that it is in the middle of, until that is committed."""
+        """Folders by the names of runs: the stage that a run is in the middle of, until that is committed."""
         return self.place("checkpoints")
+
+    def checkpoints_of(self, run: str) -> Path:
+        """Where a run keeps its checkpoints.
+
+        Raises: WorkspaceUnusable, if the folder, or a link in it, leads out of the workspace.
+        """
+        return self._tree("checkpoints", run)
+
+    def logs_of(self, run: str) -> Path:
+        """Where the loggers of a run write.
+
+        Raises: WorkspaceUnusable, if the folder, or a link in it, leads out of the workspace.
+        """
+        return self._tree("logs", run)
+
+    def _tree(self, folder: str, run: str) -> Path:
+        path = self.place(folder, require_file_name(run))
+        require_tree_inside(self.root, path)
+        return path
 
     def aside(self, run: str) -> Path:
         """Where the stage of a run is kept that is not accepted."""
-        return self.place("aside", f"{run}.json")
+        return self.place("aside", f"{require_file_name(run)}.json")
 
     def set_aside(self, run: Run) -> SetAside | None:
         """The stage after the run's last one, where it was learned on those before it and not accepted.
@@ -76,7 +104,7 @@ class Workspace:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceUnusable(f"{self.root} cannot be made: {error.strerror}") from error
-        return Registry.create(self._url())
+        return Registry.create(self._url(writes=True))
 
     def upgrade(self, *, backup: bool = True) -> Upgrade:
         """Bring a registry of an earlier schema up to date; a backup of it is made first.
@@ -86,7 +114,7 @@ class Workspace:
         """
         from lori_cl.registry.upgrade import upgrade  # Alembic comes with it
 
-        return upgrade(parse_url(self._url()), self.root, backup=backup)
+        return upgrade(parse_url(self._url(writes=True)), self.root, backup=backup)
 
     def open(self) -> Registry:
         """The registry, for writing.
@@ -94,7 +122,7 @@ class Workspace:
         That it is used here is noted: to another one its files would look like nobody's.
         Raises: WorkspaceUnusable, if there is none, or it cannot be written; RegistryTooNew.
         """
-        registry = Registry.open(self._url(), read_only=False)
+        registry = Registry.open(self._url(writes=True), read_only=False)
         try:
             if self._registry_name() != DATABASE:
                 note(self.place(NOTED), self._registry_name())
@@ -109,6 +137,15 @@ class Workspace:
         Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
         """
         return Registry.open(self._url(), read_only=True)
+
+    def check_places(self, run: str) -> None:
+        """Make sure, before anything is trained, that all that a run writes stays in the workspace.
+
+        Raises: WorkspaceUnusable, if a link leads out of it, or the run's name is a path.
+        """
+        for place in (self.checkpoints_of, self.logs_of, self.aside):
+            place(run)
+        require_inside(self.root, self.artifacts.folder)
 
     def hold(self, run: str) -> AbstractContextManager[None]:
         """Let no other process write this run until the context ends; every command that writes it holds it.
@@ -166,5 +203,17 @@ class Workspace:
         path, root = path.resolve(), self.root.resolve()
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
-    def _url(self) -> str | URL:
-        return self.url or URL.create("sqlite", database=str(self.place(DATABASE)))
+    def _url(self, *, writes: bool = False) -> str | URL:
+        """Where the registry is, once it is clear that SQLite's files are in the workspace.
+
+        Raises: WorkspaceUnusable, if one is a link that leads out of it, or is to be written and has a second
+        name. A database that the user names elsewhere is the user's affair.
+        """
+        url = self.url or URL.create("sqlite", database=str(self.root / DATABASE))
+        file = sqlite_file(parse_url(url))
+        if file is not None and file.absolute().is_relative_to(self.root.absolute()):
+            for path in (file, *(file.with_name(f"{file.name}{ending}") for ending in SQLITE_FILES)):
+                require_inside(self.root, path)
+                if writes:
+                    require_own_file(path)
+        return url

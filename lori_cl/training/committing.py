@@ -36,5 +36,5 @@ def _commit_with_record(workspace: Workspace, registry: Registry, name: str, lea
 
 def clear(workspace: Workspace, run: str) -> None:
     """Remove what the run's newest stage needed until it was committed."""
-    shutil.rmtree(workspace.checkpoints / run, ignore_errors=True)
+    shutil.rmtree(workspace.checkpoints_of(run), ignore_errors=True)
     workspace.aside(run).unlink(missing_ok=True)  # last: while it is there, `settle` comes back to clear

@@ -82,12 +82,14 @@ class Together:
 def hold(workspace: Workspace, run: str) -> Iterator[None]:
     """Hold a run for all of them: the writer asks for it, and tells the others what came of it.
 
-    Raises: RunConflict or WorkspaceUnusable, in every process, where the writer was refused.
+    Raises: RunConflict or WorkspaceUnusable, in every process, where the writer was refused, or a place where
+    the run writes leads out of the workspace.
     """
     refusal: list[LoriError | None] = [None]
     with ExitStack() as held:
         if is_writer():
             try:
+                workspace.check_places(run)
                 held.enter_context(workspace.hold(run))
             except LoriError as error:
                 refusal[0] = error

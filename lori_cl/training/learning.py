@@ -160,8 +160,8 @@ def _lesson(ahead: StageAhead, what: str, purpose: str) -> Lesson:
         lr=train.lr,
         seed=opened.seed(purpose, task),
         ids=[example.id for example in taught.examples],
-        checkpoints=opened.workspace.checkpoints / opened.run.name / f"{purpose}-{_identity(ahead)[:16]}",
-        logs=opened.workspace.place("logs", opened.run.name, f"{task.label}-{purpose}"),
+        checkpoints=opened.workspace.checkpoints_of(opened.run.name) / f"{purpose}-{_identity(ahead)[:16]}",
+        logs=opened.workspace.logs_of(opened.run.name) / f"{task.label}-{purpose}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lori_cl.errors import Interrupted, TrainingDiverged, WorkspaceUnusable
 from lori_cl.spec import TrainSpec
@@ -159,6 +161,7 @@ class LessonTrainer(Trainer):  # type: ignore[misc]  # transformers ships no typ
             return
         self._reduced_loss_sum = self._loss_sum_of_all()
         try:
+            self._remove_broken_off(folder)
             super()._save_checkpoint(model, trial)
             wait()  # every process writes the state of its own random generators
             if is_writer():
@@ -170,6 +173,14 @@ class LessonTrainer(Trainer):  # type: ignore[misc]  # transformers ships no typ
                 f"a checkpoint cannot be written to {folder}: {' '.join(str(error).split())}; "
                 "make room, or set train.save_steps: null"
             ) from error
+
+    def _remove_broken_off(self, folder: Path) -> None:
+        """Remove a checkpoint of this step that was not completed: what has a second name (hard link) in it
+        would be changed under both."""
+        broken_off = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if is_writer() and broken_off.exists():
+            shutil.rmtree(broken_off)
+        wait()
 
     def _save(self, output_dir: str, state_dict: Any = None) -> None:
         if is_writer():

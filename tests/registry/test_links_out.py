@@ -1,0 +1,285 @@
+"""No link in a workspace makes lori-cl read, write or delete outside it: every place, every kind of link."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from lori_cl.errors import LoriError, WorkspaceUnusable
+from lori_cl.registry import Run, Workspace, leftovers
+from lori_cl.registry.safe_paths import open_inside, require_own_file, require_tree_inside
+
+from .registry_records import add, contents, on_sqlite, run_start
+
+Learn = Callable[..., Run]
+Link = Callable[[Path, Path], None]
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder that nothing in a workspace may read or write."""
+    folder = tmp_path / "outside"
+    (folder / "folder" / "deep").mkdir(parents=True)
+    for file in ("file", "file.db", "folder/file", "folder/deep/file"):
+        (folder / file).write_text("precious")
+    return folder
+
+
+def to_file(place: Path, outside: Path) -> None:
+    place.symlink_to(outside / "file")
+
+
+def to_folder(place: Path, outside: Path) -> None:
+    place.symlink_to(outside / "folder")
+
+
+def to_nothing(place: Path, outside: Path) -> None:
+    place.symlink_to(outside / "new")
+
+
+def relative(place: Path, outside: Path) -> None:
+    place.symlink_to(os.path.relpath(outside / "file", place.parent))
+
+
+def through_another(place: Path, outside: Path) -> None:
+    between = place.with_name(f"between-{place.name}")
+    between.symlink_to(outside / "file")
+    place.symlink_to(between.name)
+
+
+def parent_is_a_link(place: Path, outside: Path) -> None:
+    shutil.rmtree(place.parent)
+    place.parent.symlink_to(outside / "folder")
+
+
+LINKS: Mapping[str, Link] = {
+    "to a file": to_file,
+    "to a folder": to_folder,
+    "to nothing": to_nothing,
+    "relative": relative,
+    "through another link": through_another,
+    "its folder": parent_is_a_link,
+}
+RUN_PLACES = (
+    "locks/run.json",
+    "locks/run.lock",
+    "aside/run.json",
+    "checkpoints/run",
+    "checkpoints/run/train-0/optimizer.pt",
+    "logs/run",
+    "logs/run/a-train/events",
+)
+REGISTRY_PLACES = ("registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal")
+
+
+def put(workspace: Workspace, place: str, link: Link, outside: Path) -> None:
+    path = workspace.root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    link(path, outside)
+
+
+@pytest.mark.parametrize("place", RUN_PLACES)
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS.keys())
+def test_a_run_is_refused_before_it_begins_where_a_link_leads_out(
+    workspace: Workspace, outside: Path, place: str, link: Link
+) -> None:
+    put(workspace, place, link, outside)
+    before = contents(outside)
+    with pytest.raises(WorkspaceUnusable, match=r"leads out of|cannot be written"):
+        hold_and_check(workspace)
+    assert contents(outside) == before
+
+
+def hold_and_check(workspace: Workspace) -> None:
+    """What every command does that writes a run."""
+    workspace.check_places("run")
+    with workspace.hold("run"):
+        pass
+
+
+def test_training_writes_nothing_through_a_link(learn: Learn, workspace: Workspace, outside: Path) -> None:
+    put(workspace, "checkpoints/run", to_folder, outside)
+    before = contents(outside)
+    with pytest.raises(WorkspaceUnusable, match=rf"checkpoints/run leads out of {workspace.root} "):
+        learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
+    assert contents(outside) == before
+    with workspace.read() as registry:
+        assert registry.runs() == []
+
+
+@on_sqlite
+@pytest.mark.parametrize("place", REGISTRY_PLACES)
+@pytest.mark.parametrize("link", list(LINKS.values())[:-1], ids=list(LINKS)[:-1])
+def test_a_registry_is_neither_read_nor_written_through_a_link(
+    workspace: Workspace, outside: Path, place: str, link: Link
+) -> None:
+    put(workspace, place, link, outside)
+    before = contents(outside)
+    for attempt in (workspace.read, workspace.open, workspace.create, workspace.upgrade):
+        with pytest.raises(WorkspaceUnusable, match="leads out of"):
+            attempt()
+    assert contents(outside) == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("link", list(LINKS.values())[:-1], ids=list(LINKS)[:-1])
+def test_the_list_of_registries_is_neither_read_nor_written_through_a_link(
+    workspace: Workspace, tmp_path: Path, outside: Path, link: Link
+) -> None:
+    elsewhere = f"sqlite:///{tmp_path / 'other.db'}"
+    shutil.copy(workspace.root / "registry.db", tmp_path / "other.db")
+    put(workspace, "registries.txt", link, outside)
+    before = contents(outside)
+    with pytest.raises(WorkspaceUnusable, match="leads out of"):
+        Workspace(workspace.root, elsewhere).open()
+    with pytest.raises(WorkspaceUnusable, match="leads out of"):
+        workspace.other_registries()
+    assert contents(outside) == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("place", ["aside", "artifacts", "checkpoints"])
+def test_gc_looks_at_no_folder_and_deletes_in_none_that_leads_out(
+    workspace: Workspace, outside: Path, place: str
+) -> None:
+    loose = workspace.artifacts.put(b"loose", "jsonl")
+    with workspace.read() as registry:
+        (leftover,) = leftovers(workspace, registry)
+    shutil.rmtree(workspace.root / place, ignore_errors=True)
+    (outside / "folder" / f"{loose}.jsonl").write_text("precious")
+    (workspace.root / place).symlink_to(outside / "folder")
+    before = contents(outside)
+    with workspace.read() as registry, pytest.raises(WorkspaceUnusable, match="leads out of"):
+        leftovers(workspace, registry)
+    if place == "artifacts":
+        with pytest.raises(WorkspaceUnusable, match="leads out of"):
+            leftover.remove()
+    assert contents(outside) == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("link", list(LINKS.values())[:-1], ids=list(LINKS)[:-1])
+@pytest.mark.parametrize("place", ["aside/run.json", "checkpoints/gone", "artifacts/loose"])
+def test_gc_reads_and_deletes_nothing_behind_a_link(
+    workspace: Workspace, outside: Path, place: str, link: Link
+) -> None:
+    put(workspace, place, link, outside)
+    before = contents(outside)
+    refusal = collect_garbage(workspace)
+    assert refusal is None or ("leads out of" in refusal and "precious" not in refusal)
+    assert contents(outside) == before
+
+
+def collect_garbage(workspace: Workspace) -> str | None:
+    """Remove what is left over; what was said where that was refused."""
+    try:
+        with workspace.read() as registry:
+            for leftover in leftovers(workspace, registry):
+                leftover.remove()
+    except LoriError as error:
+        return str(error)
+    return None
+
+
+def hard_link(workspace: Workspace, place: str, outside: Path, of: str = "file") -> None:
+    path = workspace.root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.hardlink_to(outside / of)
+
+
+@on_sqlite
+def test_a_registry_with_a_second_name_is_read_and_not_written(workspace: Workspace, outside: Path) -> None:
+    shutil.copy(workspace.root / "registry.db", outside / "file.db")
+    hard_link(workspace, "registry.db", outside, "file.db")
+    before = contents(outside)
+    with workspace.read() as registry:
+        assert registry.runs() == []
+    for attempt in (workspace.open, workspace.create, workspace.upgrade):
+        with pytest.raises(WorkspaceUnusable, match=r"has 2 names \(hard links\).*cp registry\.db"):
+            attempt()
+    assert contents(outside) == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("place", ["locks/run.json", "registries.txt"])
+def test_a_file_that_is_changed_in_place_and_has_a_second_name_is_refused(
+    workspace: Workspace, tmp_path: Path, outside: Path, place: str
+) -> None:
+    shutil.copy(workspace.root / "registry.db", tmp_path / "other.db")
+    hard_link(workspace, place, outside)
+    before = contents(outside)
+    with pytest.raises(WorkspaceUnusable, match=r"has 2 names \(hard links\)"):
+        use(Workspace(workspace.root, f"sqlite:///{tmp_path / 'other.db'}"))
+    assert contents(outside) == before
+
+
+def use(workspace: Workspace) -> None:
+    """Write the list of registries, and the note of who holds a run."""
+    with workspace.open(), workspace.hold("run"):
+        pass
+
+
+@on_sqlite
+def test_a_file_that_is_replaced_leaves_its_second_name_as_it_was(
+    workspace: Workspace, outside: Path
+) -> None:
+    sha256 = workspace.artifacts.put(b"content", "jsonl")
+    hard_link(workspace, f"artifacts/{sha256}.jsonl", outside)
+    before = contents(outside)
+    assert workspace.artifacts.put(b"content", "jsonl") == sha256
+    assert workspace.artifacts.get(sha256, "jsonl") == b"content"
+    assert contents(outside) == before
+
+
+def test_a_broken_off_checkpoint_is_removed_and_not_written_over(
+    learn: Learn, workspace: Workspace, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lori_cl.training import lesson_trainer
+
+    before, save = contents(outside), lesson_trainer.LessonTrainer._save_checkpoint
+
+    def planted(self: lesson_trainer.LessonTrainer, *told: object) -> None:
+        folder = Path(str(self._lesson.checkpoints)) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir(parents=True)
+        for name in ("optimizer.pt", "trainer_state.json", "trained.safetensors"):
+            (folder / name).hardlink_to(outside / "file")
+        save(self, *told)
+
+    monkeypatch.setattr(lesson_trainer.LessonTrainer, "_save_checkpoint", planted)
+    learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
+    assert contents(outside) == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", ".", "", "a\\b", "a\0b"])
+def test_a_run_whose_name_is_a_path_has_no_place(workspace: Workspace, name: str) -> None:
+    for place in (workspace.aside, workspace.checkpoints_of, workspace.logs_of, workspace.check_places):
+        with pytest.raises(WorkspaceUnusable, match="is no file name"):
+            place(name)
+    with workspace.open() as registry:  # as a registry from elsewhere may name one
+        registry.begin_run(run_start(add(registry, "sst2"), name or "empty"))
+        assert len(registry.runs()) == 1
+
+
+def test_a_link_that_stays_inside_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_text("inside")
+    (tmp_path / "link").symlink_to("real")
+    with open_inside(tmp_path, tmp_path / "link" / "file", "r") as file:
+        assert file.read() == "inside"
+    require_tree_inside(tmp_path, tmp_path)
+    require_own_file(tmp_path / "link" / "file")
+
+
+def test_a_pipe_is_not_waited_at(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with open_inside(tmp_path, tmp_path / "pipe", "r") as file:
+        assert file.read() == ""
+    with pytest.raises(OSError, match="No such device"):
+        open_inside(tmp_path, tmp_path / "pipe", "w")
