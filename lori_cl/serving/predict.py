@@ -148,6 +148,16 @@ class _RowByRow(nn.Module):
         device: torch.device = self._model[0].device
         return device
 
+    @property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return self._model[0].config
+
+    @property
+    def generation_config(self) -> Any:
+        """Where the model names its end tokens."""
+        return self._model[0].generation_config
+
     def forward(self, **inputs: Any) -> Any:
         """One pass; where a prompt's choices are rows of their own, all rows are of one task."""
         rows = inputs["input_ids"].shape[0]

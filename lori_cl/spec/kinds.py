@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lori_cl.spec.base import Count, Number, Spec, twice
+from lori_cl.spec.chat import ChatTaskSpec
 from lori_cl.spec.task import TaskSpec, TrainSplit
 
 REFUSAL_MARKERS = (
@@ -36,7 +37,7 @@ class TextColumns(Spec):
     label: str = "label"
 
 
-class ClassificationSpec(TaskSpec):
+class ClassificationSpec(ChatTaskSpec):
     """One label for each text."""
 
     kind: Literal["classification"]
@@ -46,8 +47,6 @@ class ClassificationSpec(TaskSpec):
     prompt: str | None = None
     """A Jinja template over the data set's columns: the task is then asked of a causal language model, and
     the label with the likeliest words after the prompt is the answer. Without it, an encoder is asked."""
-    chat: bool = False
-    """Whether the prompt is a user's turn in the chat template of the model's tokenizer."""
     label_words: tuple[str, ...] | None = None
     """What a causal language model may say, one a label; None means a space and the label itself."""
     normalise: Literal["none", "tokens", "bytes"] = "tokens"
@@ -94,7 +93,7 @@ class WritingTrainSplit(TrainSplit):
     """Instead of the task's own `answer`."""
 
 
-class WritingSpec(TaskSpec):
+class WritingSpec(ChatTaskSpec):
     """What the kinds share in which a causal language model writes an answer after a prompt."""
 
     train: WritingTrainSplit = WritingTrainSplit()
@@ -102,8 +101,6 @@ class WritingSpec(TaskSpec):
     """A Jinja template over the data set's columns."""
     answer: str
     """A Jinja template over the data set's columns: what is to be written after the prompt."""
-    chat: bool = False
-    """Whether the prompt is a user's turn in the chat template of the model's tokenizer."""
     max_new_tokens: Count = 64
     stop: tuple[str, ...] = ()
     """Texts that end an answer; they are not part of it."""
@@ -188,14 +185,12 @@ class SafetySpec(WritingSpec):
         return markers
 
 
-class MultipleChoiceSpec(TaskSpec):
+class MultipleChoiceSpec(ChatTaskSpec):
     """A few texts, of which one belongs after a prompt."""
 
     kind: Literal["multiple_choice"]
     prompt: str
     """A Jinja template over the data set's columns."""
-    chat: bool = False
-    """Whether the prompt is a user's turn in the chat template of the model's tokenizer."""
     choices: tuple[str, ...] | str
     """Jinja templates, one a choice; or the name of a column that holds a list of texts (`choices.text`: of
     a column that holds a table, its list `text`)."""

@@ -39,9 +39,10 @@ def greedy(model: PreTrainedModel, prompt: str, end: str = "[EOS]", max_new_toke
     for _ in range(max_new_tokens):
         logits = model(input_ids=torch.tensor([ids(" ".join(words))])).logits
         words.append(WORDS[logits[0, -1].argmax()])
-        if words[-1] == end:
+        if words[-1] in {end, "[EOS]"}:  # the tokenizer's end token, and the one of the model's config
             break
-    return " ".join(w for w in words[len(prompt.split()) :] if w not in {"[PAD]", "[UNK]", "[BOS]", end})
+    hidden = {"[PAD]", "[UNK]", "[BOS]", "[EOS]", end}
+    return " ".join(w for w in words[len(prompt.split()) :] if w not in hidden)
 
 
 def test_the_loss_is_on_the_answer_and_its_end_token_only(tokenizer: PreTrainedTokenizerFast) -> None:

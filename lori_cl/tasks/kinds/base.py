@@ -70,6 +70,14 @@ class Kind(ABC):
     def prompt_tokens(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[int]:
         """The tokens that are read of an example before it is answered, cut as for an answer."""
 
+    def scored_tokens(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[list[int]]:
+        """Every list of tokens that the example's answer depends on: its prompt, and its choices."""
+        return [self.prompt_tokens(task, tokenizer, example, max_length)]
+
+    def shared_tokens(self, task: Any, tokenizer: Any) -> list[list[int]]:
+        """Every list of tokens that the answers to all examples depend on: what stands for the labels."""
+        return []
+
     @abstractmethod
     def answers(
         self,

@@ -11,6 +11,7 @@ from lori_cl.errors import DataError, LoriError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.kinds.padding import right_padded
+from lori_cl.tasks.kinds.prompt_tokens import fitted, prompt_ids
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row
 
@@ -46,41 +47,13 @@ class CausalKind(Kind):
         return model
 
 
-def prompt_ids(task: Any, tokenizer: Any, example: Example) -> list[int]:
-    """The tokens of a prompt; where the task says `chat`, as a user's turn before the model's own.
-
-    Raises: DataError, if the tokenizer has no chat template, or it refuses the prompt.
-    """
-    if not task.chat:
-        ids: list[int] = tokenizer(example.text)["input_ids"]
-        return ids
-    if not tokenizer.chat_template:
-        raise DataError(
-            f"task '{task.name}' says chat: true, and the model's tokenizer has no chat template; "
-            "name a model that was tuned to chat, or write the turns into the prompt"
-        )
-    try:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": example.text}], add_generation_prompt=True, tokenize=False
-        )
-    except Exception as error:  # the template is the model's, and computes
-        raise DataError(f"task '{task.name}': the model's chat template fails: {error}") from None
-    return word_ids(tokenizer, text)  # the template writes the special tokens itself
-
-
-def word_ids(tokenizer: Any, text: str) -> list[int]:
-    """The tokens of a text that stands after another."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
 def taught(task: Any, tokenizer: Any, example: Example, answer: Sequence[int], max_length: int) -> Features:
     """Prompt and answer, loss on the answer only; the prompt is cut from the left, the answer never.
 
     Raises: DataError, if the answer leaves no room for a prompt.
     """
     prompt = prompt_ids(task, tokenizer, example)
-    kept = prompt[-room_for_prompt(example, len(answer), max_length) :]
+    kept = fitted(task, tokenizer, example, prompt, room_for_prompt(example, len(answer), max_length))
     return Features(
         {"input_ids": [*kept, *answer], "labels": [IGNORED] * len(kept) + [*answer]},
         truncated=len(kept) < len(prompt),

@@ -109,6 +109,11 @@ class Classification(Kind):
         ids: list[int] = tokenizer(example.text, truncation=True, max_length=max_length)["input_ids"]
         return ids
 
+    def shared_tokens(self, task: ClassificationSpec, tokenizer: Any) -> list[list[int]]:
+        """The labels, which the base model embeds before the task is learned."""
+        ids: list[list[int]] = tokenizer(list(task.labels))["input_ids"]
+        return ids
+
     def answers(
         self,
         task: ClassificationSpec,

@@ -16,9 +16,10 @@ from typing import Any
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, taught, word_ids
+from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
 from lori_cl.tasks.kinds.classification import label_of
 from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
+from lori_cl.tasks.kinds.prompt_tokens import word_ids
 from lori_cl.tasks.rows import Rows, require_column
 
 
@@ -54,6 +55,10 @@ class LabelLikelihood(CausalKind):
     ) -> list[int]:
         """The prompt, cut so that the longest label's words fit behind it."""
         return cut_prompt(task, tokenizer, example, _longest(task, tokenizer), max_length)
+
+    def shared_tokens(self, task: ClassificationSpec, tokenizer: Any) -> list[list[int]]:
+        """The label words."""
+        return [word_ids(tokenizer, words) for words in task.words]
 
     def answers(
         self,

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.causal import prompt_ids, require_numbers, room_for_prompt, word_ids
+from lori_cl.tasks.kinds.causal import require_numbers, room_for_prompt
 from lori_cl.tasks.kinds.padding import left_padded
+from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
 
 Normalise = Literal["none", "tokens", "bytes"]
 """What a log-likelihood is divided by."""
@@ -45,7 +46,7 @@ def likeliest(
 
 def cut_prompt(task: Any, tokenizer: Any, example: Example, longest: int, max_length: int) -> list[int]:
     """The prompt, cut from the left where it does not fit with a choice of so many tokens."""
-    return prompt_ids(task, tokenizer, example)[-room_for_prompt(example, longest, max_length) :]
+    return cut_prompt_ids(task, tokenizer, example, room_for_prompt(example, longest, max_length))
 
 
 def _lengths(normalise: Normalise, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[int]:

@@ -21,8 +21,9 @@ from lori_cl.errors import DataError
 from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, taught, word_ids
+from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
 from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
+from lori_cl.tasks.kinds.prompt_tokens import prompt_ids, word_ids
 from lori_cl.tasks.rows import Row, Rows, require_column
 
 
@@ -66,6 +67,13 @@ class MultipleChoice(CausalKind):
     ) -> list[int]:
         """The prompt, cut so that the longest choice fits behind it."""
         return cut_prompt(task, tokenizer, example, _longest(tokenizer, example), max_length)
+
+    def scored_tokens(
+        self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int
+    ) -> list[list[int]]:
+        """The prompt, then each choice."""
+        prompt = self.prompt_tokens(task, tokenizer, example, max_length)
+        return [prompt, *(word_ids(tokenizer, choice) for choice in example.choices)]
 
     def answers(
         self,

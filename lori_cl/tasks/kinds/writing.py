@@ -17,8 +17,10 @@ from lori_cl.errors import DataError
 from lori_cl.spec import WritingSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, prompt_ids, require_numbers, taught
+from lori_cl.tasks.kinds.causal import CausalKind, filled, require_numbers, taught
+from lori_cl.tasks.kinds.decoding import answer_tokens, end_token_ids, greedy_config
 from lori_cl.tasks.kinds.padding import left_padded
+from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids
 from lori_cl.tasks.kinds.sampling import SeededSampling
 from lori_cl.tasks.rows import Row, Rows
 
@@ -68,8 +70,8 @@ class Writing(CausalKind):
     def prompt_tokens(
         self, task: WritingSpec, tokenizer: Any, example: Example, max_length: int
     ) -> list[int]:
-        """The prompt, cut from the left where it is too long."""
-        return prompt_ids(task, tokenizer, example)[-max_length:]
+        """The prompt, cut from the left where it is too long; see `cut_prompt_ids`."""
+        return cut_prompt_ids(task, tokenizer, example, max_length)
 
     def answers(
         self,
@@ -80,27 +82,22 @@ class Writing(CausalKind):
         max_length: int,
         sample: int = 0,
     ) -> list[str]:
-        """What is written, up to the end token, a stop or `max_new_tokens`."""
+        """What is written, up to one of the model's end tokens, a stop or `max_new_tokens`."""
         prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
         ids, mask = left_padded(prompts, tokenizer.pad_token_id, learner.device)
         seeds = [_seed(task, e, sample) for e in examples]
+        ends = end_token_ids(learner, tokenizer)
         written = learner.generate(
             input_ids=ids,
             attention_mask=mask,
-            max_new_tokens=task.max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            generation_config=greedy_config(task.max_new_tokens, ends, tokenizer.pad_token_id),
             logits_processor=[
                 _Numbers(task),
                 *([SeededSampling(task.temperature, seeds)] if task.temperature else []),
             ],
-            stopping_criteria=[_Stopped(task.stop, tokenizer, ids.shape[1])] if task.stop else [],
+            stopping_criteria=[_Stopped(task.stop, tokenizer, ids.shape[1], ends)] if task.stop else [],
         )
-        texts = tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+        texts = _texts(tokenizer, written[:, ids.shape[1] :], ends)
         return [self.tidied(_until(text, task.stop)) for text in texts]
 
     def tidied(self, text: str) -> str:
@@ -135,16 +132,24 @@ class _Numbers(LogitsProcessor):  # type: ignore[misc]  # transformers ships no 
 class _Stopped(StoppingCriteria):  # type: ignore[misc]  # transformers ships no types
     """An answer ends when its text holds a stop; transformers' own takes only some tokenizers."""
 
-    def __init__(self, stop: Sequence[str], tokenizer: Any, begins: int) -> None:
+    def __init__(self, stop: Sequence[str], tokenizer: Any, begins: int, ends: Sequence[int]) -> None:
         self._stop = stop
         self._tokenizer = tokenizer
         self._begins = begins
+        self._ends = ends
 
     def __call__(self, input_ids: Int64[Tensor, "B T"], *_: Any, **__: Any) -> Bool[Tensor, "B"]:
         """Which rows are done."""
-        texts = self._tokenizer.batch_decode(input_ids[:, self._begins :], skip_special_tokens=True)
+        texts = _texts(self._tokenizer, input_ids[:, self._begins :], self._ends)
         done = [any(stop in text for stop in self._stop) for text in texts]
         return torch.tensor(done, device=input_ids.device)
+
+
+def _texts(tokenizer: Any, written: Int64[Tensor, "B T"], ends: Sequence[int]) -> list[str]:
+    """Each row's text before its first end token."""
+    rows = [answer_tokens(row, ends) for row in written.tolist()]
+    texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return texts
 
 
 def _until(text: str, stop: Sequence[str]) -> str:

@@ -1,0 +1,63 @@
+"""A prompt as a user's turn in the chat template of the model's tokenizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import date, datetime, time
+from typing import Any
+
+from transformers.utils import chat_template_utils
+
+from lori_cl.errors import DataError, first_line
+
+DATE_STRING = "%d %b %Y"
+"""How Llama's chat templates write their `date_string`."""
+
+ADDRESS = re.compile(r" at 0x[0-9a-f]{4,}>")
+"""How Python prints an object that has no text of its own."""
+
+
+def render_chat(task: Any, tokenizer: Any, content: str) -> str:
+    """The chat template over one user turn, up to where the model's own turn begins.
+
+    The template reads the task's date in place of the clock, so a prompt is the same on every day.
+    Raises: DataError, if the tokenizer has no chat template, or it refuses the prompt.
+    """
+    if not tokenizer.chat_template:
+        raise DataError(
+            f"task '{task.name}' says chat: true, and the model's tokenizer has no chat template; "
+            "name a model that was tuned to chat, or write the turns into the prompt"
+        )
+    try:
+        text = _rendered(tokenizer, content, task.date)
+    except Exception as error:  # the template belongs to the model, and computes
+        raise DataError(f"task '{task.name}': the model's chat template fails: {first_line(error)}") from None
+    if len(ADDRESS.findall(text)) > len(ADDRESS.findall(content)):
+        raise DataError(
+            f"task '{task.name}': the model's chat template prints a Python object's address, which differs "
+            "in every process; repair chat_template.jinja"
+        )
+    return text
+
+
+def _rendered(tokenizer: Any, content: str, day: date) -> str:
+    # apply_chat_template turns a function among its arguments into text, so it cannot replace the clock.
+    template = chat_template_utils._compile_jinja_template(tokenizer.get_chat_template())
+    text: str = template.render(
+        **{
+            **tokenizer.special_tokens_map,
+            "messages": [{"role": "user", "content": content}],
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": True,
+            "strftime_now": _clock(day),
+            "date_string": day.strftime(DATE_STRING),
+        }
+    )
+    return text
+
+
+def _clock(day: date) -> Callable[[str], str]:
+    """A `strftime_now` that always says the beginning of this day."""
+    return lambda form: datetime.combine(day, time()).strftime(form)

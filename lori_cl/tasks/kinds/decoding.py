@@ -1,0 +1,75 @@
+"""How an answer is decoded: by the task's settings alone, up to one of the model's end tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from transformers import GenerationConfig
+
+from lori_cl.errors import ModelError
+from lori_cl.spec.complaints import shown
+
+
+class TaskGenerationConfig(GenerationConfig):  # type: ignore[misc]  # transformers ships no types
+    """Generation settings that a model's own generation_config cannot change.
+
+    `generate` fills every unset field from `model.generation_config`; this class ignores that update.
+    """
+
+    def update(self, defaults_only: bool = False, allow_custom_entries: bool = False, **kwargs: Any) -> Any:
+        """Set fields, except from the model's own configuration."""
+        # Only the update from the model's configuration allows custom entries.
+        return {} if allow_custom_entries else super().update(defaults_only=defaults_only, **kwargs)
+
+
+def greedy_config(max_new_tokens: int, ends: Sequence[int], pad: int) -> TaskGenerationConfig:
+    """Greedy decoding of at most `max_new_tokens`, up to one of the end tokens, without compilation."""
+    return TaskGenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=list(ends),
+        pad_token_id=pad,
+        use_cache=True,
+        return_dict_in_generate=False,
+        disable_compile=True,
+    )
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer, sorted: those that the model's generation_config.json and config.json
+    name, and the tokenizer's eos token.
+
+    Raises: ModelError, if a file names something that is not a token id.
+    """
+    named = {tokenizer.eos_token_id}
+    for source, config in _configs(model):
+        named.update(_ids(source, getattr(config, "eos_token_id", None)))
+    return sorted(token for token in named if token is not None and token >= 0)
+
+
+def _configs(model: Any) -> Iterator[tuple[str, Any]]:
+    yield "generation_config.json", model.generation_config
+    yield "config.json", model.config
+    yield "config.json", model.config.get_text_config(decoder=True)
+
+
+def _ids(source: str, value: Any) -> list[int]:
+    """The token ids that an `eos_token_id` field lists; none where it is unset."""
+    listed = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    for token in listed:
+        if type(token) is not int:
+            raise ModelError(
+                f"the model's {source} sets eos_token_id to {shown(str(value))}; it must be a token id or a "
+                "list of token ids"
+            )
+    return list(listed)
+
+
+def answer_tokens(written: Sequence[int], ends: Collection[int]) -> list[int]:
+    """The tokens before the first end token."""
+    end = next((i for i, token in enumerate(written) if token in ends), len(written))
+    return list(written[:end])
