@@ -12,6 +12,7 @@ from lori_cl.forgetting import PairedTest, paired_test
 from lori_cl.registry import Registry
 from lori_cl.tasks import kind_of
 from lori_cl.training.cached_scores import find_cached
+from lori_cl.training.encoding import encoding_digest
 from lori_cl.training.evaluate import Question, measure
 from lori_cl.training.loading import LoadedRun
 from lori_cl.training.observer import Observer
@@ -46,7 +47,8 @@ def own_exam(loaded: LoadedRun, position: int, registry: Registry, observer: Obs
     question, memory = loaded.questions[position], loaded.history[position]
     loaded.method.activate(loaded.acting(memory.learned.task))
     acting = loaded.method.acting_digest()
-    inputs = question.input_digest(loaded.base.digest, acting, memory.head)
+    encoding = encoding_digest(question, loaded.base.tokenizer)
+    inputs = question.input_digest(loaded.base.digest, acting, memory.head, encoding)
     known = find_cached(registry, loaded.workspace.artifacts, inputs)
     if known is not None:
         return Exam(question, memory.head, known.score, known.outcomes)

@@ -19,8 +19,10 @@ from lori_cl.adapters import tensors_digest
 from lori_cl.errors import ModelError, first_line
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
+from lori_cl.tasks.kinds.decoding import end_token_ids
 from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
 from lori_cl.training.launch import device
+from lori_cl.training.tokenizer_checks import make_deterministic_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +81,14 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     check_architecture(spec, architecture, model.config)
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # mean pooling never reads it, so a site there would never learn
+    for config in (model.config, model.config.get_text_config()):
+        config.return_dict = True  # a config.json can ask for tuples, which nothing here reads
     model.requires_grad_(False)
     model.to(device())
     files = _reading_files(place, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
+    if architecture == "causal-lm":
+        end_token_ids(model, tokenizer)  # raises before anything is trained
     return BaseModel(
         model=model,
         tokenizer=tokenizer,
@@ -116,7 +122,7 @@ def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str
 def load_tokenizer(spec: ModelSpec) -> Any:
     """The model's tokenizer; where it has no token to pad with, it pads with its end token.
 
-    Raises: ModelError, if there is none.
+    Raises: ModelError, if there is none, or it encodes at random.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -126,6 +132,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         raise _unloadable(spec, "with its tokenizer", error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    make_deterministic_tokenizer(spec.path, tokenizer)
     return tokenizer
 
 

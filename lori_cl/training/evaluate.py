@@ -50,8 +50,9 @@ class Question:
         """How many of the examples are too long to be read whole."""
         return kind_of(self.spec).truncated(self.spec, tokenizer, examples, self.max_length)
 
-    def input_digest(self, base: str, acting: str, head: nn.Module | None) -> str:
-        """SHA-256 of everything the score depends on, the state of the model included."""
+    def input_digest(self, base: str, acting: str, head: nn.Module | None, encoding: str) -> str:
+        """SHA-256 of everything the score depends on, the state of the model included; `encoding` is the
+        digest of the token ids that the model reads."""
         return digest.of_json(
             {
                 "base": base,
@@ -59,6 +60,7 @@ class Question:
                 "head": tensors_digest(head.state_dict().items()) if head else None,
                 "spec": self.spec.to_record(),
                 "eval_set": self.eval_set,
+                "encoding": encoding,
                 "examples": len(self.examples),
                 "batch_size": self.batch_size,
                 "max_length": self.max_length,

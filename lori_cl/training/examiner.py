@@ -15,6 +15,7 @@ from lori_cl.registry import ArtifactStore, Evaluation
 from lori_cl.spec import View
 from lori_cl.tasks import kind_of
 from lori_cl.training.base_model import BaseModel
+from lori_cl.training.encoding import encoding_digest
 from lori_cl.training.evaluate import Measured, Question, measure
 from lori_cl.training.features import read_features
 from lori_cl.training.loading import acting_as_trained
@@ -40,6 +41,8 @@ class Examiner:
     """By input digest, among all that was ever committed."""
     measure_all: bool
     """Measure also what could be proved."""
+    encodings: dict[str, str] = field(default_factory=dict)
+    """`encoding_digest` of each task, by label; those that are missing are computed when they are needed."""
     _written: dict[str, tuple[str, int]] = field(default_factory=dict)
     _fresh: dict[str, Evaluation] = field(default_factory=dict)
     _read: dict[str, Features] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class Examiner:
         kind = kind_of(question.spec)
         if head is None:
             head = kind.zero_shot_head(question.spec, self.model, self.base.tokenizer)
-        input_digest = question.input_digest(self.base.digest, acting, head)
+        input_digest = question.input_digest(self.base.digest, acting, head, self._encoding(question))
         learner = kind.learner(self.model, head)
         title = f"scoring {question.label}, {view}"
         return self._evaluated(
@@ -116,12 +119,23 @@ class Examiner:
                 len(history),
                 View.ROUTED,
                 question,
-                question.input_digest(self.base.digest, routed.inputs_digest(question.label), None),
+                question.input_digest(
+                    self.base.digest,
+                    routed.inputs_digest(question.label),
+                    None,
+                    self._encoding(question),
+                ),
                 partial(routed.measure, question, self._features, f"scoring {question.label}, routed"),
             )
             for question in questions
             if only is None or question.label in only
         ]
+
+    def _encoding(self, question: Question) -> str:
+        """Digest of the token ids of an eval set, computed once."""
+        if question.label not in self.encodings:
+            self.encodings[question.label] = encoding_digest(question, self.base.tokenizer)
+        return self.encodings[question.label]
 
     def _features(self, question: Question) -> Features:
         """What the base model makes of an eval set, read once."""

@@ -181,6 +181,7 @@ def _identity(ahead: StageAhead) -> str:
             "stages": stood_on(ahead.history),
             "tasks_left": len(opened.questions) - len(ahead.history),
             "examples": opened.training_sets[task.label].digest,
+            "encoding": opened.training_sets[task.label].encoding,
             "environment": decisive(opened.environment),
         }
     )

@@ -13,6 +13,7 @@ from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.continuing import drawn_with
 from lori_cl.training.determinism import derive_seed
+from lori_cl.training.encoding import encoding_digest
 from lori_cl.training.imported import Imported, check_base, check_head, fitted
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.loading import LoadedRun, stand
@@ -29,6 +30,8 @@ class OpenRun(LoadedRun):
     """By task label, of the stages that are not done."""
     environment: Mapping[str, Any]
     """What they are computed with."""
+    encodings: Mapping[str, str]
+    """`encoding_digest` of every task's eval set, by label."""
     imported: Imported | None = None
     """A ready adapter for the first of them."""
 
@@ -64,6 +67,7 @@ def open_run(
         method.check_importable(imported.adapter, [task.label for task in tasks])
         check_head(imported, stood)
     base = stood.base
+    encodings = {of.label: encoding_digest(of, base.tokenizer) for of in stood.questions}
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
     if is_writer():
         digest = imported.digest if imported is not None else None
@@ -77,6 +81,7 @@ def open_run(
         registry=registry,
         training_sets=training_sets,
         environment=environment,
+        encodings=encodings,
         imported=imported,
     )
 

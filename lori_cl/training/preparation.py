@@ -26,6 +26,7 @@ from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.scorers.pass_at_k import limits
 from lori_cl.training.base_model import BaseModel
 from lori_cl.training.determinism import derive_seed
+from lori_cl.training.encoding import features_digest
 from lori_cl.training.evaluate import Question
 
 
@@ -36,6 +37,8 @@ class TrainingSet:
     fields: Sequence[dict[str, Any]]
     digest: str
     """SHA-256 of the examples."""
+    encoding: str
+    """SHA-256 of their token ids."""
     n_truncated: int
     examples: Sequence[Example]
 
@@ -112,9 +115,11 @@ def prepare_training(
     )
     max_length = _max_length(curriculum, base.context)
     features = [kind.features(spec, base.tokenizer, example, max_length) for example in examples]
+    fields = [feature.fields for feature in features]
     return TrainingSet(
-        fields=[feature.fields for feature in features],
+        fields=fields,
         digest=examples_digest(examples),
+        encoding=features_digest(fields),
         n_truncated=sum(feature.truncated for feature in features),
         examples=examples,
     )

@@ -148,6 +148,7 @@ def _examiner(opened: OpenRun, options: RunOptions, observer: Observer) -> Exami
         observer,
         lambda sha256: first_says(partial(find_cached, opened.registry, opened.workspace.artifacts, sha256)),
         options.measure_all,
+        dict(opened.encodings),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from lori_cl.errors import ModelError
@@ -50,6 +51,12 @@ def copy(tiny_encoder: Path, tmp_path: Path) -> Path:
 def test_the_digest_does_not_depend_on_where_the_model_lies(tiny_encoder: Path, copy: Path) -> None:
     digests = {load_base(ModelSpec(path=str(p)), "encoder").digest for p in (tiny_encoder, copy)}
     assert len(digests) == 1
+
+
+def test_a_config_that_asks_for_tuples_changes_no_output(copy: Path) -> None:
+    edit_json("config.json", return_dict=False)(copy)
+    model = load_base(ModelSpec(path=str(copy)), "encoder").model
+    assert model(input_ids=torch.tensor([[3]])).last_hidden_state.shape == (1, 1, 16)
 
 
 @pytest.mark.parametrize("edit", [swap_two_words, edit_json("config.json", layer_norm_eps=0.1)])

@@ -1,0 +1,192 @@
+"""A score's digest covers the token ids that the model reads, and they are the same on every day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from transformers import AutoTokenizer
+from transformers.utils import chat_template_utils
+
+from lori_cl.errors import DataError
+from lori_cl.registry import Workspace
+from lori_cl.serving.asked import read_rows
+from lori_cl.serving.predict import Predictor
+from lori_cl.serving.remeasure import RemeasureOptions, remeasure
+from lori_cl.spec import TASK_SPECS, load_curriculum
+from lori_cl.tasks import Example
+from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from lori_cl.training.encoding import encoding_digest
+from lori_cl.training.evaluate import Question
+from tests.tiny import tiny_curriculum
+
+KINDS: dict[str, dict[str, Any]] = {
+    "generation": {"kind": "generation", "prompt": "{{ q }}", "answer": "{{ a }}"},
+    "choices": {"kind": "multiple_choice", "prompt": "{{ q }}", "choices": "c", "answer": "0"},
+    "label words": {"kind": "classification", "prompt": "{{ q }}", "labels": ["red", "blue"]},
+    "labels": {"kind": "classification", "labels": ["red", "blue"]},
+}
+EXAMPLES = [Example(0, "it is wet", "red", ("red", "blue"))]
+# The clock decides which word a prompt begins with.
+TEMPLATE = (
+    "{{ 'wet' if strftime_now('%Y') == '2024' else 'dry' }} {% for m in messages %}{{ m['content'] }}"
+    "{% endfor %} is "
+)
+
+
+def question(kind: str, examples: list[Example] = EXAMPLES, max_length: int = 16, **more: Any) -> Question:
+    declared = {"name": "t", "source": {"local": "t"}, **KINDS[kind], **more}
+    spec = TASK_SPECS[str(declared["kind"])].model_validate(declared)
+    return Question("t", spec, examples, "digest", 4, max_length)
+
+
+@pytest.fixture
+def tokenizer(tiny_causal_lm: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_causal_lm)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_tokens_of_the_same_text_are_another_digest(kind: str, tokenizer: Any, tmp_path: Path) -> None:
+    before = encoding_digest(question(kind), tokenizer)
+    assert encoding_digest(question(kind), tokenizer) == before
+    swapped = with_swapped_words(tokenizer, tmp_path, "it", "wet")
+    assert encoding_digest(question(kind), swapped) != before
+
+
+@pytest.mark.parametrize("kind", ["choices", "label words", "labels"])
+def test_the_tokens_of_labels_and_choices_are_part_of_the_digest(
+    kind: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    before = encoding_digest(question(kind), tokenizer)
+    assert encoding_digest(question(kind), with_swapped_words(tokenizer, tmp_path, "red", "dry")) != before
+
+
+def with_swapped_words(tokenizer: Any, folder: Path, one: str, other: str) -> Any:
+    tokenizer.save_pretrained(folder)
+    record = json.loads((folder / "tokenizer.json").read_text())
+    words = record["model"]["vocab"]
+    words[one], words[other] = words[other], words[one]
+    (folder / "tokenizer.json").write_text(json.dumps(record))
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_what_is_cut_off_a_prompt_is_no_part_of_the_digest(tokenizer: Any) -> None:
+    one, other = ([Example(0, f"{word} is wet it", "red")] for word in ("red", "blue"))
+    assert encoding_digest(question("generation", one, 3), tokenizer) == encoding_digest(
+        question("generation", other, 3), tokenizer
+    )
+    assert encoding_digest(question("generation", one), tokenizer) != encoding_digest(
+        question("generation", other), tokenizer
+    )
+
+
+@pytest.mark.parametrize("kind", ["generation", "choices", "label words"])
+@pytest.mark.parametrize("drawn", ["{{ ['wet', 'dry'] | random }}", "{{ lipsum(n=1) | length }}"])
+def test_a_template_that_draws_at_random_is_refused(kind: str, drawn: str, tokenizer: Any) -> None:
+    for name in map(str, range(1000)):  # lipsum's lengths are numbers, which are all one unknown word
+        tokenizer.add_tokens(name)
+    tokenizer.chat_template = f"{drawn} {{{{ messages[0]['content'] }}}}"
+    with pytest.raises(DataError, match=r"^task 't', row 1: .* encodes the same text differently each time"):
+        encoding_digest(question(kind, chat=True), tokenizer)
+
+
+class Day(dt.datetime):
+    """A clock that stands still."""
+
+    today = dt.datetime(2024, 7, 26)
+
+    @classmethod
+    def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
+        return cls.today
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set the year that transformers' chat templates read."""
+    monkeypatch.setattr(chat_template_utils, "datetime", Day)
+    return lambda year: monkeypatch.setattr(Day, "today", dt.datetime(year, 11, 27))
+
+
+@pytest.fixture
+def dated(tiny_causal_lm: Path, tmp_path: Path) -> Path:
+    """A language model whose chat template writes the year."""
+    folder = Path(shutil.copytree(tiny_causal_lm, tmp_path / "dated"))
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    return folder
+
+
+@pytest.fixture
+def learn_on(
+    workspace: Workspace,
+    write_task: Callable[..., Path],
+    dated: Path,
+    tmp_path: Path,
+    on: Callable[[int], None],
+) -> Callable[..., bool]:
+    """Add task a, and run a curriculum over it, in a year; tells whether the task was new."""
+
+    def learn(year: int, name: str, **fields: object) -> bool:
+        on(year)
+        (added,) = enrol(workspace, [write_task("a", prompt="{{ text }}", **{"chat": True, **fields})])
+        file = tmp_path / "curriculum.yaml"
+        file.write_text(yaml.safe_dump(tiny_curriculum(dated, ["a"])))
+        run_curriculum(workspace, load_curriculum(file), name, RunOptions(), SilentObserver())
+        return added.is_new
+
+    return learn
+
+
+Learn = Callable[..., bool]
+
+
+def test_a_run_on_another_day_reads_the_same_and_its_scores_are_cached(learn_on: Learn, scores: Any) -> None:
+    assert learn_on(2024, "one")
+    assert not learn_on(2031, "two"), "an unchanged file is no new version on another day"
+    one, two = scores("one"), scores("two")
+    assert {key: e.outcomes for key, e in one.items()} == {key: e.outcomes for key, e in two.items()}
+    assert {e.source for e in two.values()} == {"proved"}
+
+
+def test_another_date_is_another_task_whose_scores_are_measured(learn_on: Learn, scores: Any) -> None:
+    learn_on(2024, "one")
+    assert learn_on(2024, "two", date="2031-11-27")
+    assert scores("two")[0, "a@2", "base"].source == "measured"
+    assert scores("two")[0, "a@2", "base"].input_digest != scores("one")[0, "a", "base"].input_digest
+
+
+def test_scores_are_measured_again_and_texts_answered_the_same_on_another_day(
+    learn_on: Learn, workspace: Workspace, on: Callable[[int], None]
+) -> None:
+    learn_on(2024, "one")
+
+    def again() -> tuple[list[str], list[str]]:
+        with workspace.read() as registry:
+            checked = remeasure(workspace, registry, "one", RemeasureOptions(), SilentObserver())
+            found = [each.found for each in checked]
+            loaded = load_run(workspace, registry, "one")
+        texts = [f"is it {word}" for word in ("red", "blue", "wet", "dry", "flat")]
+        asked = read_rows(loaded, texts, "a", plain=True)
+        return found, [each.answer for each in Predictor(loaded).answer(asked)]
+
+    first = again()
+    assert first[0]
+    on(2031)
+    assert again() == first
+
+
+def test_a_template_that_draws_at_random_is_refused_before_a_run_begins(
+    learn_on: Learn, workspace: Workspace, dated: Path
+) -> None:
+    (dated / "chat_template.jinja").write_text(
+        "{{ ['wet', 'dry', 'flat'] | random }} {{ messages[0]['content'] }}"
+    )
+    with pytest.raises(DataError, match="encodes the same text differently each time"):
+        learn_on(2024, "one")
+    with workspace.read() as registry:
+        assert registry.find_run("one") is None
