@@ -53,8 +53,11 @@ class Question:
     def input_digest(self, base: str, acting: str, head: nn.Module | None, encoding: str) -> str:
         """SHA-256 of everything the score depends on, the state of the model included; `encoding` is the
         digest of the token ids that the model reads."""
+        rules = SCORERS[self.spec.metric].rules
         return digest.of_json(
             {
+                # Left out where the rules never changed, so that digests stay what they were.
+                **({"rules": rules} if rules > 1 else {}),
                 "base": base,
                 "adapter": acting,
                 "head": tensors_digest(head.state_dict().items()) if head else None,

@@ -220,7 +220,7 @@ def test_a_score_is_a_plain_float_that_json_can_hold() -> None:
         ("1 1/2 cups", "3/2"),
         ("-2/4", "-1/2"),
         (".25", "1/4"),
-        ("1,23", "23"),
+        ("1,23", "1.23"),
         ("1/0", "0"),
         ("version 2", "2"),
     ],
@@ -243,7 +243,7 @@ def test_a_number_is_matched_by_its_value_and_nothing_by_nothing() -> None:
 def test_f1_counts_shared_words_without_articles_and_punctuation() -> None:
     assert outcome("f1", "The cat sat.", "a cat sat") == 1.0
     assert outcome("f1", "cat cat dog", "cat") == pytest.approx(2 * 1 / (3 + 1))
-    assert (outcome("f1", "", "cat"), outcome("f1", "the", "a")) == (0.0, 1.0)
+    assert (outcome("f1", "", "cat"), outcome("f1", "the", "a")) == (0.0, 0.0)
 
 
 def test_the_outcome_of_several_samples_is_their_mean() -> None:
@@ -262,3 +262,19 @@ def test_rouge_l_is_over_the_longest_common_subsequence() -> None:
 def test_sentence_bleu_of_the_wanted_text_is_one_and_of_another_is_near_none() -> None:
     assert outcome("sentence_bleu", "yes", "yes") == pytest.approx(1.0)
     assert outcome("sentence_bleu", "x y z", "the cat sat on the mat") < 0.05
+
+
+@pytest.mark.parametrize("target", ["A", "The", "!", ".", "...", "a the", "cat", "5", "The cat."])
+@pytest.mark.parametrize("metric", PLAIN)
+def test_a_blank_answer_is_worth_nothing(metric: str, target: str) -> None:
+    assert [outcome(metric, blank, target) for blank in ("", " ", "\n\t")] == [0.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted", "wrong"),
+    [("f1", "A", "The"), ("f1", "!", "."), ("exact_match", ".", "!"), ("f1", "The", "!")],
+)
+def test_a_text_of_articles_or_punctuation_alone_is_compared_as_it_stands(
+    metric: str, wanted: str, wrong: str
+) -> None:
+    assert (outcome(metric, wanted.lower(), wanted), outcome(metric, wrong, wanted)) == (1.0, 0.0)

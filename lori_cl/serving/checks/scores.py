@@ -14,7 +14,7 @@ from lori_cl.errors import Untruth
 from lori_cl.registry import Evaluation, Task
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.spec import View, task_from_record
-from lori_cl.tasks import SCORERS, Grade, drawn
+from lori_cl.tasks import SCORERS, Example, Grade, Scorer, drawn
 from lori_cl.tasks.scorers.base import mean_grade
 from lori_cl.training.examiner import BASE_VIEW
 from lori_cl.training.routed import ROUTING_ACCURACY
@@ -118,10 +118,29 @@ def _answered(evidence: Evidence, task: Task, answers: str) -> Answered:
         grade = mean_grade(np.array(outcomes))
         grade = replace(grade, parts={f"pass@{spec.pass_at[0]}": grade.score})
     else:
-        grade = scorer.grade(spec, [line.get("answers", [line.get("answer")]) for line in lines], examples)
+        answered = [line.get("answers", [line.get("answer")]) for line in lines]
+        grade = _grade(scorer, spec, answered, examples, outcomes)
     right = [line["sent_to"] == task.label for line in lines if "sent_to" in line]
     routing = {ROUTING_ACCURACY: sum(right) / len(right)} if right else {}
     return Answered(outcomes, replace(grade, parts={**grade.parts, **routing}))
+
+
+def _grade(
+    scorer: Scorer,
+    spec: Any,
+    answers: Sequence[Sequence[str]],
+    examples: Sequence[Example],
+    outcomes: Sequence[float],
+) -> Grade:
+    """What the answers are worth; by the metric's earlier rules where the outcomes were recorded by them."""
+    grade = scorer.grade(spec, answers, examples)
+    for version in scorer.earlier_versions():
+        if all(map(_same, grade.outcomes.tolist(), outcomes)):
+            break
+        earlier = version.grade(spec, answers, examples)
+        if all(map(_same, earlier.outcomes.tolist(), outcomes)):
+            return earlier
+    return grade
 
 
 def _check_score(where: str, score: Evaluation, task: Task, found: Answered) -> None:

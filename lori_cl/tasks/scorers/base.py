@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,19 @@ class Scorer(ABC):
     """Whether grading runs what the model wrote."""
     resamples = False
     """Whether the score's error is taken over resamples, which another NumPy may draw otherwise."""
+
+    @property
+    def rules(self) -> int:
+        """Which version of the metric's rules this is; scores by other rules are not cached scores of it."""
+        return 1 + len(self.earlier_versions())
+
+    def earlier_versions(self) -> Sequence[Scorer]:
+        """The metric before each change of its rules, newest first."""
+        return []
+
+    def doubtful(self, examples: Sequence[Example]) -> str | None:
+        """A warning about examples that can be scored, and perhaps not as their author means; or None."""
+        return None
 
     @abstractmethod
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
@@ -85,7 +98,13 @@ class MeanOutcome(Scorer):
     """The mean of what each answer is worth on its own."""
 
     outcome: Callable[[str, str], float]
-    """(answer, target) → how right one answer is, in [0, 1]."""
+    """(answer, target) → how right one answer is, in [0, 1]; 0 for a blank one."""
+    earlier: tuple[Callable[[str, str], float], ...] = field(default=(), kw_only=True)
+    """`outcome` before each change of the metric's rules, oldest first."""
+
+    def earlier_versions(self) -> Sequence[Scorer]:
+        """The metric before each change of its rules, newest first."""
+        return [replace(self, outcome=outcome, earlier=()) for outcome in reversed(self.earlier)]
 
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """An example's outcome is the mean over its samples."""

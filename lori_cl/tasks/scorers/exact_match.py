@@ -5,18 +5,20 @@ from __future__ import annotations
 import unicodedata
 
 from lori_cl.tasks.scorers.base import MeanOutcome
+from lori_cl.tasks.scorers.earlier import exact_match_1
 
 
 def normalise(text: str) -> str:
     """NFKC, case folded, spaces collapsed, no full stop at the end.
 
-    Other punctuation stays: '-5' is not '5'.
+    Other punctuation stays: '-5' is not '5'. A text of full stops alone keeps them.
     """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(". ")
+    collapsed = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return collapsed.rstrip(". ") or collapsed
 
 
 def _same_text(answer: str, target: str) -> float:
     return float(normalise(answer) == normalise(target))
 
 
-EXACT_MATCH = MeanOutcome(_same_text)
+EXACT_MATCH = MeanOutcome(_same_text, earlier=(exact_match_1,))

@@ -1,40 +1,49 @@
-"""Whether the last number that was written is the wanted one."""
+"""Whether the number that was written is the wanted one; the grammar is that of `scorers/numbers`."""
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from lori_cl.spec.complaints import shown
+from lori_cl.tasks.examples import Example
 from lori_cl.tasks.scorers.base import MeanOutcome
-
-NUMBER = re.compile(
-    r"(?P<minus>(?<![\w).])[-−])?"
-    r"(?:(?:(?P<whole>\d+)\s+)?(?P<top>\d+)\s*/\s*(?P<bottom>0*[1-9]\d*)(?![\d.])"
-    r"|(?P<plain>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+))"
-)
-"""1,234.5 and .5, 3/4 and 1 1/2; a minus only where nothing stands before it that it could subtract from."""
-
-LONGEST = 1_000
-"""Characters of a number; Python reads no more than 4,300 digits."""
+from lori_cl.tasks.scorers.earlier import numeric_match_1
+from lori_cl.tasks.scorers.numbers import answer_quantity, last_number, same_quantity, target_problem
 
 
-def last_number(text: str) -> Fraction | None:
-    """The last number in a text, exactly; None where there is none, or it is endless."""
-    found = None
-    for found in NUMBER.finditer(text):  # noqa: B007 (the last one is wanted)
-        pass
-    if found is None or len(found[0]) > LONGEST:
-        return None
-    if found["plain"] is not None:
-        value = Fraction(found["plain"].replace(",", ""))
-    else:
-        value = int(found["whole"] or 0) + Fraction(int(found["top"]), int(found["bottom"]))
-    return -value if found["minus"] else value
+@dataclass(frozen=True)
+class NumericMatch(MeanOutcome):
+    """Compares the number of each answer with the number of its target."""
+
+    def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
+        """Also where a target is not exactly one number."""
+        for example in examples:
+            problem = target_problem(example.target)
+            if problem is not None and not problem[1]:
+                said = f"the answer wanted in row {example.id + 1}, {shown(example.target)},"
+                worthless = answer_quantity(example.target) is None
+                why = f"is itself worth 0: it {problem[0]}" if worthless else problem[0]
+                return f"{said} {why}; write one number, or mark it: '#### 42'"
+        return super().unscorable(task, examples)
+
+    def doubtful(self, examples: Sequence[Example]) -> str | None:
+        """A warning about targets of prose with several numbers."""
+        doubted = [e for e in examples if (problem := target_problem(e.target)) and problem[1]]
+        if not doubted:
+            return None
+        return (
+            f"{len(doubted):,} of {len(examples):,} wanted answers hold several numbers, of which the last "
+            f"counts; the first is row {doubted[0].id + 1}, {shown(doubted[0].target)}; mark it: '#### 42'"
+        )
 
 
 def _same_number(answer: str, target: str) -> float:
-    wanted = last_number(target)
-    return float(wanted is not None and last_number(answer) == wanted)
+    wanted, found = answer_quantity(target), answer_quantity(answer)
+    return float(wanted is not None and found is not None and same_quantity(found, wanted))
 
 
-NUMERIC_MATCH = MeanOutcome(_same_number)
+NUMERIC_MATCH = NumericMatch(_same_number, earlier=(numeric_match_1,))
+
+__all__ = ["NUMERIC_MATCH", "last_number"]

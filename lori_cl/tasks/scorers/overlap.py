@@ -11,6 +11,7 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from lori_cl.tasks.scorers.base import MeanOutcome
+from lori_cl.tasks.scorers.earlier import f1_1
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
@@ -25,9 +26,10 @@ def _f1(answer: str, target: str) -> float:
 
 
 def _words(text: str) -> list[str]:
-    """SQuAD's own: lower case, no punctuation, no articles."""
-    bare = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return ARTICLES.sub(" ", bare).split()
+    """SQuAD's own: lower case, no punctuation, no articles; all of them where nothing else is in the text."""
+    lower = text.lower()
+    bare = lower.translate(str.maketrans("", "", string.punctuation))
+    return ARTICLES.sub(" ", bare).split() or bare.split() or lower.split()
 
 
 def _rouge_l(answer: str, target: str) -> float:
@@ -51,7 +53,7 @@ def _sentence_bleu(answer: str, target: str) -> float:
 
 def _edit_similarity(answer: str, target: str) -> float:
     """1 − insertions and deletions over the characters of both texts, by rapidfuzz; as TRACE scores Py150."""
-    return float(fuzz.ratio(answer, target)) / 100
+    return float(fuzz.ratio(answer, target)) / 100 if answer.strip() else 0.0
 
 
 @cache
@@ -61,7 +63,7 @@ def _rouge() -> Any:
     return RougeScorer(["rougeL"])
 
 
-F1 = MeanOutcome(_f1)
+F1 = MeanOutcome(_f1, earlier=(f1_1,))
 ROUGE_L = MeanOutcome(_rouge_l)
 SENTENCE_BLEU = MeanOutcome(_sentence_bleu)
 EDIT_SIMILARITY = MeanOutcome(_edit_similarity)
