@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from lori_cl.spec.base import Count, Number, Spec, twice
 from lori_cl.spec.chat import ChatTaskSpec
@@ -29,12 +36,41 @@ REGISTERED = {"registered": True}
 """The validation context of a declaration out of the registry."""
 
 
+def value_key(value: Any) -> str:
+    """A value of a label column as text, alike in YAML, JSON, CSV and Parquet: 1, 1.0 and '1' are '1'."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value).strip()
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
 class TextColumns(Spec):
     """The columns of a classification data set."""
 
     text: str = "text"
     """A column, or a Jinja template over several: "{{ title }}: {{ content }}"."""
     label: str = "label"
+    label_values: dict[str, str] | None = None
+    """By value of the label column, the label that it means; `labels: {1: one star, 2: two stars}` says the
+    same. Needed where numbers are not counted from 0: see `lori_cl/tasks/kinds/labels.py`."""
+
+    @field_validator("label_values", mode="before")
+    @classmethod
+    def _values_as_text(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        keys = [value_key(value) for value in values]
+        if (key := twice(keys)) is not None:
+            raise ValueError(f"label_values name the value '{key}' twice")
+        return dict(zip(keys, values.values(), strict=True))
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without label_values where there are none, so that declarations keep their digests."""
+        record: dict[str, Any] = serialise(self)
+        return {key: value for key, value in record.items() if key != "label_values" or value is not None}
 
 
 class ClassificationSpec(ChatTaskSpec):
@@ -43,7 +79,8 @@ class ClassificationSpec(ChatTaskSpec):
     kind: Literal["classification"]
     columns: TextColumns = TextColumns()
     labels: tuple[str, ...] = Field(min_length=2)
-    """The label set; the order fixes the head's rows and what a whole-number label stands for."""
+    """The label set; the order fixes the head's rows and what a whole-number label stands for. A mapping
+    ({1: one star, 2: two stars}) says which value of the label column means which label."""
     prompt: str | None = None
     """A Jinja template over the data set's columns: the task is then asked of a causal language model, and
     the label with the likeliest words after the prompt is the answer. Without it, an encoder is asked."""
@@ -71,6 +108,26 @@ class ClassificationSpec(ChatTaskSpec):
                 f"label_words are {len(self.label_words)} and labels {len(self.labels)}; "
                 "give every label words of its own"
             )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_as_mapping(cls, data: Any) -> Any:
+        """`labels: {1: one star, 2: two stars}` gives the labels and what the values of their column mean."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("labels"), Mapping):
+            return data
+        values, columns = data["labels"], data.get("columns") or {}
+        if not isinstance(columns, Mapping) or columns.get("label_values") is not None:
+            raise ValueError("labels are a mapping already; remove columns.label_values")
+        found = list(values.values())
+        labels = [label for i, label in enumerate(found) if label not in found[:i]]
+        return {**data, "labels": labels, "columns": {**columns, "label_values": values}}
+
+    @model_validator(mode="after")
+    def _values_mean_labels(self) -> Self:
+        unknown = [label for label in (self.columns.label_values or {}).values() if label not in self.labels]
+        if unknown:
+            raise ValueError(f"columns.label_values name '{unknown[0]}', which is not among labels")
         return self
 
     @field_validator("labels")

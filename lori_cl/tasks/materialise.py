@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed:
 
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
-    rows = read_split(task.train.source or task.source, task.train.split, beside)
-    return drawn(_checked(kind_of(task).lessons(task, rows), rows), limit, seed)
+    rows = _train_rows(task, beside)
+    examples = _checked(kind_of(task).lessons(task, rows), rows)
+    _check_counting(task, rows, lambda: _eval_rows(task, beside))
+    return drawn(examples, limit, seed)
 
 
 def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
@@ -32,10 +34,29 @@ def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow, or one
     that its metric cannot score.
     """
-    rows = read_split(task.source, task.eval.split, beside)
+    return _eval_examples(task, _eval_rows(task, beside))
+
+
+def _eval_examples(task: TaskSpec, rows: Rows) -> list[Example]:
     examples = drawn(_checked(kind_of(task).examples(task, rows), rows), task.eval.limit, task.seed)
     require_scorable(task, examples)
     return examples
+
+
+def _train_rows(task: TaskSpec, beside: Path) -> Rows:
+    return read_split(task.train.source or task.source, task.train.split, beside)
+
+
+def _eval_rows(task: TaskSpec, beside: Path) -> Rows:
+    return read_split(task.source, task.eval.split, beside)
+
+
+def _check_counting(task: TaskSpec, rows: Rows, others: Callable[[], Rows]) -> None:
+    """Check what a split's numbers count from; where it alone does not show it, together with the other."""
+    try:
+        kind_of(task).check_counting(task, [rows])
+    except DataError:
+        kind_of(task).check_counting(task, [rows, others()])
 
 
 def require_scorable(task: Any, examples: Sequence[Example]) -> None:
@@ -53,7 +74,9 @@ def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Examp
 
     Raises: DataError, also with the number of eval examples that stand in both.
     """
-    train, held_out = train_examples(task, beside), eval_examples(task, beside)
+    train, rows = train_examples(task, beside), _eval_rows(task, beside)
+    held_out = _eval_examples(task, rows)
+    _check_counting(task, rows, lambda: _train_rows(task, beside))
     seen = {(example.text, example.choices) for example in train}
     both = [example for example in held_out if (example.text, example.choices) in seen]
     if both and not task.allow_duplicates:

@@ -54,7 +54,7 @@ def test_an_unknown_nested_field_is_named_with_its_owner_and_its_own_line(write:
 
 def test_an_unknown_field_near_to_none_lists_the_fields_there_are(write: Write) -> None:
     message = refusal(write(TASK.replace("columns: {text: text", "columns: {zzzzzz: text")))
-    assert "There are: text, label." in message
+    assert "There are: text, label, label_values." in message
 
 
 def test_a_missing_field_is_named(write: Write) -> None:

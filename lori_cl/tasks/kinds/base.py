@@ -90,6 +90,12 @@ class Kind(ABC):
     ) -> list[str]:
         """What the learner answers to one batch of examples; `sample` counts a kind's `samples` from 0."""
 
+    def check_counting(self, task: Any, splits: Sequence[Rows]) -> None:  # noqa: B027 (most kinds have none)
+        """Make sure that numbers for labels or choices in these splits are counted from 0, or as declared.
+
+        Raises: DataError, with the numbers found and what to write.
+        """
+
     def lessons(self, task: Any, rows: Rows) -> list[Example]:
         """Render and check every row of the training split.
 

@@ -5,6 +5,7 @@ kind: classification
 source: {local: agnews}
 columns: {text: text, label: label}       # text may be a template over several: "{{ title }}: {{ body }}"
 labels: [World, Sports, Business, Science or Technology]
+                                          # or a mapping from the column's values: {1: World, 2: Sports, …}
 metric: accuracy                          # or f1_macro, matthews
 
 With a `prompt` a causal language model is asked instead: label_likelihood.py.
@@ -23,9 +24,9 @@ from torch.nn import functional
 
 from lori_cl.errors import DataError, LoriError, suggestion
 from lori_cl.spec import ClassificationSpec
-from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.kinds.labels import check_positions, labels_of
 from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row, Rows, require_column
@@ -67,7 +68,15 @@ class Classification(Kind):
         if not _is_template(task.columns.text):
             require_column(rows, task.columns.text, "columns.text")
         require_column(rows, task.columns.label, "columns.label")
-        return [_example(task, index, row, rows.where(index)) for index, row in rows]
+        labels = labels_of(task, rows)
+        return [
+            Example(index, _text(task, row, rows.where(index)), label)
+            for (index, row), label in zip(rows, labels, strict=True)
+        ]
+
+    def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
+        """Whole numbers are labels by position."""
+        check_positions(task, splits)
 
     def asked(self, task: ClassificationSpec, row: Row, where: str) -> Example:
         """The text alone."""
@@ -171,10 +180,6 @@ def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, dev
     return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}
 
 
-def _example(task: ClassificationSpec, index: int, row: Row, where: str) -> Example:
-    return Example(index, _text(task, row, where), label_of(task, row, where))
-
-
 def _text(task: ClassificationSpec, row: Row, where: str) -> str:
     column = task.columns.text
     if not _is_template(column) and column not in row:
@@ -188,25 +193,3 @@ def _text(task: ClassificationSpec, row: Row, where: str) -> str:
 
 def _is_template(text: str) -> bool:
     return "{{" in text
-
-
-def label_of(task: ClassificationSpec, row: Any, where: str) -> str:
-    """The label of a row, which may also be its number.
-
-    Raises: DataError, if it is not in the label set.
-    """
-    label = row[task.columns.label]
-    if label is None or isinstance(label, list | dict | bytes):  # or null would be the label 'None'
-        raise DataError(f"{where}: label {shown(label)} is not in the label set, whose labels are texts")
-    if _numbered(label) and not any(map(str.isdecimal, task.labels)):
-        # Hub data sets number their labels.
-        label = task.labels[int(label)] if int(label) < len(task.labels) else label
-    if str(label) not in task.labels:
-        near = suggestion(str(label), task.labels) or f" There are: {', '.join(task.labels)}."
-        raise DataError(f"{where}: label {shown(str(label))} is not in the label set.{near}")
-    return str(label)
-
-
-def _numbered(label: Any) -> bool:
-    digits = "" if isinstance(label, bool) else str(label)
-    return digits.isascii() and digits.isdecimal() and len(digits) < 10

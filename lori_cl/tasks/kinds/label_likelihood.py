@@ -17,7 +17,7 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
-from lori_cl.tasks.kinds.classification import label_of
+from lori_cl.tasks.kinds.labels import check_positions, labels_of
 from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
 from lori_cl.tasks.kinds.prompt_tokens import word_ids
 from lori_cl.tasks.rows import Rows, require_column
@@ -30,14 +30,15 @@ class LabelLikelihood(CausalKind):
         """Render the prompt and check the label of every row."""
         assert task.prompt is not None, "a task without a prompt is asked of an encoder"
         require_column(rows, task.columns.label, "columns.label")
+        labels = labels_of(task, rows)
         return [
-            Example(
-                index,
-                filled(task.prompt, row, "prompt", rows.where(index)),
-                label_of(task, row, rows.where(index)),
-            )
-            for index, row in rows
+            Example(index, filled(task.prompt, row, "prompt", rows.where(index)), label)
+            for (index, row), label in zip(rows, labels, strict=True)
         ]
+
+    def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
+        """Whole numbers are labels by position."""
+        check_positions(task, splits)
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int

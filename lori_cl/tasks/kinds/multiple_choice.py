@@ -13,6 +13,7 @@ normalise: tokens                         # none, tokens or bytes
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,6 +43,22 @@ class MultipleChoice(CausalKind):
                     f"{len(examples[0].choices)}; say allow_unequal: true if that is right"
                 )
         return examples
+
+    def check_counting(self, task: MultipleChoiceSpec, splits: Sequence[Rows]) -> None:
+        """Where the task does not say what a column's numbers count from, one must be 0."""
+        if "answer_is" in task.model_fields_set or not COLUMN.fullmatch(task.answer):
+            return
+        found = {
+            filled(task.answer, row, "answer", rows.where(index)).strip()
+            for rows in splits
+            for index, row in rows
+        }
+        if "0" not in found:
+            listed = ", ".join(sorted(found)[:12])
+            raise DataError(
+                f"{splits[0].origin}: the answers are {listed} and never 0, so they may be counted from 0 or "
+                "from 1; write answer_is: position (from 0) or answer_is: number (from 1) into the task"
+            )
 
     def asked(self, task: MultipleChoiceSpec, row: Row, where: str) -> Example:
         """The prompt and its choices."""
@@ -88,6 +105,10 @@ class MultipleChoice(CausalKind):
         choices = [e.choices for e in examples]
         best = likeliest(task, learner, tokenizer, examples, choices, max_length)
         return [of[i] for of, i in zip(choices, best, strict=True)]
+
+
+COLUMN = re.compile(r"\s*\{\{\s*[\w.]+\s*\}\}\s*")
+"""A template that writes one column as it stands."""
 
 
 def _longest(tokenizer: Any, example: Example) -> int:

@@ -1,0 +1,123 @@
+"""Which label of a task a row names: by the label itself, by `label_values`, or by its position.
+
+A whole number is taken for a position, counted from 0, only where nothing else is possible:
+
+- the hub declares the column as a ClassLabel of as many names as the task has labels, or
+- the task's splits hold both 0 and the last position, and nothing outside.
+
+Otherwise the task must say what the numbers mean: `labels: {1: one star, 2: two stars}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from lori_cl.errors import DataError, suggestion
+from lori_cl.spec import ClassificationSpec
+from lori_cl.spec.complaints import shown
+from lori_cl.spec.kinds import value_key
+from lori_cl.tasks.rows import Rows
+
+SHOWN_VALUES = 12
+"""Values of a column that an error lists at most."""
+
+
+def labels_of(task: ClassificationSpec, rows: Rows) -> list[str]:
+    """The label of every row.
+
+    Raises: DataError, at the first row whose label is unknown.
+    """
+    return [_label(task, rows, row[task.columns.label], index) for index, row in rows]
+
+
+def check_positions(task: ClassificationSpec, splits: Sequence[Rows]) -> None:
+    """Make sure that whole numbers in these splits can only be positions that are counted from 0.
+
+    Raises: DataError, with the numbers found and what to write.
+    """
+    if task.columns.label_values is not None or any(_declared_by_hub(task, rows) for rows in splits):
+        return
+    values = [value for rows in splits for value in _column(task, rows)]
+    positions = {int(value) for value in values if _is_position(task, value)}
+    if positions and not positions >= {0, len(task.labels) - 1}:
+        raise DataError(f"{splits[0].origin}: {_advice(task, values)}")
+
+
+def _label(task: ClassificationSpec, rows: Rows, value: Any, index: int) -> str:
+    where = rows.where(index)
+    if value is None or isinstance(value, list | dict | bytes):  # or null would be the label 'None'
+        raise DataError(f"{where}: label {shown(value)} is not in the label set, whose labels are texts")
+    if task.columns.label_values is not None:
+        return _mapped(task.columns.label_values, value, where)
+    if _is_position(task, value) and int(value) < len(task.labels):
+        return task.labels[int(value)]
+    if str(value) in task.labels:
+        return str(value)
+    advice = (
+        ""
+        if _as_number(value) is None or _named_by_numbers(task)
+        else f" {_advice(task, _column(task, rows))}"
+    )
+    near = suggestion(str(value), task.labels) or f" There are: {', '.join(task.labels)}."
+    raise DataError(f"{where}: label {shown(str(value))} is not in the label set.{near}{advice}")
+
+
+def _mapped(values: dict[str, str], value: Any, where: str) -> str:
+    if value_key(value) in values:
+        return values[value_key(value)]
+    raise DataError(
+        f"{where}: label {shown(str(value))} is not among the values that labels map: "
+        f"{', '.join(list(values)[:SHOWN_VALUES])}; add it there, or remove the row"
+    )
+
+
+def _advice(task: ClassificationSpec, values: Iterable[Any]) -> str:
+    """The numbers that a column holds, and the mapping to write."""
+    numbers = sorted({n for value in values if (n := _as_number(value)) is not None})
+    listed = ", ".join(f"{n:g}" for n in numbers[:SHOWN_VALUES]) + (
+        ", …" if len(numbers) > SHOWN_VALUES else ""
+    )
+    begins = int(numbers[0]) if numbers and numbers[0] in (0, 1) else 0
+    example = ", ".join(f"{begins + i}: {label}" for i, label in enumerate(task.labels[:3]))
+    more = ", …" if len(task.labels) > 3 else ""
+    last = len(task.labels) - 1
+    return (
+        f"column '{task.columns.label}' holds the numbers {listed} for {len(task.labels)} labels. Numbers "
+        f"count the labels only where both 0 and {last} occur and nothing outside. Write what each number "
+        f"means: labels: {{{example}{more}}}"
+    )
+
+
+def _column(task: ClassificationSpec, rows: Rows) -> Iterable[Any]:
+    name = task.columns.label
+    values: Sequence[Any] = (
+        [row[name] for row in rows.rows] if isinstance(rows.rows, list) else rows.rows[name]
+    )
+    return values
+
+
+def _declared_by_hub(task: ClassificationSpec, rows: Rows) -> bool:
+    """Whether the column is a ClassLabel of `datasets`, whose numbers count its names from 0."""
+    feature = (getattr(rows.rows, "features", None) or {}).get(task.columns.label)
+    return getattr(feature, "num_classes", None) == len(task.labels)
+
+
+def _named_by_numbers(task: ClassificationSpec) -> bool:
+    return any(map(str.isdecimal, task.labels))
+
+
+def _is_position(task: ClassificationSpec, value: Any) -> bool:
+    """Whether a label is written as 0, 1, 2, … and no label of the task is itself a number."""
+    digits = "" if isinstance(value, bool) else str(value)
+    written_so = digits.isascii() and digits.isdecimal() and len(digits) < 10 and str(int(digits)) == digits
+    return written_so and not _named_by_numbers(task)
+
+
+def _as_number(value: Any) -> float | None:
+    """A label as a number: 1, 1.0, '1', '01', true; None where it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if abs(number) < 1e9 else None

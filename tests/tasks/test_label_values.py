@@ -1,0 +1,142 @@
+"""A number in a label column is never taken for the wrong label in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from pydantic import ValidationError
+
+from lori_cl.errors import DataError
+from lori_cl.spec import ClassificationSpec, task_from_record
+from lori_cl.tasks import both_splits, kind_of
+from lori_cl.tasks.rows import Rows
+
+from .task_files import ENDINGS, classification, multiple_choice, write_rows
+
+STARS = [f"{i} star{'s' * (i > 1)}" for i in range(1, 6)]
+MAPPING = dict(enumerate(STARS, start=1))
+
+
+def mapped(labels: Any) -> ClassificationSpec:
+    fields = {"name": "stars", "kind": "classification", "source": {"local": "data"}, "labels": labels}
+    return ClassificationSpec.model_validate(fields)
+
+
+def splits(
+    tmp_path: Path, task: Any, train: Sequence[Any], test: Sequence[Any], ending: str = "jsonl"
+) -> tuple[list[str], list[str]]:
+    for split, values in (("train", train), ("test", test)):
+        rows = [{"text": f"{split} {i}", "label": value} for i, value in enumerate(values)]
+        write_rows(tmp_path / "data" / f"{split}.{ending}", rows)
+    one, other = both_splits(task, tmp_path)
+    return [e.target for e in one], [e.target for e in other]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("prompt", [None, "{{ text }}:"])
+def test_labels_counted_from_1_are_refused_with_the_numbers_and_what_to_write(
+    tmp_path: Path, ending: str, prompt: str | None
+) -> None:
+    with pytest.raises(DataError) as refused:
+        splits(tmp_path, classification(STARS, prompt=prompt), [1, 2, 3, 4], [1, 2], ending)
+    assert "holds the numbers 1, 2, 3, 4 for 5 labels" in str(refused.value)
+    assert "labels: {1: 1 star, 2: 2 stars, 3: 3 stars, …}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2, 3, 4, 5], ["1", "5"], [1.0, 2.0], [-1, 0, 4], [0, 1, 2, 3], [2, 3]]
+)
+def test_numbers_that_do_not_show_that_they_count_from_0_are_refused(
+    tmp_path: Path, values: list[Any]
+) -> None:
+    with pytest.raises(DataError, match=r"label .*labels: \{|holds the numbers .*labels: \{"):
+        splits(tmp_path, classification(STARS), values, values[:1])
+
+
+def test_a_split_may_hold_few_labels_where_the_other_shows_what_they_count_from(tmp_path: Path) -> None:
+    assert splits(tmp_path, classification(STARS), [0, 1, 2, 3, 4], [1, 1])[1] == ["2 stars"] * 2
+    assert splits(tmp_path, classification(STARS), [1, 1], [0, 4])[0] == ["2 stars"] * 2
+
+
+@pytest.mark.parametrize("values", [[1, 2, 5], ["1", "2", "5"], [1.0, 2.0, 5.0]])
+def test_a_mapping_says_which_value_is_which_label(tmp_path: Path, values: list[Any]) -> None:
+    task = mapped(MAPPING)
+    assert task.labels == tuple(STARS)
+    assert splits(tmp_path, task, values, [1])[0] == ["1 star", "2 stars", "5 stars"]
+
+
+def test_a_mapping_takes_booleans_and_several_values_of_one_label(tmp_path: Path) -> None:
+    task = mapped({True: "spam", False: "ham", "junk": "spam"})
+    assert task.labels == ("spam", "ham")
+    assert splits(tmp_path, task, [True, False, "junk", "true"], [True])[0] == ["spam", "ham", "spam", "spam"]
+
+
+def test_a_value_that_the_mapping_lacks_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"train\.jsonl, line 2: label '6' is not among the values .* 1, 2, 3"
+    ):
+        splits(tmp_path, mapped(MAPPING), [1, 6], [1])
+
+
+def test_a_mapping_survives_its_record_and_leaves_other_records_as_they_were() -> None:
+    task = mapped(MAPPING)
+    assert task_from_record(task.to_record()) == task
+    assert classification().to_record()["columns"] == {"text": "text", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"labels": {1: "a", "1": "b"}}, "name the value '1' twice"),
+        (
+            {"labels": ["a", "b"], "columns": {"label_values": {1: "c"}}},
+            "name 'c', which is not among labels",
+        ),
+        ({"labels": {1: "a", 2: "b"}, "columns": {"label_values": {1: "a"}}}, "a mapping already"),
+        ({"labels": {1: "a"}}, "at least 2 items"),
+        ({"labels": {1: None, 2: "a"}}, "string"),
+    ],
+)
+def test_a_mapping_that_says_two_things_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        ClassificationSpec.model_validate(
+            {"name": "t", "kind": "classification", "source": {"local": "data"}, **fields}
+        )
+
+
+def test_a_class_label_of_the_hub_counts_from_0_whatever_occurs() -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list("abcde"))}
+    )
+    rows = datasets.Dataset.from_dict({"text": ["x", "y"], "label": [1, 2]}, features=features)
+    task = classification(STARS)
+    kind_of(task).check_counting(task, [Rows(rows, ["text", "label"], "hub")])
+    plain = datasets.Dataset.from_dict({"text": ["x", "y"], "label": [1, 2]})
+    with pytest.raises(DataError, match="holds the numbers 1, 2 for 5 labels"):
+        kind_of(task).check_counting(task, [Rows(plain, ["text", "label"], "hub")])
+
+
+@pytest.mark.parametrize(
+    ("fields", "answers", "refused"),
+    [
+        ({}, [1, 1], True),
+        ({}, [0, 1], False),
+        ({"answer_is": "position"}, [1, 1], False),
+        ({"answer": "{{ label - 1 }}"}, [2, 2], False),
+    ],
+)
+def test_choices_that_may_be_counted_from_1_need_a_word(
+    tmp_path: Path, fields: dict[str, Any], answers: list[int], refused: bool
+) -> None:
+    for split in ("train", "test"):
+        rows = [{"q": f"{split} {i}", "x": "a", "y": "b", "label": n} for i, n in enumerate(answers)]
+        write_rows(tmp_path / "data" / f"{split}.jsonl", rows)
+    if not refused:
+        assert len(both_splits(multiple_choice(**fields), tmp_path)[1]) == 2
+        return
+    with pytest.raises(DataError, match=r"the answers are 1 and never 0, .*answer_is: number"):
+        both_splits(multiple_choice(**fields), tmp_path)
