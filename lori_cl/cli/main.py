@@ -8,7 +8,7 @@ import warnings
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -74,6 +74,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to the present sys.stderr, which a caller may have replaced since the first call."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 @click.group(cls=LazyGroup, context_settings=SETTINGS)
 @click.option(
     "--workspace",
@@ -102,7 +111,8 @@ def main(context: click.Context, workspace: Path, registry: str | None, verbose:
       lori-cl report first
     """
     context.obj = Workspace(workspace, registry)
-    logging.basicConfig(format="%(message)s", level=logging.INFO if verbose else logging.WARNING)
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(format="%(message)s", level=level, handlers=[StderrHandler()])
     logging.getLogger("lori_cl").setLevel(logging.INFO)
     if not verbose:
         warnings.simplefilter("ignore")  # the libraries beneath warn their own developers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def add_task(
     from lori_cl.training.enrolment import enrol  # torch comes with it
 
     added = enrol(workspace, files)
+    _warn([warning for enrolled in added for warning in enrolled.warnings])
     if as_json:
         print_json([{**task_record(enrolled.task), "is_new": enrolled.is_new} for enrolled in added])
         return
@@ -53,10 +55,17 @@ def add_task(
         click.echo(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
 
 
+def _warn(warnings: Sequence[str]) -> None:
+    """One line each on stderr."""
+    for warning in warnings:
+        click.echo(one_line(f"Warning: {warning}"), err=True)
+
+
 def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_json: bool) -> None:
     from lori_cl.training.preview import preview  # torch comes with it
 
     seen = [part for file in files for part in preview(file, model, max_length)]
+    _warn([warning for part in seen for warning in part.warnings])
     if as_json:
         print_json([asdict(part) for part in seen])
         return

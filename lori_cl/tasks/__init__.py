@@ -1,5 +1,6 @@
 """What a task does: its sources, prompts, kinds and scorers."""
 
+from lori_cl.tasks.answer_checks import check_answers, check_programs
 from lori_cl.tasks.examples import Example, check_whole_characters, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
 from lori_cl.tasks.kinds.padding import right_padded
@@ -21,6 +22,8 @@ __all__ = [
     "Kind",
     "Scorer",
     "both_splits",
+    "check_answers",
+    "check_programs",
     "check_whole_characters",
     "drawn",
     "eval_examples",

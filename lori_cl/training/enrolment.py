@@ -9,7 +9,7 @@ from typing import Any
 
 from lori_cl.registry import Declaration, Registry, Task, Workspace
 from lori_cl.spec import TaskSpec, load_task, task_from_record
-from lori_cl.tasks import both_splits, to_jsonl
+from lori_cl.tasks import both_splits, check_answers, to_jsonl
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Enrolled:
     task: Task
     is_new: bool
     """False where the same content was registered before."""
+    warnings: Sequence[str] = ()
+    """What makes its scores say less than they seem to."""
 
 
 def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
@@ -27,10 +29,11 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
     Raises: SpecError, DataError or WorkspaceUnusable.
     """
     with workspace.open() as registry:
-        ready = []
+        ready, warned = [], []
         for file in files:
             spec = load_task(file)
             _, examples = both_splits(spec, file.parent)
+            warned.append(check_answers(spec, examples))
             ready.append((spec, to_jsonl(examples), len(examples), workspace.relative(file.parent)))
         declarations = [
             Declaration(
@@ -40,7 +43,10 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
             )
             for spec, content, n, declared_in in ready
         ]
-        return [Enrolled(task, is_new) for task, is_new in registry.add_tasks(declarations)]
+        added = registry.add_tasks(declarations)
+        return [
+            Enrolled(task, is_new, warnings) for (task, is_new), warnings in zip(added, warned, strict=True)
+        ]
 
 
 def _record(registry: Registry, spec: TaskSpec) -> Mapping[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lori_cl.errors import RunConflict
+from lori_cl.errors import RunConflict, one_line
 from lori_cl.methods import Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
@@ -14,11 +15,14 @@ from lori_cl.training.base_model import BaseModel
 from lori_cl.training.continuing import drawn_with
 from lori_cl.training.determinism import derive_seed
 from lori_cl.training.encoding import encoding_digest
+from lori_cl.training.evaluate import Question
 from lori_cl.training.imported import Imported, check_base, check_head, fitted
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.loading import LoadedRun, stand
-from lori_cl.training.preparation import TrainingSet, prepare_training
+from lori_cl.training.preparation import TrainingSet, check_question, prepare_training
 from lori_cl.training.stage import check_settings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def open_run(
         check_head(imported, stood)
     base = stood.base
     encodings = {of.label: encoding_digest(of, base.tokenizer) for of in stood.questions}
+    _check_questions(stood.questions[len(stood.history) :], base.tokenizer)
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
     if is_writer():
         digest = imported.digest if imported is not None else None
@@ -84,6 +89,17 @@ def open_run(
         encodings=encodings,
         imported=imported,
     )
+
+
+def _check_questions(questions: Sequence[Question], tokenizer: Any) -> None:
+    """Check the eval sets of tasks to come with the model's tokenizer; log the warnings.
+
+    Raises: DataError, as `check_question` says.
+    """
+    for question in questions:
+        warnings = check_question(question, tokenizer)
+        for warning in warnings if is_writer() else []:
+            log.warning("%s", one_line(warning))
 
 
 def _begin(

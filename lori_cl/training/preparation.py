@@ -12,6 +12,8 @@ from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
 from lori_cl.tasks import (
     SCORERS,
     Example,
+    check_answers,
+    check_programs,
     drawn,
     eval_examples,
     examples_digest,
@@ -81,13 +83,12 @@ def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
 def prepare_question(workspace: Workspace, task: Task, curriculum: CurriculumSpec, context: int) -> Question:
     """The task's frozen eval set, cut to the curriculum's limit; the base model reads `context` tokens.
 
-    Raises: DataError, if the base model cannot do the task, or its metric cannot score these examples;
+    Raises: DataError, if the base model cannot do the task;
     ArtifactMissing, if the eval set's file is gone and the source no longer gives the same examples;
     ArtifactDamaged.
     """
     spec = task_from_record(task.spec)
     examples = drawn(from_jsonl(_eval_set(workspace, task, spec)), curriculum.eval.limit, task.seed)
-    require_scorable(spec, examples)
     return Question(
         label=task.label,
         spec=spec,
@@ -96,6 +97,18 @@ def prepare_question(workspace: Workspace, task: Task, curriculum: CurriculumSpe
         batch_size=curriculum.eval.batch_size,
         max_length=kind_of(spec).prompt_length(spec, _max_length(curriculum, context), context),
     )
+
+
+def check_question(question: Question, tokenizer: Any) -> list[str]:
+    """Make sure that a task's metric can score its eval set, and that the wanted answers can win: warnings.
+
+    Programs that the task is scored by are run, contained.
+    Raises: DataError, saying why the scores would mean nothing.
+    """
+    require_scorable(question.spec, question.examples)
+    warnings = check_answers(question.spec, question.examples, tokenizer)
+    runs_code = SCORERS[question.spec.metric].runs_code
+    return [*warnings, *(check_programs(question.spec, question.examples) if runs_code else [])]
 
 
 def prepare_training(

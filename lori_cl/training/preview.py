@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lori_cl.spec import ModelSpec, load_task
-from lori_cl.tasks import Example, both_splits, kind_of
+from lori_cl.tasks import Example, both_splits, check_answers, kind_of
 from lori_cl.training.base_model import load_tokenizer
 
 SHOWN = 3
@@ -41,6 +41,8 @@ class Preview:
     first: Sequence[Example]
     lengths: Lengths | None
     """None where no model was named."""
+    warnings: Sequence[str] = ()
+    """What makes scores over an eval set say less than they seem to."""
 
 
 def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
@@ -50,7 +52,9 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
     """
     spec = load_task(file)
     tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
-    splits = zip((spec.train.split, spec.eval.split), both_splits(spec, file.parent), strict=True)
+    train, held_out = both_splits(spec, file.parent)
+    warnings = check_answers(spec, held_out, tokenizer)
+    splits = ((spec.train.split, train, ()), (spec.eval.split, held_out, warnings))
     return [
         Preview(
             task=spec.name,
@@ -58,8 +62,9 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
             n=len(examples),
             first=examples[:SHOWN],
             lengths=None if tokenizer is None else _lengths(spec, tokenizer, examples, max_length),
+            warnings=warned,
         )
-        for split, examples in splits
+        for split, examples, warned in splits
     ]
 
 

@@ -27,6 +27,14 @@ class Features(NamedTuple):
     """Whether tokens were left out to fit `max_length`."""
 
 
+class Given(NamedTuple):
+    """What is read of a model that gives the wanted answer."""
+
+    answer: str
+    problem: str | None = None
+    """Why it is not the wanted answer; None where it is."""
+
+
 class Kind(ABC):
     """How tasks of one kind are read, taught and answered; it holds no state."""
 
@@ -102,6 +110,17 @@ class Kind(ABC):
         Raises: DataError, naming the first offending row.
         """
         return self.examples(task, rows)
+
+    def given(self, task: Any, tokenizer: Any, example: Example) -> Given:
+        """What is read of a model that gives the wanted answer; the tokenizer may be None."""
+        return Given(example.target)
+
+    def label_warnings(self, task: Any, tokenizer: Any) -> list[str]:
+        """What the tokenizer cannot distinguish among the task's labels, and answers do without.
+
+        Raises: DataError, if answers depend on it.
+        """
+        return []
 
     def decoding(self, task: Any) -> Hashable | None:
         """What tasks must have in common for their examples to be answered in one batch; None where each task

@@ -27,6 +27,7 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.kinds.labels import check_positions, labels_of
+from lori_cl.tasks.kinds.likelihood import indistinct
 from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row, Rows, require_column
@@ -141,6 +142,12 @@ class Classification(Kind):
                 "lower train.lr, or hold the weights in another model.dtype"
             )
         return [task.labels[i] for i in logits.argmax(dim=1).tolist()]
+
+    def label_warnings(self, task: ClassificationSpec, tokenizer: Any) -> list[str]:
+        """Labels with the same tokens; only the zero-shot score of row 0 depends on their words."""
+        tokens = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in task.labels]
+        problem = indistinct(tokens, task.labels)
+        return [] if problem is None else [f"labels {problem}, so row 0 (zero-shot) cannot distinguish them"]
 
     def head(self, task: ClassificationSpec, width: int, seed: int) -> nn.Module:  # type: ignore[override]
         """A Linear (labels, width) drawn as torch draws one, U(±1/√width), from the seed alone."""

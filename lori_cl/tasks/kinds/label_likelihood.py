@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lori_cl.errors import DataError
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
 from lori_cl.tasks.kinds.labels import check_positions, labels_of
-from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
+from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinct, likeliest
 from lori_cl.tasks.kinds.prompt_tokens import word_ids
 from lori_cl.tasks.rows import Rows, require_column
 
@@ -39,6 +40,16 @@ class LabelLikelihood(CausalKind):
     def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
         """Whole numbers are labels by position."""
         check_positions(task, splits)
+
+    def label_warnings(self, task: ClassificationSpec, tokenizer: Any) -> list[str]:
+        """Words that have no tokens, or the same as others, make answers a matter of order.
+
+        Raises: DataError, naming the labels.
+        """
+        problem = indistinct([word_ids(tokenizer, words) for words in task.words], task.words)
+        if problem is not None:
+            raise DataError(f"task '{task.name}': the label words {problem}; give other label_words")
+        return []
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import require_numbers, room_for_prompt
 from lori_cl.tasks.kinds.padding import left_padded
@@ -42,6 +43,18 @@ def likeliest(
         int((scores / torch.tensor(_lengths(task.normalise, texts, ids))).argmax())
         for scores, texts, ids in zip(found, choices, tokens, strict=True)
     ]
+
+
+def indistinct(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> str | None:
+    """Why a model cannot choose among texts with these tokens; None where it can."""
+    seen: dict[tuple[int, ...], str] = {}
+    for ids, text in zip(map(tuple, tokens), texts, strict=True):
+        if not ids:
+            return f"{shown(text)} have no tokens in this model's tokenizer"
+        if ids in seen:
+            return f"{shown(seen[ids])} and {shown(text)} have the same tokens in this model's tokenizer"
+        seen[ids] = text
+    return None
 
 
 def cut_prompt(task: Any, tokenizer: Any, example: Example, longest: int, max_length: int) -> list[int]:

@@ -21,9 +21,9 @@ from typing import Any
 from lori_cl.errors import DataError
 from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.base import Features
+from lori_cl.tasks.kinds.base import Features, Given
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
-from lori_cl.tasks.kinds.likelihood import cut_prompt, likeliest
+from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinct, likeliest
 from lori_cl.tasks.kinds.prompt_tokens import prompt_ids, word_ids
 from lori_cl.tasks.rows import Row, Rows, require_column
 
@@ -66,6 +66,12 @@ class MultipleChoice(CausalKind):
 
     def text_column(self, task: MultipleChoiceSpec) -> None:
         """It reads its choices as well."""
+
+    def given(self, task: MultipleChoiceSpec, tokenizer: Any, example: Example) -> Given:
+        """The right choice, where the tokenizer distinguishes the choices."""
+        tokens = [] if tokenizer is None else [word_ids(tokenizer, choice) for choice in example.choices]
+        problem = indistinct(tokens, example.choices) if tokens else None
+        return Given(example.target) if problem is None else Given("", f"the choices {problem}")
 
     def features(
         self, task: MultipleChoiceSpec, tokenizer: Any, example: Example, max_length: int

@@ -15,12 +15,13 @@ from transformers import LogitsProcessor, StoppingCriteria
 
 from lori_cl.errors import DataError
 from lori_cl.spec import WritingSpec
+from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.base import Features
+from lori_cl.tasks.kinds.base import Features, Given
 from lori_cl.tasks.kinds.causal import CausalKind, filled, require_numbers, taught
 from lori_cl.tasks.kinds.decoding import answer_tokens, end_token_ids, greedy_config
 from lori_cl.tasks.kinds.padding import left_padded
-from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids
+from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
 from lori_cl.tasks.kinds.sampling import SeededSampling
 from lori_cl.tasks.rows import Row, Rows
 
@@ -100,9 +101,49 @@ class Writing(CausalKind):
         texts = _texts(tokenizer, written[:, ids.shape[1] :], ends)
         return [self.tidied(_until(text, task.stop)) for text in texts]
 
+    def given(self, task: WritingSpec, tokenizer: Any, example: Example) -> Given:
+        """The wanted answer, encoded, cut and decoded as what is written."""
+        text, problem = example.target, None
+        if tokenizer is not None:
+            ids = word_ids(tokenizer, example.target)
+            problem = _lost_tokens(task, tokenizer, example.target, ids)
+            text = tokenizer.decode(ids[: task.max_new_tokens], skip_special_tokens=True)
+        kept = _until(text, task.stop)
+        if problem is None and kept != text:
+            stop = min((s for s in task.stop if s in text), key=text.find)
+            problem = f"{shown(example.target)} contains the stop text {shown(stop)}, which ends an answer"
+        answer = self.tidied(kept)
+        if problem is None and answer != self.tidied(example.target):
+            problem = f"{shown(example.target)} is {shown(answer)} after encoding and decoding"
+        return Given(answer, problem or self.unwanted(task, example, answer))
+
+    def unwanted(self, task: Any, example: Example, answer: str) -> str | None:
+        """Why an answer that reads as wanted is not what the metric wants; None where it may be."""
+        return None
+
     def tidied(self, text: str) -> str:
         """A written text without what stands around the answer."""
         return text.strip()
+
+
+def _lost_tokens(task: WritingSpec, tokenizer: Any, target: str, ids: Sequence[int]) -> str | None:
+    """What of a wanted answer is not written: unknown or special tokens, or what exceeds max_new_tokens."""
+    known = {"unknown": {tokenizer.unk_token_id}, "special": {*tokenizer.all_special_ids}}
+    for sort, odd in known.items():
+        found = [i for i in ids if i in odd]
+        if found:
+            token = tokenizer.convert_ids_to_tokens(found[0])
+            return (
+                f"{shown(target)} holds the {sort} token {shown(token)} in this model's tokenizer, "
+                "which is removed when an answer is decoded"
+            )
+    if len(ids) > task.max_new_tokens:
+        needs = len(ids) + 1
+        return (
+            f"{shown(target)} needs {needs} tokens with its end token, and max_new_tokens is "
+            f"{task.max_new_tokens}; raise it to {needs} or more"
+        )
+    return None
 
 
 def _rendered(prompt: str, answer: str, rows: Rows) -> Iterator[Example]:

@@ -61,6 +61,13 @@ class Scorer(ABC):
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Grade the answers, one entry an example."""
 
+    def attainable(
+        self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]
+    ) -> tuple[Outcomes, float]:
+        """(outcomes, score) where these are the best answers that there are; nothing is run for it."""
+        grade = self.grade(task, answers, examples)
+        return grade.outcomes, grade.score
+
     def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
         """Why no answers to these examples have a score that says anything; None where they do."""
         return None if examples else "there are no examples"
@@ -117,6 +124,13 @@ class MeanOutcome(Scorer):
         if lost is not None:
             return f"the answer wanted in row {lost.id + 1}, {shown(lost.target)}, is itself worth 0"
         return super().unscorable(task, examples)
+
+    def attainable(
+        self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]
+    ) -> tuple[Outcomes, float]:
+        """The mean of the outcomes, also where the score is another aggregate, which takes longer."""
+        outcomes = self.outcomes(answers, examples)
+        return outcomes, float(outcomes.mean())
 
     def outcomes(self, answers: Sequence[Samples], examples: Sequence[Example]) -> Outcomes:
         """How right each example's answers are."""

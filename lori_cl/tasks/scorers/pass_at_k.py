@@ -13,7 +13,7 @@ from lori_cl.spec import CodeSpec
 from lori_cl.spec.kinds import LARGEST_MEMORY_MB, LONGEST_TIMEOUT_S
 from lori_cl.tasks.containment import Exercise, Limits, Verdict, Way, judge_completions
 from lori_cl.tasks.examples import COMPLETION, Example
-from lori_cl.tasks.scorers.base import Grade, Samples, Scorer, mean_grade
+from lori_cl.tasks.scorers.base import Grade, Outcomes, Samples, Scorer, mean_grade
 
 TIMED_OUT = "timed_out"
 """The part that says which fraction of the programs was ended by a time limit."""
@@ -31,6 +31,14 @@ class PassAtK(Scorer):
     """The chance that one of k samples passes, without bias, from n ≥ k samples."""
 
     runs_code = True
+
+    def attainable(
+        self, task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]
+    ) -> tuple[Outcomes, float]:
+        """A solution passes here where it is written as wanted, but for spaces."""
+        whole = [answer.split() == e.target.split() for (answer,), e in zip(answers, examples, strict=True)]
+        outcomes = np.array(whole, dtype=np.float64)
+        return outcomes, float(outcomes.mean())
 
     def grade(self, task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Run every program once, contained.
@@ -50,6 +58,12 @@ class PassAtK(Scorer):
         parts |= _where_any(TIMED_OUT, ended == Verdict.TIMED_OUT.name)
         parts |= _where_any(TESTS_NOT_ISOLATED, np.array([way is Way.TOGETHER for way in ways]))
         return mean_grade(of[task.pass_at[0]], parts)
+
+
+def passing(task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]) -> list[bool]:
+    """Whether each program passes with each of its completions; they run contained."""
+    _, verdicts = judge_completions([_exercise(example) for example in examples], answers, limits(task))
+    return [verdict is Verdict.PASSED for of in verdicts for verdict in of]
 
 
 def limits(task: Any) -> Limits:
