@@ -102,7 +102,7 @@ def test_label_words_that_the_tokenizer_cannot_distinguish_are_refused(
     tokenizer: PreTrainedTokenizerFast, words: Sequence[str]
 ) -> None:
     task = classification(prompt="{{ text }}", label_words=words)
-    with pytest.raises(DataError, match="the label words .*(same tokens|no tokens)"):
+    with pytest.raises(DataError, match=r"the label words .*(same tokens|no tokens)"):
         check_answers(task, wanted("negative", "positive"), tokenizer)
 
 
