@@ -9,6 +9,7 @@ LoriError                      exit code 1: the job failed
 ├── Untruth                    a run is not what the registry says of it
 ├── ExportDiffers              PEFT does not load what was exported
 ├── ContainmentMissing         this machine cannot contain the programs that a model writes
+├── OutputError                stdout cannot be written, for instance to a full disk
 └── InputError                 exit code 2: what the user gave is wrong
     ├── SpecError              a task or curriculum file, or --set
     ├── DataError              a data set's content
@@ -77,6 +78,10 @@ class ExportDiffers(LoriError):
 
 class ContainmentMissing(LoriError):
     """Programs that a model writes cannot be contained on this machine, so none was run."""
+
+
+class OutputError(LoriError):
+    """A result cannot be written to stdout; the job itself is done."""
 
 
 class InputError(LoriError):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.cli.output import print_line
 from lori_cl.registry import Workspace
 
 
@@ -39,10 +40,10 @@ def export(
         loaded = load_run(workspace, registry, run)
     done = export(loaded, task, out, verify=not no_verify)
     beneath = f", trained on top of {', '.join(done.beneath)}" if done.beneath else ""
-    click.echo(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{beneath}.")
+    print_line(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{beneath}.")
     if done.heads:
-        click.echo(f"Heads: {', '.join(done.heads)}; README.md shows how to load them.")
+        print_line(f"Heads: {', '.join(done.heads)}; README.md shows how to load them.")
     if done.largest_difference is not None:
         difference = done.largest_difference
         verdict = f"differ by at most {difference:g}" if difference else "are equal bit by bit"
-        click.echo(f"Loaded with PEFT, its outputs and this run's {verdict}.")
+        print_line(f"Loaded with PEFT, its outputs and this run's {verdict}.")

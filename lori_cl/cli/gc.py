@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from lori_cl.cli.output import console, json_option, print_json
+from lori_cl.cli.output import console, json_option, print_json, print_line
 from lori_cl.registry import Workspace, leftovers, undecided
 
 
@@ -48,4 +48,4 @@ def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     elif found or unsure is None:
         print_leftovers(found, console(), deleted=deleted)
     if unsure is not None:
-        click.echo(f"what is left over cannot be told: {unsure}", err=True)
+        print_line(f"what is left over cannot be told: {unsure}", err=True)

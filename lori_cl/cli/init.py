@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.cli.output import print_line
 from lori_cl.registry.workspace import Workspace
 
 
@@ -20,6 +21,6 @@ def init(workspace: Workspace) -> None:
       lori-cl --workspace ~/lori init
     """
     made = workspace.create()
-    click.echo(
+    print_line(
         f"{'Made' if made else 'Already there, and up to date:'} a workspace in {workspace.root.resolve()}"
     )

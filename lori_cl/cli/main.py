@@ -13,7 +13,9 @@ from typing import Any, TextIO
 import click
 
 import lori_cl
+from lori_cl.cli.output import print_line
 from lori_cl.cli.signals import speaks
+from lori_cl.cli.streams import safe_streams
 from lori_cl.errors import Interrupted, LoriError, one_line, suggestion
 from lori_cl.registry.workspace import Workspace
 
@@ -111,8 +113,9 @@ def main(context: click.Context, workspace: Path, registry: str | None, verbose:
       lori-cl report first
     """
     context.obj = Workspace(workspace, registry)
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(format="%(message)s", level=level, handlers=[StderrHandler()])
+    handler = StderrHandler()
+    handler.setFormatter(OneLineEach("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else logging.WARNING)
     logging.getLogger("lori_cl").setLevel(logging.INFO)
     if not verbose:
         warnings.simplefilter("ignore")  # the libraries beneath warn their own developers
@@ -120,40 +123,60 @@ def main(context: click.Context, workspace: Path, registry: str | None, verbose:
 
 def entry() -> None:
     """Run the command line; a LoriError leaves as one line and its exit code."""
+    with safe_streams():
+        code = _exit_code()
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command, print the error that ends it, and return the exit code."""
     try:
-        result: Any = main(standalone_mode=False)
-        sys.stdout.flush()  # here, where a full disk can still be told
-        sys.exit(result if isinstance(result, int) else 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        with suppress(BrokenPipeError):  # as click does itself: the reader has left, for instance `| head`
-            click.echo(error.format_message())
-        sys.exit(2)
+        result: Any = _run()
+        sys.stdout.flush()  # here, where a full disk can still be reported
     except click.ClickException as error:
         _say(type(error).__name__, error.format_message())
-        sys.exit(2)
+        return 2
     except LoriError as error:
         if speaks() or not isinstance(error, Interrupted):
             _say(type(error).__name__, str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         if speaks():
-            _write("Interrupted. What was committed stays; the same command goes on from there.")
-        sys.exit(1)
+            print_line(
+                "Interrupted. What was committed stays; the same command goes on from there.", err=True
+            )
+        return 1
+    except BrokenPipeError:  # of stdout: whoever read it has left
+        return 1
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
     except Exception as error:
         if {"-v", "--verbose"} & set(sys.argv):
             raise
-        _say(
-            type(error).__name__,
-            f"{error}. This is unexpected; lori-cl --verbose … shows where it happened",
-        )
-        sys.exit(1)
+        message = f"{error}. This is unexpected; lori-cl --verbose … shows where it happened"
+        _say(type(error).__name__, message)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _run() -> Any:
+    """What the command returns; without a command, 2 after the help."""
+    try:
+        return main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        with suppress(BrokenPipeError):  # as click does itself: the reader has left, for instance `| head`
+            click.echo(error.format_message())
+        return 2
 
 
 def _say(kind: str, message: str) -> None:
     """One line on stderr, whatever stood in a file or a name that the message repeats."""
-    _write(f"{kind}: {one_line(message.strip())}")
+    print_line(f"{kind}: {message.strip()}", err=True)
 
 
-def _write(line: str) -> None:
-    with suppress(OSError):  # nobody reads stderr any more; the exit code still tells
-        click.echo(line, err=True)
+class OneLineEach(logging.Formatter):
+    """Log records in which no data can control a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The message; a library's may have several lines."""
+        return "\n".join(map(one_line, super().formatMessage(record).split("\n")))

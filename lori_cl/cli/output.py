@@ -1,8 +1,11 @@
-"""How results are printed: tables for people, JSON for programs; bars only where somebody watches."""
+"""How results are printed: tables for people, JSON for programs; bars only where somebody watches.
+
+Commands print through this module only. It escapes what would control a terminal; `streams` then writes what
+the terminal's encoding can show.
+"""
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lori_cl.cli.signals import asked_to_end
-from lori_cl.errors import Interrupted
+from lori_cl.cli.streams import is_unicode, shows, write_bytes
+from lori_cl.errors import Interrupted, one_line
+from lori_cl.strict_json import encoded, escaped
 
 if TYPE_CHECKING:
     from lori_cl.training.observer import Advance  # torch comes with the room
@@ -27,19 +32,37 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=120)
 
 
+def print_line(line: str, *, err: bool = False) -> None:
+    """One line of text, whatever stands in a name or a path in it."""
+    click.echo(one_line(line), err=err)
+
+
 def print_json(value: Any) -> None:
-    """One JSON value on stdout."""
-    click.echo(_told(json.dumps(value, indent=2, ensure_ascii=False)))
+    """One JSON value."""
+    click.echo(encoded(value, indent=2, shows=_stdout_shows))
 
 
-def print_line(value: Any) -> None:
-    """One JSON value on a line of stdout."""
-    click.echo(_told(json.dumps(value, ensure_ascii=False)))
+def print_json_line(value: Any) -> None:
+    """One JSON value on a line."""
+    click.echo(encoded(value, shows=_stdout_shows))
 
 
-def _told(text: str) -> str:
-    """JSON that can be written: half a character (a surrogate) is an escape like \\ud800, there as here."""
-    return text.encode(errors="backslashreplace").decode()
+def print_document(content: bytes, format_name: str) -> None:
+    """A report's file on stdout.
+
+    HTML and SVG name their encoding, so they stay what they are: only ASCII, where the terminal lacks UTF-8.
+    """
+    if format_name == "png" or is_unicode(sys.stdout):
+        write_bytes(content)
+    elif format_name in {"html", "svg"}:
+        write_bytes(content.decode().encode("ascii", "xmlcharrefreplace"))
+    else:
+        text = content.decode()
+        sys.stdout.write(escaped(text, _stdout_shows) if format_name == "json" else text)
+
+
+def _stdout_shows(character: str) -> bool:
+    return shows(character, sys.stdout)
 
 
 class Bars:
@@ -54,7 +77,7 @@ class Bars:
         """Draw a bar until the context ends; its advance raises Interrupted where the user asked to end, and
         something is left to do."""
         outermost = not self._progress.tasks
-        task = self._progress.add_task(title, total=total)
+        task = self._progress.add_task(one_line(title), total=total)
 
         done = 0
 

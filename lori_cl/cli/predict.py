@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import print_line
+from lori_cl.cli.output import print_json_line
 from lori_cl.registry import Workspace
 
 
@@ -59,7 +59,7 @@ def predict(
         rows = read_rows(loaded, lines, task, plain=bool(texts))
     predictor = Predictor(loaded)
     for record in answered(predictor, rows, batch_size):
-        print_line(record)
+        print_json_line(record)
 
 
 def _lines(file: Path | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.cli.output import print_line
 from lori_cl.registry.workspace import Workspace
 
 
@@ -32,8 +33,8 @@ def upgrade(workspace: Workspace, no_backup: bool) -> None:
     """
     done = workspace.upgrade(backup=not no_backup)
     if done.before == done.now:
-        click.echo(f"Up to date already: schema {done.now}")
+        print_line(f"Up to date already: schema {done.now}")
         return
-    click.echo(f"Schema {done.before} is now {done.now}")
+    print_line(f"Schema {done.before} is now {done.now}")
     if done.backup is not None:
-        click.echo(f"As it was before: {done.backup} ({done.backup.stat().st_size:,} bytes)")
+        print_line(f"As it was before: {done.backup} ({done.backup.stat().st_size:,} bytes)")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import console
+from lori_cl.cli.output import console, print_document, print_line
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.workspace import Workspace
 
@@ -47,7 +46,7 @@ def report(
         return
     content = FORMATS[format_name](reports)
     if output is None:
-        sys.stdout.buffer.write(content)
+        print_document(content, format_name)
         return
     write(output, content)
 
@@ -61,7 +60,7 @@ def write(output: Path, content: bytes) -> None:
         output.write_bytes(content)
     except OSError as error:
         raise WorkspaceUnusable(f"{output} cannot be written: {error.strerror}") from error
-    click.echo(f"Wrote {output} ({len(content):,} bytes)", err=True)
+    print_line(f"Wrote {output} ({len(content):,} bytes)", err=True)
 
 
 def _format_of(output: Path | None) -> str | None:

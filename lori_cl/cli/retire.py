@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.cli.output import print_line
 from lori_cl.registry import Workspace
 
 
@@ -23,7 +24,7 @@ def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
 
     retired = retire_task(workspace, run, task, force=force)
     free = f"{retired.cells:,} cells are free for the next task of {run}"
-    click.echo(f"{retired.task} retired: {'its values no longer act' if retired.overlap else free}.")
+    print_line(f"{retired.task} retired: {'its values no longer act' if retired.overlap else free}.")
     if retired.stacked_on_it:
         others = ", ".join(retired.stacked_on_it)
-        click.echo(f"Trained on top of it, and without it now in the current view: {others}")
+        print_line(f"Trained on top of it, and without it now in the current view: {others}")

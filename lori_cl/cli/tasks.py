@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import console, json_option, print_json
-from lori_cl.errors import one_line
+from lori_cl.cli.output import console, json_option, print_json, print_line
 from lori_cl.registry.workspace import Workspace
 
 
@@ -52,7 +51,7 @@ def add_task(
         what = "added" if enrolled.is_new else "already there, unchanged"
         if enrolled.is_new and task.version > 1:
             what = f"changed since version {task.version - 1}: added as version {task.version}"
-        click.echo(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
+        print_line(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
 
 
 def _warn(warnings: Sequence[str]) -> None:
@@ -70,15 +69,15 @@ def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_jso
         print_json([asdict(part) for part in seen])
         return
     for part in seen:
-        click.echo(one_line(f"{part.task}, {part.split}: {part.n:,} examples"))
+        print_line(f"{part.task}, {part.split}: {part.n:,} examples")
         if part.lengths is not None:
             told = part.lengths
-            click.echo(
+            print_line(
                 f"  tokens: median {told.median:,}, longest {told.longest:,}; "
                 f"{told.truncated:,} are cut at {told.max_length:,}"
             )
         for example in part.first:
-            click.echo(f"  {example.text!r} → {example.target!r}")
+            print_line(f"  {example.text!r} → {example.target!r}")
 
 
 @click.command()

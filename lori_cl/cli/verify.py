@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lori_cl.cli.output import bars, json_option, print_json
+from lori_cl.cli.output import bars, json_option, print_json, print_line
 from lori_cl.errors import Untruth
 from lori_cl.registry.workspace import Workspace
 
@@ -116,7 +116,7 @@ def _checks(workspace: Workspace, request: _Request) -> Iterator[Checked]:
 
 def _print(checks: Iterable[Checked]) -> None:
     for passed in checks:
-        click.echo(f"{passed.check}: {passed.found}")
+        print_line(f"{passed.check}: {passed.found}")
 
 
 def _print_json(run: str, checks: Iterable[Checked]) -> None:

@@ -158,7 +158,7 @@ def test_the_browser_would_notice_a_page_that_does_not_escape(
     assert page.title == "owned"
 
 
-@pytest.mark.parametrize("kind", ["html", "md", "svg"])
+@pytest.mark.parametrize("kind", ["html", "md", "svg", "csv", "json"])
 def test_no_name_brings_control_characters_into_a_report(told: Told, kind: str) -> None:
     text = FORMATS[kind]([told(ATTACKS)]).decode()
     assert not {c for c in text if not c.isprintable()} - {"\n"}

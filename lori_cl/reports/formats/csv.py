@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
+from lori_cl.errors import one_line
 from lori_cl.reports.report import RunReport, ViewReport, number
 
 COLUMNS = (
@@ -48,6 +49,8 @@ def _rows(report: RunReport, view: ViewReport) -> Iterator[list[object]]:
 
 
 def _plain(value: object) -> object:
-    """A value that is no formula; a number may be negative."""
-    formula = isinstance(value, str) and value.lstrip().startswith(FORMULA)
-    return f"'{value}" if formula else value
+    """A value that is no formula and controls no terminal; a number may be negative."""
+    if not isinstance(value, str):
+        return value
+    text = "\t".join(map(one_line, value.split("\t")))
+    return f"'{text}" if value.lstrip().startswith(FORMULA) else text

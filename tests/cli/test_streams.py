@@ -1,0 +1,230 @@
+"""Every command where the terminal lacks UTF-8, the disk is full, a stream is closed or nobody reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import pytest
+import yaml
+
+from lori_cl.cli.main import COMMANDS, OneLineEach, entry
+from lori_cl.cli.output import print_json_line
+from lori_cl.registry import Workspace
+from lori_cl.reports import FORMATS, gather
+from lori_cl.spec import load_curriculum
+from lori_cl.strict_json import decoded, encoded
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from tests.tiny import declare_task, tiny_curriculum
+
+CONTROLS = "\x7f\x85\x9b2J\u202e\u2066\u200f\u2028\x1b[2J"
+"""DEL, C1, bidi, line separator, and an escape sequence."""
+
+COMMAND_LINES: dict[str, tuple[str, ...]] = {
+    "demo": ("demo", "--help"),
+    "init": ("init",),
+    "registry": ("registry", "upgrade"),
+    "add-task": ("add-task", "{root}/declared/a.yaml"),
+    "tasks": ("tasks",),
+    "run": ("run", "{root}/curriculum.yaml", "--name", "first"),
+    "runs": ("runs",),
+    "report": ("report", "first"),
+    "verify": ("verify", "first"),
+    "capacity": ("capacity", "first"),
+    "interference": ("interference", "first"),
+    "route": ("route", "first"),
+    "predict": ("predict", "first", "--task", "a", f"it is 日本 {CONTROLS}"),
+    "export": ("export", "first", "--task", "a", "--out", "{root}/exported", "--no-verify"),
+    "import": ("import", "--help"),
+    "merge": ("merge", "first", "--tasks", "a,b", "--out", "{root}/merged"),
+    "gc": ("gc",),
+    "retire-task": ("retire-task", "first", "b"),
+}
+"""One call of each command that prints and ends with 0."""
+
+
+@pytest.fixture(scope="module")
+def learned(tiny_encoder: Path, empty_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a finished run 'first' over tasks a and b."""
+    root = tmp_path_factory.mktemp("streams") / "workspace"
+    workspace = Workspace(Path(shutil.copytree(empty_workspace, root)))
+    enrol(workspace, [declare_task(root / "declared", name) for name in ("a", "b")])
+    file = root / "curriculum.yaml"
+    file.write_text(yaml.safe_dump(tiny_curriculum(tiny_encoder, ("a", "b"))))
+    run_curriculum(workspace, load_curriculum(file), "first", RunOptions(declared_in=root), SilentObserver())
+    return root
+
+
+class Ended(NamedTuple):
+    code: int
+    out: bytes
+    err: bytes
+
+
+def call(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch, out: BinaryIO | None, encoding: str = "utf-8"
+) -> Ended:
+    """Call a command in this process with `out` as its stdout; None is a closed one."""
+    arguments = [part.format(root=root) if "{root}" in part else part for part in COMMAND_LINES[name]]
+    err = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["lori-cl", "--workspace", str(root), *arguments])
+        patch.setattr(sys, "stdout", out and io.TextIOWrapper(out, encoding))
+        patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding))
+        with pytest.raises(SystemExit) as ended:
+            entry()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        written = out.getvalue() if isinstance(out, io.BytesIO) else b""
+        return Ended(int(ended.value.code or 0), written, err.getvalue())
+
+
+@pytest.fixture
+def root(learned: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(learned, tmp_path / "workspace"))
+
+
+def test_every_command_is_tried() -> None:
+    assert set(COMMAND_LINES) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_on_an_ascii_terminal_a_command_prints_ascii_without_control_characters(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = call(root, name, monkeypatch, io.BytesIO(), "ascii")
+    assert (code, b"unexpected" in err) == (0, False), err
+    text = (out + err).decode("ascii")
+    assert text
+    assert not {c for c in text if not c.isprintable()} - {"\n"}
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_a_closed_stdout_drops_what_is_printed_and_changes_nothing_else(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(root, name, monkeypatch, None)[0] == 0
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_a_full_disk_for_stdout_is_one_line_and_exit_code_1(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, _, err = call(root, name, monkeypatch, full)
+    *_, last = err.decode().splitlines()
+    assert code == 1
+    assert last == "OutputError: stdout cannot be written: No space left on device; what was committed stays"
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_a_reader_that_has_left_ends_a_command_without_a_word(
+    root: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        code, _, err = call(root, name, monkeypatch, pipe)
+    assert code == 1
+    assert b"Broken pipe" not in err
+    assert b"rror" not in err
+
+
+def python(code: str, root: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    """Call the command in a process of its own, between the shell's redirections in `code`."""
+    command = f'"{sys.executable}" -m lori_cl --workspace "{root}" {" ".join(arguments)} {code}'
+    return subprocess.run(["sh", "-c", command], capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_run_with_closed_streams_commits_and_ends_with_0(learned: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(learned, tmp_path / "workspace"))
+    done = python(
+        "<&- >&- 2>&-", root, "run", str(root / "curriculum.yaml"), "--name", "second", "--set", "seed=3"
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
+    with Workspace(root).read() as registry:
+        assert registry.run("second").status == "done"
+
+
+def test_python_itself_fails_over_no_stream_at_its_end(learned: Path) -> None:
+    for redirected, code in ((">/dev/full", 1), (">/dev/full 2>/dev/full", 1), ("2>/dev/full", 0)):
+        assert python(redirected, learned, "runs").returncode == code
+
+
+def test_a_locale_without_utf_8_shows_help_reports_and_errors(learned: Path) -> None:
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for arguments, code in ((("merge", "--help"), 0), (("report", "first"), 0), (("report", "f−rst"), 2)):
+        done = python("", learned, *arguments, env=env)
+        assert done.returncode == code
+        assert (done.stdout + done.stderr).isascii()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_json_is_valid_in_every_encoding(root: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setitem(COMMAND_LINES, "tasks", ("tasks", "--json"))
+    file = declare_task(root / "declared", "b", description="日本 é − 🙂 \u202e")
+    with Workspace(root).read() as registry:
+        before = len(registry.tasks())
+    enrol(Workspace(root), [file])
+    _, out, _ = call(root, "tasks", monkeypatch, io.BytesIO(), encoding)
+    listed = json.loads(out.decode(encoding))
+    assert len(listed) == before + 1
+    assert listed[-1]["spec"]["description"] == "日本 é − 🙂 \u202e"
+    assert ("日本".encode() in out) == (encoding == "utf-8")
+
+
+@pytest.mark.parametrize("name", ["html", "md", "csv", "json", "svg"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_report_file_on_stdout_has_the_terminals_encoding_and_o_writes_utf_8(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str
+) -> None:
+    monkeypatch.setitem(COMMAND_LINES, "report", ("report", "first", "--format", name))
+    code, out, _ = call(root, "report", monkeypatch, io.BytesIO(), encoding)
+    assert code == 0
+    out.decode("ascii" if name in ("html", "svg") else encoding)
+    file = root / f"report.{name}"
+    monkeypatch.setitem(COMMAND_LINES, "report", ("report", "first", "-o", str(file)))
+    assert call(root, "report", monkeypatch, io.BytesIO(), encoding)[0] == 0
+    with Workspace(root).read() as registry:
+        assert file.read_bytes() == FORMATS[name]([gather(registry, "first")])
+
+
+def test_a_line_of_json_is_printed_without_control_characters(capfd: pytest.CaptureFixture[str]) -> None:
+    print_json_line({"answer": CONTROLS})
+    line = capfd.readouterr().out.removesuffix("\n")
+    assert line.isprintable()
+    assert json.loads(line) == {"answer": CONTROLS}
+
+
+@pytest.mark.parametrize("value", [CONTROLS, "\ud800", "🙂\U000e0001", "é −", {"a\u202e": [1.5, None]}])
+def test_json_spells_out_what_a_terminal_obeys_and_is_read_back_equal(value: object) -> None:
+    text = encoded(value)
+    assert text.isprintable()
+    assert decoded(text) == value
+
+
+def test_json_holds_no_number_that_is_not_finite() -> None:
+    assert encoded({"a": [float("nan"), float("inf"), 1.5]}) == '{"a": [null, null, 1.5]}'
+
+
+def test_a_log_line_holds_no_control_character() -> None:
+    import logging
+
+    record = logging.LogRecord("lori_cl", logging.INFO, "", 0, "stage %s", (CONTROLS,), None)
+    assert OneLineEach("%(message)s").format(record).isprintable()
+
+
+def test_commands_print_through_one_module() -> None:
+    folder = Path(entry.__code__.co_filename).parent
+    told = re.compile(r"click\.echo\(|sys\.(stdout|stderr)|(?<![\w.])print\(")
+    files = (file for file in folder.glob("*.py") if file.name not in ("main.py", "output.py", "streams.py"))
+    assert [file.name for file in files if told.search(file.read_text())] == ["signals.py"]
