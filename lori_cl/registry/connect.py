@@ -68,7 +68,7 @@ def open_database(url: URL, *, read_only: bool) -> tuple[Database, str]:
         if schema is None:
             raise missing
     except BaseException:
-        database.engine.dispose()
+        database.release()
         raise
     return database, schema
 

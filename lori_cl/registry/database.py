@@ -41,7 +41,11 @@ class Database:
         """Make it fit to hold a registry."""
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Finish and let go of the database."""
+        self.release()
+
+    def release(self) -> None:
+        """Close every connection."""
         self.engine.dispose()
 
     def damage(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -37,7 +38,7 @@ def hold(locks: Path, run: str) -> Iterator[None]:
         ) from None
     except OSError as error:
         lock.release()
-        raise WorkspaceUnusable(f"{locks} cannot be written: {error.strerror}") from error
+        raise WorkspaceUnusable(_why_not(locks, error)) from error
     except WorkspaceUnusable:
         lock.release()
         raise
@@ -64,13 +65,23 @@ def _is_held(lock: FileLock) -> bool:
     except Timeout:
         return True
     except OSError as error:
-        raise WorkspaceUnusable(f"{lock.lock_file} cannot be opened: {error.strerror}") from error
+        raise WorkspaceUnusable(_why_not(Path(lock.lock_file), error)) from error
+
+
+def _why_not(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+        return (
+            f"{path} lies on a file system without flock ({error.strerror}), so two processes could write "
+            "one run; use a workspace on another file system: --workspace"
+        )
+    return f"{path} cannot be written: {error.strerror}"
 
 
 def _lock(locks: Path, run: str) -> FileLock:
     file = locks / f"{_file_name(run)}.lock"
     require_inside(locks, file)
-    return FileLock(file)
+    # Without flock, a lock file that a killed process leaves behind would lock the run permanently.
+    return FileLock(file, fallback_to_soft=False)
 
 
 def _note(locks: Path, run: str) -> Path:

@@ -62,7 +62,7 @@ class Registry:
             with database.changing_tables() as connection:
                 migrate(connection)
         finally:
-            database.engine.dispose()
+            database.release()
         return True
 
     @classmethod
@@ -75,7 +75,7 @@ class Registry:
         try:
             _check_schema(database, schema)
         except BaseException:
-            database.engine.dispose()
+            database.release()
             raise
         return cls(database)
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.database import KEPT, LOCK_TIMEOUT_MS, WRITES, Database, T, reason
+from lori_cl.registry.wal_copy import WalCopy
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,10 @@ class SqliteFile(_Checked):
                 try:
                     connection.cursor().execute("PRAGMA journal_mode = WAL")
                     return
-                except sqlite3.OperationalError as error:  # this pragma alone does not wait for others
-                    if time.monotonic() > give_up:
-                        raise WorkspaceUnusable(f"{self.shown} cannot be written: {KEPT}") from error
+                except sqlite3.Error as error:  # this pragma alone does not wait for others
+                    if not _is_busy(error) or time.monotonic() > give_up:
+                        why = KEPT if _is_busy(error) else error
+                        raise WorkspaceUnusable(f"{self.shown} cannot be written: {why}") from error
                     time.sleep(0.05)
         finally:
             connection.close()
@@ -68,8 +70,15 @@ class SqliteFile(_Checked):
                     self.shown,
                     self.shown,
                 )
-        except SQLAlchemyError as error:
-            log.warning("%s: its log could not be folded in: %s", self.shown, reason(error))
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            # Only a warning: nothing is lost, and an error here would replace the one that ended the command.
+            log.warning(
+                "%s: the last changes stay in %s-wal, since they could not be moved into the file: %s; "
+                "copy or commit both",
+                self.shown,
+                self.shown,
+                reason(error) if isinstance(error, SQLAlchemyError) else error,
+            )
         finally:
             super().close()
 
@@ -78,7 +87,8 @@ class SqliteFileToRead(_Checked):
     """A SQLite file that is only read.
 
     At rest, without a log, it is read as immutable, since anything else would make two files beside it.
-    SQLite then does not look whether another process writes, so that is looked at here.
+    SQLite then does not look whether another process writes, so that is looked at here. With a log, it is
+    read beside the writer, or, where SQLite cannot create its `-shm` file, in a private copy.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
@@ -86,12 +96,17 @@ class SqliteFileToRead(_Checked):
         self._beside_a_writer = _reader(path, "mode=ro")
         self._path = path
         self._log_file = path.with_name(path.name + "-wal")
+        self._copy = WalCopy(path)
+
+    def release(self) -> None:
+        """Close every connection, and delete the copy."""
+        super().release()
+        self._copy.close()
 
     def _read(self, work: Callable[[Session], T]) -> T:
         for _ in range(READINGS):
             if _holds_something(self._log_file):
-                with Session(self._beside_a_writer) as session:
-                    return work(session)
+                return self._read_with_log(work)
             before = _last_written(self._path)
             try:
                 found = super()._read(work)
@@ -102,6 +117,16 @@ class SqliteFileToRead(_Checked):
                 if _last_written(self._path) == before:
                     return found
         raise WorkspaceUnusable(f"{self.shown} was written {READINGS} times while it was read; call it again")
+
+    def _read_with_log(self, work: Callable[[Session], T]) -> T:
+        try:
+            with Session(self._beside_a_writer) as session:
+                return work(session)
+        except OperationalError as error:
+            if not _needs_copy(error):
+                raise
+        with Session(_reader(self._copy.path(), "mode=ro")) as session:
+            return work(session)
 
 
 def _damage(session: Session) -> list[str]:
@@ -119,6 +144,16 @@ def _reader(path: Path, options: str) -> Engine:
     # A connection for every transaction: one to an immutable file remembers what it has read.
     connect = partial(sqlite3.connect, uri, uri=True, timeout=LOCK_TIMEOUT_MS / 1000)
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+def _needs_copy(error: OperationalError) -> bool:
+    """Whether SQLite could not create or write the `-shm` file."""
+    name = getattr(error.orig, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 def _holds_something(log_file: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -131,3 +133,21 @@ def test_an_unknown_run_leaves_no_lock(sqlite_workspace: Workspace) -> None:
     with pytest.raises(UnknownRun), sqlite_workspace.open_held("nobody"):
         pytest.fail("held")
     assert not (sqlite_workspace.root / "locks").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_flock_is_refused_and_leaves_no_lock_that_outlives_its_process(
+    team: Workspace, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def without(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with team.hold("first"):
+        pass
+    monkeypatch.setattr(fcntl, "flock", without)
+    for attempt in (lambda: team.hold("second").__enter__(), team.held_runs):
+        with pytest.raises(WorkspaceUnusable, match="on a file system without flock"):
+            attempt()
+    monkeypatch.undo()
+    with team.hold("second"):
+        pass

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.pool import Pool
 
-from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry import Workspace
+from lori_cl.errors import UnknownTask, WorkspaceUnusable
+from lori_cl.registry import Workspace, sqlite
 
 from .registry_records import add, eval_set, on_sqlite, task_spec
 
@@ -98,3 +99,36 @@ def test_a_database_in_a_missing_folder_is_refused_by_its_path(tmp_path: Path) -
     with pytest.raises(WorkspaceUnusable, match="cannot be opened: unable to open database file") as refused:
         workspace.create()
     assert str(path) in str(refused.value)
+
+
+@on_sqlite
+def test_a_full_disk_while_the_log_is_folded_in_is_a_warning_and_replaces_no_error(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(_: object) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(sqlite, "_fold_log", full)
+    with pytest.raises(UnknownTask), workspace.open() as registry:  # noqa: PT012
+        add(registry, "sst2")
+        registry.task("agnews")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "registry.db-wal" in line
+    assert line.count("database or disk is full") == 1
+    with workspace.read() as registry:
+        assert [task.name for task in registry.tasks()] == ["sst2"]
+
+
+def test_a_log_mode_that_cannot_be_set_is_not_waited_for_unless_another_process_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        def cursor(self, *arguments: Any) -> Any:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite.time, "sleep", lambda _: pytest.fail("waited"))
+    engine = sqlite.SqliteFile(make_url(f"sqlite:///{tmp_path}/new.db"), "new.db")
+    monkeypatch.setattr(engine.engine, "raw_connection", lambda: connect(":memory:", factory=Full))
+    with pytest.raises(WorkspaceUnusable, match=r"new\.db cannot be written: database or disk is full"):
+        engine.prepare()

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+import shutil
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import lori_cl
 from lori_cl.errors import RegistryTooNew, WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA
+from lori_cl.registry.wal_copy import WalCopy
 
 from .registry_records import add, change, contents, eval_set, everything, on_sqlite, task_spec
 
@@ -156,3 +161,83 @@ def test_a_read_only_folder_is_read(workspace: Workspace) -> None:
     finally:
         workspace.root.chmod(0o755)
     assert contents(workspace.root) == before
+
+
+def as_nobody(work: Callable[[], bool]) -> bool:
+    """What `work` returns in a process that may not write others' folders, which root may."""
+    child = os.fork()
+    if child == 0:
+        code = 2
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            code = 0 if work() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.fixture
+def read_only_log(empty_workspace: Path) -> Iterator[Workspace]:
+    """A folder that cannot be written, with a registry whose task stands in its log alone, without `-shm`."""
+    with tempfile.TemporaryDirectory() as folder:
+        live, root = Path(folder, "live"), Path(folder, "root")
+        shutil.copytree(empty_workspace, live)
+        root.mkdir()
+        with Workspace(live).open() as registry:
+            add(registry, "sst2")
+            for name in ("registry.db", "registry.db-wal"):
+                shutil.copyfile(live / name, root / name)
+                (root / name).chmod(0o444)
+        Path(folder).chmod(0o755)
+        root.chmod(0o555)
+        yield Workspace(root)
+        root.chmod(0o755)
+
+
+def test_a_log_in_a_read_only_folder_is_read_without_its_index(read_only_log: Workspace) -> None:
+    def names() -> list[str]:
+        with read_only_log.read() as registry:
+            assert registry.damage() == []
+            return [task.name for task in registry.tasks()]
+
+    before = contents(read_only_log.root)
+    assert as_nobody(lambda: names() == ["sst2"])
+    assert contents(read_only_log.root) == before
+
+
+def test_sqlite_alone_cannot_read_that_folder(read_only_log: Workspace) -> None:
+    def refused() -> bool:
+        uri = f"file:{read_only_log.root}/registry.db?mode=ro"
+        try:
+            sqlite3.connect(uri, uri=True).execute("SELECT * FROM tasks")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorname == "SQLITE_CANTOPEN"
+        return False
+
+    assert as_nobody(refused)
+
+
+def test_the_copy_of_a_log_follows_the_original_and_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copies").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "copies"))
+    file = tmp_path / "a.db"
+    for content in (b"one", b"another"):
+        file.write_bytes(content)
+        copy = copies.path() if content == b"another" else (copies := WalCopy(file)).path()
+        assert copy.read_bytes() == content
+    copies.close()
+    assert list((tmp_path / "copies").iterdir()) == []
+
+
+def test_a_log_that_cannot_be_copied_says_where_room_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.db").write_bytes(b"content")
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
+    with pytest.raises(WorkspaceUnusable, match=r"a\.db has a write-ahead log .* set TMPDIR"):
+        WalCopy(tmp_path / "a.db").path()
