@@ -8,7 +8,7 @@ from jinja2.meta import find_undeclared_variables
 
 from lori_cl.errors import DataError, first_line
 from lori_cl.tasks.rows import Row
-from lori_cl.tasks.sandbox import SANDBOX, fill
+from lori_cl.tasks.templates import SANDBOX, fill
 
 
 def render(template: str, row: Row, field: str, where: str) -> str:

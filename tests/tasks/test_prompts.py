@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from lori_cl.errors import DataError
@@ -158,6 +160,25 @@ def test_what_prompts_are_written_with_works(template: str, written: str) -> Non
         "x" * 70_000,
         "{% if 1 %}" * 3_000 + "{% endif %}" * 3_000,
         "{% for i in [1] %}" * 40 + "{% endfor %}" * 40,
+        "{% for i in '0123456789' %}" * 8 + "{% if 1 == 2 %}{% endif %}" + "{% endfor %}" * 8,
+        "{% for i in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10) %}" * 8 + "{% endfor %}" * 8,
+        "{% for i in range(99999) %}" + "constant text " * 2_000 + "{% endfor %}",
+        "{% for i in range(99999) %}{{ '" + "constant text " * 2_000 + "' }}{% endfor %}",
+        "{% set a = [1] * 10 ** 6 %}{% set b = [a] * 10 ** 6 %}{{ b | length }}",
+        "{% set a = 'x' * 10 ** 6 %}{{ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a ~ a }}",
+        "{{ '%(a)9999999999d' % {'a': 1} }}",
+        "{{ ('%(a)999s' * 9999) % {'a': 'x'} }}",
+        "{{ ('%(a)s' * 9999) % {'a': 'x' * 99999} }}",
+        "{{ 2 ** 99999999 % 7 }}",
+        "{{ (('f' * 10 ** 6) | int(0, 16)) // (('f' * 500000) | int(0, 16)) }}",
+        "{{ ('z' * 10 ** 6).strip('y' * 10 ** 6 ~ 'z') }}",
+        "{{ ('z' * 10 ** 6) | trim('y' * 10 ** 6 ~ 'z') }}",
+        "{{ ('a' * 10 ** 6).rfind('b' ~ 'a' * 500000) }}",
+        "{{ range(99999) | map('string') | map('replace', '1', 'x' * 99999) | join }}",
+        "{% for a in [1] recursive %}{% set again = loop %}{{ again(range(99999)) }}{% endfor %}",
+        "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}",
+        doubling("{% set n.x = dict(a=n.x, b=n.x) %}"),
+        "{{ question }}" * 4_000,
     ],
 )
 def test_a_template_that_would_not_end_or_not_fit_is_refused_with_its_line(template: str) -> None:
@@ -170,6 +191,14 @@ def test_a_long_text_may_be_read_a_few_times_and_no_more() -> None:
     assert len(render("{{ text }}{{ text | upper }}", row, "prompt", "here")) == 2**21
     with pytest.raises(DataError, match="here: prompt fails on this row: it reads more than 16,777,216 char"):
         render("{% for i in range(20) %}{{ text[0] }}{% endfor %}", row, "prompt", "here")
+
+
+def test_a_constant_product_is_not_computed_while_a_template_is_compiled() -> None:
+    began = time.process_time()
+    for template in ("{{ 'a' * 10 ** 9 }}", "{{ ('a' * 10 ** 6 ~ 'b') | replace('a', 'b' * 10 ** 6) }}"):
+        with pytest.raises(DataError, match="multiplies to more than"):
+            rendered(template)
+    assert time.process_time() - began < 1
 
 
 def test_every_row_may_read_as_much() -> None:

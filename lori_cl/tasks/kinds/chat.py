@@ -7,9 +7,8 @@ from collections.abc import Callable
 from datetime import date, datetime, time
 from typing import Any
 
-from transformers.utils import chat_template_utils
-
 from lori_cl.errors import DataError, first_line
+from lori_cl.tasks.templates.chat import chat_text
 
 DATE_STRING = "%d %b %Y"
 """How Llama's chat templates write their `date_string`."""
@@ -42,20 +41,8 @@ def render_chat(task: Any, tokenizer: Any, content: str) -> str:
 
 
 def _rendered(tokenizer: Any, content: str, day: date) -> str:
-    # apply_chat_template turns a function among its arguments into text, so it cannot replace the clock.
-    template = chat_template_utils._compile_jinja_template(tokenizer.get_chat_template())
-    text: str = template.render(
-        **{
-            **tokenizer.special_tokens_map,
-            "messages": [{"role": "user", "content": content}],
-            "tools": None,
-            "documents": None,
-            "add_generation_prompt": True,
-            "strftime_now": _clock(day),
-            "date_string": day.strftime(DATE_STRING),
-        }
-    )
-    return text
+    turns = [{"role": "user", "content": content}]
+    return chat_text(tokenizer, turns, strftime_now=_clock(day), date_string=day.strftime(DATE_STRING))
 
 
 def _clock(day: date) -> Callable[[str], str]:
