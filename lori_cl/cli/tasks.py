@@ -57,7 +57,7 @@ def add_task(
 def _warn(warnings: Sequence[str]) -> None:
     """One line each on stderr."""
     for warning in warnings:
-        click.echo(one_line(f"Warning: {warning}"), err=True)
+        print_line(f"Warning: {warning}", err=True)
 
 
 def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_json: bool) -> None:
