@@ -12,7 +12,7 @@ from safetensors import numpy as safetensors_numpy
 
 from lori_cl.adapters import METADATA_KEY
 from lori_cl.digest import canonical_json
-from lori_cl.errors import ArtifactDamaged, ArtifactMissing, DataError
+from lori_cl.errors import ArtifactMissing, DataError
 from lori_cl.registry import Registry, StatisticsRecord, Task
 from lori_cl.routing import TaskStatistics
 from lori_cl.tasks import drawn
@@ -81,9 +81,9 @@ def recall(opened: LoadedRun, registry: Registry, observer: Observer) -> Recalle
 
 
 def _read_or_restore(opened: LoadedRun, artifact: str, question: Question, observer: Observer) -> Gathered:
-    """Registered statistics from their file; where that is gone or damaged, gathered again.
+    """Registered statistics from their file; where that is gone, gathered again.
 
-    Raises: ArtifactMissing or ArtifactDamaged, if what is gathered now is not what was registered; DataError,
+    Raises: ArtifactMissing, if what is gathered now is not what was registered; ArtifactDamaged; DataError,
     as `recall` says.
     """
     lost = first_says(partial(_lost, opened, artifact))  # all processes gather, or none
@@ -96,13 +96,10 @@ def _read_or_restore(opened: LoadedRun, artifact: str, question: Question, obser
     return gathered
 
 
-def _lost(opened: LoadedRun, artifact: str) -> ArtifactMissing | ArtifactDamaged | None:
-    """Why a file of statistics cannot be read; None where it can."""
-    try:
-        opened.workspace.artifacts.get(artifact, "safetensors")
-    except (ArtifactMissing, ArtifactDamaged) as error:
-        return error
-    return None
+def _lost(opened: LoadedRun, artifact: str) -> ArtifactMissing | None:
+    """The error of a file of statistics that is gone; None where there is one, damaged or not."""
+    path = opened.workspace.artifacts.path(artifact, "safetensors")
+    return None if path.exists() else ArtifactMissing(f"{path} is not there")
 
 
 def read_gathered(opened: LoadedRun, artifact: str) -> Gathered:
