@@ -9,9 +9,12 @@ from lori_cl.adapters.interference import delta_cosine, output_energy, projectio
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
 from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, settled_settings, settled_weights
+from lori_cl.adapters.model_probe import ordinary_ids, probing, read_ids, record_calls, word_table
 from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_beside, save_peft
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
+from lori_cl.adapters.site_selection import SiteSelection, select_sites
+from lori_cl.adapters.site_summary import describe_sites
 from lori_cl.adapters.sites import Site
 from lori_cl.adapters.sparse_adapter import (
     SparseAdapter,
@@ -39,31 +42,39 @@ __all__ = [
     "ProjectionKind",
     "Projections",
     "Site",
+    "SiteSelection",
     "SparseAdapter",
     "add_adapter",
     "attach",
     "blind",
     "check_writable",
     "delta_cosine",
+    "describe_sites",
     "draw_projection",
     "draw_projections",
     "is_transposed",
     "lora_layers",
     "lora_model",
     "merge",
+    "ordinary_ids",
     "output_energy",
     "principal_directions",
+    "probing",
     "projection_cosines",
     "projections_digest",
     "read_foreign",
+    "read_ids",
     "read_metadata",
     "read_tensors",
     "read_weights",
+    "record_calls",
     "record_inputs",
     "save_beside",
     "save_peft",
+    "select_sites",
     "settled_settings",
     "settled_weights",
     "site_shapes",
     "tensors_digest",
+    "word_table",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from peft import LoraConfig
 from torch import Tensor
 
 from lori_cl.adapters.foreign_files import read_json, read_metadata, read_tensors
+from lori_cl.adapters.lora_model import PEFT_PREFIX
 from lori_cl.adapters.lora_weights import LoRAWeights
-from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.errors import InputError
 
-READ = ("peft_type", "r", "lora_alpha", "base_model_name_or_path", "init_lora_weights")
+READ = (
+    *("peft_type", "r", "lora_alpha", "base_model_name_or_path", "init_lora_weights"),
+    "modules_to_save",  # a classifier's head, or a part of the base model, which is refused
+)
 """Settings of a PEFT LoRA that say what it is."""
 
 HARMLESS = (
@@ -56,14 +59,20 @@ class ForeignAdapter:
     """The digest of the base model, where lori_cl wrote the folder."""
     rank: int
     alpha: float
+    saved: tuple[str, ...] = ()
+    """Parameters that the folder holds as a whole, such as a classifier's head (PEFT's `modules_to_save`)."""
 
-    def without(self, sites: Collection[str]) -> ForeignAdapter:
-        """The same without these sites."""
+    def renamed(self, names: Mapping[str, str]) -> ForeignAdapter:
+        """The same with new names for these sites; the others are left out."""
         a, b, masks = (
-            {site: tensor for site, tensor in of.items() if site not in sites}
+            {names[site]: tensor for site, tensor in of.items() if site in names}
             for of in (self.weights.a, self.weights.b, self.masks)
         )
         return replace(self, weights=replace(self.weights, a=a, b=b), masks=masks)
+
+    def without(self, sites: Collection[str]) -> ForeignAdapter:
+        """The same without these sites."""
+        return self.renamed({site: site for site in self.weights.b if site not in sites})
 
 
 def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:
@@ -76,7 +85,8 @@ def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:
     config = _config(folder)
     rank, alpha = config["r"], float(config["lora_alpha"])
     file = _only(folder, "adapter_model")
-    a, b = _factors(folder, read_tensors(file), rank)
+    tensors, saved = _without_saved(read_tensors(file), config.get("modules_to_save") or ())
+    a, b = _factors(folder, tensors, rank)
     _check_finite(folder, {**a, **b})
     nonzero = {site: each != 0 for site, each in b.items()}
     masks = nonzero if mask_file is None else _masks(mask_file, nonzero)
@@ -84,7 +94,7 @@ def read_foreign(folder: Path, mask_file: Path | None = None) -> ForeignAdapter:
         raise InputError(f"{folder}: every cell of B is zero: there is nothing to import")
     weights = LoRAWeights(a, b, alpha / rank)
     base = config.get("base_model_name_or_path")
-    return ForeignAdapter(weights, masks, base, _base_digest(file), rank, alpha)
+    return ForeignAdapter(weights, masks, base, _base_digest(file), rank, alpha, saved)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
@@ -101,6 +111,9 @@ def _config(folder: Path) -> Mapping[str, Any]:
         raise InputError(
             f"{file}: lora_alpha is {alpha!r}; it should be a number above 0, at most {MAX_ALPHA:g}"
         )
+    saved = config.get("modules_to_save")
+    if saved is not None and not (isinstance(saved, list) and all(isinstance(each, str) for each in saved)):
+        raise InputError(f"{file}: modules_to_save is {str(saved)[:60]!r}; it should be a list of names")
     if base is not None and not (isinstance(base, str) and base.isprintable()):
         raise InputError(f"{file}: base_model_name_or_path is {base!r}, which is no model's name")
     return config
@@ -151,6 +164,16 @@ def _factors(folder: Path, tensors: Mapping[str, Tensor], rank: int) -> tuple[di
                     f"{folder}: the {part} of {site} is {found}, which is no factor of rank {rank}"
                 )
     return tuple({site: tensor.float() for site, tensor in part.items()} for part in (a, b))
+
+
+def _without_saved(
+    tensors: Mapping[str, Tensor], modules: Sequence[str]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of the LoRA, and the names of those that belong to modules saved as a whole."""
+    names = [name for name in tensors if not set(name.split(".")).isdisjoint(modules)]
+    saved = [name for name in names if ".lora_A." not in name and ".lora_B." not in name]
+    kept = {name: tensor for name, tensor in tensors.items() if name not in saved}
+    return kept, tuple(name.removeprefix(PEFT_PREFIX) for name in saved)
 
 
 def _by_site(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

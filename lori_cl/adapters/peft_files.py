@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lori_cl.adapters.lora_model import PEFT_PREFIX
 from lori_cl.adapters.lora_weights import LoRAWeights, lora_config
-from lori_cl.adapters.sparse_adapter import PEFT_PREFIX
 from lori_cl.digest import canonical_json
 from lori_cl.errors import InputError, WorkspaceUnusable, first_line
 

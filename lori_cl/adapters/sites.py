@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -34,14 +34,32 @@ def check_targets(model: nn.Module, targets: tuple[str, ...]) -> None:
     """
     modules = dict(model.named_modules())
     usable = {name.rsplit(".", 1)[-1] for name, module in modules.items() if is_linear(module)}
-    usable -= {name.rsplit(".", 1)[-1] for name in _heads(model, modules)}
+    heads = output_heads(model)
+    usable -= {name.rsplit(".", 1)[-1] for name in heads}
     for target in targets:
-        found = {n: m for n, m in modules.items() if n == target or n.endswith(f".{target}")}
+        found = {name: modules[name] for name in targeted(modules, target)}
         if not found:
+            _refuse_parameter(model, target)
             near = suggestion(target, usable) or f" There are: {', '.join(sorted(usable))}."
             raise TargetError(f"adapter.targets: no module's name ends in '{target}'.{near}")
         for name, module in found.items():
-            _refuse_unusable(name, module, _heads(model, modules))
+            _refuse_unusable(name, module, heads)
+
+
+def targeted(names: Iterable[str], target: str) -> list[str]:
+    """The names that a target names: itself, or those that end in it."""
+    return [name for name in names if name == target or name.endswith(f".{target}")]
+
+
+def _refuse_parameter(model: nn.Module, target: str) -> None:
+    """Refuse a target that names weights which are no module, such as a model's fused experts."""
+    found = targeted((name for name, _ in model.named_parameters()), target)
+    if found:
+        raise TargetError(
+            f"adapter.targets: '{found[0]}' is a weight of shape "
+            f"{tuple(model.get_parameter(found[0]).shape)} and no module; only Linear and Conv1D layers can "
+            "be adapted, fused experts cannot: leave it out"
+        )
 
 
 def _refuse_unusable(name: str, module: nn.Module, heads: Mapping[str, nn.Module]) -> None:
@@ -63,7 +81,7 @@ def is_linear(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, Conv1D)) or "Linear" in type(module).__name__
 
 
-def _heads(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    get_head = getattr(model, "get_output_embeddings", lambda: None)
-    head = get_head()
-    return {name: module for name, module in modules.items() if head is not None and module is head}
+def output_heads(model: nn.Module) -> dict[str, nn.Module]:
+    """The model's output head by its name; empty where it has none."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    return {name: module for name, module in model.named_modules() if head is not None and module is head}

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from lori_cl import digest
 from lori_cl.adapters.bank import Bank, Projections
-from lori_cl.adapters.lora_model import ADAPTER_NAME, alpha_for
+from lori_cl.adapters.lora_model import ADAPTER_NAME, PEFT_PREFIX, alpha_for
 from lori_cl.adapters.modules import FrozenA, SparseB, plain_linear
 from lori_cl.adapters.projection import Distribution, draw_projection
 from lori_cl.adapters.sites import Site
-
-PEFT_PREFIX = "base_model.model."
 
 
 class SparseAdapter:

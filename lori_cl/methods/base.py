@@ -97,11 +97,17 @@ class Method(ABC):
         return self.overwrites
 
     @abstractmethod
-    def attach(self, base: nn.Module, seed: int) -> Any:
+    def attach(self, base: nn.Module, seed: int, sites: Sequence[str] | None = None) -> Any:
         """Put the adapter into the base model, whose weights are frozen; return the PeftModel.
 
+        `sites` are the modules to adapt; None selects them by `adapter.targets`.
         Raises: TargetError, if `adapter.targets` cannot be adapted.
         """
+
+    def sites_of(self, tensors: Tensors) -> Sequence[str] | None:
+        """The sites whose adapter a stage's tensors hold, for a method whose runs do not record a projection;
+        None where they do not say."""
+        return None
 
     @abstractmethod
     def projection(self) -> Projection | None:

@@ -75,9 +75,9 @@ class LoRI(Method):
         self._keeps_a = False
         self._read: dict[int, tuple[Learned, LoRIStage]] = {}
 
-    def attach(self, base: nn.Module, seed: int) -> Any:
+    def attach(self, base: nn.Module, seed: int, sites: Sequence[str] | None = None) -> Any:
         """A PEFT LoRA with frozen A's, drawn from the seed, and a B that is all zero."""
-        self._model = lora_model(base, self._spec)
+        self._model = lora_model(base, self._spec, sites)
         self._adapter = attach(self._model, seed, self._spec.distribution)
         self._projector = Projector(self._adapter.sites, self._spec, seed, self._adapter.projections())
         self._seed = seed

@@ -13,6 +13,9 @@ from lori_cl.errors import ArtifactDamaged
 from lori_cl.methods.base import Learned, Method, Outcome, StageContext, Tensors
 from lori_cl.spec import CurriculumSpec
 
+A = "lora_A/"
+"""What stands before a site's name where a stage keeps its A."""
+
 
 class SequentialLoRA(Method):
     """A and B both train, all of them, at every stage; nothing is kept apart."""
@@ -26,13 +29,17 @@ class SequentialLoRA(Method):
         self._model: Any
         self._start: Tensors
 
-    def attach(self, base: nn.Module, seed: int) -> Any:
+    def attach(self, base: nn.Module, seed: int, sites: Sequence[str] | None = None) -> Any:
         """PEFT's own LoRA in PEFT's own initialisation, drawn from the seed."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self._model = lora_model(base, self.curriculum.adapter)
+            self._model = lora_model(base, self.curriculum.adapter, sites)
         self._start = self._copied()
         return self._model
+
+    def sites_of(self, tensors: Tensors) -> Sequence[str]:
+        """Every site has an A."""
+        return [key.removeprefix(A) for key in tensors if key.startswith(A)]
 
     def projection(self) -> None:
         """None: its A trains."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lori_cl.adapters import add_adapter
+from lori_cl.adapters import add_adapter, lora_layers, record_calls
 from lori_cl.errors import LoriError
 from lori_cl.serving.asked import Asked, example_of
 from lori_cl.tasks import Example, kind_of
@@ -63,6 +63,7 @@ class Predictor:
         self._questions = {question.label: question for question in loaded.questions}
         self._heads = {memory.learned.task: memory.head for memory in loaded.history}
         self._adapters: dict[str, str] = {}
+        self._mixes = _mixes_adapters(loaded.model)
 
     def answer(self, asked: Sequence[Asked]) -> list[Prediction]:
         """Answer one batch, in its order.
@@ -93,17 +94,21 @@ class Predictor:
             self._loaded.model.eval()
 
     def _batches(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
-        """Positions that one pass can answer: headed tasks all together, others by how they decode."""
+        """Positions that one pass can answer: headed tasks all together, others by how they decode; each
+        task alone where the model cannot mix adapters, and each text where padding changes answers."""
+        if not self._loaded.base.ignores_padding:
+            yield from ([position] for position in range(len(asked)))
+            return
         groups: dict[Any, list[int]] = {}
         for position, each in enumerate(asked):
             spec = self._questions[each.task].spec
             key = "heads" if self._heads[each.task] is not None else kind_of(spec).decoding(spec)
-            groups.setdefault(key or each.task, []).append(position)
+            groups.setdefault((key or each.task) if self._mixes else each.task, []).append(position)
         yield from groups.values()
 
     def _answer_together(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
         tasks = [task for task, _ in rows]
-        learner = _RowByRow(self._loaded.model, [self._adapters[task] for task in tasks])
+        learner = self._learner([self._adapters[task] for task in tasks])
         if self._heads[tasks[0]] is not None:
             return self._classify(rows, learner)
         question = self._questions[tasks[0]]
@@ -111,6 +116,15 @@ class Predictor:
             question.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], question.max_length
         )
         return [Prediction(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+
+    def _learner(self, names: Sequence[str]) -> Any:
+        """The model with each row of the next batch under its own adapter."""
+        if self._mixes:
+            return _RowByRow(self._loaded.model, names)
+        assert len(set(names)) == 1, "a model that cannot mix adapters is asked task by task"
+        self._loaded.model.set_adapter(names[0])
+        self._loaded.model.requires_grad_(False)
+        return self._loaded.model
 
     def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
         longest = max(self._questions[task].max_length for task, _ in rows)
@@ -132,6 +146,14 @@ class Predictor:
         labels = question.spec.labels
         scores = dict(zip(labels, shares.tolist(), strict=True))
         return Prediction(question.label, labels[int(shares.argmax())], scores)
+
+
+def _mixes_adapters(model: Any) -> bool:
+    """Whether every site sees a batch's rows on its first axis, as PEFT's mixed batches need it.
+
+    OPT's MLPs, experts and Longformer's attention see the tokens of all rows as one list.
+    """
+    return not record_calls(model, lora_layers(model)).flattened
 
 
 class _RowByRow(nn.Module):
@@ -164,6 +186,10 @@ class _RowByRow(nn.Module):
         same = len(set(self._names)) == 1
         assert same or rows == len(self._names), "rows of several tasks were multiplied"
         return self._model[0](**inputs, adapter_names=self._names[:1] * rows if same else self._names)
+
+    def get_base_model(self) -> Any:
+        """The model without its adapters, as PEFT calls it."""
+        return self._model[0].get_base_model()
 
     def generate(self, **inputs: Any) -> Any:
         """Decode."""

@@ -10,6 +10,7 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
 
+from lori_cl.adapters import word_table
 from lori_cl.errors import ModelError
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
@@ -52,7 +53,7 @@ def check_tokenizer(
     Raises: ModelError.
     """
     problem = None
-    embedded = model.get_input_embeddings().num_embeddings
+    embedded = word_table(model).shape[0]
     if not files.keys() & {"tokenizer.json", *tokenizer.vocab_files_names.values()}:
         problem = "has no tokenizer files; save the tokenizer beside the weights"
     elif tokenizer.pad_token_id is None:

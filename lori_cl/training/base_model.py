@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
@@ -21,6 +22,7 @@ from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
 from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
+from lori_cl.training.base_probe import probe_base
 from lori_cl.training.launch import device
 from lori_cl.training.tokenizer_checks import make_deterministic_tokenizer
 
@@ -57,6 +59,8 @@ class BaseModel:
     """Of its hidden states."""
     context: int
     """Tokens it can read."""
+    ignores_padding: bool
+    """Whether a text's answer is the same when it is padded; otherwise every text is read alone."""
     digest: str
     """SHA-256 of every weight (name, dtype, shape, bytes), and of the files that say how they are read."""
 
@@ -80,7 +84,8 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     check_whole(spec, architecture, info)
     check_architecture(spec, architecture, model.config)
     if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # mean pooling never reads it, so a site there would never learn
+        # Mean pooling never reads it, so a site there would never learn. Some models call it unasked.
+        model.pooler = nn.Identity()
     for config in (model.config, model.config.get_text_config()):
         config.return_dict = True  # a config.json can ask for tuples, which nothing here reads
     model.requires_grad_(False)
@@ -89,11 +94,13 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     check_tokenizer(spec, architecture, tokenizer, model, files)
     if architecture == "causal-lm":
         end_token_ids(model, tokenizer)  # raises before anything is trained
+    probe = probe_base(spec, architecture, model, tokenizer)
     return BaseModel(
         model=model,
         tokenizer=tokenizer,
-        width=model.config.hidden_size,
-        context=min(getattr(model.config, "max_position_embeddings", 2**31), tokenizer.model_max_length),
+        width=probe.width,
+        context=probe.context,
+        ignores_padding=probe.ignores_padding,
         digest=digest.of_json(
             {
                 "weights": tensors_digest(sorted(model.state_dict().items())),

@@ -98,7 +98,8 @@ class Examiner:
     ) -> Evaluation:
         kind = kind_of(question.spec)
         if head is None:
-            head = kind.zero_shot_head(question.spec, self.model, self.base.tokenizer)
+            one_by_one = not self.base.ignores_padding
+            head = kind.zero_shot_head(question.spec, self.model, self.base.tokenizer, one_by_one=one_by_one)
         input_digest = question.input_digest(self.base.digest, acting, head, self._encoding(question))
         learner = kind.learner(self.model, head)
         title = f"scoring {question.label}, {view}"

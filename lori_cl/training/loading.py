@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from lori_cl.adapters import LoRAWeights, read_weights
+from lori_cl.adapters import LoRAWeights, SiteSelection, read_weights, select_sites
 from lori_cl.errors import ArtifactDamaged, InputError
 from lori_cl.methods import METHODS, Learned, Method
 from lori_cl.registry import Registry, Run, Task, Workspace
@@ -32,6 +32,8 @@ class Stood:
     method: Method
     questions: Sequence[Question]
     """One a task, in the run's order."""
+    selection: SiteSelection
+    """What of the base model is adapted, and what is not."""
     history: Sequence[StageMemory]
     """Every finished stage, in order."""
 
@@ -97,12 +99,31 @@ def stand(workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task
     if run is not None:
         check_same_base(run, base.digest)
     method = METHODS[curriculum.method](curriculum)
-    model = method.attach(base.model, derive_seed(curriculum.seed, "projection"))
+    recorded = _recorded_sites(workspace, run, method)
+    selection = select_sites(base.model, curriculum.adapter.targets, recorded)
+    model = method.attach(base.model, derive_seed(curriculum.seed, "projection"), selection.sites)
     questions = [prepare_question(workspace, task, curriculum, base.context) for task in tasks]
+    if not base.ignores_padding:
+        questions = [replace(question, batch_size=1) for question in questions]
     history = _read_history(workspace, run, questions, base) if run is not None else []
     if run is not None:
         check_same_projections(run, method, [memory.learned for memory in history])
-    return Stood(base, model, method, questions, history)
+    return Stood(base, model, method, questions, selection, history)
+
+
+def _recorded_sites(workspace: Workspace, run: Run | None, method: Method) -> Sequence[str] | None:
+    """The sites that a run has adapted from its first stage on; None where nothing says it.
+
+    Raises: ArtifactMissing; ArtifactDamaged.
+    """
+    if run is None:
+        return None
+    if run.projection is not None:
+        return tuple(run.projection.sites)
+    if not run.stages:
+        return None
+    tensors, _ = read_stage(workspace.artifacts.get(run.stages[0].artifact, "safetensors"))
+    return method.sites_of(tensors)
 
 
 def _read_history(

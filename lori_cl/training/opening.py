@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lori_cl.adapters import describe_sites
 from lori_cl.errors import RunConflict, one_line
 from lori_cl.methods import Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
@@ -18,7 +19,7 @@ from lori_cl.training.encoding import encoding_digest
 from lori_cl.training.evaluate import Question
 from lori_cl.training.imported import Imported, check_base, check_head, fitted
 from lori_cl.training.launch import is_writer, wait
-from lori_cl.training.loading import LoadedRun, stand
+from lori_cl.training.loading import LoadedRun, Stood, stand
 from lori_cl.training.preparation import TrainingSet, check_question, prepare_training
 from lori_cl.training.stage import check_settings
 
@@ -74,6 +75,7 @@ def open_run(
     encodings = {of.label: encoding_digest(of, base.tokenizer) for of in stood.questions}
     _check_questions(stood.questions[len(stood.history) :], base.tokenizer)
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
+    _describe(stood)
     if is_writer():
         digest = imported.digest if imported is not None else None
         _begin(registry, curriculum, tasks, name, run, base, method, environment, digest)
@@ -100,6 +102,16 @@ def _check_questions(questions: Sequence[Question], tokenizer: Any) -> None:
         warnings = check_question(question, tokenizer)
         for warning in warnings if is_writer() else []:
             log.warning("%s", one_line(warning))
+
+
+def _describe(stood: Stood) -> None:
+    """Say what is adapted and what is not, before anything is trained."""
+    if not is_writer():
+        return
+    for line in describe_sites(stood.selection):
+        log.info("%s", one_line(line))
+    if not stood.base.ignores_padding:
+        log.info("padding changes what this model makes of a text: every text is scored alone")
 
 
 def _begin(

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import BertModel, PreTrainedTokenizerFast
 
 from lori_cl.tasks import KINDS, Example
-from lori_cl.tasks.kinds.classification import Classifier
+from lori_cl.tasks.kinds.classification import Classifier, read_texts
 from lori_cl.tasks.kinds.pooling import mean_pooled
 
 from .task_files import classification
@@ -230,9 +230,11 @@ def test_a_batch_is_padded_under_a_mask_and_its_labels_are_positions(
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
 
-def test_padding_goes_to_the_tokenizers_side(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_padding_goes_to_the_right_whatever_the_tokenizer_says(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.padding_side = "left"
-    assert batch_of(tokenizer, EXAMPLES[:2])["attention_mask"].tolist() == [[0, 0, 1], [1, 1, 1]]
+    assert batch_of(tokenizer, EXAMPLES[:2])["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
+    read = read_texts(tokenizer, [example.text for example in EXAMPLES[:2]], 8, "cpu")
+    assert read["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
 def test_a_classification_task_needs_an_encoder() -> None:

@@ -147,6 +147,11 @@ class Kind(ABC):
         """The task's own head before training, or None for a kind without heads."""
         return None
 
-    def zero_shot_head(self, task: Any, model: nn.Module, tokenizer: Any) -> nn.Module | None:
-        """A head that answers with nothing learned, or None for a kind without heads."""
+    def zero_shot_head(
+        self, task: Any, model: nn.Module, tokenizer: Any, *, one_by_one: bool = False
+    ) -> nn.Module | None:
+        """A head that answers with nothing learned, or None for a kind without heads.
+
+        `one_by_one` is for a model whose states depend on padding.
+        """
         return None

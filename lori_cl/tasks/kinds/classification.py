@@ -98,8 +98,10 @@ class Classification(Kind):
         return Features({"input_ids": kept, "labels": label}, truncated=len(ids) > len(kept))
 
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
-        """Pad on the tokenizer's side; labels (B,)."""
-        padded = tokenizer.pad({"input_ids": [f["input_ids"] for f in fields]}, return_tensors="pt")
+        """Pad on the right, whatever the tokenizer says: encoders count positions from the left; labels
+        (B,)."""
+        ids = {"input_ids": [f["input_ids"] for f in fields]}
+        padded = tokenizer.pad(ids, padding_side="right", return_tensors="pt")
         labels = torch.tensor([f["labels"] for f in fields])
         return {
             "input_ids": padded["input_ids"],
@@ -160,7 +162,9 @@ class Classification(Kind):
         return head
 
     @torch.no_grad()
-    def zero_shot_head(self, task: ClassificationSpec, model: nn.Module, tokenizer: Any) -> nn.Module:
+    def zero_shot_head(
+        self, task: ClassificationSpec, model: nn.Module, tokenizer: Any, *, one_by_one: bool = False
+    ) -> nn.Module:
         """Rows are the unit vectors of the label words: the nearest label by cosine wins.
 
         Source: Reimers & Gurevych 2019 for the mean-pooled sentence vector.
@@ -168,7 +172,8 @@ class Classification(Kind):
         was_training = model.training
         model.eval()
         device = next(model.parameters()).device
-        vectors = mean_pooled(model, **read_texts(tokenizer, task.labels, None, device))
+        batches = [[label] for label in task.labels] if one_by_one else [task.labels]
+        vectors = torch.cat([mean_pooled(model, **read_texts(tokenizer, b, None, device)) for b in batches])
         model.train(was_training)
         head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device="meta")  # draws nothing
         head.weight = nn.Parameter(functional.normalize(vectors, dim=1))
@@ -176,12 +181,13 @@ class Classification(Kind):
 
 
 def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, device: Any) -> Batch:
-    """Texts as what `mean_pooled` reads, cut at their ends where `max_length` is given."""
+    """Texts as what `mean_pooled` reads, padded on the right, cut where `max_length` is given."""
     encoded = tokenizer(
         list(texts),
         truncation=max_length is not None,
         max_length=max_length,
         padding=True,
+        padding_side="right",
         return_tensors="pt",
     )
     return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import require_numbers, room_for_prompt
-from lori_cl.tasks.kinds.padding import left_padded
+from lori_cl.tasks.kinds.padding import left_padded, positions_of, right_padded
 from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
 
 Normalise = Literal["none", "tokens", "bytes"]
@@ -78,28 +78,75 @@ def log_likelihoods(
     """log p(choice | prompt) in nats, of every choice of every prompt, in float32 on the CPU.
 
     Every prompt is read once; its keys and values are then shared by its choices, which are read together.
+    Where a model keeps a state instead (Mamba, hybrid models), each choice is read with its whole prompt.
     """
     ids, mask = left_padded(prompts, pad, learner.device)  # (B, P)
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # (B, P)
-    read = learner(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
-    owner = torch.tensor([i for i, of in enumerate(choices) for _ in of], device=learner.device)  # (C,)
+    positions = positions_of(learner, mask)  # (B, P)
+    read = learner(input_ids=ids, attention_mask=mask, use_cache=True, **positions)
     flat = [choice for of in choices for choice in of]
-    longest = max(map(len, flat))
-    tokens = torch.tensor([[*c, *[pad] * (longest - len(c))] for c in flat], device=learner.device)  # (C, L)
-    counts = torch.tensor([[1] * len(c) + [0] * (longest - len(c)) for c in flat], device=learner.device)
+    owner = [i for i, of in enumerate(choices) for _ in of]  # C of them
     logits = read.logits[owner, -1:]  # (C, 1, V)
-    if longest > 1:
-        cache = read.past_key_values
-        cache.batch_select_indices(owner)
-        after = positions[owner, -1:] + 1 + torch.arange(longest - 1, device=learner.device)  # (C, L−1)
-        more = learner(
-            input_ids=tokens[:, :-1],
-            attention_mask=torch.cat([mask[owner], counts[:, :-1]], dim=1),
-            position_ids=after,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = torch.cat([logits, more.logits], dim=1)  # (C, L, V)
+    if max(map(len, flat)) > 1:
+        cache = getattr(read, "past_key_values", None)
+        if not _can_be_shared(cache):
+            del read, cache
+            return _split(_read_whole(learner, pad, [prompts[i] for i in owner], flat), choices)
+        logits = torch.cat([logits, _read_after(learner, pad, mask, cache, owner, flat)], dim=1)  # (C, L, V)
+    return _split(_sums(logits, pad, flat), choices)
+
+
+def _can_be_shared(cache: Any) -> bool:
+    """Whether the cache holds nothing but keys and values of tokens, which several texts can go on from."""
+    layers = getattr(cache, "layers", None) or ()
+    return len(layers) > 0 and all(
+        hasattr(layer, "batch_select_indices") and not hasattr(layer, "conv_states") for layer in layers
+    )
+
+
+def _read_after(
+    learner: Any,
+    pad: int,
+    mask: Int64[Tensor, "B P"],
+    cache: Any,
+    owner: Sequence[int],
+    choices: Sequence[Sequence[int]],
+) -> Float[Tensor, "C L1 V"]:
+    """The logits after all but the last token of each choice, behind the cached prompt that owns it."""
+    rows = torch.tensor(owner, device=learner.device)  # (C,)
+    cache.batch_select_indices(rows)
+    tokens, counts = right_padded(choices, pad, learner.device)  # (C, L)
+    whole = torch.cat([mask[rows], counts[:, :-1]], dim=1)  # (C, P + L − 1)
+    first = mask[rows].sum(dim=1, keepdim=True)  # (C, 1): the position after the prompt
+    after = first + torch.arange(tokens.shape[1] - 1, device=learner.device)  # (C, L − 1)
+    positions = {"position_ids": after} if positions_of(learner, mask) else {}
+    more = learner(
+        input_ids=tokens[:, :-1], attention_mask=whole, past_key_values=cache, use_cache=True, **positions
+    )
+    logits: Tensor = more.logits
+    return logits
+
+
+def _read_whole(
+    learner: Any, pad: int, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
+) -> Float[Tensor, "C"]:
+    """The same without a cache. Padding stands behind, where a model that reads on never sees it."""
+    texts = [[*prompt, *choice] for prompt, choice in zip(prompts, choices, strict=True)]
+    ids, mask = right_padded(texts, pad, learner.device)  # (C, P + L)
+    logits = learner(input_ids=ids, attention_mask=mask).logits
+    longest = max(map(len, choices))
+    starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=logits.device)  # (C,)
+    at = (starts.unsqueeze(1) + torch.arange(longest, device=logits.device)).clamp(max=logits.shape[1] - 1)
+    rows = torch.arange(len(choices), device=logits.device).unsqueeze(1)
+    return _sums(logits[rows, at], pad, choices)  # of (C, L, V)
+
+
+def _sums(logits: Float[Tensor, "C L V"], pad: int, choices: Sequence[Sequence[int]]) -> Float[Tensor, "C"]:
+    """log p of each choice, of whose tokens these are the logits."""
+    tokens, counts = right_padded(choices, pad, logits.device)  # (C, L)
     each = functional.log_softmax(logits.float(), dim=-1).gather(2, tokens.unsqueeze(2)).squeeze(2)  # (C, L)
-    whole = (each * counts).sum(dim=1).cpu()  # (C,)
-    return list(torch.tensor_split(whole, [sum(map(len, choices[:i])) for i in range(1, len(choices))]))
+    return (each * counts).sum(dim=1).cpu()
+
+
+def _split(flat: Float[Tensor, "C"], choices: Sequence[Sequence[object]]) -> list[Float[Tensor, "choices"]]:
+    """By prompt."""
+    return list(torch.tensor_split(flat, [sum(map(len, choices[:i])) for i in range(1, len(choices))]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,3 +29,12 @@ def right_padded(
     ids = [[*p, *[filler] * (longest - len(p))] for p in prompts]
     mask = [[1] * len(p) + [0] * (longest - len(p)) for p in prompts]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def positions_of(model: Any, mask: Int64[Tensor, "B P"]) -> dict[str, Int64[Tensor, "B P"]]:
+    """`position_ids` that count from each row's first real token, for a model that takes them."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    parameters = inspect.signature(inner.forward).parameters
+    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    takes = "position_ids" in parameters or anything
+    return {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if takes else {}

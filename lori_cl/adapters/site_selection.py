@@ -1,0 +1,196 @@
+"""What `adapter.targets` means for a model: which modules are adapted, and why the others are not.
+
+`all-linear` takes every Linear (and GPT-2's Conv1D) that a text reaches. For every model alike, it leaves out
+output heads, embeddings, routers, and the fused weights of experts, which are no Linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from peft import LoraConfig
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lori_cl.adapters.model_probe import ModuleCalls, record_calls
+from lori_cl.adapters.sites import check_targets, output_heads, targeted
+from lori_cl.errors import TargetError
+
+HEAD = "output head"
+EMBEDDING = "embeddings"
+EXPERTS = "fused experts"
+ROUTER = "routers"
+CONVOLUTION = "convolutions"
+UNREACHED = "not reached by text"
+UNTARGETED = "not in adapter.targets"
+MAMBA = "output projections of Mamba mixers, whose kernels bypass the module"
+RENAMED = "Linears that PEFT takes for experts by their names"
+VECTORS = "norms and biases"
+OTHER = "other weights"
+
+
+@dataclass(frozen=True)
+class SiteSelection:
+    """Every module of a model that has parameters of its own: adapted, or left out for a reason."""
+
+    sites: tuple[str, ...]
+    """Adapted, in the model's order."""
+    left_out: Mapping[str, str]
+    """The reason for every other one."""
+    parameters: Mapping[str, int]
+    """Parameters of each; those that two modules share count for the first."""
+
+
+def select_sites(
+    model: Any, targets: str | Sequence[str], recorded: Sequence[str] | None = None
+) -> SiteSelection:
+    """Classify every module; `recorded` are the sites of a run that is there, which stay what they are.
+
+    Raises: TargetError, if `targets` names what cannot be adapted, or nothing is left; ModelError, if the
+    model cannot read a text.
+    """
+    if targets != "all-linear":
+        check_targets(model, tuple(targets))
+    modules = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
+    rules = _Rules(model, record_calls(model, modules))
+    reasons = {name: rules.reason(name, module) for name, module in modules.items()}
+    if recorded is not None:
+        reasons = _as_recorded(reasons, modules, recorded)
+    elif targets != "all-linear":
+        reasons = _as_targeted(reasons, targets)
+    sites = tuple(name for name, reason in reasons.items() if reason is None)
+    if not sites:
+        shown = targets if isinstance(targets, str) else ", ".join(targets)
+        raise TargetError(
+            f"adapter.targets: {shown}: the model has no Linear layer of these names that a text reaches"
+        )
+    left_out = {name: reason for name, reason in reasons.items() if reason is not None}
+    return SiteSelection(sites, left_out, _parameters(modules))
+
+
+class _Rules:
+    """What `all-linear` makes of each module of a model."""
+
+    def __init__(self, model: Any, calls: ModuleCalls) -> None:
+        self._model = model
+        self._calls = calls
+        self._heads = output_heads(model)
+        self._renamed: dict[str, bool] = {}
+
+    def reason(self, name: str, module: nn.Module) -> str | None:
+        """Why the module is no site; None where it is one."""
+        if name in self._heads:
+            return HEAD
+        linear = isinstance(module, nn.Linear | Conv1D)
+        if name not in self._calls.reached and not self._is_conditional(name):
+            # A weight may be read without calling its module. A Linear's adapter would not act then.
+            beside = name.rpartition(".")[0] in self._calls.reached
+            return UNREACHED if linear or not beside else _kind(name, module)
+        if not linear:
+            return _kind(name, module)
+        if name in self._calls.returned_no_tensor:
+            return ROUTER
+        if self._is_mamba_output(name):
+            return MAMBA
+        return RENAMED if self._is_renamed(name.rpartition(".")[2]) else None
+
+    def _is_conditional(self, name: str) -> bool:
+        """Whether other texts reach the module: it belongs to one of several experts, another of which was
+        called."""
+        parts, reached = name.split("."), self._calls.reached
+        topmost = next(end for end in range(len(parts) + 1) if ".".join(parts[:end]) not in reached)
+        path = ".".join(parts[: topmost - 1])
+        experts = self._model.get_submodule(path)
+        names = {f"{path}.{child}" for child, _ in experts.named_children()}
+        return isinstance(experts, nn.ModuleList) and bool(names & reached)
+
+    def _is_mamba_output(self, name: str) -> bool:
+        """Whether it is a Mamba mixer's `out_proj`: fused kernels read its weight without calling it."""
+        parent, _, last = name.rpartition(".")
+        mixer = self._model.get_submodule(parent)
+        return last == "out_proj" and all(hasattr(mixer, part) for part in ("A_log", "D", "conv1d"))
+
+    def _is_renamed(self, last: str) -> bool:
+        if last not in self._renamed:
+            self._renamed[last] = is_renamed_by_peft(self._model, last)
+        return self._renamed[last]
+
+
+def _kind(name: str, module: nn.Module) -> str:
+    """What a module is that is no Linear."""
+    own, dims = type(module).__name__, [p.dim() for p in module.parameters(recurse=False)]
+    last = name.rpartition(".")[2]
+    if isinstance(module, nn.Embedding):
+        return EMBEDDING
+    if "conv" in own.lower():
+        return CONVOLUTION
+    if "expert" in f"{own} {last}".lower():
+        return EXPERTS
+    if max(dims) > 1 and ("Router" in own or "Gate" in own or last in {"gate", "router"}):
+        return ROUTER
+    return VECTORS if max(dims) <= 1 else OTHER
+
+
+def is_renamed_by_peft(model: Any, last: str) -> bool:
+    """Whether PEFT adapts fused experts where a LoRA names a module that ends in `last`.
+
+    Of models whose experts were Linears before transformers 5, PEFT reads such names as the old experts',
+    so that a LoRA on another Linear of the name (dense layers, shared experts) cannot be loaded again.
+    """
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+    except ImportError:  # a PEFT that renames nothing
+        return False
+    trial = LoraConfig(target_modules=[last])
+    try:
+        convert_peft_config_for_transformers(trial, model=model, conversions=None)
+    except ValueError:  # a part of what is fused
+        return True
+    return set(trial.target_modules) != {last}
+
+
+def _as_recorded(
+    reasons: Mapping[str, str | None], modules: Mapping[str, nn.Module], recorded: Sequence[str]
+) -> dict[str, str | None]:
+    """The run's own sites, whatever is a site today.
+
+    Raises: TargetError, if one of them is no Linear of the model.
+    """
+    for site in recorded:
+        if not isinstance(modules.get(site), nn.Linear | Conv1D):
+            found = type(modules[site]).__name__ if site in modules else "not in the model"
+            raise TargetError(
+                f"the run adapts '{site}', which is {found}; only Linear and Conv1D layers can be adapted: "
+                "begin a new run"
+            )
+    known = set(recorded)
+    return {name: None if name in known else reason or UNTARGETED for name, reason in reasons.items()}
+
+
+def _as_targeted(reasons: Mapping[str, str | None], targets: Sequence[str]) -> dict[str, str | None]:
+    """Only what the targets name.
+
+    Raises: TargetError, if they name what PEFT or the model does not let adapt.
+    """
+    found = {name for target in targets for name in targeted(reasons, target)}
+    for name in sorted(found):
+        if reasons[name] in {ROUTER, RENAMED}:
+            raise TargetError(f"adapter.targets: '{name}' cannot be adapted ({reasons[name]}); leave it out")
+    return {
+        name: (None if reason == MAMBA else reason) if name in found else reason or UNTARGETED
+        for name, reason in reasons.items()
+    }
+
+
+def _parameters(modules: Mapping[str, nn.Module]) -> dict[str, int]:
+    seen: set[int] = set()
+    return {name: sum(_new_sizes(module, seen)) for name, module in modules.items()}
+
+
+def _new_sizes(module: nn.Module, seen: set[int]) -> Iterator[int]:
+    for parameter in module.parameters(recurse=False):
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            yield parameter.numel()
