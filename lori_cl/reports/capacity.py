@@ -140,7 +140,8 @@ def capacity_of(run: Run) -> Capacity | None:
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
             overlap=overlap,
             inputs=in_features if kind in KEEP_OUT else None,
-            inputs_taken={task: of[site] for task, of in taken.items()},
+            # A site that no input of a task reached has no entry.
+            inputs_taken={task: of.get(site, 0) for task, of in taken.items()},
         )
         for site, (out, in_features) in run.projection.sites.items()
     }
