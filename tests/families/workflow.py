@@ -1,0 +1,233 @@
+"""One family through the whole workflow: add tasks, run, report, predict, export, load with plain PEFT."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import transformers
+import yaml
+from peft import PeftModel
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from lori_cl.cli.main import main
+from lori_cl.errors import LoriError
+from lori_cl.registry import Workspace
+from lori_cl.tasks import kind_of
+from lori_cl.tasks.kinds.likelihood import log_likelihoods
+from lori_cl.training import load_run
+
+from .configs import SPECIAL, WORDS, Family
+
+ENCODED = {"kind": "classification", "labels": ["red", "blue"]}
+ASKED = {**ENCODED, "prompt": "{{ text }}", "label_words": [" red good", " blue"]}
+CHOSEN = {
+    "kind": "multiple_choice",
+    "prompt": "{{ text }}",
+    "choices": ["red good", "blue"],
+    "answer": "{{ 0 if label == 'red' else 1 }}",
+}
+WRITTEN = {"kind": "generation", "prompt": "{{ text }}", "answer": "{{ label }}", "max_new_tokens": 3}
+
+TASKS = {
+    "AutoModel": {"one": ENCODED, "two": ENCODED},
+    "AutoModelForCausalLM": {"one": ASKED, "two": WRITTEN, "three": CHOSEN},
+}
+ROUNDING = 1e-4
+
+
+class Refused(Exception):
+    """lori-cl said in one line that it does not do this."""
+
+
+class Fault(Exception):
+    """Something that no user should see."""
+
+
+def write_tokenizer(folder: Path, wraps: bool) -> None:
+    """One token a word; `wraps` puts [CLS] and [SEP] around a text. It pads on the left, which encoders must
+    not follow."""
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
+    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    if wraps:
+        ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+        plain.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    names = {
+        f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
+    }
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, padding_side="left", **names)
+    wrapped.save_pretrained(folder)
+
+
+def write_base(folder: Path, family: Family) -> None:
+    """A random model of the family, saved beside its tokenizer."""
+    torch.manual_seed(0)
+    config = family.config()
+    getattr(transformers, family.auto).from_config(config).save_pretrained(folder)
+    write_tokenizer(folder, wraps=family.auto == "AutoModel")
+
+
+def write_task(root: Path, name: str, fields: dict[str, Any]) -> Path:
+    """A task whose texts have from 3 to 12 tokens."""
+    draw = random.Random(name)
+    for split, count, begin in (("train", 8, "it is"), ("test", 8, "is it")):
+        rows = []
+        for i in range(count):
+            label = ("red", "blue")[i % 2]
+            rest = " ".join(draw.choice(WORDS[5:10]) for _ in range(1 + draw.randrange(9)))
+            rows.append(json.dumps({"text": f"{begin} {label} {rest}", "label": label}) + "\n")
+        (root / name).mkdir(exist_ok=True)
+        (root / name / f"{split}.jsonl").write_text("".join(rows))
+    file = root / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({"name": name, "source": {"local": name}, **fields}))
+    return file
+
+
+def call(root: Path, *args: object) -> str:
+    """What a command of lori-cl prints.
+
+    Raises: Refused; Fault, with the traceback behind what a user would be told is unexpected.
+    """
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+            code = main(["--workspace", str(root), *map(str, args)], standalone_mode=False)
+    except (LoriError, click.ClickException) as error:
+        raise Refused(str(error)) from error
+    except Exception as error:
+        raise Fault(f"{args[0]}: {traceback.format_exc()}") from error
+    if code:
+        raise Fault(f"{args[0]} ended with {code}")
+    return out.getvalue()
+
+
+def try_family(root: Path, family: Family) -> str:
+    """The whole workflow of one family; a short word on what was found.
+
+    Raises: Refused; Fault.
+    """
+    write_base(root / "base", family)
+    call(root, "init")
+    tasks = TASKS[family.auto]
+    call(root, "add-task", *(write_task(root, name, fields) for name, fields in tasks.items()))
+    write_curriculum(root, list(tasks))
+    call(root, "run", root / "curriculum.yaml", "--name", "r")
+    call(root, "run", root / "curriculum.yaml", "--name", "r")
+    for command in (["report", "r"], ["capacity", "r"], ["runs", "r"], ["verify", "r"]):
+        call(root, *command)
+    check_predictions(root, list(tasks))
+    check_batches(root)
+    check_export(root, family, next(iter(tasks)))
+    return "works"
+
+
+def write_curriculum(root: Path, tasks: Sequence[str]) -> None:
+    """Every cell that a task may claim, so that a site that never learns shows."""
+    curriculum = {
+        "name": "family",
+        "model": {"path": str(root / "base")},
+        "tasks": list(tasks),
+        "adapter": {"rank": 4, "alpha": 8},
+        "masks": {"strategy": "random", "density": 0.3},
+        "train": {"epochs": 2, "batch_size": 4, "lr": 0.02, "max_length": 48},
+        "eval": {"batch_size": 4},
+    }
+    (root / "curriculum.yaml").write_text(yaml.safe_dump(curriculum))
+
+
+def _loaded(root: Path) -> Any:
+    workspace = Workspace(root, None)
+    with workspace.read() as registry:
+        return load_run(workspace, registry, "r")
+
+
+def check_predictions(root: Path, tasks: Sequence[str]) -> None:
+    """`predict` answers every eval example, tasks mixed, as `run` has scored it."""
+    scored = dict(_scored(root))
+    lines = []
+    for task in tasks:
+        rows = [json.loads(line) for line in (root / task / "test.jsonl").read_text().splitlines()]
+        lines += [json.dumps({**row, "task": task}) for row in rows]
+    random.Random(0).shuffle(lines)
+    (root / "asked.jsonl").write_text("\n".join(lines) + "\n")
+    answered = call(root, "predict", "r", "--file", root / "asked.jsonl")
+    found: dict[str, dict[str, str]] = {}
+    for line in map(json.loads, answered.splitlines()):
+        found.setdefault(line["task"], {})[line["input"]["text"]] = line["answer"]
+    for task in tasks:
+        if found[task] != scored[task]:
+            raise Fault(f"predict answers {task} with {found[task]}, and run scored {scored[task]}")
+
+
+def _scored(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    workspace = Workspace(root, None)
+    with workspace.read() as registry:
+        for evaluation in registry.evaluations("r"):
+            if evaluation.view == "as_trained":
+                content = workspace.artifacts.get(evaluation.answers, "jsonl").decode()
+                texts = (root / evaluation.task / "test.jsonl").read_text().splitlines()
+                lines = [json.loads(line) for line in content.splitlines()]
+                yield evaluation.task, {json.loads(texts[at["id"]])["text"]: at["answer"] for at in lines}
+
+
+@torch.inference_mode()
+def check_batches(root: Path) -> None:
+    """Batches of one and of eight give the same answers, and the same scores but for rounding."""
+    loaded = _loaded(root)
+    for question in loaded.questions:
+        loaded.method.activate(loaded.acting(question.label))
+        memory = loaded.history[loaded.position(question.label)]
+        kind = kind_of(question.spec)
+        learner = kind.learner(loaded.model, memory.head).eval()
+        size = min(question.batch_size, 8) if not loaded.base.ignores_padding else 8
+        answers, scores = (
+            [part for start in range(0, 8, n) for part in _ask(loaded, question, learner, start, n)]
+            for n in (1, size)
+        )
+        for (one, logits), (other, more) in zip(answers, scores, strict=True):
+            worst = (
+                float((logits - more).abs().max() / logits.abs().max().clamp(min=1)) if len(logits) else 0.0
+            )
+            if one != other or worst > ROUNDING:
+                raise Fault(f"{question.label}: {one!r} alone and {other!r} in a batch, off by {worst:g}")
+
+
+def _ask(loaded: Any, question: Any, learner: Any, start: int, n: int) -> list[tuple[str, torch.Tensor]]:
+    """(answer, logits or log-likelihoods) of so many examples in one batch."""
+    examples = question.examples[start : start + n]
+    kind, tokenizer = kind_of(question.spec), loaded.base.tokenizer
+    answers = kind.answers(question.spec, learner, tokenizer, examples, question.max_length)
+    if question.spec.kind == "generation":
+        return [(answer, torch.zeros(0)) for answer in answers]
+    prompts = question.prompts(tokenizer, examples)
+    if kind.architecture == "causal-lm":
+        words = [e.choices or question.spec.words for e in examples]
+        tokens = [[tokenizer(w, add_special_tokens=False)["input_ids"] for w in of] for of in words]
+        return list(
+            zip(answers, log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens), strict=True)
+        )
+    batch = question.prompt_batch(tokenizer, examples, loaded.model.device)
+    return list(zip(answers, learner(**batch)["logits"], strict=True))
+
+
+@torch.inference_mode()
+def check_export(root: Path, family: Family, task: str) -> None:
+    """What was exported changes a plain base model under PEFT, all of its weights in their places."""
+    call(root, "export", "r", "--task", task, "--out", root / "out")
+    base = getattr(transformers, family.auto).from_pretrained(root / "base").eval()
+    ids = torch.tensor([[7, 8, 9, 10, 11]])
+    before = base(input_ids=ids, attention_mask=torch.ones_like(ids))[0].clone()
+    after = PeftModel.from_pretrained(base, root / "out").eval()(
+        input_ids=ids, attention_mask=torch.ones_like(ids)
+    )[0]
+    if torch.equal(before, after):
+        raise Fault("the exported adapter changes nothing")
