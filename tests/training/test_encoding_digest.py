@@ -21,6 +21,7 @@ from lori_cl.serving.predict import Predictor
 from lori_cl.serving.remeasure import RemeasureOptions, remeasure
 from lori_cl.spec import TASK_SPECS, load_curriculum
 from lori_cl.tasks import Example
+from lori_cl.tasks.kinds import chat
 from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
 from lori_cl.training.encoding import encoding_digest
 from lori_cl.training.evaluate import Question
@@ -158,6 +159,16 @@ def test_another_date_is_another_task_whose_scores_are_measured(learn_on: Learn,
     assert learn_on(2024, "two", date="2031-11-27")
     assert scores("two")[0, "a@2", "base"].source == "measured"
     assert scores("two")[0, "a@2", "base"].input_digest != scores("one")[0, "a", "base"].input_digest
+
+
+def test_a_score_is_measured_again_where_the_model_would_read_other_tokens(
+    learn_on: Learn, scores: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn_on(2024, "one")
+    monkeypatch.setattr(chat, "_clock", lambda day: lambda form: "2031")  # same task, same base model
+    learn_on(2024, "two")
+    assert scores("two")[0, "a", "base"].source == "measured"
+    assert scores("two")[1, "a", "as_trained"].source == "measured"
 
 
 def test_scores_are_measured_again_and_texts_answered_the_same_on_another_day(
