@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -74,6 +74,22 @@ class Postgres:
         assert self._process is not None
         self._process.send_signal(how)
         self._process.wait(timeout=60)
+
+    def freeze(self) -> None:
+        """Stop every process of the server where it is; the kernel still accepts and acknowledges."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        parent = self._process.pid
+        os.kill(parent, number)  # first, so that it starts no other one
+        for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
+from typing import IO
 
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.connect import shown, sqlite_file
+from lori_cl.registry.database import LOCK_TIMEOUT_MS
+from lori_cl.registry.server_settings import connection_options
+
+log = logging.getLogger(__name__)
+
+NOTICE_S = 5.0
+"""Seconds between two lines about a backup under way."""
+DUMP_STALLS_S = 60.0
+"""How long pg_dump may write nothing."""
 
 OTHERWISE = "Back it up by other means, and then: lori-cl registry upgrade --no-backup"
 
@@ -64,14 +77,42 @@ def _dump(url: URL, target: Path) -> None:
             f"{shown(url)} cannot be backed up: a PostgreSQL registry needs pg_dump on the PATH. {OTHERWISE}"
         )
     address = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    address = address.update_query_dict({k: str(v) for k, v in connection_options(url).items()})
     password = {"PGPASSWORD": url.password} if url.password else {}  # every process sees another's arguments
-    done = subprocess.run(  # noqa: S603 (PostgreSQL's own program)
-        [program, "--format=custom", f"--file={target}", f"--dbname={address.render_as_string()}"],
-        env={**os.environ, **password},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        words = done.stderr.strip().splitlines()[-1:]
+    wait = f"--lock-wait-timeout={LOCK_TIMEOUT_MS}"
+    command = [program, "--format=custom", wait, f"--file={target}", f"--dbname={address.render_as_string()}"]
+    with tempfile.TemporaryFile() as errors:
+        code = _run(command, {**os.environ, **password}, errors, target, shown(url))
+        errors.seek(0)
+        words = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+    if code:
         raise WorkspaceUnusable(f"{shown(url)} cannot be backed up: {''.join(words)}. {OTHERWISE}")
+
+
+def _run(
+    command: list[str], environment: dict[str, str], errors: IO[bytes], target: Path, database: str
+) -> int:
+    """The exit code of pg_dump.
+
+    Raises: WorkspaceUnusable, if its file does not grow for too long.
+    """
+    process = subprocess.Popen(  # noqa: S603 (PostgreSQL's own program)
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
+    )
+    size, since = -1, monotonic()
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=NOTICE_S)
+            now, before = target.stat().st_size, size
+            size, since = now, since if now == before else monotonic()
+            log.warning("backing up %s: %s bytes so far", database, f"{size:,}")
+            if monotonic() - since >= DUMP_STALLS_S:
+                raise WorkspaceUnusable(
+                    f"{database} cannot be backed up: pg_dump wrote nothing for {DUMP_STALLS_S:.0f} s, so "
+                    f"the server may be frozen; the registry is unchanged. Try again later. {OTHERWISE}"
+                )
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event, text
@@ -17,14 +18,25 @@ from sqlalchemy.orm import Session
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.database import LOCK_TIMEOUT_MS, WRITES, Database, T, reason
+from lori_cl.registry.server_settings import connection_options, user_setting_ms
+from lori_cl.registry.server_watch import ServerWatch
 
 log = logging.getLogger(__name__)
 
 WRITERS_LOCK = int.from_bytes(b"lori_cl")
 """The advisory lock of the one who writes."""
 
-CONNECT_TIMEOUT_S = 10
-"""A machine that is down does not even refuse."""
+STATEMENT_TIMEOUT_S = 45.0
+"""How long the server may take for one statement, a wait for other writers included."""
+
+TABLES_TIMEOUT_S = 600.0
+"""The same while tables are altered."""
+
+ANSWER_MARGIN_S = 5.0
+"""How much longer an answer is waited for here than the server takes by its own timeout."""
+
+PATIENCE_S = 60.0
+"""How long is tried again after the first failure, attempts to connect included."""
 
 PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30)
 """How long a server that went away is waited for between two tries, a minute in all: a restart takes seconds,
@@ -35,18 +47,56 @@ class Server(Database):
     """A database behind a server; while that is away, it is waited for.
 
     A transaction that broke off is done again, since nothing of it is there. If it broke off while it was
-    committed, that is asked first.
+    committed, that is asked first. A server that is there and does not answer is treated like one that is
+    away.
     """
 
     def __init__(self, url: URL, shown: str, *, read_only: bool) -> None:
-        takes_it = url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query
-        options = {"connect_timeout": CONNECT_TIMEOUT_S} if takes_it else {}
-        engine = create_engine(url, pool_pre_ping=True, connect_args=options)
+        engine = create_engine(url, connect_args=connection_options(url))
         self._is_postgresql = engine.dialect.name == "postgresql"
+        self._read_only = read_only
+        self._user_ms = {name: user_setting_ms(url, name) for name in ("statement_timeout", "lock_timeout")}
+        self._watch = ServerWatch(engine, shown, self._answer_limit_s(STATEMENT_TIMEOUT_S))
         if self._is_postgresql:
-            event.listen(engine, "begin", partial(_begin_postgresql, read_only))
+            event.listen(engine, "begin", self._begin)
         self._was_there = False
         super().__init__(engine, shown)
+
+    def release(self) -> None:
+        """Close every connection."""
+        super().release()
+        self._watch.stop()
+
+    @contextmanager
+    def changing_tables(self) -> Iterator[Connection]:
+        """A transaction that makes or alters tables, which may take minutes."""
+        self._watch.limit_s = self._answer_limit_s(TABLES_TIMEOUT_S)
+        try:
+            with super().changing_tables() as connection:
+                yield connection
+        finally:
+            self._watch.limit_s = self._answer_limit_s(STATEMENT_TIMEOUT_S)
+            self._watch.reset()
+
+    def _answer_limit_s(self, statement_s: float) -> float | None:
+        """A bit more than the server takes by its own timeout; None where the user allows any time."""
+        given_ms = self._user_ms["statement_timeout"]
+        if given_ms == 0:
+            return None
+        return (statement_s if given_ms is None else given_ms / 1000) + ANSWER_MARGIN_S
+
+    def _begin(self, connection: Connection) -> None:
+        """Let one write at a time, as SQLite does, and whoever reads see one moment."""
+        limit_s = self._watch.limit_s
+        if self._user_ms["statement_timeout"] is None and limit_s is not None:
+            timeout_ms = round(1000 * (limit_s - ANSWER_MARGIN_S))
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout_ms}")
+        if self._read_only or not connection.get_execution_options().get(WRITES):
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return
+        if self._user_ms["lock_timeout"] is None:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
 
     def _read(self, work: Callable[[Session], T]) -> T:
         return self._patiently(partial(self._find, work))
@@ -66,24 +116,30 @@ class Server(Database):
         Raises: WorkspaceUnusable, if it stays away; DBAPIError, if it was never there, so that its address is
         likelier wrong.
         """
-        pauses = iter(PAUSES_S)
-        while True:
-            try:
-                return attempt()
-            except _Away as away:
-                if not self._was_there:
-                    raise away.error from None
-                self._wait(next(pauses, None), away.error)
+        pauses, give_up = iter(PAUSES_S), math.inf
+        try:
+            while True:
+                try:
+                    return attempt()
+                except _Away as away:
+                    if not self._was_there:
+                        raise away.error from None
+                    give_up = min(give_up, monotonic() + PATIENCE_S)
+                    pause_s = next(pauses, None)
+                    self._wait(None if monotonic() >= give_up else pause_s, away.error)
+        finally:
+            self._watch.reset()
 
     def _wait(self, pause_s: float | None, error: DBAPIError) -> None:
         """Raises: WorkspaceUnusable, where no pause is left."""
+        why = self._watch.reason() or reason(error)
         if pause_s is None:
             raise WorkspaceUnusable(
-                f"{self.shown} went away and is not back after a minute: {reason(error)}; what was committed "
+                f"{self.shown} went away and is not back after a minute: {why}; what was committed "
                 "stays, and the same command goes on from there"
             ) from error
         if pause_s == PAUSES_S[0]:
-            log.warning("%s is away (%s); waiting a minute for it", self.shown, reason(error))
+            log.warning("%s is away (%s); waiting a minute for it", self.shown, why)
         sleep(pause_s)
 
     def _find(self, work: Callable[[Session], T]) -> T:
@@ -150,12 +206,3 @@ class _Unanswered(Exception):
     """What the transaction returns."""
     number: int | None
     """PostgreSQL's own, by which it knows the transaction."""
-
-
-def _begin_postgresql(read_only: bool, connection: Connection) -> None:
-    """Let one write at a time, as SQLite does, and whoever reads see one moment."""
-    if read_only or not connection.get_execution_options().get(WRITES):
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
