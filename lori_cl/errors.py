@@ -132,6 +132,8 @@ class RegistryTooNew(WorkspaceUnusable):
 
 def one_line(text: str) -> str:
     """The text with line breaks, control characters and marks that turn writing around spelled out."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

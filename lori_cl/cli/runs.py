@@ -26,15 +26,17 @@ def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -
     if lineage and name is None:
         raise click.UsageError("say whose lineage: lori-cl runs NAME --lineage")
     with workspace.read() as registry:
-        found = [registry.run(name)] if name is not None else registry.runs()
-    if name is None:
-        print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())
-    elif as_json:
-        print_json(run_record(found[0], workspace.set_aside(found[0])))
+        if name is None:
+            found = registry.run_summaries()
+            print_json([run_summary(run) for run in found]) if as_json else print_runs(found, console())
+            return
+        run = registry.run(name)
+    if as_json:
+        print_json(run_record(run, workspace.set_aside(run)))
     elif lineage:
-        print_lineage(found[0], console())
+        print_lineage(run, console())
     else:
-        print_run(found[0], console(), aside=workspace.set_aside(found[0]))
+        print_run(run, console(), aside=workspace.set_aside(run))
 
 
 @click.command()

@@ -76,11 +76,11 @@ def _found(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path, str
     folders = (workspace.place("aside"), workspace.artifacts.folder, workspace.checkpoints)
     aside, artifacts, checkpoints = map(_entries, folders)
     set_aside = {path: _held_back(workspace, path) for path in aside if path.suffix == ".json"}
-    runs = {run.name: run for run in registry.runs()}
+    runs = {run.name: run for run in registry.run_summaries()}
     needed = set(registry.artifact_files())
     for path, kept in set_aside.items():
         run = runs.get(path.stem)
-        if kept is not None and run is not None and kept.stage.position <= len(run.stages):
+        if kept is not None and run is not None and kept.stage.position <= run.stages_done:
             yield path, "its stage is committed"
         elif kept is not None:
             needed |= {f"{digest}.{suffix}" for digest, (suffix, _) in kept.files.items()}

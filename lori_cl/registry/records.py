@@ -41,7 +41,12 @@ class Task:
     @property
     def label(self) -> str:
         """'name' for the first version, 'name@2' for the second."""
-        return self.name if self.version == 1 else f"{self.name}@{self.version}"
+        return task_label(self.name, self.version)
+
+
+def task_label(name: str, version: int) -> str:
+    """'name' for the first version, 'name@2' for the second."""
+    return name if version == 1 else f"{name}@{version}"
 
 
 @dataclass(frozen=True)
@@ -227,10 +232,45 @@ class Run:
         return self.projection.cells(self.rank) - (0 if overlaps else claimed)
 
     @property
+    def task_labels(self) -> tuple[str, ...]:
+        """The labels of its tasks, in their order."""
+        return tuple(task.label for task in self.tasks)
+
+    @property
+    def stages_done(self) -> int:
+        """How many stages are committed."""
+        return len(self.stages)
+
+    @property
     def status(self) -> str:
         """'done', or how many stages are."""
-        done, all_ = len(self.stages), len(self.tasks)
-        return "done" if done == all_ else f"{done} of {all_} stages"
+        return run_status(self.stages_done, len(self.tasks))
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a list of runs shows of one, without its stages, masks and settings."""
+
+    name: str
+    method: str
+    seed: int
+    base_path: str
+    base_revision: str | None
+    base_digest: str
+    task_labels: tuple[str, ...]
+    """In their order."""
+    stages_done: int
+    created_at: datetime
+
+    @property
+    def status(self) -> str:
+        """'done', or how many stages are."""
+        return run_status(self.stages_done, len(self.task_labels))
+
+
+def run_status(done: int, planned: int) -> str:
+    """'done', or '2 of 5 stages'."""
+    return "done" if done == planned else f"{done} of {planned} stages"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 import lori_cl
 from lori_cl.errors import InputError, UnknownTask, WorkspaceUnusable, suggestion
-from lori_cl.registry import queries, rows
+from lori_cl.registry import queries, rows, summaries
 from lori_cl.registry.connect import connect, open_database, parse_url
 from lori_cl.registry.database import Database
 from lori_cl.registry.records import (
@@ -19,6 +19,7 @@ from lori_cl.registry.records import (
     Evaluation,
     Run,
     RunStart,
+    RunSummary,
     Stage,
     StatisticsRecord,
     Task,
@@ -172,8 +173,19 @@ class Registry:
 
         return self._database.write(plan)
 
+    def run_summaries(self) -> list[RunSummary]:
+        """What a list shows of every run, in the order they began; `runs` reads much more."""
+        return self._database.read(summaries.run_summaries)
+
+    def first_stage_scores(self, like: Run, is_alike: summaries.IsAlike) -> dict[str, float]:
+        """By task: the newest score that a run's first task had after its own stage.
+
+        Only of runs with the base model, method and seed of this one, and a curriculum that is alike.
+        """
+        return self._database.read(lambda session: summaries.first_stage_scores(session, like, is_alike))
+
     def runs(self) -> list[Run]:
-        """Every run, in the order they began."""
+        """Every run with its stages and masks, in the order they began."""
         ordered = select(RunRow).order_by(RunRow.id)
         return self._database.read(lambda session: [rows.run(row) for row in session.scalars(ordered)])
 
@@ -227,10 +239,9 @@ class Registry:
 
     def artifact_files(self) -> frozenset[str]:
         """The names of all files that any row names."""
+        named = select(ArtifactRow.digest, ArtifactRow.suffix)
         return self._database.read(
-            lambda session: frozenset(
-                f"{row.digest}.{row.suffix}" for row in session.scalars(select(ArtifactRow))
-            )
+            lambda session: frozenset(f"{sha256}.{suffix}" for sha256, suffix in session.execute(named))
         )
 
     def find_measured(self, input_digest: str) -> Evaluation | None:

@@ -39,19 +39,14 @@ def _views(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _single_task_scores(registry: Registry, run: Run) -> dict[str, float]:
     """By task: its score in a run of the same settings that learned it first, so with nothing before it."""
-    return {
-        other.tasks[0].label: evaluation.score
-        for other in registry.runs()
-        if other.stages and _comparable(other) == _comparable(run)
-        for evaluation in registry.evaluations(other.name)
-        if evaluation.stage == 1 and evaluation.task == other.tasks[0].label
-    }
+    settings = _comparable(run.curriculum)
+    return registry.first_stage_scores(run, lambda curriculum: _comparable(curriculum) == settings)
 
 
-def _comparable(run: Run) -> dict[str, Any]:
-    """What must be equal for scores of two runs to be compared."""
-    settings = {key: value for key, value in run.curriculum.items() if key not in {"name", "tasks", "model"}}
-    return {**settings, "eval": {**settings["eval"], "views": None}, "base": run.base_digest}
+def _comparable(curriculum: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for scores of two runs on one base model to be compared."""
+    settings = {key: value for key, value in curriculum.items() if key not in {"name", "tasks", "model"}}
+    return {**settings, "eval": {**settings["eval"], "views": None}}
 
 
 def _view(run: Run, view: str, evaluations: Sequence[Evaluation], single: Mapping[str, float]) -> ViewReport:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lori_cl.registry import Leftover, Run, SetAside, Task, flat
+from lori_cl.registry import Leftover, Run, RunSummary, SetAside, Task, flat
 from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.plain import add_row, plain_table, say
 from lori_cl.reports.wording import minute, run_title, seconds, short, source_words, stage_name
@@ -39,13 +39,13 @@ def print_task(task: Task, console: Console) -> None:
         say(console, f"  {key}: {value}")
 
 
-def print_runs(runs: Sequence[Run], console: Console) -> None:
+def print_runs(runs: Sequence[Run | RunSummary], console: Console) -> None:
     """Every run, one a line."""
     if not runs:
         return say(console, "no runs yet; begin one: lori-cl run CURRICULUM")
     table = plain_table(["run", "method", "seed", "stages", "model", "begun (UTC)"])
     for run in runs:
-        stages = f"{len(run.stages)} of {len(run.tasks)}"
+        stages = f"{run.stages_done} of {len(run.task_labels)}"
         begun = minute(run.created_at)
         add_row(table, run.name, run.method, str(run.seed), stages, run.base_path, begun)
     return console.print(table)

@@ -33,7 +33,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from lori_cl.registry import Run, SetAside, Stage, Task
+from lori_cl.registry import Run, RunSummary, SetAside, Stage, Task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 
 SCHEMA = 1
@@ -51,15 +51,15 @@ def to_record(report: RunReport) -> dict[str, Any]:
     }
 
 
-def run_summary(run: Run) -> dict[str, Any]:
+def run_summary(run: Run | RunSummary) -> dict[str, Any]:
     """A run in a list of runs."""
     return {
         "name": run.name,
         "method": run.method,
         "seed": run.seed,
         "status": run.status,
-        "stages_done": len(run.stages),
-        "tasks": [task.label for task in run.tasks],
+        "stages_done": run.stages_done,
+        "tasks": list(run.task_labels),
         "base": _base(run),
         "begun": run.created_at.isoformat(),
     }
@@ -99,7 +99,7 @@ def lineage(run: Run) -> dict[str, Any]:
     }
 
 
-def _base(run: Run) -> dict[str, Any]:
+def _base(run: Run | RunSummary) -> dict[str, Any]:
     return {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest}
 
 

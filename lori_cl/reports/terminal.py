@@ -12,7 +12,7 @@ from rich.text import Text
 from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
 from lori_cl.reports.lineage import changed_environments
-from lori_cl.reports.plain import add_row, plain_table, plain_text, say
+from lori_cl.reports.plain import add_row, plain_table, say
 from lori_cl.reports.report import Entry, RunReport, ViewReport
 from lori_cl.reports.tables import MetricTable, metric_tables
 from lori_cl.reports.wording import (
@@ -102,9 +102,9 @@ def _print_capacity(report: RunReport, console: Console) -> None:
 
 
 def _matrix(view: ViewReport) -> Table:
-    table = plain_table(["after stage", *view.matrix.tasks])
+    table = plain_table(["after stage", *view.matrix.tasks], blocks=True)
     for row in view.rows():
-        name = plain_text(stage_name(row.stage, row.task), no_wrap=True)
+        name = stage_name(row.stage, row.task)
         add_row(table, name, *map(_entry, row.entries), style="dim" if row.task is None else "")
     table.add_section()
     add_row(table, "examples", *("" if n is None else f"{n:>5,}" for n in view.n), style="dim")

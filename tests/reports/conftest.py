@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,21 @@ def shown() -> Shown:
         return str(text)
 
     return capture
+
+
+@pytest.fixture(scope="session")
+def wide(empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], RunReport]:
+    """The report of a run over so many tasks, under view current, every score up to the last task's."""
+
+    @cache
+    def report(n: int) -> RunReport:
+        root = tmp_path_factory.mktemp("wide")
+        shutil.copy(empty_registry, root)
+        tasks = [f"task-{j}" for j in range(n)]
+        rows = [[((7 * i + 3 * j) % (N + 1)) / N for j in range(n)] for i in range(n)]
+        with Workspace(root).open() as registry:
+            return gather(
+                registry, Recorder(registry).run(f"of-{n}", tasks, rows, rows[0], views=["current"])
+            )
+
+    return report

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from lori_cl.reports import FORMATS, RunReport, gather
+from lori_cl.reports.formats import figures
 
 from .conftest import Recorder
 
@@ -34,3 +38,26 @@ def test_a_dollar_sign_in_a_name_is_no_formula(recorder: Recorder) -> None:
     picture = FORMATS["svg"]([gather(recorder.registry, name)])
     assert b"<script" not in picture
     ET.fromstring(picture)
+
+
+@pytest.mark.parametrize("n", [5, 15, 50, 100])
+def test_a_picture_of_many_tasks_is_bounded_and_names_every_task(
+    wide: Callable[[int], RunReport], n: int
+) -> None:
+    report = wide(n)
+    width, height = size_of(FORMATS["png"]([report]))
+    assert max(width, height) < 5_000
+    assert width * height < 12_000_000
+    picture = FORMATS["svg"]([report]).decode()
+    assert len(picture) < 2_000_000
+    for task in report.tasks:
+        assert f"<!-- {task} -->" in picture
+    assert ("<!-- 35.0 -->" in picture) == (n <= 30)
+
+
+def test_many_runs_of_many_tasks_are_drawn_with_fewer_dots() -> None:
+    width, height = 20.0, 600.0
+    dpi = figures._dpi(width, height)
+    assert width * height * dpi**2 <= figures.MOST_PIXELS * 1.001
+    assert height * dpi <= figures.LONGEST_SIDE * 1.001
+    assert figures._dpi(10, 10) == figures.DPI

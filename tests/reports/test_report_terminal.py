@@ -1,10 +1,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
-from lori_cl.reports import RunReport, gather, print_outcome, print_report
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from lori_cl.reports import RunReport, gather, print_capacity, print_outcome, print_report, print_runs
+from lori_cl.reports.plain import MANY_ROWS, add_row, plain_table
+from lori_cl.reports.report import Row
 from lori_cl.reports.tables import metric_tables
+from lori_cl.reports.wording import percent, points
 
 from .conftest import Recorder, Shown
 
@@ -109,3 +117,68 @@ def test_examples_that_were_cut_are_counted_where_there_are_any(worked: RunRepor
 
 def test_a_scores_parts_are_told_in_percent(worked: RunReport, shown: Shown) -> None:
     assert "qqp: refusal rate 45.0, answer rate 90.0" in shown(print_report, [worked])
+
+
+@pytest.mark.parametrize(("n", "width"), [(5, 80), (15, 80), (50, 80), (100, 80), (15, 200), (8, 40)])
+def test_every_cell_of_a_matrix_is_shown_in_some_block(
+    wide: Callable[[int], RunReport], shown: Shown, n: int, width: int
+) -> None:
+    report = wide(n)
+    (view,) = [view for view in report.views if view.name == "current"]
+    text = shown(print_outcome, report, width=width)
+    text = text[text.index("View current") : text.index("Earlier tasks")]
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for row in view.rows():
+        name = f"{row.stage} {row.task}" if row.task else "base"
+        # In a narrow column a change stands below its score, on a line that begins with a space.
+        found = re.findall(rf"^{name} (.*(?:\n .*)*)$", text, re.MULTILINE)
+        values = [value for block in found for value in block.split() if re.search(r"\d\.\d", value)]
+        assert sorted(values) == sorted(values_of(row))
+
+
+def values_of(row: Row) -> list[str]:
+    """A row's scores, and its changes since each task was learned."""
+    entries = [entry for entry in row.entries if entry]
+    marks = ["=" if entry.cell.source == "proved" else "" for entry in entries]
+    scores = [percent(entry.cell.score) + mark for entry, mark in zip(entries, marks, strict=True)]
+    return scores + [points(entry.change) for entry in entries if entry.change is not None and not entry.own]
+
+
+def test_each_task_heads_one_column_of_one_block(wide: Callable[[int], RunReport], shown: Shown) -> None:
+    text = shown(print_outcome, wide(15), width=80)
+    text = text[text.index("View current") : text.index("Earlier tasks")]
+    headings = [line for line in text.splitlines() if line.startswith("after stage")]
+    assert len(headings) > 1
+    assert [name for line in headings for name in line.split()[2:]] == [f"task-{j}" for j in range(15)]
+    assert re.findall(r"columns (\d+)–(\d+) of 15", text)[-1][1] == "15"
+
+
+def test_a_capacity_of_many_tasks_cuts_no_number(wide: Callable[[int], RunReport], shown: Shown) -> None:
+    text = shown(print_capacity, wide(15).run, width=80)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [80, 30])
+def test_a_list_breaks_long_names_into_lines_and_cuts_none(
+    recorder: Recorder, shown: Shown, width: int
+) -> None:
+    name = recorder.run("run-" + "n" * 70)
+    text = shown(print_runs, recorder.registry.run_summaries(), width=width)
+    assert "…" not in text
+    assert text.count("n") >= name.count("n")
+
+
+def test_a_table_of_many_rows_looks_as_rich_prints_it(shown: Shown) -> None:
+    def print_table(table: Table, console: Console) -> None:
+        console.print(table)
+
+    def table(rows: int) -> Table:
+        made = plain_table(["name", "longer heading", "n"], numbers=1)
+        for i in range(rows):
+            add_row(made, "日本" if i % 2 else "ab", "x" * (i % 7), str(i))
+        return made
+
+    few, many = table(MANY_ROWS - 1), table(MANY_ROWS)
+    assert shown(print_table, many).splitlines()[:-1] == shown(print_table, few).splitlines()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lori_cl.errors import one_line
@@ -21,19 +23,48 @@ MISSING = "0.95"
 HATCH = "0.75"
 DARK_ABOVE = 0.68
 """Scores whose colour is so dark that white is easier to read on it than black."""
-CELL_INCHES = (0.9, 0.52)
-"""Width and height."""
 MARGIN_INCHES = (1.3, 1.3)
 """What a panel needs beside and beneath its cells: names and metrics."""
 LONG_NAME = 9
 """Characters that fit above one column."""
+DPI = 150
+LONGEST_SIDE = 12_000
+"""Pixels; a larger picture is drawn with fewer dots to the inch."""
+MOST_PIXELS = 40_000_000
+"""160 MB while it is drawn."""
 LONGEST_NAME = 40
 """Characters; a longer one would leave no room for its cells."""
 SHOWN = ("acc", "bwt", "forgetting")
+
+
+@dataclass(frozen=True)
+class CellStyle:
+    """How large the cells of a matrix are, and what is written in them."""
+
+    most: int
+    """Tasks, or stages, up to which this style is used."""
+    width: float
+    height: float
+    """Inches."""
+    scores: bool
+    changes: bool
+    font: float
+    """Points, of names and scores."""
+
+
+STYLES = (
+    CellStyle(most=12, width=0.9, height=0.52, scores=True, changes=True, font=9),
+    CellStyle(most=30, width=0.42, height=0.26, scores=True, changes=False, font=7),
+    CellStyle(most=10**9, width=0.13, height=0.13, scores=False, changes=False, font=6),
+)
+"""From few tasks to many; a hundred tasks in the first style would be a picture of 27,000 pixels."""
+ACROSS_UP_TO = 30
+"""Tasks up to which a run's views stand side by side; beyond, one below the other."""
 LEGEND = (
     "small: change since learned, in points     =: proved by digest, not measured again     "
     "hatched: not evaluated"
 )
+LEGEND_OF_MANY = "colour: score     hatched: not evaluated     every number: --format csv or html"
 
 
 def png(reports: Sequence[RunReport]) -> bytes:
@@ -50,8 +81,14 @@ def _drawn(reports: Sequence[RunReport], kind: str, metadata: dict[str, Any]) ->
     """The same bytes for the same reports: without a date, and with ids that are not drawn by chance."""
     file = io.BytesIO()
     with _style():
-        _figure(reports).savefig(file, format=kind, dpi=150, metadata=metadata)
+        figure = _figure(reports)
+        figure.savefig(file, format=kind, dpi=_dpi(*figure.get_size_inches()), metadata=metadata)
     return file.getvalue()
+
+
+def _dpi(width: float, height: float) -> float:
+    """Dots to the inch with which the picture stays within its limits."""
+    return min(DPI, LONGEST_SIDE / max(width, height), math.sqrt(MOST_PIXELS / (width * height)))
 
 
 @contextmanager
@@ -64,48 +101,64 @@ def _style() -> Iterator[None]:
 
 
 def _figure(reports: Sequence[RunReport]) -> Figure:
-    """Runs downwards, views across."""
+    """Runs downwards; views across, or downwards too where there are many tasks."""
     from matplotlib.figure import Figure  # without pyplot: no window, no state that outlives the call
 
-    across = max(len(report.views) for report in reports)
+    style = max((_style_of(report) for report in reports), key=lambda each: each.most)
     widest = max(len(report.tasks) for report in reports)
-    heights = [_inches(1, len(report.run.stages) + 1) for report in reports]
-    size = (across * _inches(0, widest) + 1.2, sum(heights) + 0.9)
-    figure = Figure(figsize=(max(size[0], 8), size[1]), layout="constrained")
-    panels = figure.subplots(len(reports), across, squeeze=False, height_ratios=heights)
-    for report, row in zip(reports, panels, strict=True):
-        for axes in row[len(report.views) :]:
+    across = max(len(report.views) for report in reports) if widest <= ACROSS_UP_TO else 1
+    grid = [row for report in reports for row in _rows(report, across)]
+    heights = [(len(row[0][0].run.stages) + 1) * style.height + MARGIN_INCHES[1] for row in grid]
+    width = across * (widest * style.width + MARGIN_INCHES[0]) + 1.2
+    figure = Figure(figsize=(max(width, 8), sum(heights) + 0.9), layout="constrained")
+    panels = figure.subplots(len(grid), across, squeeze=False, height_ratios=heights)
+    for row, axes_of_row in zip(grid, panels, strict=True):
+        for axes in axes_of_row[len(row) :]:
             axes.set_axis_off()
-        for view, axes in zip(report.views, row, strict=False):
-            image = _draw(report, view, axes)
-    figure.colorbar(image, ax=panels, label="score, %", shrink=0.8, aspect=30, pad=0.015)
+        for (report, view), axes in zip(row, axes_of_row, strict=False):
+            image = _draw(report, view, axes, style)
+    shrink = 0.8 if len(grid) == 1 else 0.4
+    figure.colorbar(image, ax=panels, label="score, %", shrink=shrink, aspect=30, pad=0.015)
     figure.suptitle("Every task's score after every stage", fontsize=13, fontweight="bold")
-    figure.supxlabel(LEGEND, fontsize=8, color="0.35")
+    figure.supxlabel(LEGEND if style.changes else LEGEND_OF_MANY, fontsize=8, color="0.35")
     return figure
 
 
-def _inches(axis: int, cells: int) -> float:
-    return cells * CELL_INCHES[axis] + MARGIN_INCHES[axis]
+def _style_of(report: RunReport) -> CellStyle:
+    size = max(len(report.tasks), len(report.run.stages))
+    return next(style for style in STYLES if size <= style.most)
 
 
-def _draw(report: RunReport, view: ViewReport, axes: Axes) -> AxesImage:
+def _rows(report: RunReport, across: int) -> list[list[tuple[RunReport, ViewReport]]]:
+    """A run's views in rows of so many panels."""
+    views = [(report, view) for view in report.views]
+    return [views[begin : begin + across] for begin in range(0, len(views), across)]
+
+
+def _draw(report: RunReport, view: ViewReport, axes: Axes, style: CellStyle) -> AxesImage:
     tasks, rows = [_shown(task) for task in view.matrix.tasks], view.rows()
+    _hatch(axes)
     image = axes.imshow(100 * view.matrix.scores, cmap=COLOURS, vmin=0, vmax=100, aspect="auto")
     axes.set_title(f"{_shown(report.run.name)}, view {view.name}\n", fontsize=10, fontweight="bold")
-    axes.text(0.5, 1.02, _shown(run_title(report.run)), transform=axes.transAxes, ha="center", color="0.35")
-    axes.set_xticks(range(len(tasks)), tasks)
-    if len(max(tasks, key=len)) > LONG_NAME:
+    above: dict[str, Any] = {"xy": (0.5, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(_shown(run_title(report.run)), xytext=(0, 5), ha="center", color="0.35", **above)
+    axes.set_xticks(range(len(tasks)), tasks, fontsize=style.font)
+    if not style.scores:
+        axes.tick_params(axis="x", rotation=90)
+    elif len(max(tasks, key=len)) > LONG_NAME or not style.changes:
         _slant(axes)
-    axes.set_yticks(range(len(rows)), [_shown(stage_name(row.stage, row.task)) for row in rows])
+    names = [_shown(stage_name(row.stage, row.task)) for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=style.font)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(_summary(view), labelpad=8)
     axes.set_xticks([j - 0.5 for j in range(1, len(tasks))], minor=True)
     axes.set_yticks([i - 0.5 for i in range(1, len(rows))], minor=True)
-    axes.grid(which="minor", color="white", linewidth=2)
-    for row in rows:
-        for j, entry in enumerate(row.entries):
-            _write(axes, j, row.stage, entry)
+    axes.grid(which="minor", color="white", linewidth=2 if style.changes else 0.5)
+    if style.scores:
+        for row in rows:
+            for j, entry in enumerate(row.entries):
+                _write(axes, j, row.stage, entry, style)
     return image
 
 
@@ -121,23 +174,27 @@ def _slant(axes: Axes) -> None:
         label.set(rotation=25, horizontalalignment="right", rotation_mode="anchor")
 
 
-def _write(axes: Axes, x: int, y: int, entry: Entry | None) -> None:
+def _hatch(axes: Axes) -> None:
+    """One hatched background, which shows through wherever a score is missing."""
     from matplotlib.patches import Rectangle
 
+    look: dict[str, Any] = {"facecolor": MISSING, "edgecolor": HATCH, "hatch": "///", "lw": 0, "zorder": -1}
+    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, **look))
+
+
+def _write(axes: Axes, x: int, y: int, entry: Entry | None, style: CellStyle) -> None:
     if entry is None:
-        corner = (x - 0.5, y - 0.5)
-        axes.add_patch(
-            Rectangle(corner, 1, 1, facecolor=MISSING, edgecolor=HATCH, hatch="///", lw=0, zorder=0.5)
-        )
         return
     ink = "white" if entry.cell.score > DARK_ABOVE else "black"
-    beside = entry.change is not None and not entry.own
-    mark = "=" if entry.cell.source == "proved" else ""
+    beside = style.changes and entry.change is not None and not entry.own
+    mark = "=" if style.changes and entry.cell.source == "proved" else ""
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     weight = "bold" if entry.own else "normal"
     height = y - 0.12 if beside else y
-    axes.text(x, height, percent(entry.cell.score) + mark, ha="center", va="center", color=ink, weight=weight)
+    score = percent(entry.cell.score) + mark
+    axes.text(x, height, score, weight=weight, fontsize=style.font, **centred)
     if beside and entry.change is not None:
-        axes.text(x, y + 0.25, points(entry.change), ha="center", va="center", color=ink, fontsize=7)
+        axes.text(x, y + 0.25, points(entry.change), fontsize=7, **centred)
 
 
 def _summary(view: ViewReport) -> str:

@@ -27,6 +27,9 @@ from lori_cl.reports.wording import (
     stage_words,
 )
 
+MOST_COLUMNS = 16
+"""Of one table, beside its first; what is wider is written in blocks."""
+
 
 def render(reports: Sequence[RunReport]) -> bytes:
     """Metrics side by side, then each run's matrices, then how to read them."""
@@ -57,7 +60,8 @@ def _matrix(view: ViewReport) -> Iterator[str]:
     rows = ([stage_name(row.stage, row.task), *map(_entry, row.entries), _mean(row)] for row in view.rows())
     examples = ["examples", *("–" if n is None else f"{n:,}" for n in view.n)]
     cut = [["cut", *(f"{n:,}" for n in view.truncated), ""]] if any(view.truncated) else []
-    yield from _table(["after stage", *view.matrix.tasks, "mean of learned"], [*rows, [*examples, ""], *cut])
+    titles = ["after stage", *view.matrix.tasks, "mean of learned"]
+    yield from _blocks(titles, [*rows, [*examples, ""], *cut])
 
 
 def _mean(row: Row) -> str:
@@ -107,6 +111,17 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     rules = [":--", *["--:"] * (len(titles) - 1)]
     lines = [list(map(_plain, titles)), rules, *(list(map(_plain, row)) for row in rows)]
     return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def _blocks(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Tables of at most so many columns, one below the other, each of which begins with the first column."""
+    rows, last = list(rows), len(titles) - 1
+    for begin in range(1, len(titles), MOST_COLUMNS):
+        end = min(begin + MOST_COLUMNS, len(titles))
+        if last > MOST_COLUMNS:
+            yield from (f"Columns {begin} to {end - 1} of {last}:", "")
+        parts = ([row[0], *row[begin:end]] for row in rows)
+        yield from _table([titles[0], *titles[begin:end]], parts)
 
 
 def _list(items: Sequence[str]) -> list[str]:

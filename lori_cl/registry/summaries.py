@@ -1,0 +1,82 @@
+"""Queries over all runs that read only the columns they need, since there may be thousands of runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from lori_cl.registry.records import Run, RunSummary, task_label
+from lori_cl.registry.rows import in_utc
+from lori_cl.registry.tables import EvaluationRow, RunRow, RunTaskRow, StageRow, TaskRow
+
+RUNS_PER_QUERY = 1_000
+"""Databases limit the parameters of a query."""
+
+IsAlike = Callable[[Mapping[str, Any]], bool]
+
+
+def run_summaries(session: Session) -> list[RunSummary]:
+    """Every run, in the order they began."""
+    labels, planned = task_labels(session), defaultdict(list)
+    ordered = select(RunTaskRow.run_id, RunTaskRow.task_id).order_by(RunTaskRow.run_id, RunTaskRow.position)
+    for run_id, task_id in session.execute(ordered):
+        planned[run_id].append(labels[task_id])
+    counted = select(StageRow.run_id, func.count()).group_by(StageRow.run_id)
+    done = dict(session.execute(counted).tuples().all())
+    base = (RunRow.base_path, RunRow.base_revision, RunRow.base_digest)
+    runs = select(RunRow.id, RunRow.name, RunRow.method, RunRow.seed, *base, RunRow.created_at)
+    return [
+        RunSummary(
+            name=name,
+            method=method,
+            seed=seed,
+            base_path=path,
+            base_revision=revision,
+            base_digest=sha256,
+            task_labels=tuple(planned[run_id]),
+            stages_done=done.get(run_id, 0),
+            created_at=in_utc(created_at),
+        )
+        for run_id, name, method, seed, path, revision, sha256, created_at in session.execute(
+            runs.order_by(RunRow.id)
+        )
+    ]
+
+
+def first_stage_scores(session: Session, like: Run, is_alike: IsAlike) -> dict[str, float]:
+    """See `Registry.first_stage_scores`."""
+    same = (RunRow.base_digest == like.base_digest, RunRow.method == like.method, RunRow.seed == like.seed)
+    named = session.execute(select(RunRow.id, RunRow.curriculum).where(*same).order_by(RunRow.id))
+    alike = [run_id for run_id, curriculum in named if is_alike(curriculum)]
+    labels = task_labels(session)
+    found: list[tuple[int, int, int, float]] = []
+    for begin in range(0, len(alike), RUNS_PER_QUERY):
+        found += _scores(session, alike[begin : begin + RUNS_PER_QUERY])
+    return {labels[task_id]: score for _, _, task_id, score in sorted(found)}
+
+
+def _scores(session: Session, run_ids: Sequence[int]) -> Iterator[tuple[int, int, int, float]]:
+    """(run, evaluation, task, score) of the first tasks of these runs.
+
+    Two queries by run, for which there are indexes; SQLite would answer a join by reading every evaluation.
+    """
+    first = select(RunTaskRow.run_id, RunTaskRow.task_id).where(
+        RunTaskRow.run_id.in_(run_ids), RunTaskRow.position == 1
+    )
+    scored = select(EvaluationRow.run_id, EvaluationRow.id, EvaluationRow.task_id, EvaluationRow.score).where(
+        EvaluationRow.run_id.in_(run_ids), EvaluationRow.stage == 1
+    )
+    first_task = dict(session.execute(first).tuples().all())
+    for run_id, row, task_id, score in session.execute(scored):
+        if first_task[run_id] == task_id:
+            yield run_id, row, task_id, score
+
+
+def task_labels(session: Session) -> dict[int, str]:
+    """Every task's label, by the id of its row."""
+    found = session.execute(select(TaskRow.id, TaskRow.name, TaskRow.version))
+    return {row: task_label(name, version) for row, name, version in found}
