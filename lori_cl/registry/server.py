@@ -125,12 +125,12 @@ class Server(Database):
                     if not self._was_there:
                         raise away.error from None
                     give_up = min(give_up, monotonic() + PATIENCE_S)
-                    pause_s = next(pauses, None)
-                    self._wait(None if monotonic() >= give_up else pause_s, away.error)
+                    pause_s, left_s = next(pauses, None), give_up - monotonic()
+                    self._wait(None if left_s <= 0 else pause_s, left_s, away.error)
         finally:
             self._watch.reset()
 
-    def _wait(self, pause_s: float | None, error: DBAPIError) -> None:
+    def _wait(self, pause_s: float | None, left_s: float, error: DBAPIError) -> None:
         """Raises: WorkspaceUnusable, where no pause is left."""
         why = self._watch.reason() or reason(error)
         if pause_s is None:
@@ -140,7 +140,7 @@ class Server(Database):
             ) from error
         if pause_s == PAUSES_S[0]:
             log.warning("%s is away (%s); waiting a minute for it", self.shown, why)
-        sleep(pause_s)
+        sleep(min(pause_s, left_s))
 
     def _find(self, work: Callable[[Session], T]) -> T:
         with self._session(writes=False) as session:
