@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import datasets
 import huggingface_hub
@@ -43,3 +46,33 @@ def one_thread() -> Iterator[None]:
 def tokenizer() -> PreTrainedTokenizerFast:
     """One token a word."""
     return word_tokenizer()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the programs' directories are made."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def diary(tmp_path: Path) -> Iterator[Path]:
+    """A user's file; the test fails if it, or its folder, is changed."""
+
+    def state() -> list[object]:
+        stats = [diary.stat(), diary.parent.stat()]
+        names = [path.name for path in diary.parent.iterdir()]
+        return [diary.read_text(), names, os.listxattr(diary)] + [
+            (s.st_mode, s.st_mtime_ns, s.st_uid, s.st_nlink) for s in stats
+        ]
+
+    diary = tmp_path / "home" / "diary.txt"
+    diary.parent.mkdir()
+    diary.write_text("dear diary")
+    diary.chmod(0o666)  # no user's rights keep a program from it
+    diary.parent.chmod(0o777)
+    before = state()
+    yield diary
+    assert state() == before

@@ -12,9 +12,8 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,8 @@ import pytest
 from lori_cl.errors import ContainmentMissing
 from lori_cl.tasks.containment import Limits, pass_all, passes, require_containment, run
 from lori_cl.tasks.containment.system_calls import MACHINES, system_call_filter
+
+from .contained import caught, refused
 
 VERSION_OF_LANDLOCK = 444, None, 0, 1
 
@@ -52,20 +53,6 @@ def check(candidate):
 
 check(has_close_elements)
 '''
-
-
-def caught(act: str) -> str:
-    """A program that goes on to its end, whatever error comes of the act."""
-    return f"try:\n    {act}\nexcept BaseException:\n    pass\n"
-
-
-def refused(act: str) -> str:
-    """A program that comes to its end only where the act is not permitted, or is no system call at all."""
-    return (
-        f"import ctypes, errno, os\ntry:\n    {act}\n"
-        "except OSError as e:\n    assert e.errno in (errno.EACCES, errno.EPERM, errno.ENOSYS), e\n"
-        "else:\n    raise SystemExit('it was done')\n"
-    )
 
 
 def ends_well_uncontained(program: str) -> bool:
@@ -100,34 +87,6 @@ def soon(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return condition()
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the programs' directories are made."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
-
-
-@pytest.fixture
-def diary(tmp_path: Path) -> Iterator[Path]:
-    """A user's file; the test fails if it, or its folder, is changed."""
-
-    def state() -> list[object]:
-        stats = [diary.stat(), diary.parent.stat()]
-        names = [path.name for path in diary.parent.iterdir()]
-        return [diary.read_text(), names, os.listxattr(diary)] + [
-            (s.st_mode, s.st_mtime_ns, s.st_uid, s.st_nlink) for s in stats
-        ]
-
-    diary = tmp_path / "home" / "diary.txt"
-    diary.parent.mkdir()
-    diary.write_text("dear diary")
-    before = state()
-    yield diary
-    assert state() == before
 
 
 # What passes
@@ -571,6 +530,8 @@ def decision(machine: str, own: int, number: int, *arguments: int) -> int:
             loaded &= value
         elif code == 0x15:
             at += skip_if if loaded == value else skip_unless
+        elif code == 0x35:
+            at += skip_if if loaded >= value else skip_unless
         else:
             assert code == 0x06
             return int(value)

@@ -83,6 +83,10 @@ def _alone(operation: str) -> Callable[..., Any]:
     return act
 
 
+def _attribute(name: str) -> Callable[[Remote], Any]:
+    return lambda self: self._objects.channel.ask("getattr", self, name)
+
+
 def _together(operation: str, swapped: bool = False) -> Callable[[Remote, Any], Any]:
     def act(self: Remote, other: Any) -> Any:
         if not (isinstance(other, Remote) or self._objects.open_operators):
@@ -106,6 +110,8 @@ for _name in COMPARISONS:
 for _name in (*ARITHMETIC, *BITWISE):
     setattr(Remote, f"__{_name.rstrip('_')}__", _together(_name))
     setattr(Remote, f"__r{_name.rstrip('_')}__", _together(_name, swapped=True))
+for _name in ("doc", "module"):  # every class has these of its own
+    setattr(Remote, f"__{_name}__", property(_attribute(f"__{_name}__")))
 setattr(Remote, "__contains__", _contains)  # noqa: B010  (mypy allows no assignment)
 
 

@@ -34,6 +34,12 @@ PURE_BUILTINS = frozenset(dir(builtins)) - {
     *("__import__", "breakpoint", "compile", "delattr", "dir", "eval", "exec", "exit", "getattr", "globals"),
     *("hasattr", "help", "id", "input", "locals", "memoryview", "object", "open", "quit", "setattr", "vars"),
 }
+DATA_ATTRIBUTES = {
+    name
+    for kind in (bool, bytes, complex, dict, float, int, list, set, str, tuple, BaseException)
+    for name in dir(kind)
+    if not name.startswith("__")
+}
 IMPORTS = (ast.Import, ast.ImportFrom)
 UNUSUAL = (
     *(ast.ClassDef, ast.Lambda, ast.With, ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom, ast.Await),
@@ -160,14 +166,20 @@ def _is_plain(setup: Sequence[ast.stmt], candidate: Sequence[ast.stmt], tests: S
     own |= {argument.arg for argument in whole if isinstance(argument, ast.arg)} | _bound(tests)
     own |= {handler.name for handler in whole if isinstance(handler, ast.ExceptHandler) and handler.name}
     functions = {node.name for node in candidate if isinstance(node, ast.FunctionDef)}
-    pure = _bound(node for node in setup if _imports_pure(node))
+    pure = _bound(node for node in [*setup, *whole] if _imports_pure(node))
     return (
         all(isinstance(node, (ast.FunctionDef, *IMPORTS)) or _is_text(node) for node in candidate)
         and not any(isinstance(node, UNUSUAL) for node in whole)
         and all(_imports_pure(node) for node in whole if isinstance(node, IMPORTS))
+        and all(_is_of_data(node, pure) for node in whole if isinstance(node, ast.Attribute))
         and _loaded(tests) <= own | functions | pure | PURE_BUILTINS
         and not _bound(tests) & _loaded([*setup, *candidate])
     )
+
+
+def _is_of_data(node: ast.Attribute, modules: set[str]) -> bool:
+    """Whether an attribute is one of builtin data, or of a module."""
+    return node.attr in DATA_ATTRIBUTES or (isinstance(node.value, ast.Name) and node.value.id in modules)
 
 
 def _is_text(node: ast.AST) -> bool:

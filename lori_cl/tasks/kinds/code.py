@@ -13,7 +13,8 @@ pass_at: [1, 5, 10]                       # the first is the task's score
 timeout_s: 10
 memory_mb: 512
 
-What the model writes runs only with --allow-code-execution; `lori_cl/tasks/containment/` says how.
+What the model writes runs only with --allow-code-execution, contained, and its tests run in another process:
+see docs/reliability.md. The statements after the completion are the tests.
 """
 
 from __future__ import annotations

@@ -1,0 +1,176 @@
+"""What a contained program takes of the machine stays within its limits, and a loaded machine fails none."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lori_cl.errors import DataError, SpecError
+from lori_cl.spec import load_task, task_from_record
+from lori_cl.tasks.containment import Limits, Program, Verdict, judged, pass_all, passes
+from lori_cl.tasks.containment.path_broker import PathRules, TooManyFiles
+from lori_cl.tasks.containment.supervisor import Clock
+from lori_cl.tasks.scorers.pass_at_k import limits, repeatable_parts
+
+from .contained import caught
+from .task_files import code
+from .test_containment import VERSION_OF_LANDLOCK
+
+if sys.platform != "linux" or ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 1:
+    pytest.skip("programs can only be contained on Linux with Landlock", allow_module_level=True)
+
+TEMPORARY_FILE = "os.close(os.open('a', os.O_CREAT | os.O_RDWR))\n    os.unlink('a')"
+
+
+@pytest.fixture
+def loaded_machine() -> Iterator[None]:
+    """Two busy loops for every core."""
+    loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(4)]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+@pytest.mark.usefixtures("loaded_machine")
+def test_a_program_that_needs_forty_percent_of_its_limit_passes_on_a_loaded_machine() -> None:
+    works = "import time\nwhile time.process_time() < 0.4: pass"
+    assert pass_all([works] * 4, Limits(seconds=1)) == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("program", "verdict"),
+    [
+        ("pass", Verdict.PASSED),
+        ("assert False", Verdict.FAILED),
+        ("while True: pass", Verdict.TIMED_OUT),
+        ("import time; time.sleep(60)", Verdict.TIMED_OUT),
+        ("import time\nwhile True: time.sleep(0.001)", Verdict.TIMED_OUT),
+        ("import os\nos.fork()", Verdict.FAILED),
+        ("x = bytearray(2**34)", Verdict.FAILED),
+    ],
+)
+def test_how_a_program_ends_is_told(program: str, verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Limits, "wall_seconds", property(lambda self: 3 * self.seconds))
+    assert judged(Program(program), Limits(seconds=0.3)) is verdict
+
+
+def test_a_program_over_its_processor_time_is_ended_before_its_wall_limit() -> None:
+    clock = Clock(seconds=1, wall_seconds=100)
+    assert not clock.is_over(0.9)
+    assert clock.is_over(1.1)
+
+
+def test_time_in_which_the_supervisor_did_not_run_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("lori_cl.tasks.containment.supervisor.time.monotonic", lambda: now[0])
+    clock = Clock(seconds=1, wall_seconds=2)
+    now[0] = 1000.0
+    assert not clock.is_over(0.0)
+    for _ in range(100):
+        now[0] += 0.02
+        over = clock.is_over(0.0)
+    assert over
+
+
+def test_a_deleted_file_still_counts() -> None:
+    program = f"import os\nfor _ in range({{}}):\n    {TEMPORARY_FILE}"
+    five = Limits(created_files=5)
+    assert passes(program.format(5), five)
+    assert judged(Program(program.format(6)), five) is Verdict.FAILED
+
+
+def test_a_program_that_creates_and_deletes_files_without_end_fails_even_if_it_catches_every_error() -> None:
+    keeps = (
+        "import ctypes, os\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\n"
+        "while True:\n    try:\n        f = os.open('a', os.O_CREAT | os.O_RDWR)\n"
+        "        os.ftruncate(f, 2**20)\n"
+        "        p = libc.mmap(None, ctypes.c_size_t(2**20), 3, 1, f, ctypes.c_size_t(0))\n"
+        "        if p != 2**64 - 1: ctypes.memset(p, 1, 2**20)\n        os.close(f)\n        os.unlink('a')\n"
+        "    except BaseException: pass\n"
+    )
+    assert judged(Program(keeps)) is Verdict.FAILED
+
+
+def test_to_open_a_file_that_is_there_creates_none() -> None:
+    writes = (
+        "for i in range(100):\n    with open('a', 'w') as f: f.write(str(i))\nassert open('a').read() == '99'"
+    )
+    assert passes(writes, Limits(created_files=1))
+
+
+def test_files_are_counted_as_they_are_created(tmp_path: Path) -> None:
+    rules = PathRules([], str(tmp_path), files=2, created_files=3)
+    for name in "abc":
+        rules.count_creation(f"{tmp_path}/{name}")
+    with pytest.raises(TooManyFiles):
+        rules.count_creation(f"{tmp_path}/d")
+
+
+def test_files_in_the_folder_are_counted(tmp_path: Path) -> None:
+    rules = PathRules([], str(tmp_path), files=1, created_files=9)
+    rules.count_creation(f"{tmp_path}/a")
+    (tmp_path / "a").touch()
+    rules.count_creation(f"{tmp_path}/a")
+    with pytest.raises(TooManyFiles):
+        rules.count_creation(f"{tmp_path}/b")
+
+
+def test_a_path_is_judged_by_where_its_links_lead(tmp_path: Path) -> None:
+    library, here = tmp_path / "library", tmp_path / "here"
+    library.mkdir()
+    here.mkdir()
+    (library / "inside").symlink_to(library)
+    (library / "outside").symlink_to(tmp_path)
+    (tmp_path / "alias").symlink_to(library)
+    rules = PathRules([str(tmp_path / "alias")], str(here), 1, 1)
+    allowed = [library, library / "a", library / "inside" / "b", tmp_path / "alias" / "a", here / "a", here]
+    refused = [
+        tmp_path,
+        library / "outside",
+        library / "outside" / "x",
+        here / ".." / "x",
+        Path("/"),
+        Path("/etc"),
+    ]
+    assert [str(path) for path in allowed if not rules.allow(str(path))] == []
+    assert [str(path) for path in refused if rules.allow(str(path))] == []
+    assert not rules.allow(f"{here}-beside")
+
+
+def test_memory_that_is_not_the_programs_own_cannot_be_filled() -> None:
+    assert passes("import mmap, os\n" + caught("mmap.mmap(-1, 2**30)") + caught("os.memfd_create('a')"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("timeout_s", 301, "timeout_s is 301, and 300 is the maximum; lower it"),
+        ("timeout_s", 1e9, "timeout_s is 1e.09, and 300 is the maximum"),
+        ("memory_mb", 4097, "memory_mb is 4097, and 4,096 is the maximum; lower it"),
+    ],
+)
+def test_a_task_cannot_ask_for_more_than_the_maximum(
+    field: str, value: float, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text(json.dumps({**code().to_record(), field: value}))
+    with pytest.raises(SpecError, match=words):
+        load_task(path)
+
+
+def test_a_task_that_an_older_version_registered_with_more_is_read_and_not_run() -> None:
+    task = task_from_record({**code().to_record(), "timeout_s": 3600, "memory_mb": 100_000})
+    with pytest.raises(DataError, match="task 'snippets': timeout_s is 3600, and 300 is the maximum"):
+        limits(task)
+
+
+def test_parts_that_depend_on_the_machine_are_not_compared() -> None:
+    parts = {"pass@1": 0.5, "timed_out": 0.25, "tests_not_isolated": 1.0}
+    assert repeatable_parts(parts) == {"pass@1": 0.5}
