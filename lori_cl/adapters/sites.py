@@ -72,7 +72,7 @@ def _refuse_unusable(name: str, module: nn.Module, heads: Mapping[str, nn.Module
         # With A frozen, the gradient of an adapted embedding is exactly zero: it would never learn.
         raise TargetError(
             f"adapter.targets: '{name}' is a {type(module).__name__}; "
-            "only Linear and Conv1D layers can be adapted"
+            "only Linear and Conv1D layers can be adapted: leave it out"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -84,6 +85,7 @@ def run(
         declared_in=curriculum.parent,
         gate=None if max_drop is None else Gate(max_drop, View(view or View.CURRENT)),
         accept=accept,
+        announce=partial(click.echo, err=True),
     )
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)

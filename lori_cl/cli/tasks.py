@@ -15,7 +15,11 @@ from lori_cl.registry.workspace import Workspace
 @click.command("add-task")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Show what the tasks ask and how long it is; store nothing.")
-@click.option("--model", metavar="PATH", help="With --dry-run: count tokens as this model.path would.")
+@click.option(
+    "--model",
+    metavar="PATH",
+    help="With --dry-run: count tokens as this model.path would, and list its sites.",
+)
 @click.option("--max-length", default=128, show_default=True, help="With --dry-run: as train.max_length.")
 @json_option
 @click.pass_obj
@@ -62,12 +66,16 @@ def _warn(warnings: Sequence[str]) -> None:
 
 def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_json: bool) -> None:
     from lori_cl.training.preview import preview  # torch comes with it
+    from lori_cl.training.site_preview import preview_sites
 
     seen = [part for file in files for part in preview(file, model, max_length)]
+    sites = [] if model is None else preview_sites(files, model)
     _warn([warning for part in seen for warning in part.warnings])
     if as_json:
-        print_json([asdict(part) for part in seen])
+        print_json([{**asdict(part), "sites": sites} for part in seen])
         return
+    for line in sites:
+        print_line(line)
     for part in seen:
         print_line(f"{part.task}, {part.split}: {part.n:,} examples")
         if part.lengths is not None:

@@ -75,7 +75,6 @@ def open_run(
     encodings = {of.label: encoding_digest(of, base.tokenizer) for of in stood.questions}
     _check_questions(stood.questions[len(stood.history) :], base.tokenizer)
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
-    _describe(stood)
     if is_writer():
         digest = imported.digest if imported is not None else None
         _begin(registry, curriculum, tasks, name, run, base, method, environment, digest)
@@ -104,14 +103,12 @@ def _check_questions(questions: Sequence[Question], tokenizer: Any) -> None:
             log.warning("%s", one_line(warning))
 
 
-def _describe(stood: Stood) -> None:
-    """Say what is adapted and what is not, before anything is trained."""
-    if not is_writer():
-        return
-    for line in describe_sites(stood.selection):
-        log.info("%s", one_line(line))
+def describe_base(stood: Stood) -> list[str]:
+    """Lines that say what of the base model is adapted and what is not, and how it is read."""
+    lines = describe_sites(stood.selection)
     if not stood.base.ignores_padding:
-        log.info("padding changes what this model makes of a text: every text is scored alone")
+        lines.append("padding changes what this model makes of a text: every text is scored alone")
+    return [one_line(line) for line in lines]
 
 
 def _begin(

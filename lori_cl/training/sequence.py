@@ -29,7 +29,7 @@ from lori_cl.training.imported import Imported
 from lori_cl.training.launch import Together, first_says, hold, is_writer, join, wait
 from lori_cl.training.learning import StageAhead, StageMade, learn, stood_on, take_over
 from lori_cl.training.observer import Observer
-from lori_cl.training.opening import OpenRun, open_run
+from lori_cl.training.opening import OpenRun, describe_base, open_run
 from lori_cl.training.preparation import check_code_execution
 from lori_cl.training.stage_file import StageMemory
 
@@ -57,6 +57,8 @@ class RunOptions:
     """Go on with a run although something that can change results is not what its newest stage had."""
     declared_in: Path | None = None
     """The curriculum file's folder, whose git revision is recorded; None means the workspace."""
+    announce: Callable[[str], None] = log.info
+    """Called with each line that says, before anything is trained, what of the base model is adapted."""
 
 
 def run_curriculum(
@@ -85,6 +87,7 @@ def run_curriculum(
             check_same_environment(run, here, change_allowed=options.allow_environment_change)
         check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here)
+        _announce(opened, options)
         examiner = _examiner(opened, options, observer)
         with observer.bar(name, len(tasks)) as advance:
             _score_row_zero(opened, examiner)
@@ -126,10 +129,16 @@ def import_adapter(
             check_same_settings(run, curriculum)
         check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
+        _announce(opened, options)
         examiner = _examiner(opened, options, observer)
         _score_row_zero(opened, examiner)
         _run_stage(opened, examiner, [], tasks[0], options, observer, take_over)
         return registry.run(name)
+
+
+def _announce(opened: OpenRun, options: RunOptions) -> None:
+    for line in describe_base(opened) if is_writer() else []:
+        options.announce(line)
 
 
 def _environment(workspace: Workspace, options: RunOptions) -> dict[str, Any]:

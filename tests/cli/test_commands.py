@@ -109,7 +109,7 @@ def test_where_nobody_watches_a_run_says_one_line_a_stage(
     lori_cl("add-task", write_task("a"))
     _, _, err = lori_cl("run", write_curriculum("a"))
     (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("lori_cl")]
-    assert err == ""
+    assert [told.partition(":")[0] for told in err.splitlines()] == ["adapter", "not adapted"]  # and no bars
     assert line.startswith("stage 1/1 a: score ")
     assert "claimed 10.0%, free 90.0%" in line
 
@@ -172,6 +172,28 @@ def test_a_dry_run_shows_the_tasks_and_stores_nothing(
     assert "a, train: 16 examples" in out
     assert "tokens: median 5, longest 5; 0 are cut at 128" in out
     assert lori_cl("tasks", "--json").out.strip() == "[]"
+
+
+def test_a_dry_run_and_a_run_say_what_of_the_model_is_adapted_and_what_is_not(
+    lori_cl: Call, write_task: Write, write_curriculum: Write, tiny_encoder: Path
+) -> None:
+    task = write_task("a")
+    dry = lori_cl("add-task", task, "--dry-run", "--model", tiny_encoder)
+    lori_cl("add-task", task)
+    run = lori_cl("run", write_curriculum("a"), "--name", "listed")
+    for said in (dry.out, run.err):
+        assert "adapter: 6 sites (" in said
+        assert "not adapted: embeddings (" in said
+    assert "the model reads up to 32 tokens" in dry.out
+
+
+def test_a_dry_run_says_why_a_model_cannot_do_a_task(
+    lori_cl: Call, write_task: Write, tiny_causal_lm: Path
+) -> None:
+    code, out, _ = lori_cl("add-task", write_task("a"), "--dry-run", "--model", tiny_causal_lm)
+    assert code == 0
+    assert "as encoder: model.path" in out
+    assert "is a llama, which is no encoder" in out
 
 
 @pytest.mark.parametrize(("argument", "code"), [((), 2), (("--help",), 1)])

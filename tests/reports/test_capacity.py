@@ -109,6 +109,15 @@ def test_no_more_tasks_fit_where_a_site_has_too_few_directions_left(recorder: Re
     assert "0 more tasks of density 0.1 fit" in capacity_line(too_few)
 
 
+def test_a_site_that_no_input_of_a_task_reached_is_counted_as_untouched(recorder: Recorder) -> None:
+    run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
+    first, second = list(run.projection.sites) if run.projection else []
+    capacity = capacity_of(under(run, "null-space", {first: 1}))
+    assert capacity is not None
+    assert capacity.by_site[first].inputs_free == 6
+    assert capacity.by_site[second].inputs_free == capacity.by_site[second].inputs == 4
+
+
 def test_where_cells_may_be_claimed_again_nothing_runs_out(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     masks = {**run.curriculum["masks"], "overlap": "allow"}
