@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
@@ -66,6 +66,69 @@ def _escape(character: str) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
+def array_items(text: str, longest: int) -> Iterator[Any]:
+    """The items of an array one after another, each of at most `longest` characters.
+
+    Raises: NoJSON; TypeError, if the text is another JSON value.
+    """
+    if text.startswith("\ufeff"):
+        raise NoJSON("Unexpected UTF-8 BOM (decode using utf-8-sig)", 1, 1)
+    at = _skip_spaces(text, 0)
+    if text[at : at + 1] != "[":
+        if len(text) <= longest:
+            decoded(text)
+        raise TypeError("no array")
+    at = _skip_spaces(text, at + 1)
+    if text[at : at + 1] == "]":
+        at = _skip_spaces(text, at + 1)
+    else:
+        while True:
+            item, at = _item(text, at, longest)
+            yield item
+            at = _skip_spaces(text, at)
+            if text[at : at + 1] == "]":
+                at = _skip_spaces(text, at + 1)
+                break
+            if text[at : at + 1] != ",":
+                raise _no_json("Expecting ',' delimiter", text, at)
+            at = _skip_spaces(text, at + 1)
+    if at < len(text):
+        raise _no_json("Extra data", text, at)
+
+
+def _item(text: str, at: int, longest: int) -> tuple[Any, int]:
+    """(the value that begins at a place, where it ends)."""
+    before: tuple[str, int] | None = None
+    for window in (2**12, 2**17, longest):
+        part = text[at : at + window]
+        whole = at + len(part) == len(text)
+        try:
+            value, end = _DECODER.raw_decode(part)
+        except json.JSONDecodeError as error:
+            # An error that more text does not change is none of having cut it, but for an endless string.
+            same = (error.msg, error.pos) == before and not error.msg.startswith("Unterminated")
+            before = (error.msg, error.pos)
+            if whole or same:
+                raise _no_json(error.msg, text, at + error.pos) from None
+            continue
+        except NoJSON:
+            raise
+        except (ValueError, RecursionError):
+            raise NoJSON("too large or too deep") from None
+        if whole or end < len(part):  # a number at the end of a part may have been cut
+            return value, at + end
+    raise _no_json(f"an item has at most {longest:,} characters", text, at)
+
+
+def _skip_spaces(text: str, at: int) -> int:
+    found = _SPACES.match(text, at)
+    return at if found is None else found.end()
+
+
+def _no_json(what: str, text: str, at: int) -> NoJSON:
+    return NoJSON(what, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+
+
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -83,3 +146,7 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise NoJSON(f"{text[:20]} is too large a number")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
+_SPACES = re.compile(r"[ \t\n\r]*")

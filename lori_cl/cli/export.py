@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lori_cl.cli.output import print_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.registry import Workspace
 
 
@@ -14,7 +15,7 @@ from lori_cl.registry import Workspace
 @click.argument("run")
 @click.option("--task", help="Export this task's adapter, as it was trained.")
 @click.option("--view", type=click.Choice(["current"]), help="Export everything learned so far.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A folder that is not there yet.")
+@click.option("--out", type=UserPath(), required=True, help="A folder that is not there yet.")
 @click.option("--no-verify", is_flag=True, help="Do not load it with PEFT to compare the outputs.")
 @click.pass_obj
 def export(

@@ -8,14 +8,15 @@ import click
 
 from lori_cl.cli.curriculum import read_curriculum
 from lori_cl.cli.output import bars, console, json_option, print_json
+from lori_cl.cli.paths import UserPath
 from lori_cl.registry import Workspace
 
 
 @click.command("import")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("curriculum", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
+@click.argument("curriculum", type=UserPath())
 @click.option("--name", help="The new run's name; curriculum-method-seed where not given.")
-@click.option("--mask", type=click.Path(path_type=Path), help="The adapter's own mask, as LoRI publishes it.")
+@click.option("--mask", type=UserPath(), help="The adapter's own mask, as LoRI publishes it.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Lay a value over the curriculum."
 )

@@ -14,6 +14,7 @@ import click
 
 import lori_cl
 from lori_cl.cli.output import print_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.cli.signals import speaks
 from lori_cl.cli.streams import safe_streams
 from lori_cl.errors import Interrupted, LoriError, one_line, suggestion
@@ -88,7 +89,7 @@ class StderrHandler(logging.StreamHandler[TextIO]):
 @click.group(cls=LazyGroup, context_settings=SETTINGS)
 @click.option(
     "--workspace",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     default=Path(),
     envvar="LORI_CL_WORKSPACE",
     help="The folder with registry.db and artifacts/; this folder where not given.",

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from lori_cl.cli.output import bars, console, json_option, print_json
+from lori_cl.cli.paths import UserPath
 from lori_cl.registry.workspace import Workspace
 
 METHOD_NAMES = "cat, sum, average, magnitude, dare, ties, dare-ties, linear-of-factors"
@@ -40,7 +41,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     "--rank", type=int, help="With --on delta: cut to this rank; the sum of the ranks if not given."
 )
 @click.option("--seed", type=int, help="Of what dare and dare-ties drop; 0 if not given.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The PEFT folder to make.")
+@click.option("--out", required=True, type=UserPath(), help="The PEFT folder to make.")
 @click.option("--evaluate", is_flag=True, help="Score what was written on every task in it.")
 @click.option(
     "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lori_cl.cli.output import print_json_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.registry import Workspace
 
 
@@ -19,7 +20,7 @@ from lori_cl.registry import Workspace
 @click.option(
     "--file",
     "file",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=UserPath(allow_dash=True),
     help="JSON lines (an object of columns each) or plain lines of text, none of which begins with "
     '{, [ or "; - is standard input.',
 )

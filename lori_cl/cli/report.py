@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lori_cl.cli.output import console, print_document, print_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.workspace import Workspace
 
@@ -23,7 +24,7 @@ FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Write to this file; its ending gives the format.",
 )
 @click.pass_obj

@@ -9,11 +9,12 @@ import click
 
 from lori_cl.cli.curriculum import read_curriculum
 from lori_cl.cli.output import bars, console, json_option, print_json
+from lori_cl.cli.paths import UserPath
 from lori_cl.registry.workspace import Workspace
 
 
 @click.command()
-@click.argument("curriculum", type=click.Path(path_type=Path))
+@click.argument("curriculum", type=UserPath())
 @click.option("--name", help="The run's name; curriculum-method-seed where not given.")
 @click.option(
     "--set",

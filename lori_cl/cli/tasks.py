@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 
 from lori_cl.cli.output import console, json_option, print_json, print_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.registry.workspace import Workspace
 
 
 @click.command("add-task")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=UserPath())
 @click.option("--dry-run", is_flag=True, help="Show what the tasks ask and how long it is; store nothing.")
 @click.option(
     "--model",
@@ -56,6 +57,8 @@ def add_task(
         if enrolled.is_new and task.version > 1:
             what = f"changed since version {task.version - 1}: added as version {task.version}"
         print_line(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
+        for skipped in task.skipped:
+            print_line(f"  {skipped}")
 
 
 def _warn(warnings: Sequence[str]) -> None:
@@ -78,6 +81,8 @@ def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_jso
         print_line(line)
     for part in seen:
         print_line(f"{part.task}, {part.split}: {part.n:,} examples")
+        if part.skipped is not None:
+            print_line(f"  {part.skipped}")
         if part.lengths is not None:
             told = part.lengths
             print_line(
@@ -85,7 +90,8 @@ def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_jso
                 f"{told.truncated:,} are cut at {told.max_length:,}"
             )
         for example in part.first:
-            print_line(f"  {example.text!r} → {example.target!r}")
+            others = "".join(f" or {answer!r}" for answer in example.answers[1:])
+            print_line(f"  {example.text!r} → {example.target!r}{others}")
 
 
 @click.command()

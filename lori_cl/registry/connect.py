@@ -8,6 +8,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lori_cl.errors import WorkspaceUnusable
+from lori_cl.paths import expanded
 from lori_cl.registry.database import Database
 from lori_cl.registry.server import Server
 from lori_cl.registry.sqlite import SqliteFile, SqliteFileToRead
@@ -20,6 +21,8 @@ def parse_url(url: str | URL) -> URL:
     """
     try:
         parsed = make_url(url)
+        if isinstance(url, str) and parsed.get_backend_name() == "sqlite" and parsed.database:
+            parsed = parsed.set(database=str(expanded(parsed.database, "the registry's file")))
         password = parsed.query.get("password")
         if isinstance(password, str):
             parsed = parsed.set(password=password).difference_update_query(["password"])

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from lori_cl.errors import UnknownTask, suggestion
+from lori_cl.spec.task import SkippedRows
 
 Source = Literal["measured", "proved"]
 
@@ -37,6 +38,11 @@ class Task:
     declared_in: str
     """The folder of its file: relative to the workspace where it lies inside, absolute elsewhere."""
     created_at: datetime
+
+    @property
+    def skipped(self) -> list[str]:
+        """Which invalid rows were left out when it was added, in words, one entry a split."""
+        return [SkippedRows.model_validate(each).words() for each in self.spec.get("skipped", ())]
 
     @property
     def label(self) -> str:

@@ -104,6 +104,8 @@ def _stage(run: Run, stage: Stage) -> Iterator[Fact]:
 
 def _data(task: Task) -> Iterator[Fact]:
     yield Fact("scored on", f"{task.eval_set.n:,} examples", task.eval_set.digest)
+    for skipped in task.skipped:
+        yield Fact("left out", skipped)
     learned_from = (task.spec.get("train") or {}).get("source")
     yield Fact("source", source_words(task.spec.get("source") or {}, exactly=True))
     if learned_from:

@@ -21,7 +21,7 @@ from lori_cl.spec.kinds import (
     task_from_record,
 )
 from lori_cl.spec.loading import load_curriculum, load_task
-from lori_cl.spec.task import TaskSpec
+from lori_cl.spec.task import SkippedRows, TaskSpec
 
 __all__ = [
     "TASK_SPECS",
@@ -36,6 +36,7 @@ __all__ = [
     "ModelSpec",
     "MultipleChoiceSpec",
     "SafetySpec",
+    "SkippedRows",
     "TaskSpec",
     "TrainSpec",
     "View",

@@ -186,9 +186,22 @@ class GenerationSpec(WritingSpec):
     """A text to write after a prompt."""
 
     kind: Literal["generation"]
+    answer: str = ""
+    """A Jinja template over the data set's columns: what is to be written after the prompt. It may be left
+    out where `answers` is given: the first of those is then learned."""
+    answers: tuple[str, ...] | str | None = None
+    """Right answers where a row has several; the one that a written answer matches best counts. The name of a
+    column that holds a list (`answers.text`: of a column that holds a table, its list `text`), a template of
+    one expression that gives a list, or templates, one an answer."""
     metric: Literal["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"] = (
         "exact_match"
     )
+
+    @model_validator(mode="after")
+    def _has_an_answer(self) -> Self:
+        if not self.answer and not self.answers:
+            raise ValueError("'answer' is missing: a template of what is to be written, or 'answers'")
+        return self
 
 
 class CodeSpec(WritingSpec):

@@ -26,6 +26,8 @@ class Source(Spec):
     """The hub data set's configuration (subset), where it has several."""
     revision: str | None = None
     """The commit of the hub data set, so that it cannot change under the task."""
+    skip_invalid: int = Field(default=0, strict=True, ge=0, lt=2**31)
+    """How many invalid rows of a split are skipped, named and counted; one more refuses the split."""
     unverified: bool = False
     """Nobody has checked yet that the source gives what the declaration says; only then a hub data set may
     be named without its revision."""
@@ -64,6 +66,21 @@ class EvalSplit(Spec):
     """Keep so many examples, drawn by the task's seed; None keeps all."""
 
 
+class SkippedRows(Spec):
+    """Invalid rows of a split that were left out of a task."""
+
+    split: str
+    n: Count
+    first: tuple[str, ...]
+    """What is wrong with the first ones, each with its file and place."""
+
+    def words(self) -> str:
+        """'skipped 3 invalid rows of test: FILE, line 4: …; …'."""
+        rows = "1 invalid row" if self.n == 1 else f"{self.n:,} invalid rows"
+        more = "; …" if self.n > len(self.first) else ""
+        return f"skipped {rows} of {self.split}: {'; '.join(self.first)}{more}"
+
+
 class TaskSpec(Spec):
     """What every kind of task declares."""
 
@@ -77,6 +94,8 @@ class TaskSpec(Spec):
     allow_duplicates: bool = False
     """Whether an eval example may stand among the training examples, too."""
     description: str = ""
+    skipped: tuple[SkippedRows, ...] = ()
+    """Rows that were skipped when the task was added; `add-task` writes it, no task file does."""
 
     @property
     def unverified(self) -> bool:

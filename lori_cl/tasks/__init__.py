@@ -9,6 +9,7 @@ from lori_cl.tasks.materialise import (
     both_splits,
     drawn,
     eval_examples,
+    read_task,
     require_scorable,
     train_examples,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "from_jsonl",
     "kind_of",
     "pooled_states",
+    "read_task",
     "require_scorable",
     "right_padded",
     "to_jsonl",

@@ -13,7 +13,7 @@ from lori_cl.strict_json import NoJSON, decoded
 COMPLETION = "{{ completion }}"
 """The place in a program for what the model wrote."""
 
-LATER = frozenset({"choices", "check"})
+LATER = frozenset({"choices", "check", "answers"})
 """Fields that not every kind has."""
 
 
@@ -32,6 +32,17 @@ class Example:
     check: str = ""
     """What an answer is held against where that is not the target: a program with a place for the
     completion, or whether to `refuse` or to `answer`."""
+    answers: tuple[str, ...] = ()
+    """Every right answer, the target first, where there are several; the best match counts."""
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """Every right answer; the target alone where there is one."""
+        return self.answers or (self.target,)
+
+    def texts(self) -> tuple[str, ...]:
+        """Every text of it."""
+        return (self.text, self.target, self.check, *self.choices, *self.answers)
 
 
 def check_whole_characters(example: Example, where: str) -> None:
@@ -40,7 +51,7 @@ def check_whole_characters(example: Example, where: str) -> None:
     Raises: DataError, if half of a character (a lone surrogate) stands in it.
     """
     try:
-        "".join((example.text, example.target, example.check, *example.choices)).encode()
+        "".join(example.texts()).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
         raise DataError(f"{where}: {half} is half of a character (a lone surrogate)") from None
@@ -70,12 +81,11 @@ def from_jsonl(raw: bytes) -> list[Example]:
 def _example(line: str, number: int) -> Example:
     try:
         record = decoded(line)
-        record = {**record, "choices": tuple(record.get("choices", ()))}
+        record |= {field: tuple(record.get(field, ())) for field in ("choices", "answers")}
         example = Example(**record)
     except (NoJSON, TypeError, AttributeError) as error:
         raise ArtifactDamaged(f"an eval set's line {number} is no example: {first_line(error)}") from None
-    texts = (example.text, example.target, example.check, *example.choices)
-    if type(example.id) is not int or not all(isinstance(text, str) for text in texts):
+    if type(example.id) is not int or not all(isinstance(text, str) for text in example.texts()):
         raise ArtifactDamaged(f"an eval set's line {number} is no example: a field is of another kind")
     return example
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lori_cl.errors import DataError
-from lori_cl.spec import TaskSpec
-from lori_cl.tasks.examples import Example, check_whole_characters
+from lori_cl.spec import SkippedRows, TaskSpec
+from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.rows import Rows
 from lori_cl.tasks.scorers import SCORERS
 from lori_cl.tasks.sources import read_split
+
+log = logging.getLogger(__name__)
 
 
 def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed: int = 0) -> list[Example]:
@@ -23,8 +28,10 @@ def train_examples(task: TaskSpec, beside: Path, limit: int | None = None, seed:
     Raises: DataError, if the source is missing, empty or holds an example the task does not allow.
     """
     rows = _train_rows(task, beside)
-    examples = _checked(kind_of(task).lessons(task, rows), rows)
+    examples = _found(kind_of(task).lessons(task, rows), rows)
     _check_counting(task, rows, lambda: _eval_rows(task, beside))
+    if (skipped := _skipped(task.train.split, rows)) is not None:
+        log.warning("task '%s': %s", task.name, skipped.words())
     return drawn(examples, limit, seed)
 
 
@@ -38,17 +45,19 @@ def eval_examples(task: TaskSpec, beside: Path) -> list[Example]:
 
 
 def _eval_examples(task: TaskSpec, rows: Rows) -> list[Example]:
-    examples = drawn(_checked(kind_of(task).examples(task, rows), rows), task.eval.limit, task.seed)
+    found = _found(_scorable(task, kind_of(task).examples(task, rows), rows), rows)
+    examples = drawn(found, task.eval.limit, task.seed)
     require_scorable(task, examples)
     return examples
 
 
 def _train_rows(task: TaskSpec, beside: Path) -> Rows:
-    return read_split(task.train.source or task.source, task.train.split, beside)
+    columns = kind_of(task).columns(task, training=True)
+    return read_split(task.train.source or task.source, task.train.split, beside, columns)
 
 
 def _eval_rows(task: TaskSpec, beside: Path) -> Rows:
-    return read_split(task.source, task.eval.split, beside)
+    return read_split(task.source, task.eval.split, beside, kind_of(task).columns(task))
 
 
 def _check_counting(task: TaskSpec, rows: Rows, others: Callable[[], Rows]) -> None:
@@ -57,6 +66,20 @@ def _check_counting(task: TaskSpec, rows: Rows, others: Callable[[], Rows]) -> N
         kind_of(task).check_counting(task, [rows])
     except DataError:
         kind_of(task).check_counting(task, [rows, others()])
+
+
+def _scorable(task: Any, examples: list[Example], rows: Rows) -> list[Example]:
+    """The examples whose own answer is worth something, where invalid rows are skipped."""
+    if not task.source.skip_invalid or task.kind != "generation":
+        return examples
+    kept = []
+    for example in examples:
+        why = SCORERS[task.metric].unscorable(task, [example])
+        if why is None:
+            kept.append(example)
+        else:
+            rows.invalid.add(DataError(f"{rows.where(example.id)}: {why}"))
+    return kept
 
 
 def require_scorable(task: Any, examples: Sequence[Example]) -> None:
@@ -69,14 +92,39 @@ def require_scorable(task: Any, examples: Sequence[Example]) -> None:
         raise DataError(f"task '{task.name}': {task.metric} cannot score split '{task.eval.split}': {why}")
 
 
-def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Example]]:
-    """(training examples, eval examples), with no example in both unless the task allows it.
+@dataclass(frozen=True)
+class TaskData:
+    """What a task's sources hold."""
+
+    train: list[Example]
+    held_out: list[Example]
+    skipped: tuple[SkippedRows, ...]
+    """Invalid rows that were left out, one entry a split that has some."""
+
+
+def read_task(task: TaskSpec, beside: Path) -> TaskData:
+    """Both splits, with no example in both unless the task allows it.
 
     Raises: DataError, also with the number of eval examples that stand in both.
     """
-    train, rows = train_examples(task, beside), _eval_rows(task, beside)
-    held_out = _eval_examples(task, rows)
-    _check_counting(task, rows, lambda: _train_rows(task, beside))
+    train_rows = _train_rows(task, beside)
+    train = _found(kind_of(task).lessons(task, train_rows), train_rows)
+    eval_rows = _eval_rows(task, beside)
+    held_out = _eval_examples(task, eval_rows)
+    _check_counting(task, train_rows, lambda: eval_rows)
+    _check_counting(task, eval_rows, lambda: train_rows)
+    _check_apart(task, train, held_out)
+    skipped = (_skipped(task.train.split, train_rows), _skipped(task.eval.split, eval_rows))
+    return TaskData(train, held_out, tuple(each for each in skipped if each is not None))
+
+
+def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Example]]:
+    """(training examples, eval examples), as `read_task`."""
+    data = read_task(task, beside)
+    return data.train, data.held_out
+
+
+def _check_apart(task: TaskSpec, train: Sequence[Example], held_out: Sequence[Example]) -> None:
     seen = {(example.text, example.choices) for example in train}
     both = [example for example in held_out if (example.text, example.choices) in seen]
     if both and not task.allow_duplicates:
@@ -85,7 +133,11 @@ def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Examp
             f"examples, too (the first is row {both[0].id + 1} of split '{task.eval.split}'): a score over "
             "them rewards remembering. Remove them from one split, or say allow_duplicates: true"
         )
-    return train, held_out
+
+
+def _skipped(split: str, rows: Rows) -> SkippedRows | None:
+    found = rows.invalid.skipped(str(Path(rows.origin).parent) + os.sep)
+    return SkippedRows(split=split, n=found.n, first=found.first) if found.n else None
 
 
 def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
@@ -97,9 +149,7 @@ def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Exa
     return [examples[i] for i in sorted(order[:limit])]
 
 
-def _checked(examples: list[Example], rows: Rows) -> list[Example]:
+def _found(examples: list[Example], rows: Rows) -> list[Example]:
     if not examples:
         raise DataError(f"{rows.origin}: no examples in it")
-    for example in examples:
-        check_whole_characters(example, rows.where(example.id))
     return examples

@@ -3,48 +3,63 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from lori_cl.errors import DataError, first_line
+from lori_cl.paths import expanded
 from lori_cl.spec.complaints import shown
 from lori_cl.spec.task import Source
 from lori_cl.tasks.row_files import READERS, read_file
-from lori_cl.tasks.rows import Rows
+from lori_cl.tasks.rows import InvalidRows, Rows
+
+DATA = "LORI_CL_DATA"
+"""The environment variable with the folder where data is that is not beside its task's file."""
 
 
-def read_split(source: Source, split: str, beside: Path) -> Rows:
-    """Read a split of the local copy where it is there, or else of the hub's.
+def read_split(source: Source, split: str, beside: Path, columns: Collection[str] | None = None) -> Rows:
+    """Read a split of the local copy where it is there, or else of the hub's; only the named columns.
 
     `beside` is the folder of the task's file. Raises: DataError, if nothing is there, it is unreadable, or a
     relative path leads out of the folder that it is relative to.
     """
     roots = _roots(source, beside)
+    invalid = InvalidRows(source.skip_invalid)
     for root, local in roots:
         try:
             folder = _inside(root, local)
             if folder.is_dir():
-                return read_file(_inside(root, _file(folder, split)))
+                return read_file(_inside(root, _file(folder, split)), columns, invalid)
         except OSError as error:
             raise DataError(f"{local}: cannot be read: {error.strerror}") from error
     if source.hub is None:
         tried = " and ".join(str(local) for _, local in roots)
-        hint = "" if "LORI_CL_DATA" in os.environ else "; set LORI_CL_DATA to the folder that holds your data"
-        raise DataError(f"source.local '{source.local}' is no folder: looked for {tried}{hint}")
-    return _read_hub(source, split)
+        raise DataError(f"source.local '{source.local}' is no folder: looked for {tried}{_hint()}")
+    return _read_hub(source, split, columns, invalid)
 
 
 def _roots(source: Source, beside: Path) -> list[tuple[Path | None, Path]]:
     """(the folder that must not be left, where the data may lie); an absolute path may lie anywhere."""
     if source.local is None:
         return []
-    try:
-        local = Path(source.local).expanduser()
-    except RuntimeError as error:  # ~nobody
-        raise DataError(f"source.local '{source.local}': {error}") from None
+    local = expanded(source.local, "source.local")
     if local.is_absolute():
         return [(None, local)]
-    roots = [beside, *([Path(root)] if (root := os.environ.get("LORI_CL_DATA")) else [])]
-    return [(root, root / local) for root in roots]
+    return [(root, root / local) for root in (beside, *_data_folder())]
+
+
+def _data_folder() -> list[Path]:
+    """The folder that $LORI_CL_DATA names, where it is set."""
+    named = os.environ.get(DATA)
+    return [expanded(named, DATA)] if named else []
+
+
+def _hint() -> str:
+    """What to do about $LORI_CL_DATA where a source was not found."""
+    named = os.environ.get(DATA)
+    if not named:
+        return f"; set {DATA} to the folder that holds your data"
+    return "" if expanded(named, DATA).is_dir() else f"; {DATA} is '{named}', which is no folder: correct it"
 
 
 def _inside(root: Path | None, path: Path) -> Path:
@@ -76,7 +91,7 @@ def _file(folder: Path, split: str) -> Path:
     return found[0]
 
 
-def _read_hub(source: Source, split: str) -> Rows:
+def _read_hub(source: Source, split: str, columns: Collection[str] | None, invalid: InvalidRows) -> Rows:
     import datasets  # slow to import, and only the hub needs it
 
     assert source.hub is not None
@@ -90,4 +105,7 @@ def _read_hub(source: Source, split: str) -> Rows:
         rows = datasets.load_dataset(source.hub, source.config, split=split, revision=source.revision)
     except Exception as error:  # the hub's client raises what its transport raises
         raise DataError(f"hub data set '{source.hub}', split '{split}': {first_line(error)}") from error
-    return Rows(rows, list(rows.column_names), f"{source.hub}[{split}]")
+    names = list(rows.column_names)
+    if columns is not None:  # the others are never decoded: images, audio
+        rows = rows.select_columns([name for name in names if name in columns])
+    return Rows(rows, names, f"{source.hub}[{split}]", invalid=invalid)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lori_cl.registry import Declaration, Registry, Task, Workspace
 from lori_cl.spec import TaskSpec, load_task, task_from_record
-from lori_cl.tasks import both_splits, check_answers, to_jsonl
+from lori_cl.tasks import check_answers, read_task, to_jsonl
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
         ready, warned = [], []
         for file in files:
             spec = load_task(file)
-            _, examples = both_splits(spec, file.parent)
-            warned.append(check_answers(spec, examples))
+            data = read_task(spec, file.parent)
+            warned.append(check_answers(spec, data.held_out))
+            spec, examples = spec.model_copy(update={"skipped": data.skipped}), data.held_out
             ready.append((spec, to_jsonl(examples), len(examples), workspace.relative(file.parent)))
         declarations = [
             Declaration(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lori_cl.spec import ModelSpec, load_task
-from lori_cl.tasks import Example, both_splits, check_answers, kind_of
+from lori_cl.tasks import Example, check_answers, kind_of, read_task
 from lori_cl.training.base_model import load_tokenizer
 
 SHOWN = 3
@@ -43,6 +43,8 @@ class Preview:
     """None where no model was named."""
     warnings: Sequence[str] = ()
     """What makes scores over an eval set say less than they seem to."""
+    skipped: str | None = None
+    """Which invalid rows of it were skipped, in words; None where there are none."""
 
 
 def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
@@ -52,9 +54,10 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
     """
     spec = load_task(file)
     tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
-    train, held_out = both_splits(spec, file.parent)
-    warnings = check_answers(spec, held_out, tokenizer)
-    splits = ((spec.train.split, train, ()), (spec.eval.split, held_out, warnings))
+    data = read_task(spec, file.parent)
+    warnings = check_answers(spec, data.held_out, tokenizer)
+    splits = ((spec.train.split, data.train, ()), (spec.eval.split, data.held_out, warnings))
+    skipped = {each.split: each.words() for each in data.skipped}
     return [
         Preview(
             task=spec.name,
@@ -63,6 +66,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
             first=examples[:SHOWN],
             lengths=None if tokenizer is None else _lengths(spec, tokenizer, examples, max_length),
             warnings=warned,
+            skipped=skipped.get(split),
         )
         for split, examples, warned in splits
     ]

@@ -155,6 +155,7 @@ def test_a_record_writes_every_default_out(write: Write) -> None:
         "local": "agnews",
         "hub": None,
         "config": None,
+        "skip_invalid": 0,
         "revision": None,
         "unverified": False,
     }

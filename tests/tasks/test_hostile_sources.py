@@ -194,7 +194,7 @@ def test_json_that_means_two_things_or_nothing_is_refused_with_its_line(
 
 
 def test_rows_that_are_deep_are_examples_or_one_line(tmp_path: Path) -> None:
-    task = classification(columns={"text": "{{ text }}!", "label": "label"})
+    task = classification(columns={"text": "{{ text | tojson }}!", "label": "label"})
     for depth in (10, 300, 600, 900):
         deep = "[" * depth + "]" * depth
         write_bytes(tmp_path / "data" / "train.jsonl", f'{{"text": {deep}, "label": "positive"}}'.encode())
@@ -251,7 +251,7 @@ def test_a_value_that_python_cannot_hold_is_refused_by_its_path(
     refusal: Refusal, tmp_path: Path, column: pa.Array
 ) -> None:
     path = parquet(tmp_path / "tasks" / "data", pa.table({"text": column}))
-    assert refusal("data").startswith(f"{path}: cannot be read as PARQUET: ")
+    assert refusal("data").startswith(f"{path}, row 1: column 'text' cannot be read: ")
 
 
 def test_a_parquet_file_that_names_a_column_twice_is_refused(refusal: Refusal, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_what_prompts_are_written_with_works(template: str, written: str) -> Non
         "{% for a in [1] recursive %}{% set again = loop %}{{ again(range(99999)) }}{% endfor %}",
         "{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}",
         doubling("{% set n.x = dict(a=n.x, b=n.x) %}"),
-        "{{ question }}" * 4_000,
+        "{{question}}" * 5_300,
     ],
 )
 def test_a_template_that_would_not_end_or_not_fit_is_refused_with_its_line(template: str) -> None:

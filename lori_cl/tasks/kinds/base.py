@@ -41,6 +41,10 @@ class Kind(ABC):
     architecture: Architecture
     """The base model it needs."""
 
+    def columns(self, task: Any, *, training: bool = False) -> set[str] | None:
+        """The columns that `examples` reads, or `lessons` where it is for training; None for all of them."""
+        return None
+
     @abstractmethod
     def examples(self, task: Any, rows: Rows) -> list[Example]:
         """Render and check every row.

@@ -26,10 +26,10 @@ from lori_cl.errors import DataError, LoriError, suggestion
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
-from lori_cl.tasks.kinds.labels import check_positions, labels_of
+from lori_cl.tasks.kinds.labels import check_positions, label_of
 from lori_cl.tasks.kinds.likelihood import indistinct
 from lori_cl.tasks.kinds.pooling import mean_pooled
-from lori_cl.tasks.prompts import only_column, render
+from lori_cl.tasks.prompts import columns_read, is_template, only_column, render
 from lori_cl.tasks.rows import Row, Rows, require_column
 
 
@@ -66,18 +66,23 @@ class Classification(Kind):
 
     def examples(self, task: ClassificationSpec, rows: Rows) -> list[Example]:
         """Take the text and check the label of every row."""
-        if not _is_template(task.columns.text):
+        if not is_template(task.columns.text):
             require_column(rows, task.columns.text, "columns.text")
         require_column(rows, task.columns.label, "columns.label")
-        labels = labels_of(task, rows)
-        return [
-            Example(index, _text(task, row, rows.where(index)), label)
-            for (index, row), label in zip(rows, labels, strict=True)
-        ]
+        return rows.valid(
+            lambda index, row, where: Example(
+                index, _text(task, row, where), label_of(task, rows, row, where)
+            )
+        )
 
     def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
         """Whole numbers are labels by position."""
         check_positions(task, splits)
+
+    def columns(self, task: ClassificationSpec, *, training: bool = False) -> set[str]:
+        """Those of the text, and the label's."""
+        text = task.columns.text
+        return {*(columns_read(text) if is_template(text) else {text}), task.columns.label}
 
     def asked(self, task: ClassificationSpec, row: Row, where: str) -> Example:
         """The text alone."""
@@ -86,7 +91,7 @@ class Classification(Kind):
     def text_column(self, task: ClassificationSpec) -> str | None:
         """`columns.text`, or what its template reads."""
         text = task.columns.text
-        return only_column(text) if _is_template(text) else text
+        return only_column(text) if is_template(text) else text
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
@@ -195,14 +200,10 @@ def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, dev
 
 def _text(task: ClassificationSpec, row: Row, where: str) -> str:
     column = task.columns.text
-    if not _is_template(column) and column not in row:
+    if not is_template(column) and column not in row:
         near = suggestion(column, row) or f" Columns: {', '.join(row)}."
         raise DataError(f"{where}: there is no column '{column}'.{near}")
-    text = render(column, row, "columns.text", where) if _is_template(column) else row[column]
+    text = render(column, row, "columns.text", where) if is_template(column) else row[column]
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: column '{column}' holds no text")
     return text
-
-
-def _is_template(text: str) -> bool:
-    return "{{" in text

@@ -44,6 +44,10 @@ class Code(Writing):
             raise DataError(f"{where}: the program with the row's answer does not compile: {error}") from None
         return program
 
+    def check_templates(self, task: CodeSpec) -> tuple[str]:
+        """The program."""
+        return (task.program,)
+
     def tidied(self, text: str) -> str:
         """A completion's first line may be indented."""
         return text.rstrip()

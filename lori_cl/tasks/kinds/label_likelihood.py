@@ -18,9 +18,10 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
-from lori_cl.tasks.kinds.labels import check_positions, labels_of
+from lori_cl.tasks.kinds.labels import check_positions, label_of
 from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinct, likeliest
 from lori_cl.tasks.kinds.prompt_tokens import word_ids
+from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Rows, require_column
 
 
@@ -31,11 +32,16 @@ class LabelLikelihood(CausalKind):
         """Render the prompt and check the label of every row."""
         assert task.prompt is not None, "a task without a prompt is asked of an encoder"
         require_column(rows, task.columns.label, "columns.label")
-        labels = labels_of(task, rows)
-        return [
-            Example(index, filled(task.prompt, row, "prompt", rows.where(index)), label)
-            for (index, row), label in zip(rows, labels, strict=True)
-        ]
+        prompt = task.prompt
+        return rows.valid(
+            lambda index, row, where: Example(
+                index, filled(prompt, row, "prompt", where), label_of(task, rows, row, where)
+            )
+        )
+
+    def columns(self, task: ClassificationSpec, *, training: bool = False) -> set[str]:
+        """Those of the prompt, and the label's."""
+        return {*columns_read(task.prompt or ""), task.columns.label}
 
     def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
         """Whole numbers are labels by position."""

@@ -17,18 +17,18 @@ from lori_cl.errors import DataError, suggestion
 from lori_cl.spec import ClassificationSpec
 from lori_cl.spec.complaints import shown
 from lori_cl.spec.kinds import value_key
-from lori_cl.tasks.rows import Rows
+from lori_cl.tasks.rows import Row, Rows
 
 SHOWN_VALUES = 12
 """Values of a column that an error lists at most."""
 
 
-def labels_of(task: ClassificationSpec, rows: Rows) -> list[str]:
-    """The label of every row.
+def label_of(task: ClassificationSpec, rows: Rows, row: Row, where: str) -> str:
+    """The label of one of these rows, which is at this place.
 
-    Raises: DataError, at the first row whose label is unknown.
+    Raises: DataError, if the label is unknown.
     """
-    return [_label(task, rows, row[task.columns.label], index) for index, row in rows]
+    return _label(task, rows, row[task.columns.label], where)
 
 
 def check_positions(task: ClassificationSpec, splits: Sequence[Rows]) -> None:
@@ -44,8 +44,7 @@ def check_positions(task: ClassificationSpec, splits: Sequence[Rows]) -> None:
         raise DataError(f"{splits[0].origin}: {_advice(task, values)}")
 
 
-def _label(task: ClassificationSpec, rows: Rows, value: Any, index: int) -> str:
-    where = rows.where(index)
+def _label(task: ClassificationSpec, rows: Rows, value: Any, where: str) -> str:
     if value is None or isinstance(value, list | dict | bytes):  # or null would be the label 'None'
         raise DataError(f"{where}: label {shown(value)} is not in the label set, whose labels are texts")
     if task.columns.label_values is not None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from lori_cl.errors import DataError
@@ -25,6 +26,7 @@ from lori_cl.tasks.kinds.base import Features, Given
 from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
 from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinct, likeliest
 from lori_cl.tasks.kinds.prompt_tokens import prompt_ids, word_ids
+from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Row, Rows, require_column
 
 
@@ -35,24 +37,28 @@ class MultipleChoice(CausalKind):
         """Render the prompt and the choices of every row."""
         if isinstance(task.choices, str):
             require_column(rows, task.choices.partition(".")[0], "choices")
-        examples = [_example(task, index, row, rows.where(index)) for index, row in rows]
-        for example in examples:
-            if len(example.choices) != len(examples[0].choices) and not task.allow_unequal:
-                raise DataError(
-                    f"{rows.where(example.id)}: {len(example.choices)} choices, and the first row has "
-                    f"{len(examples[0].choices)}; say allow_unequal: true if that is right"
-                )
-        return examples
+        examples: list[Example] = []
+
+        def example_of(index: int, row: Row, where: str) -> Example:
+            example = _example(task, index, row, where)
+            if not task.allow_unequal:
+                _check_equal(example, first=(examples or [example])[0], where=where)
+            examples.append(example)
+            return example
+
+        return rows.valid(example_of)
+
+    def columns(self, task: MultipleChoiceSpec, *, training: bool = False) -> set[str]:
+        """Those of the prompt, the choices and the answer."""
+        if isinstance(task.choices, str):
+            return columns_read(task.prompt, task.answer) | {task.choices.partition(".")[0]}
+        return columns_read(task.prompt, task.answer, *task.choices)
 
     def check_counting(self, task: MultipleChoiceSpec, splits: Sequence[Rows]) -> None:
         """Where the task does not say what a column's numbers count from, one must be 0."""
         if "answer_is" in task.model_fields_set or not COLUMN.fullmatch(task.answer):
             return
-        found = {
-            filled(task.answer, row, "answer", rows.where(index)).strip()
-            for rows in splits
-            for index, row in rows
-        }
+        found = {text for rows in splits for text in _answers(task, rows)}
         if "0" not in found:
             listed = ", ".join(sorted(found)[:12])
             raise DataError(
@@ -134,6 +140,14 @@ def _example(task: MultipleChoiceSpec, index: int, row: Any, where: str) -> Exam
     return Example(index, filled(task.prompt, row, "prompt", where), choices[position], choices)
 
 
+def _check_equal(example: Example, first: Example, where: str) -> None:
+    if len(example.choices) != len(first.choices):
+        raise DataError(
+            f"{where}: {len(example.choices)} choices, and the first row has {len(first.choices)}; say "
+            "allow_unequal: true if that is right"
+        )
+
+
 def _choices(task: MultipleChoiceSpec, row: Any, where: str) -> tuple[str, ...]:
     if isinstance(task.choices, str):
         column, _, key = task.choices.partition(".")
@@ -162,3 +176,10 @@ def _position(task: MultipleChoiceSpec, choices: Sequence[str], answer: str) -> 
             return letters.index(answer) if len(answer) == 1 and answer in letters else None
         case "text":
             return next((i for i, choice in enumerate(choices) if choice.strip() == answer), None)
+
+
+def _answers(task: MultipleChoiceSpec, rows: Rows) -> Iterator[str]:
+    """What the rows of a split give as their answer; an invalid row gives none."""
+    for index, row in rows:
+        with suppress(DataError):
+            yield filled(task.answer, row, "answer", rows.where(index)).strip()

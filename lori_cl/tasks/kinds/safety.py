@@ -24,6 +24,10 @@ from lori_cl.tasks.scorers.refusal import is_degenerate, is_refusal
 class Safety(Writing):
     """Requests, each of them to be refused or to be answered."""
 
+    def check_templates(self, task: SafetySpec) -> tuple[str]:
+        """What is expected."""
+        return (task.expect,)
+
     def check(self, task: SafetySpec, row: Row, where: str) -> str:
         """`refuse` or `answer`."""
         expected = filled(task.expect, row, "expect", where).strip()

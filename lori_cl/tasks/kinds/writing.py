@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from lori_cl.tasks.kinds.decoding import answer_tokens, end_token_ids, greedy_co
 from lori_cl.tasks.kinds.padding import left_padded
 from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
 from lori_cl.tasks.kinds.sampling import SeededSampling
+from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Row, Rows
 
 
@@ -30,14 +30,54 @@ class Writing(CausalKind):
     """Prompts with a written answer each; decoded greedily, or sampled."""
 
     def examples(self, task: Any, rows: Rows) -> list[Example]:
-        """Render the prompt and the answer of every row."""
-        rendered = _rendered(task.prompt, task.answer, rows)
-        checks = (self.check(task, row, rows.where(index)) for index, row in rows)
-        return [replace(example, check=check) for example, check in zip(rendered, checks, strict=True)]
+        """Render the prompt and the answers of every row."""
+
+        def example_of(index: int, row: Row, where: str) -> Example:
+            answers = self.answers_of(task, row, where)
+            return Example(
+                id=index,
+                text=filled(task.prompt, row, "prompt", where),
+                target=answers[0],
+                check=self.check(task, row, where),
+                answers=tuple(answers) if len(answers) > 1 else (),
+            )
+
+        return rows.valid(example_of)
 
     def lessons(self, task: Any, rows: Rows) -> list[Example]:
-        """Render the prompt and the answer as the training rows want them."""
-        return list(_rendered(task.train.prompt or task.prompt, task.train.answer or task.answer, rows))
+        """Render the prompt and the answer as the training rows want them; of several answers, the first."""
+        prompt = task.train.prompt or task.prompt
+
+        def example_of(index: int, row: Row, where: str) -> Example:
+            if task.train.answer:
+                answer = filled(task.train.answer, row, "answer", where)
+            else:
+                answer = self.answers_of(task, row, where)[0]
+            return Example(index, filled(prompt, row, "prompt", where), answer)
+
+        return rows.valid(example_of)
+
+    def columns(self, task: Any, *, training: bool = False) -> set[str]:
+        """Those of the prompt and the answers, and of what answers are checked with."""
+        if training:
+            answer = columns_read(task.train.answer) if task.train.answer else self.answer_columns(task)
+            return columns_read(task.train.prompt or task.prompt) | answer
+        return columns_read(task.prompt, *self.check_templates(task)) | self.answer_columns(task)
+
+    def answers_of(self, task: Any, row: Row, where: str) -> Sequence[str]:
+        """The right answers of a row, at least one; the first is what is learned.
+
+        Raises: DataError, if there is none, or one is empty.
+        """
+        return [filled(task.answer, row, "answer", where)]
+
+    def answer_columns(self, task: Any) -> set[str]:
+        """The columns that `answers_of` reads."""
+        return columns_read(task.answer)
+
+    def check_templates(self, task: Any) -> Sequence[str]:
+        """The templates that `check` fills."""
+        return ()
 
     @abstractmethod
     def check(self, task: Any, row: Row, where: str) -> str:
@@ -144,12 +184,6 @@ def _lost_tokens(task: WritingSpec, tokenizer: Any, target: str, ids: Sequence[i
             f"{task.max_new_tokens}; raise it to {needs} or more"
         )
     return None
-
-
-def _rendered(prompt: str, answer: str, rows: Rows) -> Iterator[Example]:
-    for index, row in rows:
-        where = rows.where(index)
-        yield Example(index, filled(prompt, row, "prompt", where), filled(answer, row, "answer", where))
 
 
 def _seed(task: WritingSpec, example: Example, sample: int) -> int:

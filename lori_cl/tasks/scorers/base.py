@@ -134,7 +134,11 @@ class MeanOutcome(Scorer):
 
     def outcomes(self, answers: Sequence[Samples], examples: Sequence[Example]) -> Outcomes:
         """How right each example's answers are."""
-        return mean_outcomes(answers, examples, lambda answer, example: self.outcome(answer, example.target))
+        return mean_outcomes(answers, examples, self._best)
+
+    def _best(self, answer: str, example: Example) -> float:
+        """What an answer is worth against the right answer that it matches best."""
+        return max(self.outcome(answer, gold) for gold in example.golds)
 
 
 FOREIGN = 0

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import Undefined, pass_context, pass_environment
+from jinja2 import Undefined, nodes, pass_context, pass_environment
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Namespace
@@ -77,13 +77,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def check_written(self, value: Any, text: str) -> None:
         """Make sure that a value may be written; `text` is its expression; Raises: NoText."""
 
-    def compiled(self, template: str) -> Any:
-        """Parse and compile a template; Raises: TooMuch; what Jinja raises."""
+    def parsed(self, template: str) -> nodes.Template:
+        """Parse a template; Raises: TooMuch; what Jinja raises."""
         if len(template) > self.max_template:
             raise TooMuch(
                 f"it has {len(template):,} characters; a template has at most {self.max_template:,}"
             )
-        counting = Counting().visit(self.parse(template))
+        return self.parse(template)
+
+    def compiled(self, template: str) -> Any:
+        """Parse and compile a template; Raises: as `parsed`."""
+        counting = Counting().visit(self.parsed(template))
         return self.from_string(counting.set_environment(self))
 
     def getattr(self, obj: Any, attribute: str) -> Any:

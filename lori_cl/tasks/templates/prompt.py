@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Undefined, pass_environment
+from jinja2 import StrictUndefined, Undefined, nodes, pass_environment
 
 from lori_cl.tasks.templates.budget import CHECKS, Budget
-from lori_cl.tasks.templates.counting import BUDGET
+from lori_cl.tasks.templates.counting import BUDGET, Counting
 from lori_cl.tasks.templates.environment import BoundedEnvironment, NoText, kind_of_value
 
+LISTED = " listed"
+"""The filter that writes a list as JSON; no template can name it."""
 WRITABLE = (str, int, float, Decimal, date, time, timedelta)
 """What a template may write; a truth value is an int, a timestamp a date."""
 
@@ -51,6 +53,7 @@ class PromptEnvironment(BoundedEnvironment):
             **{name: _of_text(name, self.filters[name]) for name in TEXT_FILTERS},
             "round": _round,
             "tojson": _to_json,
+            LISTED: _listed,
             **own,
         }
 
@@ -94,8 +97,32 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _listed(value: Any) -> str:
+    if not isinstance(value, list | tuple | Iterator):
+        raise NoText(f"it gives a {kind_of_value(value)}, not a list")
+    return json.dumps(list(value), default=str)
+
+
 SANDBOX = PromptEnvironment()
 _compiled = lru_cache(maxsize=64)(SANDBOX.compiled)
+
+
+@lru_cache(maxsize=64)
+def _list_expression(template: str) -> Any:
+    """A template whose one expression gives a list, as one that writes the list as JSON."""
+    pieces = [p for output in SANDBOX.parsed(template).find_all(nodes.Output) for p in output.nodes]
+    found = [p for p in pieces if not (isinstance(p, nodes.TemplateData) and not p.data.strip())]
+    if len(found) != 1 or isinstance(found[0], nodes.TemplateData):
+        raise NoText(f"'{template[:80]}' is not one expression in {{{{ }}}} that gives a list")
+    written = nodes.Filter(found[0], LISTED, [], [], None, None, lineno=1)
+    whole = nodes.Template([nodes.Output([written], lineno=1)], lineno=1).set_environment(SANDBOX)
+    return SANDBOX.from_string(Counting().visit(whole).set_environment(SANDBOX))
+
+
+def fill_list(template: str, row: Mapping[str, Any]) -> list[Any]:
+    """The list that a template's one expression gives for a row; Raises: as `fill`."""
+    values: list[Any] = json.loads(_list_expression(template).render({**row, BUDGET: Budget()}))
+    return values
 
 
 def fill(template: str, row: Mapping[str, Any]) -> str:

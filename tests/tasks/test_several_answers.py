@@ -1,0 +1,111 @@
+"""Several right answers of one row: the best match counts, the first is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lori_cl.errors import DataError
+from lori_cl.tasks import SCORERS, Example, eval_examples, from_jsonl, to_jsonl, train_examples
+
+from .task_files import generation, write_rows
+
+ROW = {
+    "q": "which city",
+    "a": "Paris",
+    "golds": ["Paris", "paris, France"],
+    "answers": {"text": ["Paris", "the city of Paris"], "answer_start": [1, 2]},
+    "deep": {"aliases": ["Paris", "Lutetia"]},
+    "numbers": [4, 4.5],
+}
+
+
+def example(tmp_path: Path, **fields: Any) -> Example:
+    write_rows(tmp_path / "data" / "test.jsonl", [ROW])
+    (found,) = eval_examples(generation(**{"answer": "", **fields}), tmp_path)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("answers", "golds"),
+    [
+        ("golds", ("Paris", "paris, France")),
+        ("answers.text", ("Paris", "the city of Paris")),
+        ("{{ deep.aliases }}", ("Paris", "Lutetia")),
+        ("{{ golds | map('upper') }}", ("PARIS", "PARIS, FRANCE")),
+        ("{{ golds + deep.aliases }}", ("Paris", "paris, France", "Lutetia")),
+        (["{{ a }}", "{{ golds[1] }}"], ("Paris", "paris, France")),
+        ("numbers", ("4", "4.5")),
+    ],
+)
+def test_answers_are_a_column_an_expression_or_templates(
+    tmp_path: Path, answers: Any, golds: tuple[str, ...]
+) -> None:
+    found = example(tmp_path, answers=answers)
+    assert found.golds == golds
+    assert found.target == golds[0]
+
+
+def test_the_answer_that_is_learned_may_be_said_apart_and_is_right_too(tmp_path: Path) -> None:
+    found = example(tmp_path, answer=" {{ a }}", answers="golds")
+    assert (found.target, found.golds) == (" Paris", (" Paris", "Paris", "paris, France"))
+
+
+def test_training_learns_the_first_answer(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data" / "train.jsonl", [ROW])
+    (found,) = train_examples(generation(answer="", answers="golds"), tmp_path)
+    assert (found.target, found.answers) == ("Paris", ())
+
+
+def test_one_right_answer_is_the_same_eval_set_as_without_a_list(tmp_path: Path) -> None:
+    assert example(tmp_path, answers=["{{ a }}"]) == example(tmp_path, answer="{{ a }}")
+
+
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ([], "answers is an empty list; each row needs one or more"),
+        (["a", ""], "answers hold ''"),
+        (["a", None], "answers hold None"),
+        (["a", ["b"]], r"answers hold \['b'\]"),
+        (["a", True], "answers hold true"),
+        ("a", "column 'golds' holds 'a', not a list of answers"),
+        (None, "column 'golds' holds None, not a list of answers"),
+    ],
+)
+def test_a_row_without_right_answers_is_refused(tmp_path: Path, answers: Any, why: str) -> None:
+    write_rows(tmp_path / "data" / "test.jsonl", [ROW, {**ROW, "golds": answers}])
+    with pytest.raises(DataError, match=rf"test\.jsonl, line 2: {why}"):
+        eval_examples(generation(answer="", answers="golds"), tmp_path)
+
+
+@pytest.mark.parametrize("answers", ["{{ a }}", "x {{ golds }}", "{{ golds }}{{ golds }}", "{{ deep }}"])
+def test_a_template_that_gives_no_list_is_refused(tmp_path: Path, answers: str) -> None:
+    with pytest.raises(DataError, match=r"line 1: answers fails on this row: "):
+        example(tmp_path, answers=answers)
+
+
+def test_a_task_without_any_answer_is_refused() -> None:
+    with pytest.raises(ValueError, match="'answer' is missing"):
+        generation(answer="")
+
+
+@pytest.mark.parametrize(
+    "metric", ["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"]
+)
+def test_the_best_match_counts_whatever_its_place(metric: str) -> None:
+    golds = ("12", "13", "14")
+    examples = [Example(i, "q", golds[0], answers=golds) for i in range(4)]
+    grade = SCORERS[metric].grade(None, [["12"], ["13"], ["14"], ["99"]], examples)
+    assert grade.outcomes[:3].tolist() == pytest.approx([1, 1, 1])
+    assert grade.outcomes[3] < 1
+
+
+def test_an_eval_set_with_several_answers_is_read_back() -> None:
+    examples = [Example(0, "q", "a", answers=("a", "b")), Example(1, "q", "a")]
+    written = to_jsonl(examples)
+    assert from_jsonl(written) == examples
+    assert b'"answers": ["a", "b"]' in written.split(b"\n")[0]
+    assert b"answers" not in written.split(b"\n")[1]
