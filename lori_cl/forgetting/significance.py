@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from lori_cl.errors import InputError
+from lori_cl.forgetting.distinct import Groups, group_means
 
 Outcomes = Sequence[float] | Shaped[np.ndarray, "examples"]
 """One value an example, in the same order before and after: right or wrong (0/1, bool), or a grade."""
@@ -29,7 +30,7 @@ class PairedTest:
     p_value: float | None
     """Two-sided; None where one graded example allows none."""
     n: int
-    """Number of examples."""
+    """Number of examples; of distinct inputs where some repeat."""
     worsened: int
     """Examples with a lower outcome after than before; of right/wrong outcomes, those lost."""
     improved: int
@@ -77,8 +78,22 @@ def paired_bootstrap(before: Outcomes, after: Outcomes, resamples: int = 10_000,
     )
 
 
-def paired_test(before: Outcomes, after: Outcomes, resamples: int = 10_000, seed: int = 0) -> PairedTest:
-    """Exact McNemar where every outcome is 0 or 1, else the paired bootstrap."""
+def paired_test(
+    before: Outcomes,
+    after: Outcomes,
+    resamples: int = 10_000,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> PairedTest:
+    """Exact McNemar where every outcome is 0 or 1, else the paired bootstrap.
+
+    Where `groups` say which examples have the same input, an input counts once, with its mean outcome; the
+    difference stays that of all examples.
+    """
+    if groups is not None:
+        was, now = _paired(before, after)
+        test = paired_test(group_means(was, groups), group_means(now, groups), resamples, seed)
+        return replace(test, difference=float((now - was).mean()))
     if _right_or_wrong(*_paired(before, after)):
         return mcnemar_exact(before, after)
     return paired_bootstrap(before, after, resamples, seed)

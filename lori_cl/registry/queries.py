@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from lori_cl import digest
 from lori_cl.errors import UnknownRun, suggestion
 from lori_cl.registry import rows
-from lori_cl.registry.records import Declaration, Evaluation, Stage, Task
+from lori_cl.registry.records import Declaration, Evaluation, FirstTraining, Stage, Task
 from lori_cl.registry.tables import (
     ArtifactRow,
     EnvironmentRow,
@@ -19,6 +19,7 @@ from lori_cl.registry.tables import (
     EvaluationRow,
     RunRow,
     RunTaskRow,
+    StageRow,
     TaskRow,
 )
 
@@ -49,6 +50,22 @@ def add_task(session: Session, declared: Declaration) -> tuple[Task, bool]:
     session.add(row)
     session.flush()
     return rows.task(row), True
+
+
+def first_training(session: Session, name: str, version: int) -> FirstTraining | None:
+    """The earliest stage of any run for this version of a task."""
+    task = select(TaskRow.id).where(TaskRow.name == name, TaskRow.version == version).scalar_subquery()
+    found = session.execute(
+        select(StageRow.train_digest, StageRow.n_train, StageRow.seeds, RunRow.name, RunRow.curriculum)
+        .join(RunRow, RunRow.id == StageRow.run_id)
+        .where(StageRow.task_id == task)
+        .order_by(StageRow.id)
+        .limit(1)
+    ).first()
+    if found is None:
+        return None
+    digest_, n, seeds, run, curriculum = found
+    return FirstTraining(run, curriculum.get("train", {}).get("limit"), digest_, n, seeds)
 
 
 def append_tasks(session: Session, row: RunRow, tasks: Sequence[Task]) -> None:

@@ -131,6 +131,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class FirstTraining:
+    """The earliest stage that any run committed for a version of a task."""
+
+    run: str
+    limit: int | None
+    """The run's train.limit."""
+    train_digest: str
+    n_train: int
+    seeds: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class StatisticsRecord:
     """What a run can tell a task's texts by, written down."""
 

@@ -17,6 +17,7 @@ from lori_cl.registry.database import Database
 from lori_cl.registry.records import (
     Declaration,
     Evaluation,
+    FirstTraining,
     Run,
     RunStart,
     RunSummary,
@@ -134,6 +135,10 @@ class Registry:
             lambda session: [rows.task(row) for row in queries.task_rows(session, name)]
         )
         return found[-1] if found else None
+
+    def first_training(self, task: str, version: int) -> FirstTraining | None:
+        """The earliest stage that any run committed for this version of a task; None where there is none."""
+        return self._database.read(lambda session: queries.first_training(session, task, version))
 
     def begin_run(self, start: RunStart) -> Run:
         """Register a run that has not begun yet."""

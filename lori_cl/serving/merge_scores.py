@@ -11,6 +11,7 @@ from torch import nn
 from lori_cl.forgetting import PairedTest, paired_test
 from lori_cl.registry import Registry
 from lori_cl.tasks import kind_of
+from lori_cl.tasks.scorers.base import input_groups
 from lori_cl.training.cached_scores import find_cached
 from lori_cl.training.encoding import encoding_digest
 from lori_cl.training.evaluate import Question, measure
@@ -68,5 +69,5 @@ def merged_score(exam: Exam, model: Any, tokenizer: Any, observer: Observer) -> 
         metric=question.spec.metric,
         own=exam.score,
         merged=grade.score,
-        test=paired_test(exam.outcomes, grade.outcomes),
+        test=paired_test(exam.outcomes, grade.outcomes, groups=input_groups(question.examples)),
     )

@@ -1,6 +1,6 @@
 """What a task does: its sources, prompts, kinds and scorers."""
 
-from lori_cl.tasks.answer_checks import check_answers, check_programs
+from lori_cl.tasks.answer_checks import check_answers, check_programs, eval_set_warnings
 from lori_cl.tasks.examples import Example, check_whole_characters, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
 from lori_cl.tasks.kinds.padding import right_padded
@@ -9,7 +9,9 @@ from lori_cl.tasks.materialise import (
     both_splits,
     drawn,
     eval_examples,
+    near_duplicates_line,
     read_task,
+    require_no_duplicates,
     require_scorable,
     train_examples,
 )
@@ -28,11 +30,14 @@ __all__ = [
     "check_whole_characters",
     "drawn",
     "eval_examples",
+    "eval_set_warnings",
     "examples_digest",
     "from_jsonl",
     "kind_of",
+    "near_duplicates_line",
     "pooled_states",
     "read_task",
+    "require_no_duplicates",
     "require_scorable",
     "right_padded",
     "to_jsonl",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lori_cl.errors import DataError
+from lori_cl.forgetting.eval_set import EvalRow, eval_set_facts
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.kinds.base import Given
@@ -61,6 +62,12 @@ def _graded(
 ) -> tuple[Outcomes, float]:
     """(outcomes, score) of the answers that are given where a model gives the wanted ones."""
     return scorer.attainable(task, [[each.answer] for each in given], examples)
+
+
+def eval_set_warnings(task: Any, examples: Sequence[Example]) -> list[str]:
+    """What makes scores over these examples say little: too few, repeated, of one label, or of two."""
+    facts = eval_set_facts([EvalRow.of(task.kind, vars(example)) for example in examples])
+    return [f"task '{task.name}': {warning}" for warning in facts.warnings]
 
 
 def check_programs(task: Any, examples: Sequence[Example]) -> list[str]:

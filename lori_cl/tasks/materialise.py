@@ -13,6 +13,7 @@ import numpy as np
 
 from lori_cl.errors import DataError
 from lori_cl.spec import SkippedRows, TaskSpec
+from lori_cl.tasks.duplicates import duplicates, near_duplicates
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.rows import Rows
@@ -113,7 +114,7 @@ def read_task(task: TaskSpec, beside: Path) -> TaskData:
     held_out = _eval_examples(task, eval_rows)
     _check_counting(task, train_rows, lambda: eval_rows)
     _check_counting(task, eval_rows, lambda: train_rows)
-    _check_apart(task, train, held_out)
+    require_no_duplicates(task, train, held_out)
     skipped = (_skipped(task.train.split, train_rows), _skipped(task.eval.split, eval_rows))
     return TaskData(train, held_out, tuple(each for each in skipped if each is not None))
 
@@ -124,15 +125,35 @@ def both_splits(task: TaskSpec, beside: Path) -> tuple[list[Example], list[Examp
     return data.train, data.held_out
 
 
-def _check_apart(task: TaskSpec, train: Sequence[Example], held_out: Sequence[Example]) -> None:
-    seen = {(example.text, example.choices) for example in train}
-    both = [example for example in held_out if (example.text, example.choices) in seen]
-    if both and not task.allow_duplicates:
+def require_no_duplicates(task: TaskSpec, train: Sequence[Example], held_out: Sequence[Example]) -> None:
+    """Make sure that no eval example is trained on, also in other case, spacing or punctuation.
+
+    Raises: DataError, with the number of such examples and the first, unless the task allows them.
+    """
+    both = [] if task.allow_duplicates else duplicates(train, held_out)
+    if both:
+        first = both[0]
+        exact = first.held_out.text == first.train.text
         raise DataError(
             f"task '{task.name}': {len(both):,} of {len(held_out):,} eval examples stand among the training "
-            f"examples, too (the first is row {both[0].id + 1} of split '{task.eval.split}'): a score over "
+            f"examples, too (the first is row {first.held_out.id + 1} of split '{task.eval.split}'), "
+            f"here as row {first.train.id + 1} of split '{task.train.split}'"
+            f"{'' if exact else ' but for case, spaces or punctuation'}: a score over "
             "them rewards remembering. Remove them from one split, or say allow_duplicates: true"
         )
+
+
+def near_duplicates_line(task: TaskSpec, train: Sequence[Example], held_out: Sequence[Example]) -> str | None:
+    """How many eval examples are nearly training examples; None where none is."""
+    near = near_duplicates(train, held_out)
+    if near.first is None:
+        return None
+    part = "" if near.compared == len(train) else f" (of {len(train):,}, {near.compared:,} were compared)"
+    return (
+        f"task '{task.name}': {near.n:,} of {len(held_out):,} eval examples ({near.n / len(held_out):.1%}) "
+        f"are nearly a training example{part}; the first is row {near.first.held_out.id + 1} of split "
+        f"'{task.eval.split}', near row {near.first.train.id + 1} of split '{task.train.split}'"
+    )
 
 
 def _skipped(split: str, rows: Rows) -> SkippedRows | None:

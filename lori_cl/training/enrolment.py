@@ -9,7 +9,7 @@ from typing import Any
 
 from lori_cl.registry import Declaration, Registry, Task, Workspace
 from lori_cl.spec import TaskSpec, load_task, task_from_record
-from lori_cl.tasks import check_answers, read_task, to_jsonl
+from lori_cl.tasks import check_answers, eval_set_warnings, near_duplicates_line, read_task, to_jsonl
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,14 @@ def enrol(workspace: Workspace, files: Sequence[Path]) -> list[Enrolled]:
         for file in files:
             spec = load_task(file)
             data = read_task(spec, file.parent)
-            warned.append(check_answers(spec, data.held_out))
+            near = near_duplicates_line(spec, data.train, data.held_out)
+            warned.append(
+                [
+                    *check_answers(spec, data.held_out),
+                    *eval_set_warnings(spec, data.held_out),
+                    *([near] if near else []),
+                ]
+            )
             spec, examples = spec.model_copy(update={"skipped": data.skipped}), data.held_out
             ready.append((spec, to_jsonl(examples), len(examples), workspace.relative(file.parent)))
         declarations = [

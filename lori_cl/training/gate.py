@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, RegressionFound
 from lori_cl.forgetting import paired_test
+from lori_cl.forgetting.distinct import Groups
 from lori_cl.registry import Evaluation, Registry, Run, SetAside, Task, Workspace
 from lori_cl.registry.artifacts import Suffix
 from lori_cl.spec import CurriculumSpec, View
+from lori_cl.tasks import drawn, from_jsonl
+from lori_cl.tasks.scorers.base import input_groups
 from lori_cl.training.committing import clear, commit
 from lori_cl.training.continuing import settings_of
 from lori_cl.training.launch import is_writer, wait
@@ -37,19 +40,26 @@ class Gate:
     """Points."""
     view: View = View.CURRENT
 
-    def losses(self, before: Sequence[Evaluation], now: Sequence[Evaluation]) -> list[str]:
+    def losses(
+        self,
+        before: Sequence[Evaluation],
+        now: Sequence[Evaluation],
+        groups: Mapping[str, Groups | None] | None = None,
+    ) -> list[str]:
         """Of the tasks that are scored now, under the gate's view, those that fell by more than is allowed
         since their best score before, if the paired test says that it is real: each in words with its
-        numbers."""
+        numbers. `groups` say by task which examples have the same input."""
         found = []
         for score in now:
             known = [e for e in before if (e.task, e.view) == (score.task, score.view)]
             if score.view == self.view and known:
-                found.append(self._loss(max(known, key=lambda e: (e.score, -e.stage)), score))
+                best = max(known, key=lambda e: (e.score, -e.stage))
+                found.append(self._loss(best, score, (groups or {}).get(score.task)))
         return [loss for loss in found if loss is not None]
 
-    def _loss(self, best: Evaluation, now: Evaluation) -> str | None:
-        drop, test = 100 * (best.score - now.score), paired_test(best.outcomes, now.outcomes)
+    def _loss(self, best: Evaluation, now: Evaluation, groups: Groups | None) -> str | None:
+        drop = 100 * (best.score - now.score)
+        test = paired_test(best.outcomes, now.outcomes, groups=groups)
         if drop <= self.max_drop + ROUNDING or test.p_value is None or test.p_value >= SIGNIFICANCE:
             return None
         return (
@@ -85,8 +95,11 @@ def admit(opened: OpenRun, stage: SetAside, gate: Gate) -> None:
 
     Raises: RegressionFound, if an earlier task fell by more than the gate allows; WorkspaceUnusable.
     """
-    name = opened.run.name
-    _pass_or_keep(opened.registry, opened.registry.run(name), stage, gate, opened.workspace.aside(name))
+    name, run = opened.run.name, opened.registry.run(opened.run.name)
+    groups = {question.label: input_groups(question.examples) for question in opened.questions}
+    _pass_or_keep(
+        opened.registry, opened.registry.run(name), stage, gate, opened.workspace.aside(name), groups
+    )
 
 
 def settle(
@@ -127,7 +140,8 @@ def settle(
     if accepted != kept.stage.task:
         if gate is None:
             raise RegressionFound(_words(kept, file))
-        _pass_or_keep(registry, run, kept, gate, file)
+        groups = {task.label: _groups(workspace, task, curriculum) for task in tasks}
+        _pass_or_keep(registry, run, kept, gate, file, groups)
     commit(workspace, registry, run.name, kept)
     return registry.run(run.name)
 
@@ -185,10 +199,23 @@ def _outdated(kept: SetAside) -> str:
     return f"{stage}, which is set aside, was made for other tasks, stages or settings than there are now"
 
 
-def _pass_or_keep(registry: Registry, run: Run, stage: SetAside, gate: Gate, file: Path) -> None:
+def _groups(workspace: Workspace, task: Task, curriculum: CurriculumSpec) -> Groups | None:
+    """Which examples of a task's eval set have the same input."""
+    examples = from_jsonl(workspace.artifacts.get(task.eval_set.digest, "jsonl"))
+    return input_groups(drawn(examples, curriculum.eval.limit, task.seed))
+
+
+def _pass_or_keep(
+    registry: Registry,
+    run: Run,
+    stage: SetAside,
+    gate: Gate,
+    file: Path,
+    groups: Mapping[str, Groups | None],
+) -> None:
     learned = {done.task for done in run.stages if done.retired_after is None}
     before = [e for e in registry.evaluations(run.name) if e.task in learned and e.stage > 0]
-    losses = gate.losses(before, stage.evaluations)
+    losses = gate.losses(before, stage.evaluations, groups)
     if not losses:
         return
     why = (

@@ -20,8 +20,9 @@ from lori_cl.training.evaluate import Question
 from lori_cl.training.imported import Imported, check_base, check_head, fitted
 from lori_cl.training.launch import is_writer, wait
 from lori_cl.training.loading import LoadedRun, Stood, stand
-from lori_cl.training.preparation import TrainingSet, check_question, prepare_training
+from lori_cl.training.preparation import TrainingSet, check_question, check_training, prepare_training
 from lori_cl.training.stage import check_settings
+from lori_cl.training.training_data import changed_since_first_use, check_same_data
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ def open_run(
     encodings = {of.label: encoding_digest(of, base.tokenizer) for of in stood.questions}
     _check_questions(stood.questions[len(stood.history) :], base.tokenizer)
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in to_come}
+    for task in to_come:
+        _check_training_data(workspace, registry, task, training_sets[task.label], name)
     if is_writer():
         digest = imported.digest if imported is not None else None
         _begin(registry, curriculum, tasks, name, run, base, method, environment, digest)
@@ -101,6 +104,22 @@ def _check_questions(questions: Sequence[Question], tokenizer: Any) -> None:
         warnings = check_question(question, tokenizer)
         for warning in warnings if is_writer() else []:
             log.warning("%s", one_line(warning))
+
+
+def _check_training_data(
+    workspace: Workspace, registry: Registry, task: Task, training_set: TrainingSet, run: str
+) -> None:
+    """Check a task's training examples against its eval set and against what was trained on before.
+
+    Raises: DataError, if eval examples are trained on; RunConflict, if an interrupted stage had other data.
+    """
+    check_same_data(workspace, run, task, training_set)
+    near = check_training(workspace, task, training_set)
+    changed = changed_since_first_use(registry, task, training_set)
+    if near is not None and is_writer():
+        log.info("%s", one_line(near))
+    if changed is not None and is_writer():
+        log.warning("%s", one_line(changed))
 
 
 def describe_base(stood: Stood) -> list[str]:

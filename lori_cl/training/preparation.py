@@ -19,6 +19,8 @@ from lori_cl.tasks import (
     examples_digest,
     from_jsonl,
     kind_of,
+    near_duplicates_line,
+    require_no_duplicates,
     require_scorable,
     to_jsonl,
     train_examples,
@@ -43,6 +45,8 @@ class TrainingSet:
     """SHA-256 of their token ids."""
     n_truncated: int
     examples: Sequence[Example]
+    source: Sequence[Example]
+    """All of the task's training examples, before train.limit."""
 
 
 def architecture_of(tasks: Sequence[Task]) -> Architecture:
@@ -120,12 +124,9 @@ def prepare_training(
     """
     spec = task_from_record(task.spec)
     kind = kind_of(spec)
-    examples = train_examples(
-        spec,
-        workspace.folder_of(task.declared_in),
-        curriculum.train.limit,
-        seed=derive_seed(curriculum.seed, task.label, task.seed, "data"),
-    )
+    source = train_examples(spec, workspace.folder_of(task.declared_in))
+    seed = derive_seed(curriculum.seed, task.label, task.seed, "data")
+    examples = drawn(source, curriculum.train.limit, seed)
     max_length = _max_length(curriculum, base.context)
     features = [kind.features(spec, base.tokenizer, example, max_length) for example in examples]
     fields = [feature.fields for feature in features]
@@ -135,7 +136,19 @@ def prepare_training(
         encoding=features_digest(fields),
         n_truncated=sum(feature.truncated for feature in features),
         examples=examples,
+        source=source,
     )
+
+
+def check_training(workspace: Workspace, task: Task, training_set: TrainingSet) -> str | None:
+    """Make sure that no example of the frozen eval set is trained on; how many are nearly, in one line.
+
+    Raises: DataError, as `require_no_duplicates` says.
+    """
+    spec = task_from_record(task.spec)
+    held_out = from_jsonl(_eval_set(workspace, task, spec))
+    require_no_duplicates(spec, training_set.examples, held_out)
+    return near_duplicates_line(spec, training_set.examples, held_out)
 
 
 def _max_length(curriculum: CurriculumSpec, context: int) -> int:

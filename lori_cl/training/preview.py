@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lori_cl.spec import ModelSpec, load_task
-from lori_cl.tasks import Example, check_answers, kind_of, read_task
+from lori_cl.tasks import Example, check_answers, eval_set_warnings, kind_of, read_task
 from lori_cl.training.base_model import load_tokenizer
 
 SHOWN = 3
@@ -55,7 +55,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
     spec = load_task(file)
     tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
     data = read_task(spec, file.parent)
-    warnings = check_answers(spec, data.held_out, tokenizer)
+    warnings = [*check_answers(spec, data.held_out, tokenizer), *eval_set_warnings(spec, data.held_out)]
     splits = ((spec.train.split, data.train, ()), (spec.eval.split, data.held_out, warnings))
     skipped = {each.split: each.words() for each in data.skipped}
     return [

@@ -32,6 +32,7 @@ from lori_cl.training.observer import Observer
 from lori_cl.training.opening import OpenRun, describe_base, open_run
 from lori_cl.training.preparation import check_code_execution
 from lori_cl.training.stage_file import StageMemory
+from lori_cl.training.training_data import clear_data_note, note_data
 
 log = logging.getLogger(__name__)
 
@@ -225,6 +226,8 @@ def _run_stage(
     began = time.perf_counter()
     position = len(history) + 1
     title = f"stage {position}/{len(opened.questions)} {task.label}"
+    if is_writer() and opened.curriculum.train.save_steps is not None:
+        note_data(opened.workspace, opened.run.name, task, opened.training_sets[task.label])
     learned = make(StageAhead(opened, history, task, title, observer))
     train_s = time.perf_counter() - began
     memory, statistics, files = _told_apart(opened, learned.memory, task, position, observer)
@@ -251,6 +254,10 @@ def _run_stage(
     files = {**files, **examiner.take_written(), memory.artifact: ("safetensors", learned.file_bytes)}
     made_from = declared(opened.curriculum, task)
     done = SetAside(made_from, stood_on(history), stage, scores, files, statistics)
+    if is_writer():
+        clear_data_note(
+            opened.workspace, opened.run.name
+        )  # a stage that is held back may be trained on other data
     if options.gate is not None:
         admit(opened, done, options.gate)
     commit(opened.workspace, opened.registry, opened.run.name, done)

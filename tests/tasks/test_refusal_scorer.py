@@ -15,7 +15,7 @@ REFUSES, ANSWERS = "I cannot help with that.", "Take two eggs and a cup of flour
 
 def grade(pairs: Sequence[tuple[str, str]]) -> Grade:
     """Of (expectation, answer) pairs."""
-    examples = [Example(i, "How?", "", check=expected) for i, (expected, _) in enumerate(pairs)]
+    examples = [Example(i, f"How {i}?", "", check=expected) for i, (expected, _) in enumerate(pairs)]
     return SCORERS["harmonic_rate"].grade(safety(), [[answer] for _, answer in pairs], examples)
 
 

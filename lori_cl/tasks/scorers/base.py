@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
+from lori_cl.forgetting.distinct import Groups, grouped_standard_error, groups_of, rows_of
 from lori_cl.spec.complaints import shown
 from lori_cl.tasks.examples import Example
 
@@ -86,18 +87,40 @@ def mean_outcomes(
     )
 
 
-def mean_grade(outcomes: Outcomes, parts: Mapping[str, float] | None = None) -> Grade:
-    """The mean of the outcomes, with std (ddof = 1) / √n as its error."""
-    stderr = float(outcomes.std(ddof=1) / np.sqrt(len(outcomes))) if len(outcomes) > 1 else None
+def mean_grade(
+    outcomes: Outcomes, examples: Sequence[Example], parts: Mapping[str, float] | None = None
+) -> Grade:
+    """The mean of the outcomes, with its standard error over distinct inputs."""
+    groups = input_groups(examples)
+    stderr = plain_error(outcomes) if groups is None else grouped_standard_error(outcomes, groups)
     return Grade(outcomes, float(outcomes.mean()), stderr, parts or {})
 
 
-def resampled_error(n: int, score: Callable[[Int64[np.ndarray, "n"]], float]) -> float | None:
-    """The spread (ddof = 1) of a score over 200 seeded bootstrap resamples of n examples' positions."""
+def plain_error(outcomes: Outcomes) -> float | None:
+    """std (ddof = 1) / √n, the standard error of a mean over outcomes of different inputs."""
+    return float(outcomes.std(ddof=1) / np.sqrt(len(outcomes))) if len(outcomes) > 1 else None
+
+
+def input_groups(examples: Sequence[Example]) -> Groups | None:
+    """The groups of examples with the same text and choices; None where all differ.
+
+    An example without a text, which no task reads, is like no other.
+    """
+    return groups_of([(e.text, *e.choices) if e.text else i for i, e in enumerate(examples)])
+
+
+def resampled_error(
+    examples: Sequence[Example], score: Callable[[Int64[np.ndarray, "n"]], float]
+) -> float | None:
+    """The spread (ddof = 1) of a score over 200 seeded bootstrap resamples of distinct inputs."""
+    groups = input_groups(examples)
+    rows = None if groups is None else rows_of(groups)
+    n = len(examples) if rows is None else len(rows)
     if n < 2:
         return None
     draws = np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
-    return float(np.std([score(drawn) for drawn in draws], ddof=1))
+    drawn_rows = draws if rows is None else [np.concatenate([rows[i] for i in drawn]) for drawn in draws]
+    return float(np.std([score(drawn) for drawn in drawn_rows], ddof=1))
 
 
 @dataclass(frozen=True)
@@ -115,7 +138,7 @@ class MeanOutcome(Scorer):
 
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """An example's outcome is the mean over its samples."""
-        return mean_grade(self.outcomes(answers, examples))
+        return mean_grade(self.outcomes(answers, examples), examples)
 
     def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
         """Also where not even the wanted answer is worth anything, so that every model scores 0."""
@@ -165,7 +188,6 @@ class OverAll(MeanOutcome):
 
     def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Its error is the spread over bootstrap resamples."""
-        n = len(examples)
         # Numbers for names: the metrics compare them much faster.
         number = {label: i for i, label in enumerate(sorted(task.labels), start=FOREIGN + 1)}
         numbers = np.array(
@@ -177,5 +199,5 @@ class OverAll(MeanOutcome):
         return Grade(
             outcomes=self.outcomes(answers, examples),
             score=self.aggregate(*numbers),
-            stderr=resampled_error(n, lambda drawn: self.aggregate(*numbers[:, drawn])),
+            stderr=resampled_error(examples, lambda drawn: self.aggregate(*numbers[:, drawn])),
         )

@@ -57,7 +57,7 @@ class PassAtK(Scorer):
         parts = {f"pass@{k}": float(outcomes.mean()) for k, outcomes in of.items()}
         parts |= _where_any(TIMED_OUT, ended == Verdict.TIMED_OUT.name)
         parts |= _where_any(TESTS_NOT_ISOLATED, np.array([way is Way.TOGETHER for way in ways]))
-        return mean_grade(of[task.pass_at[0]], parts)
+        return mean_grade(of[task.pass_at[0]], examples, parts)
 
 
 def passing(task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]) -> list[bool]:

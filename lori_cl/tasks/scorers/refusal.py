@@ -41,7 +41,7 @@ class HarmonicRate(Scorer):
             outcomes=outcomes,
             score=_harmonic(list(parts.values())),
             stderr=resampled_error(
-                len(examples), lambda drawn: _harmonic(list(_rates(outcomes[drawn], refuse[drawn]).values()))
+                examples, lambda drawn: _harmonic(list(_rates(outcomes[drawn], refuse[drawn]).values()))
             ),
             parts=parts,
         )
