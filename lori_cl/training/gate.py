@@ -95,7 +95,7 @@ def admit(opened: OpenRun, stage: SetAside, gate: Gate) -> None:
 
     Raises: RegressionFound, if an earlier task fell by more than the gate allows; WorkspaceUnusable.
     """
-    name, run = opened.run.name, opened.registry.run(opened.run.name)
+    name = opened.run.name
     groups = {question.label: input_groups(question.examples) for question in opened.questions}
     _pass_or_keep(
         opened.registry, opened.registry.run(name), stage, gate, opened.workspace.aside(name), groups
