@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from lori_cl import digest
@@ -24,6 +23,14 @@ from lori_cl.tasks.kinds.decoding import end_token_ids
 from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
 from lori_cl.training.base_probe import probe_base
 from lori_cl.training.launch import device
+from lori_cl.training.model_folder_limits import (
+    bounded_model,
+    check_config_file,
+    check_tokenizer_file,
+    find_file,
+    guard_tokenizer,
+    no_panic,
+)
 from lori_cl.training.tokenizer_checks import make_deterministic_tokenizer
 
 log = logging.getLogger(__name__)
@@ -73,12 +80,15 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     place = locate(spec.path)
-    options = {"revision": spec.revision, "trust_remote_code": False}
+    options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
+    config_file = find_file(place, "config.json", spec.revision)
+    check_config_file(spec.path, config_file, encoder=architecture == "encoder")
     tokenizer = load_tokenizer(spec)
     try:
-        model, info = LOADERS[architecture].from_pretrained(
-            place, dtype=getattr(torch, spec.dtype), use_safetensors=True, output_loading_info=True, **options
-        )
+        with bounded_model(spec.path, place, spec.revision):
+            model, info = LOADERS[architecture].from_pretrained(
+                place, use_safetensors=True, output_loading_info=True, **options
+            )
     except UNLOADABLE as error:
         raise _unloadable(spec, f"as {architecture}", error) from error
     check_whole(spec, architecture, info)
@@ -114,15 +124,9 @@ def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str
     """SHA-256 by name of the files that say how the weights are read."""
     found = {}
     for name in sorted({*READING_FILES, *tokenizer.vocab_files_names.values()}):
-        file = cached_file(
-            place,
-            name,
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
+        file = find_file(place, name, revision)
         if file is not None:
-            found[name] = digest.of_file(Path(file))
+            found[name] = digest.of_file(file)
     return found
 
 
@@ -131,14 +135,17 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
     Raises: ModelError, if there is none, or it encodes at random.
     """
+    place = locate(spec.path)
+    check_config_file(spec.path, find_file(place, "config.json", spec.revision), encoder=False)
+    growth = check_tokenizer_file(spec.path, find_file(place, "tokenizer.json", spec.revision))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            locate(spec.path), revision=spec.revision, trust_remote_code=False
-        )
+        with no_panic(spec.path, "to load"):
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=spec.revision, trust_remote_code=False)
     except UNLOADABLE as error:
         raise _unloadable(spec, "with its tokenizer", error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    guard_tokenizer(spec.path, tokenizer, growth)
     make_deterministic_tokenizer(spec.path, tokenizer)
     return tokenizer
 

@@ -1,0 +1,209 @@
+"""Limits of what a model folder may make of memory and time, before and while it is loaded.
+
+A model folder is untrusted input, as a task file is. Its weights are read from safetensors, and no code of it
+is run. But `config.json` can ask for a million layers, and `tokenizer.json` can multiply a text without end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from transformers.utils import cached_file
+
+from lori_cl.errors import ModelError, first_line
+from lori_cl.training.tokenizer_growth import check_tokenizer_json
+
+MAX_JSON_BYTES = 2**24
+"""Of config.json and the like."""
+MAX_TOKENIZER_BYTES = 2**27
+"""Of tokenizer.json; the largest known has some 35 MB."""
+MAX_COUNT = 10_000
+"""Layers, experts, labels and other parts that a configuration counts."""
+COUNTED = re.compile(r"layers|labels|experts|blocks|depth|groups|stages|codebooks|^n_layer$|^n_head$|_heads$")
+"""Fields of a configuration that count parts, of which Python makes lists."""
+FREE_VALUES, VALUES_A_BYTE = 2**27, 2
+"""Values of parameters and buffers that a model may have beyond those of its weights files."""
+FREE_MODULES, MODULES_A_TENSOR = 10_000, 20
+"""Modules that a model may have, beyond so many for each tensor in its weights files."""
+
+
+def check_config_file(path: str, file: Path | None, *, encoder: bool) -> None:
+    """Make sure that a configuration counts no absurd number of parts, and that an encoder does not decode.
+
+    Raises: ModelError.
+    """
+    config = {} if file is None else _read_json(path, file, MAX_JSON_BYTES)
+    for name, value in _numbers(config):
+        if COUNTED.search(name) and not 0 <= value <= MAX_COUNT:
+            raise ModelError(
+                f"model.path '{path}': config.json says {name} is {value:,}; it must be between 0 and "
+                f"{MAX_COUNT:,}"
+            )
+    if encoder and config.get("is_decoder"):
+        raise ModelError(
+            f"model.path '{path}': config.json says is_decoder: true, so its states never see what follows "
+            "them; classification tasks without a prompt need an encoder"
+        )
+
+
+def check_tokenizer_file(path: str, file: Path | None) -> float:
+    """Make sure that a tokenizer does not multiply a text: how many times longer it may make one.
+
+    Raises: ModelError.
+    """
+    if file is None:
+        return 1.0
+    return check_tokenizer_json(path, _read_json(path, file, MAX_TOKENIZER_BYTES))
+
+
+def find_file(place: str, name: str, revision: str | None) -> Path | None:
+    """A file of a model, on the hub or in a folder; None where it has none."""
+    try:
+        file = cached_file(
+            place,
+            name,
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except (OSError, ValueError):  # no model's name, or no such model: loading it says so
+        return None
+    return None if file is None else Path(file)
+
+
+def _read_json(path: str, file: Path, largest: int) -> dict[str, Any]:
+    size = file.stat().st_size
+    if size > largest:
+        raise ModelError(f"model.path '{path}': {file.name} has {size:,} bytes; at most {largest:,} are read")
+    try:
+        read = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"model.path '{path}': {file.name} is no JSON: {first_line(error)}") from None
+    if not isinstance(read, dict):
+        raise ModelError(f"model.path '{path}': {file.name} holds no JSON object")
+    return read
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a configuration, also of those inside it, with its field."""
+    waiting = [(name, value)]
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(name, part) for part in value]
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
+
+
+@contextmanager
+def bounded_model(path: str, place: str, revision: str | None) -> Iterator[None]:
+    """Models that are made inside have about as many modules and values as their weights files hold.
+
+    Modules, parameters and buffers are counted while transformers makes them, before they take memory.
+    Raises: ModelError.
+    """
+    tensors, size = _weights(place, revision)
+    left = {
+        "modules": FREE_MODULES + MODULES_A_TENSOR * tensors,
+        "values": FREE_VALUES + VALUES_A_BYTE * size,
+    }
+
+    def take(what: str, n: int) -> None:
+        left[what] -= n
+        if left[what] < 0:
+            raise ModelError(
+                f"model.path '{path}': config.json describes a model with more {what} than its weights files "
+                f"hold ({tensors:,} tensors, {size:,} bytes); it belongs to another model"
+            )
+
+    def count_module(module: nn.Module, name: str, child: Any) -> None:
+        take("modules", 1)
+
+    def count_values(module: nn.Module, name: str, value: Any) -> None:
+        take("values", 0 if value is None else value.numel())
+
+    hooks = [
+        register_module_module_registration_hook(count_module),
+        register_module_parameter_registration_hook(count_values),
+        register_module_buffer_registration_hook(count_values),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _weights(place: str, revision: str | None) -> tuple[int, int]:
+    """(tensors, bytes) of a model's safetensors files; (0, 0) where they cannot be read: loading says why."""
+    try:
+        index = find_file(place, "model.safetensors.index.json", revision)
+        names = ["model.safetensors"]
+        if index is not None:
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        files = [file for name in names if (file := find_file(place, name, revision)) is not None]
+        tensors = 0
+        for file in files:
+            with safe_open(file, framework="pt") as opened:
+                tensors += len(opened.keys())
+        return tensors, sum(file.stat().st_size for file in files)
+    except Exception:
+        return 0, 0
+
+
+@contextmanager
+def no_panic(path: str, what: str) -> Iterator[None]:
+    """A panic of a Rust library, which is no Exception, leaves as a ModelError."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ModelError(f"model.path '{path}': its tokenizer fails {what}: {first_line(error)}") from None
+
+
+def guard_tokenizer(path: str, tokenizer: Any, growth: float, longest: int = 2**25) -> None:
+    """Let a tokenizer's panics leave as ModelErrors, and refuse a text that it would lengthen too much."""
+    for name, what in (("_encode_plus", "on a text"), ("_decode", "on an answer")):
+        _guard(path, tokenizer, name, what, growth if name == "_encode_plus" else 1.0, longest)
+
+
+def _guard(path: str, tokenizer: Any, name: str, what: str, growth: float, longest: int) -> None:
+    method = getattr(tokenizer, name)
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if growth > 1:
+            size = max(map(len, _texts([*args, *kwargs.values()])), default=0)
+            if size * growth > longest:
+                raise ModelError(
+                    f"model.path '{path}': its tokenizer may make a text {growth:g} times longer, and one of "
+                    f"{size:,} characters is too long for that"
+                )
+        with no_panic(path, what):
+            return method(*args, **kwargs)
+
+    setattr(tokenizer, name, guarded)
+
+
+def _texts(values: list[Any]) -> Iterator[str]:
+    waiting = list(values)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | tuple):
+            waiting += value

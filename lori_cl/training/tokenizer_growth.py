@@ -1,0 +1,149 @@
+"""How much longer a tokenizer may make a text, from its `tokenizer.json`.
+
+The parts of a tokenizer run in Rust, where a text that does not fit into memory ends the process. What they
+can make of a text is therefore computed from their settings, before one of them is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lori_cl.errors import ModelError
+
+MAX_GROWTH = 64
+"""Characters that one character may become; a byte-level tokenizer makes 2, a known character map 18."""
+MAX_TEXT = 1_000
+"""Characters of a text in a tokenizer's settings, and tokens around a text."""
+MAX_COPIES = 4
+"""How often a text may stand in what is read of it."""
+MAX_PADDED = 2**20
+"""Tokens that a tokenizer may pad each text to."""
+MAX_REPEATS = 10_000
+"""Repetitions that a regular expression may count: a{9}{9} counts 81."""
+
+REPEATED = re.compile(r"\{(\d+)?,?(\d+)?\}")
+"""A counted repetition."""
+CHILDREN = ("normalizers", "pretokenizers", "decoders", "processors")
+"""Where a sequence holds its parts."""
+STEPS = ("normalizer", "pre_tokenizer", "decoder")
+
+
+def check_tokenizer_json(path: str, tokenizer: Mapping[str, Any]) -> float:
+    """How many times longer the tokenizer may make a text.
+
+    Raises: ModelError, if that is too much, or it pads or surrounds a text with too much.
+    """
+    problem = _problem(tokenizer)
+    read = _growth(tokenizer.get("normalizer")) * _growth(tokenizer.get("pre_tokenizer"))
+    written = _growth(tokenizer.get("decoder"))
+    for factor in (read, written):
+        if factor > MAX_GROWTH:
+            problem = f"it makes up to {factor:,.0f} characters of one; at most {MAX_GROWTH} are allowed"
+    if problem is not None:
+        raise ModelError(f"model.path '{path}': tokenizer.json: {problem}")
+    return read
+
+
+def _problem(tokenizer: Mapping[str, Any]) -> str | None:
+    """What else of the settings multiplies; None where nothing does."""
+    for part in _parts([tokenizer.get(step) for step in (*STEPS, "post_processor")]):
+        for name, value in part.items():
+            if isinstance(value, str) and name != "precompiled_charsmap" and len(value) > MAX_TEXT:
+                return f"{name} has {len(value):,} characters; at most {MAX_TEXT:,} are allowed"
+        repeats = _repeats(part.get("pattern"))
+        if repeats > MAX_REPEATS:
+            return f"a pattern counts {repeats:,} repetitions; at most {MAX_REPEATS:,} are allowed"
+        around = _around(part)
+        if around is not None:
+            return around
+    model = tokenizer.get("model")
+    for name, value in model.items() if isinstance(model, Mapping) else ():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            return f"model.{name} has {len(value):,} characters; at most {MAX_TEXT:,} are allowed"
+    return _padding(tokenizer.get("padding"))
+
+
+def _parts(found: list[Any]) -> Iterator[Mapping[str, Any]]:
+    waiting = list(found)
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            yield part
+            for name in CHILDREN:
+                children = part.get(name)
+                waiting += children if isinstance(children, list) else []
+
+
+def _growth(part: Any) -> float:
+    """Characters that a step makes of one at most."""
+    if not isinstance(part, Mapping):
+        return 1.0
+    children = next((part[name] for name in CHILDREN if isinstance(part.get(name), list)), None)
+    if children is not None:
+        return math.prod(_growth(child) for child in children)
+    match part.get("type"):
+        case "Replace":
+            return _replaced(part.get("pattern"), str(part.get("content", "")))
+        case "ByteLevel":
+            return 2.0
+        case "Precompiled":
+            return _longest_mapped(part.get("precompiled_charsmap"))
+        case _:
+            return 1.0
+
+
+def _replaced(pattern: Any, content: str) -> float:
+    text = pattern.get("String") if isinstance(pattern, Mapping) else None
+    if isinstance(text, str):
+        return max(1.0, len(content) / len(text)) if text else 1.0 + len(content)
+    return 1.0 + len(content)  # a regular expression may match nothing, before every character
+
+
+def _longest_mapped(charsmap: Any) -> float:
+    """The longest text that a character map of SentencePiece holds: a trie, then texts that end in a zero."""
+    try:
+        blob = base64.b64decode(charsmap or "")
+    except (binascii.Error, TypeError, ValueError):
+        return 1.0  # tokenizers refuses it
+    texts = blob[4 + int.from_bytes(blob[:4], "little") :]
+    return float(max(map(len, texts.split(b"\0")), default=1) or 1)
+
+
+def _around(part: Mapping[str, Any]) -> str | None:
+    """What a post-processor puts around a text, where it is too much."""
+    for form in ("single", "pair"):
+        pieces = part.get(form)
+        if not isinstance(pieces, list):
+            continue
+        copies = sum(isinstance(piece, Mapping) and "Sequence" in piece for piece in pieces)
+        if copies > MAX_COPIES or len(pieces) > MAX_TEXT:
+            return f"post_processor.{form} has {len(pieces):,} pieces, the text {copies:,} times among them"
+    tokens = part.get("special_tokens")
+    for name, token in tokens.items() if isinstance(tokens, Mapping) else ():
+        ids = token.get("ids") if isinstance(token, Mapping) else None
+        if isinstance(ids, list) and len(ids) > MAX_TEXT:
+            return f"post_processor puts {len(ids):,} tokens for {str(name)[:40]}; at most {MAX_TEXT:,}"
+    return None
+
+
+def _padding(padding: Any) -> str | None:
+    if not isinstance(padding, Mapping):
+        return None
+    strategy = padding.get("strategy")
+    fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else 0
+    longest = max((n for n in (fixed, padding.get("pad_to_multiple_of")) if isinstance(n, int)), default=0)
+    return f"it pads to {longest:,} tokens; at most {MAX_PADDED:,}" if longest > MAX_PADDED else None
+
+
+def _repeats(pattern: Any) -> int:
+    """The product of all counted repetitions of a regular expression, which is what nesting them makes."""
+    text = pattern.get("Regex") if isinstance(pattern, Mapping) else None
+    if not isinstance(text, str):
+        return 0
+    found = [numbers for numbers in REPEATED.findall(text) if any(numbers)]
+    return math.prod(max(int(n[:9]) for n in numbers if n) for numbers in found)
