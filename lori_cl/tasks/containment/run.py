@@ -174,7 +174,8 @@ def _contained_output(supervisor: subprocess.Popen[bytes]) -> IO[bytes]:
         lines = (first + output.read()).decode(errors="replace").splitlines()
         raise ContainmentMissing(
             f"programs cannot be contained here: {lines[-1] if lines else 'the interpreter does not start'}. "
-            "Needed are Linux 5.13 or newer, with Landlock and seccomp (in Docker, 20.10.18 or newer); "
+            "Needed are Linux 5.13 or newer, with Landlock, seccomp and its user notification "
+            "(in Docker, 20.10.18 or newer); "
             "score this task on such a machine"
         )
     return output
