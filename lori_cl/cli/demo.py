@@ -36,7 +36,7 @@ def demo(workspace: Workspace, as_json: bool) -> None:
     with bars() as observer:
         runs = run_demo(workspace, observer)
     with workspace.read() as registry:
-        reports = [gather(registry, run.name) for run in runs]
+        reports = [gather(registry, run.name, workspace.artifacts) for run in runs]
     page = workspace.place("report.html")
     require_own_file(page)
     write(page, FORMATS["html"](reports))

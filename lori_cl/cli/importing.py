@@ -54,5 +54,5 @@ def import_(
     with bars() as observer:
         done = import_folder(workspace, folder, spec, spec.run_name(name), mask, options, observer)
     with workspace.read() as registry:
-        outcome = gather(registry, done.name)
+        outcome = gather(registry, done.name, workspace.artifacts)
     print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

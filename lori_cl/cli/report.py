@@ -41,7 +41,7 @@ def report(
 
     format_name = "json" if as_json else format_name or _format_of(output)
     with workspace.read() as registry:
-        reports = [gather(registry, name) for name in dict.fromkeys(runs)]
+        reports = [gather(registry, name, workspace.artifacts) for name in dict.fromkeys(runs)]
     if format_name is None:
         print_report(reports, console())
         return

@@ -91,7 +91,7 @@ def run(
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
     with workspace.read() as registry:
-        outcome = gather(registry, done.name)
+        outcome = gather(registry, done.name, workspace.artifacts)
     if not is_writer():  # of several processes of a launcher, one speaks
         return
     print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

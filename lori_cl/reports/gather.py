@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lori_cl.forgetting import Cell, ForgettingMatrix, all_metrics, paired_test
-from lori_cl.registry import Evaluation, Registry, Run
+from lori_cl.forgetting.eval_set import EvalSetFacts
+from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run
 from lori_cl.reports.capacity import capacity_of
+from lori_cl.reports.eval_sets import facts_by_task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 from lori_cl.reports.routing import ROUTED
 
@@ -18,16 +20,19 @@ Scored = Mapping[tuple[int, int], Evaluation]
 """By (stage, task index from 0)."""
 
 
-def gather(registry: Registry, run_name: str) -> RunReport:
+def gather(registry: Registry, run_name: str, artifacts: ArtifactStore | None = None) -> RunReport:
     """Everything a report says about one run, finished or not.
 
+    Where the artifacts are given, repeated inputs of the eval sets count once in tests, and are reported.
     Raises: UnknownRun.
     """
     run = registry.run(run_name)
     evaluations = registry.evaluations(run_name)
     single = _single_task_scores(registry, run)
-    views = tuple(_view(run, view, evaluations, single) for view in _views(run, evaluations))
-    return RunReport(run, views, capacity_of(run))
+    facts = {} if artifacts is None else facts_by_task(run, artifacts)
+    views = tuple(_view(run, view, evaluations, single, facts) for view in _views(run, evaluations))
+    warnings = [f"{task}: {warning}" for task, found in facts.items() for warning in found.warnings]
+    return RunReport(run, views, capacity_of(run), tuple(warnings))
 
 
 def _views(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
@@ -49,11 +54,17 @@ def _comparable(curriculum: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "eval": {**settings["eval"], "views": None}}
 
 
-def _view(run: Run, view: str, evaluations: Sequence[Evaluation], single: Mapping[str, float]) -> ViewReport:
+def _view(
+    run: Run,
+    view: str,
+    evaluations: Sequence[Evaluation],
+    single: Mapping[str, float],
+    facts: Mapping[str, EvalSetFacts],
+) -> ViewReport:
     scored = _scored(run, view, evaluations)
     tasks, stages = [task.label for task in run.tasks], len(run.stages)
     matrix = ForgettingMatrix.from_cells(tasks, view, stages, {at: _cell(e) for at, e in scored.items()})
-    changes = _changes(matrix, scored) if view == CURRENT else ()
+    changes = _changes(matrix, scored, facts) if view == CURRENT else ()
     # In the order of the stages, so that the last one stays.
     last = {j: e for (_, j), e in sorted(scored.items(), key=lambda item: item[0])}
     return ViewReport(
@@ -61,6 +72,7 @@ def _view(run: Run, view: str, evaluations: Sequence[Evaluation], single: Mappin
         metrics=all_metrics(matrix, single),
         changes=changes,
         truncated=tuple(last[j].n_truncated if j in last else 0 for j in range(len(tasks))),
+        distinct=tuple(facts[task].distinct if task in facts else None for task in tasks),
         parts=tuple(last[j].parts if j in last else {} for j in range(len(tasks))),
     )
 
@@ -81,17 +93,23 @@ def _cell(evaluation: Evaluation) -> Cell:
     return Cell(evaluation.score, evaluation.n, stderr, evaluation.source)
 
 
-def _changes(matrix: ForgettingMatrix, scored: Scored) -> tuple[Change, ...]:
+def _changes(
+    matrix: ForgettingMatrix, scored: Scored, facts: Mapping[str, EvalSetFacts]
+) -> tuple[Change, ...]:
     """Every earlier task, last stage against its own; tasks scored at only one of the two are left out."""
     last, since = matrix.stages, matrix.change_since_learned()
     found = ((j, number(since[last, j])) for j in range(last - 1))
     return tuple(
-        _change(matrix.tasks[j], change, scored[j + 1, j], scored[last, j])
+        _change(matrix.tasks[j], change, scored[j + 1, j], scored[last, j], facts.get(matrix.tasks[j]))
         for j, change in found
         if change is not None
     )
 
 
-def _change(task: str, change: float, before: Evaluation, after: Evaluation) -> Change:
-    same_examples = len(before.outcomes) == len(after.outcomes) > 0
-    return Change(task, change, paired_test(before.outcomes, after.outcomes) if same_examples else None)
+def _change(
+    task: str, change: float, before: Evaluation, after: Evaluation, facts: EvalSetFacts | None
+) -> Change:
+    if not len(before.outcomes) == len(after.outcomes) > 0:
+        return Change(task, change, None)
+    groups = facts.groups if facts is not None and facts.n == len(after.outcomes) else None
+    return Change(task, change, paired_test(before.outcomes, after.outcomes, groups=groups))

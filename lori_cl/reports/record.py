@@ -9,6 +9,7 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
       matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
                     null where a task was not evaluated
       n             examples each task is scored on; null where it never was
+      distinct      different inputs among them; null where the eval set's file was not read
       parts         further numbers of each task's last score as fractions, by name: pass@5, refusal_rate
       truncated     how many of them were too long to be read whole
       source        'measured' or 'proved' for every score; null where there is none
@@ -21,6 +22,7 @@ Schema 1 of a report; a key is never renamed or removed within a schema, new one
       missing       by metric's name: why it is null
       significance  of view 'current', for each earlier task, last stage against its own:
                     task, change, test, p_value, n, worsened, improved
+    warnings    what makes scores over the eval sets say little, one line each
     capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks
                 (null where nothing sets a limit); null for a method without masks
     lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null where it
@@ -46,6 +48,7 @@ def to_record(report: RunReport) -> dict[str, Any]:
         "run": run_summary(report.run),
         "tasks": list(report.tasks),
         "views": {view.name: _view(view) for view in report.views},
+        "warnings": list(report.warnings),
         "capacity": report.capacity.to_record() if report.capacity else None,
         "lineage": lineage(report.run),
     }
@@ -135,6 +138,7 @@ def _view(view: ViewReport) -> dict[str, Any]:
     return {
         "matrix": _numbers(matrix.scores),
         "n": list(view.n),
+        "distinct": list(view.distinct) or None,
         "parts": [dict(parts) for parts in view.parts],
         "truncated": list(view.truncated),
         "source": [list(row) for row in matrix.source],

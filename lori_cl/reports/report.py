@@ -63,6 +63,8 @@ class ViewReport:
     """Of each task's examples, those that were too long to be read whole, in the last row that has it."""
     parts: tuple[Mapping[str, float], ...]
     """Of each task, further numbers of its answers by name, in the last row that has it."""
+    distinct: tuple[int | None, ...] = ()
+    """Of each task's examples, the different inputs; None where the eval set was not read."""
 
     @property
     def name(self) -> str:
@@ -73,6 +75,13 @@ class ViewReport:
     def told(self) -> tuple[Metric, ...]:
         """The metrics that a reader is shown: those against other runs only where there are such runs."""
         return tuple(m for m in self.metrics if m.value is not None or m.name not in COMPARED)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether inputs of a task are repeated, so that there are fewer distinct ones than examples."""
+        return any(
+            d is not None and n is not None and d < n for d, n in zip(self.distinct, self.n, strict=False)
+        )
 
     @property
     def n(self) -> tuple[int | None, ...]:
@@ -105,6 +114,8 @@ class RunReport:
     """In the curriculum's order; `routed` last where lori-cl route added it."""
     capacity: Capacity | None
     """None for a run whose every stage overwrites the whole adapter."""
+    warnings: tuple[str, ...] = ()
+    """What makes scores over its eval sets say little."""
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ def _print_capacity(report: RunReport, console: Console) -> None:
     for line in missing_metrics(report.views):
         say(console, line, "dim")
     say(console, f"Capacity: {capacity_line(report.capacity)}")
+    for warning in report.warnings:
+        say(console, f"Warning: {warning}")
 
 
 def _matrix(view: ViewReport) -> Table:
@@ -108,6 +110,8 @@ def _matrix(view: ViewReport) -> Table:
         add_row(table, name, *map(_entry, row.entries), style="dim" if row.task is None else "")
     table.add_section()
     add_row(table, "examples", *("" if n is None else f"{n:>5,}" for n in view.n), style="dim")
+    if view.repeats:
+        add_row(table, "distinct", *("" if n is None else f"{n:>5,}" for n in view.distinct), style="dim")
     if any(view.truncated):
         add_row(table, "cut", *(f"{n:>5,}" for n in view.truncated), style="dim")
     return table

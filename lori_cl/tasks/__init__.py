@@ -1,5 +1,6 @@
 """What a task does: its sources, prompts, kinds and scorers."""
 
+from lori_cl.forgetting.subset import drawn
 from lori_cl.tasks.answer_checks import check_answers, check_programs, eval_set_warnings
 from lori_cl.tasks.examples import Example, check_whole_characters, examples_digest, from_jsonl, to_jsonl
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
@@ -7,7 +8,6 @@ from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.kinds.pooling import pooled_states
 from lori_cl.tasks.materialise import (
     both_splits,
-    drawn,
     eval_examples,
     near_duplicates_line,
     read_task,

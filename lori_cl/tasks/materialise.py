@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lori_cl.errors import DataError
+from lori_cl.forgetting.subset import drawn
 from lori_cl.spec import SkippedRows, TaskSpec
 from lori_cl.tasks.duplicates import duplicates, near_duplicates
 from lori_cl.tasks.examples import Example
@@ -159,15 +158,6 @@ def near_duplicates_line(task: TaskSpec, train: Sequence[Example], held_out: Seq
 def _skipped(split: str, rows: Rows) -> SkippedRows | None:
     found = rows.invalid.skipped(str(Path(rows.origin).parent) + os.sep)
     return SkippedRows(split=split, n=found.n, first=found.first) if found.n else None
-
-
-def drawn(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
-    """So many examples at random, in their old order: the first of a sorted data set are all of one label."""
-    if limit is None or limit >= len(examples):
-        return list(examples)
-    # Raw words of a bit generator are stable by NumPy's policy; Generator.choice is not.
-    order = np.argsort(np.random.PCG64(seed).random_raw(len(examples)), kind="stable")
-    return [examples[i] for i in sorted(order[:limit])]
 
 
 def _found(examples: list[Example], rows: Rows) -> list[Example]:

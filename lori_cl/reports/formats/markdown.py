@@ -52,6 +52,7 @@ def _run(report: RunReport) -> Iterator[str]:
         if view.changes:
             yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
     yield from _list(missing_metrics(report.views))
+    yield from _list([f"Warning: {warning}" for warning in report.warnings])
     yield from ("### Capacity", "", _plain(capacity_line(report.capacity)), "")
     yield from _lineage(report.run)
 
@@ -59,9 +60,12 @@ def _run(report: RunReport) -> Iterator[str]:
 def _matrix(view: ViewReport) -> Iterator[str]:
     rows = ([stage_name(row.stage, row.task), *map(_entry, row.entries), _mean(row)] for row in view.rows())
     examples = ["examples", *("–" if n is None else f"{n:,}" for n in view.n)]
+    examples_rows = [[*examples, ""]]
+    if view.repeats:
+        examples_rows.append(["distinct", *("–" if n is None else f"{n:,}" for n in view.distinct), ""])
     cut = [["cut", *(f"{n:,}" for n in view.truncated), ""]] if any(view.truncated) else []
     titles = ["after stage", *view.matrix.tasks, "mean of learned"]
-    yield from _blocks(titles, [*rows, [*examples, ""], *cut])
+    yield from _blocks(titles, [*rows, *examples_rows, *cut])
 
 
 def _mean(row: Row) -> str:

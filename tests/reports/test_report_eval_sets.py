@@ -1,0 +1,37 @@
+"""A report counts repeated inputs once, and says what its eval sets cannot show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from lori_cl.registry import Workspace
+from lori_cl.reports import FORMATS, gather, to_record
+from lori_cl.spec import load_curriculum
+from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+
+
+def test_repeated_inputs_are_counted_in_every_format_and_tested_once(
+    workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
+) -> None:
+    files = [write_task("a"), write_task("b")]
+    test = files[0].parent / "a" / "test.jsonl"
+    test.write_text("".join(test.read_text().splitlines(keepends=True)[:4] * 2))
+    enrol(workspace, files)
+    run_curriculum(
+        workspace, load_curriculum(write_curriculum("a", "b")), "r", RunOptions(), SilentObserver()
+    )
+    with workspace.read() as registry:
+        report = gather(registry, "r", workspace.artifacts)
+        bare = gather(registry, "r")
+    (current,) = (view for view in report.views if view.name == "current")
+    assert (current.n, current.distinct) == ((8, 8), (4, 8))
+    assert current.changes[0].test is not None
+    assert current.changes[0].test.n == 4
+    assert any("4 of 8 eval examples repeat the input of another" in line for line in report.warnings)
+    assert to_record(report)["views"]["current"]["distinct"] == [4, 8]
+    for name in ("html", "md"):
+        assert "distinct" in FORMATS[name]([report]).decode()
+        assert "distinct" not in FORMATS[name]([bare]).decode()
+    json.dumps(to_record(bare))
