@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
-from lori_cl.errors import ModelError, first_line
+from lori_cl.errors import LoriError, ModelError, first_line
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
@@ -45,12 +44,6 @@ READING_FILES = (
     "chat_template.jinja",
 )
 """What says how the weights are read; a tokenizer's own vocabulary files come on top."""
-
-UNLOADABLE = (
-    *(OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, AttributeError),
-    SafetensorError,
-)
-"""What transformers raises on files that are missing, damaged or of another shape."""
 
 LOADERS = {"encoder": AutoModel, "causal-lm": AutoModelForCausalLM}
 
@@ -89,7 +82,9 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
             model, info = LOADERS[architecture].from_pretrained(
                 place, use_safetensors=True, output_loading_info=True, **options
             )
-    except UNLOADABLE as error:
+    except LoriError:
+        raise
+    except Exception as error:  # transformers and its libraries raise what a damaged file makes of them
         raise _unloadable(spec, f"as {architecture}", error) from error
     check_whole(spec, architecture, info)
     check_architecture(spec, architecture, model.config)
@@ -141,7 +136,9 @@ def load_tokenizer(spec: ModelSpec) -> Any:
     try:
         with no_panic(spec.path, "to load"):
             tokenizer = AutoTokenizer.from_pretrained(place, revision=spec.revision, trust_remote_code=False)
-    except UNLOADABLE as error:
+    except LoriError:
+        raise
+    except Exception as error:  # transformers and its libraries raise what a damaged file makes of them
         raise _unloadable(spec, "with its tokenizer", error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
