@@ -55,6 +55,8 @@ def _problem(tokenizer: Mapping[str, Any]) -> str | None:
         for name, value in part.items():
             if isinstance(value, str) and name != "precompiled_charsmap" and len(value) > MAX_TEXT:
                 return f"{name} has {len(value):,} characters; at most {MAX_TEXT:,} are allowed"
+        if part.get("type") == "Precompiled" and _charsmap(part) is None:
+            return "its precompiled_charsmap is damaged"
         repeats = _repeats(part.get("pattern"))
         if repeats > MAX_REPEATS:
             return f"a pattern counts {repeats:,} repetitions; at most {MAX_REPEATS:,} are allowed"
@@ -92,7 +94,7 @@ def _growth(part: Any) -> float:
         case "ByteLevel":
             return 2.0
         case "Precompiled":
-            return _longest_mapped(part.get("precompiled_charsmap"))
+            return float(max(map(len, _charsmap(part) or [b"x"])) or 1)
         case _:
             return 1.0
 
@@ -104,14 +106,19 @@ def _replaced(pattern: Any, content: str) -> float:
     return 1.0 + len(content)  # a regular expression may match nothing, before every character
 
 
-def _longest_mapped(charsmap: Any) -> float:
-    """The longest text that a character map of SentencePiece holds: a trie, then texts that end in a zero."""
+def _charsmap(part: Mapping[str, Any]) -> list[bytes] | None:
+    """The texts of SentencePiece's character map: the size of a trie, the trie, texts that end in a zero.
+
+    None where it is damaged: tokenizers believes the size, and the process aborts.
+    """
     try:
-        blob = base64.b64decode(charsmap or "")
+        blob = base64.b64decode(part.get("precompiled_charsmap") or "", validate=True)
     except (binascii.Error, TypeError, ValueError):
-        return 1.0  # tokenizers refuses it
-    texts = blob[4 + int.from_bytes(blob[:4], "little") :]
-    return float(max(map(len, texts.split(b"\0")), default=1) or 1)
+        return None
+    size = int.from_bytes(blob[:4], "little")
+    if len(blob) < 8 or not 0 < size <= len(blob) - 4 or size % 4:
+        return None
+    return blob[4 + size :].split(b"\0")
 
 
 def _around(part: Mapping[str, Any]) -> str | None:

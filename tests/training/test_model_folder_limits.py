@@ -15,6 +15,7 @@ import pytest
 from lori_cl.errors import ModelError
 from lori_cl.spec import ModelSpec
 from lori_cl.training.base_model import load_base, load_tokenizer
+from lori_cl.training.model_folder_limits import guard_tokenizer
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -135,11 +136,31 @@ def test_a_tokenizer_that_lengthens_a_text_a_little_reads_no_text_that_is_too_lo
         tokenizer(["red", "a" * 10**6])
 
 
-def test_a_rust_panic_is_one_line(encoder: Path) -> None:
-    charsmap = "/////w=="  # a character map that ends before it begins
+@pytest.mark.parametrize("charsmap", ["/////w==", "AAAAAA==", "", "?", "/////wAAAAA="])
+def test_a_damaged_character_map_is_refused_and_does_not_end_the_process(
+    encoder: Path, charsmap: str
+) -> None:
     change(encoder, "tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": charsmap})
-    with pytest.raises(ModelError, match=str(encoder)):
-        load_tokenizer(ModelSpec(path=str(encoder)))("red blue")
+    assert "its precompiled_charsmap is damaged" in refusal(encoder)
+
+
+def test_a_rust_panic_is_one_line() -> None:
+    class PanicException(BaseException):  # what pyo3 raises
+        pass
+
+    class Panicking:
+        def _encode_plus(self, text: str) -> None:
+            raise PanicException("index out of bounds")
+
+        def _decode(self, ids: list[int]) -> None:
+            raise KeyboardInterrupt
+
+    tokenizer = Panicking()
+    guard_tokenizer("folder", tokenizer, growth=1.0)
+    with pytest.raises(ModelError, match="'folder': its tokenizer fails on a text: index out of bounds"):
+        tokenizer._encode_plus("red")
+    with pytest.raises(KeyboardInterrupt):
+        tokenizer._decode([1])
 
 
 def test_files_that_are_too_large_or_no_json_are_refused(encoder: Path) -> None:
