@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
+from lori_cl.cli.output import print_document, print_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.cli.report import write
 from lori_cl.registry.workspace import Workspace
 
@@ -16,14 +17,14 @@ from lori_cl.registry.workspace import Workspace
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     metavar="FILE",
     help="Write the receipt to FILE; to stdout where not given.",
 )
 @click.option(
     "--sign",
     "key",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     metavar="KEY",
     help="Sign FILE with an SSH key; the signature is FILE.sig.",
 )
@@ -47,8 +48,8 @@ def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | Non
     with workspace.read() as registry:
         content = Receipt.of(registry.run(run), registry.score_log(run)).to_bytes()
     if output is None:
-        sys.stdout.buffer.write(content)
+        print_document(content, "json")
         return
     write(output, content)
     if key is not None:
-        click.echo(f"Signed: {sign(output, key.expanduser())}", err=True)
+        print_line(f"Signed: {sign(output, key)}", err=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lori_cl.cli.curriculum import read_curriculum
-from lori_cl.cli.output import bars, console, json_option, print_json
+from lori_cl.cli.output import bars, console, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
 from lori_cl.registry.workspace import Workspace
 
@@ -86,7 +86,7 @@ def run(
         declared_in=curriculum.parent,
         gate=None if max_drop is None else Gate(max_drop, View(view or View.CURRENT)),
         accept=accept,
-        announce=partial(click.echo, err=True),
+        announce=partial(print_line, err=True),
     )
     with bars() as observer:
         done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)

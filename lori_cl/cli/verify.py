@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lori_cl.cli.output import bars, json_option, print_json, print_line
+from lori_cl.cli.paths import UserPath
 from lori_cl.errors import Untruth
 from lori_cl.registry.workspace import Workspace
 
@@ -61,7 +62,7 @@ class _Request:
 )
 @click.option(
     "--signed-by",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     metavar="KEY.pub",
     help="Require that FILE.sig is a signature of the receipt by this SSH key.",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lori_cl.errors import InputError, Untruth
+from lori_cl.paths import expanded
 from lori_cl.registry import Registry
 from lori_cl.registry.receipt import HEAD, Receipt, read_bytes
 from lori_cl.registry.ssh_signature import check_signature
@@ -25,13 +26,13 @@ def check_receipt(registry: Registry, name: str, given: str, signed_by: Path | N
         if signed_by is not None:
             raise InputError("a head has no signature; give the receipt's file")
         return Checked("receipt", _found_head(now, given))
-    file = Path(given)
+    file = expanded(given, "receipt")
     content = read_bytes(file)
     kept = Receipt.parse(content, file)
     if kept.run != name:
         raise InputError(f"{file} is a receipt of run '{kept.run}', not of '{name}'")
     if signed_by is not None:
-        check_signature(file, content, signed_by.expanduser())
+        check_signature(file, content, signed_by)
     if changes := list(kept.changes(now)):
         more = f"; and {len(changes) - SHOWN} more" if changes[SHOWN:] else ""
         raise Untruth(f"the run is not as {file} says: {'; '.join(changes[:SHOWN])}{more}")

@@ -20,12 +20,13 @@ class NumericMatch(MeanOutcome):
     def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
         """Also where a target is not exactly one number."""
         for example in examples:
-            problem = target_problem(example.target)
-            if problem is not None and not problem[1]:
-                said = f"the answer wanted in row {example.id + 1}, {shown(example.target)},"
-                worthless = answer_quantity(example.target) is None
-                why = f"is itself worth 0: it {problem[0]}" if worthless else problem[0]
-                return f"{said} {why}; write one number, or mark it: '#### 42'"
+            for gold in example.golds:
+                problem = target_problem(gold)
+                if problem is not None and not problem[1]:
+                    said = f"the answer wanted in row {example.id + 1}, {shown(gold)},"
+                    worthless = answer_quantity(gold) is None
+                    why = f"is itself worth 0: it {problem[0]}" if worthless else problem[0]
+                    return f"{said} {why}; write one number, or mark it: '#### 42'"
         return super().unscorable(task, examples)
 
     def doubtful(self, examples: Sequence[Example]) -> str | None:
