@@ -110,5 +110,5 @@ def test_a_chat_is_rendered_as_transformers_renders_it(chatting: PreTrainedToken
 
 def test_a_chat_template_that_prints_an_address_is_refused(chatting: PreTrainedTokenizerFast) -> None:
     chatting.chat_template = "{{ raise_exception }} {{ messages[0]['content'] }}"
-    with pytest.raises(DataError, match="the model's chat template prints a Python object's address"):
+    with pytest.raises(DataError, match=r"raise_exception .* is a function"):
         render_chat(TASK, chatting, "a")

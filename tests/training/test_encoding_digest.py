@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -88,11 +89,12 @@ def test_what_is_cut_off_a_prompt_is_no_part_of_the_digest(tokenizer: Any) -> No
 
 
 @pytest.mark.parametrize("kind", ["generation", "choices", "label words"])
-@pytest.mark.parametrize("drawn", ["{{ ['wet', 'dry'] | random }}", "{{ lipsum(n=1) | length }}"])
-def test_a_template_that_draws_at_random_is_refused(kind: str, drawn: str, tokenizer: Any) -> None:
-    for name in map(str, range(1000)):  # lipsum's lengths are numbers, which are all one unknown word
-        tokenizer.add_tokens(name)
-    tokenizer.chat_template = f"{drawn} {{{{ messages[0]['content'] }}}}"
+def test_an_encoding_that_differs_each_time_is_refused(
+    kind: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = itertools.cycle(["wet", "dry"])
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    monkeypatch.setattr(chat, "chat_text", lambda *_, **__: next(words))
     with pytest.raises(DataError, match=r"^task 't', row 1: .* encodes the same text differently each time"):
         encoding_digest(question(kind, chat=True), tokenizer)
 
@@ -197,7 +199,7 @@ def test_a_template_that_draws_at_random_is_refused_before_a_run_begins(
     (dated / "chat_template.jinja").write_text(
         "{{ ['wet', 'dry', 'flat'] | random }} {{ messages[0]['content'] }}"
     )
-    with pytest.raises(DataError, match="encodes the same text differently each time"):
+    with pytest.raises(DataError, match="the model's chat template fails: No filter named 'random'"):
         learn_on(2024, "one")
     with workspace.read() as registry:
         assert registry.find_run("one") is None
