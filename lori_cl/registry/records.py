@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from lori_cl.errors import UnknownTask, suggestion
-from lori_cl.spec.task import SkippedRows
 
 Source = Literal["measured", "proved"]
 
@@ -42,6 +41,8 @@ class Task:
     @property
     def skipped(self) -> list[str]:
         """Which invalid rows were left out when it was added, in words, one entry a split."""
+        from lori_cl.spec.task import SkippedRows  # pydantic comes with it, which reports do not load
+
         return [SkippedRows.model_validate(each).words() for each in self.spec.get("skipped", ())]
 
     @property

@@ -54,7 +54,7 @@ def check_config_file(path: str, file: Path | None, *, encoder: bool) -> None:
     if encoder and config.get("is_decoder"):
         raise ModelError(
             f"model.path '{path}': config.json says is_decoder: true, so its states never see what follows "
-            "them; classification tasks without a prompt need an encoder"
+            "them; set is_decoder: false, or name an encoder"
         )
 
 

@@ -78,7 +78,7 @@ def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
             "they run contained, and only with --allow-code-execution"
         )
     for task in tasks:
-        if SCORERS[task.metric].runs_code:
+        if task.kind == "code":
             limits(task_from_record(task.spec))
     if runs_code:
         require_containment()

@@ -20,7 +20,7 @@ from lori_cl.serving.merge_request import MergeRequest
 from lori_cl.serving.merge_table import merge_outcome_record, notes
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.tasks import SCORERS
+from lori_cl.tasks import SCORERS, from_jsonl
 from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
 
 Learn = Callable[..., Run]
@@ -126,7 +126,11 @@ def test_one_task_merged_alone_scores_as_its_own_adapter_did(
     (score,) = merge("b", evaluate=True).scores
     recorded = evaluations(workspace)[2, "b", "as_trained"]
     assert (score.own, score.merged, score.metric) == (recorded.score, recorded.score, "accuracy")
-    assert (score.test.n, score.test.worsened, score.test.improved) == (recorded.n, 0, 0)
+    with workspace.read() as registry:
+        (task,) = (task for task in registry.run("run").tasks if task.label == "b")
+    examples = from_jsonl(workspace.artifacts.get(task.eval_set.digest, "jsonl"))
+    distinct = len({example.text for example in examples})
+    assert (score.test.n, score.test.worsened, score.test.improved) == (distinct, 0, 0)
 
 
 def test_a_merge_that_turns_an_adapter_around_is_seen_to_lose(
