@@ -147,7 +147,7 @@ def _exit_code() -> int:
                 "Interrupted. What was committed stays; the same command goes on from there.", err=True
             )
         return 1
-    except BrokenPipeError:  # of stdout: whoever read it has left
+    except BrokenPipeError:  # of stdout: the reader has left
         return 1
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1

@@ -75,7 +75,7 @@ def verify(workspace: Workspace, /, as_json: bool, **asked: Any) -> None:
     """Check that RUN is what the registry says of it: every file, stage, seed, A, mask and score.
 
     One line a check. Ends at the first difference, with exit code 1. Needs no base model, unless scores are
-    measured again. Whoever can write the workspace can rewrite a run so that every check passes; only
+    measured again. A user who can write the workspace can rewrite a run so that every check passes; only
     --receipt finds that.
 
     \b

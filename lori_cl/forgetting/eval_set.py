@@ -82,7 +82,7 @@ def _repeated(rows: Sequence[EvalRow], distinct: int) -> str | None:
     return (
         f"{len(rows) - distinct:,} of {len(rows):,} eval examples repeat the input of another "
         f"({distinct:,} are distinct; the first is row {row + 1}, which repeats row {first + 1}); "
-        "standard errors and tests are taken over distinct inputs"
+        "standard errors and tests count distinct inputs"
     )
 
 

@@ -1,6 +1,6 @@
 """Receipts: what a run's stages and scores were at one moment, to be kept outside the workspace.
 
-Whoever can write the workspace can rewrite a run with every digest in it. A receipt that is kept elsewhere
+A user who can write the workspace can rewrite a run with every digest in it. A receipt that is kept elsewhere
 shows that: later, the run must still begin with everything that the receipt lists.
 """
 

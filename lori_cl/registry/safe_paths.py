@@ -1,6 +1,6 @@
 """Paths below a workspace: a link that leads out of it is refused before anything is read or written there.
 
-Whoever sends a workspace can put links into it. Every read, write and deletion below a workspace goes through
+A workspace from another user may contain links. Every read, write and deletion below a workspace goes through
 one of these functions, immediately before the file is used.
 """
 
@@ -72,7 +72,7 @@ def require_own_file(path: Path) -> None:
     """
     try:
         status = path.lstat()
-    except OSError:  # it is not there yet, or whoever opens it says what is wrong
+    except OSError:  # it is not there yet, or opening it says what is wrong
         return
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         raise WorkspaceUnusable(

@@ -103,5 +103,5 @@ class TaskSpec(Spec):
         return self.source.unverified or (self.train.source is not None and self.train.source.unverified)
 
     def to_record(self) -> dict[str, Any]:
-        """The declaration as JSON values, every default written out; without `skipped` where no row was."""
-        return self.model_dump(mode="json", exclude=None if self.skipped else {"skipped"})
+        """The declaration as JSON values, every default written out."""
+        return self.model_dump(mode="json")

@@ -21,6 +21,7 @@ from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
 from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
 from lori_cl.training.base_probe import probe_base
+from lori_cl.training.context_length import text_config
 from lori_cl.training.launch import device
 from lori_cl.training.model_folder_limits import (
     bounded_model,
@@ -74,8 +75,6 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     transformers_logging.disable_progress_bar()
     place = locate(spec.path)
     options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
-    config_file = find_file(place, "config.json", spec.revision)
-    check_config_file(spec.path, config_file, encoder=architecture == "encoder")
     tokenizer = load_tokenizer(spec)
     try:
         with bounded_model(spec.path, place, spec.revision):
@@ -91,7 +90,7 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     if getattr(model, "pooler", None) is not None:
         # Mean pooling never reads it, so a site there would never learn. Some models call it unasked.
         model.pooler = nn.Identity()
-    for config in (model.config, model.config.get_text_config()):
+    for config in (model.config, text_config(model.config)):
         config.return_dict = True  # a config.json can ask for tuples, which nothing here reads
     model.requires_grad_(False)
     model.to(device())
@@ -131,7 +130,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
     Raises: ModelError, if there is none, or it encodes at random.
     """
     place = locate(spec.path)
-    check_config_file(spec.path, find_file(place, "config.json", spec.revision), encoder=False)
+    check_config_file(spec.path, find_file(place, "config.json", spec.revision))
     growth = check_tokenizer_file(spec.path, find_file(place, "tokenizer.json", spec.revision))
     try:
         with no_panic(spec.path, "to load"):

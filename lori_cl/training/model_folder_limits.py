@@ -39,8 +39,8 @@ FREE_MODULES, MODULES_A_TENSOR = 10_000, 20
 """Modules that a model may have, beyond so many for each tensor in its weights files."""
 
 
-def check_config_file(path: str, file: Path | None, *, encoder: bool) -> None:
-    """Make sure that a configuration counts no absurd number of parts, and that an encoder does not decode.
+def check_config_file(path: str, file: Path | None) -> None:
+    """Make sure that a configuration counts no absurd number of parts.
 
     Raises: ModelError.
     """
@@ -51,11 +51,6 @@ def check_config_file(path: str, file: Path | None, *, encoder: bool) -> None:
                 f"model.path '{path}': config.json says {name} is {value:,}; it must be between 0 and "
                 f"{MAX_COUNT:,}"
             )
-    if encoder and config.get("is_decoder"):
-        raise ModelError(
-            f"model.path '{path}': config.json says is_decoder: true, so its states never see what follows "
-            "them; set is_decoder: false, or name an encoder"
-        )
 
 
 def check_tokenizer_file(path: str, file: Path | None) -> float:

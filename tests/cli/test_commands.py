@@ -103,13 +103,15 @@ def test_a_changed_task_becomes_a_second_version_and_says_so(lori_cl: Call, writ
     assert "changed since version 1: added as version 2" in changed
 
 
-def test_where_nobody_watches_a_run_says_one_line_a_stage(
+def test_where_nobody_watches_a_run_says_its_sites_and_two_lines_a_stage(
     lori_cl: Call, write_task: Write, write_curriculum: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     lori_cl("add-task", write_task("a"))
     _, _, err = lori_cl("run", write_curriculum("a"))
     said = [record.getMessage() for record in caplog.records if record.name.startswith("lori_cl")]
-    (line,) = [message for message in said if message.startswith("stage 1/1 a: score ")]
+    receipt, line = said
+    assert receipt.startswith("receipt: run tiny-lori-0, stage 1, head ")
+    assert line.startswith("stage 1/1 a: score ")
     assert [told.partition(":")[0] for told in err.splitlines()] == ["adapter", "not adapted"]  # and no bars
     assert "claimed 10.0%, free 90.0%" in line
 

@@ -79,7 +79,7 @@ def test_a_configuration_of_another_type_is_one_line(encoder: Path, value: Any) 
 
 def test_a_bert_that_decodes_is_no_encoder(encoder: Path) -> None:
     change(encoder, "config.json", is_decoder=True)
-    assert "config.json says is_decoder: true" in refusal(encoder)
+    assert "a bert that reads from left to right only" in refusal(encoder)
 
 
 def replacing(pattern: dict[str, str], content: str, times: int = 1) -> dict[str, Any]:

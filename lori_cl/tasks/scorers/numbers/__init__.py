@@ -25,7 +25,7 @@ Separators in a decimal:
 - A `,` with a space after it separates two numbers. 1,2,3 and 1.2.3 are no number.
 
 A sign counts only where nothing precedes it that it could subtract from: 10-3 has no -3. Parentheses do not
-negate: (5) is 5. An expression such as 10-3, 2x+3 or 1+√2 is not evaluated: it is no number. Neither are
+negate: (5) is 5. An expression such as 10-3, 2x+3 or 1+√2 is not evaluated: it is not a number. Neither are
 x^2, 5y, ±5, >5 and 2π.
 
 Which number of a text counts:

@@ -28,7 +28,7 @@ class Token:
     start: int
     end: int
     quantity: Quantity | None = None
-    """None of what is no number: x^2, 5y, 1.2.3."""
+    """None for an expression that is not a number: x^2, 5y, 1.2.3."""
     variable: bool = False
     """Whether it is a single letter, which counts only where an operator joins it to a number."""
 
@@ -89,7 +89,7 @@ def _token(text: str, at: int) -> tuple[Token | None, int]:
 
 
 def _word(text: str, word: re.Match[str]) -> tuple[Token | None, int]:
-    """A word is no number, digits in it included; with an exponent or an argument it is an expression."""
+    """A word is not a number, digits in it included; with an exponent or an argument it is an expression."""
     function = text.startswith("\\", word.start() - 1) or re.split(r"[\d_]", word[0])[0] in _FUNCTIONS
     argument = _ARGUMENT.match(text, word.end())
     if function and argument is not None:
