@@ -34,7 +34,7 @@ def load_task(path: Path) -> TaskSpec:
             f"{document.where(())}: 'kind' is missing from a task; it is one of {_list(TASK_SPECS)}"
         )
     _require_known(document, {}, ("kind",), kind, TASK_SPECS)
-    if document.data.get("skipped"):  # an empty list stands in every record
+    if "skipped" in document.data:
         raise SpecError(f"{document.where(('skipped',))}: 'skipped' is written by add-task; remove it")
     return _validate(TASK_SPECS[kind], document, {}, "task")
 
