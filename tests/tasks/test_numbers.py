@@ -26,7 +26,7 @@ def same(answer: str, target: str) -> bool:
 
 
 def whole_notations(n: int) -> list[str]:
-    """A whole number in every notation that can write it."""
+    """A whole number in every notation without a unit."""
     grouped = f"{abs(n):,}"
     sign = "-" if n < 0 else ""
     bare = [str(abs(n)), *([grouped.replace(",", s) for s in (",", " ", "'", "\u202f", "{,}", "\\,")])]
@@ -43,13 +43,15 @@ def whole_notations(n: int) -> list[str]:
         f"The answer is {sign}{abs(n)}.",
         f"{sign.replace('-', '−')}{abs(n)}",
         f"\\text{{{sign}{abs(n)}}}",
-        f"{sign}${abs(n)}",
-        f"{sign}{abs(n)} km",
-        f"{sign}{abs(n)}\\%",
         f"{sign}\\frac{{{2 * abs(n)}}}{{2}}",
         f"{sign}{abs(n)}^1",
         f"{sign}\\sqrt{{{n * n}}}" if abs(n) < 30_000 else str(n),
     ]
+
+
+def unit_notations(n: int) -> list[str]:
+    sign = "-" if n < 0 else ""
+    return [f"{sign}${abs(n)}", f"{sign}{abs(n)} km", f"{sign}{abs(n)}\\%"]
 
 
 def fraction_notations(value: Fraction) -> list[str]:
@@ -94,7 +96,17 @@ thousandths = st.integers(10**6, 10**11).filter(lambda n: n % 1000) | st.integer
 @given(whole_numbers, st.data())
 def test_a_whole_number_equals_itself_in_every_notation(n: int, data: st.DataObject) -> None:
     forms = whole_notations(n)
-    assert same(data.draw(st.sampled_from(forms)), data.draw(st.sampled_from(forms)))
+    one, other = data.draw(st.sampled_from([*forms, *unit_notations(n)])), data.draw(st.sampled_from(forms))
+    assert same(one, other)
+    assert same(other, one)
+
+
+@quick
+@given(whole_numbers, st.data())
+def test_a_number_matches_itself_only_in_the_same_unit(n: int, data: st.DataObject) -> None:
+    forms = unit_notations(n)
+    one, other = data.draw(st.sampled_from(forms)), data.draw(st.sampled_from(forms))
+    assert same(one, other) == (one == other)
 
 
 @quick
