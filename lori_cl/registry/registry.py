@@ -214,7 +214,7 @@ class Registry:
         """Every score of a run, by stage."""
 
         def find(session: Session) -> list[Evaluation]:
-            run_id = queries.run_row(session, run).id
+            run_id = queries.run_id(session, run)
             found = session.scalars(
                 select(EvaluationRow)
                 .where(EvaluationRow.run_id == run_id)
@@ -232,7 +232,7 @@ class Registry:
         """What a run can tell its tasks' texts by, as far as it was gathered."""
 
         def find(session: Session) -> list[StatisticsRecord]:
-            run_id = queries.run_row(session, run).id
+            run_id = queries.run_id(session, run)
             found = session.scalars(
                 select(TaskStatisticsRow)
                 .where(TaskStatisticsRow.run_id == run_id)

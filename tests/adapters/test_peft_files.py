@@ -56,8 +56,10 @@ def weights() -> LoRAWeights:
 def test_a_folder_says_what_it_was_made_of_and_equal_input_gives_equal_bytes(
     tmp_path: Path, fresh: Callable[[Path], None]
 ) -> None:
-    for name in ("one", "two"):
-        fresh(tmp_path / name)
+    fresh(tmp_path / "one")
+    sites = [f"layers.{i}.site" for i in range(9)]
+    made = LoRAWeights({s: torch.ones(3, 4) for s in sites}, {s: torch.ones(5, 3) for s in sites}, 2.0)
+    save_peft(tmp_path / "two", made, "the-base", "main", {"digest": "123"}, fan_in_fan_out=True)
     one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert set(one) == {"adapter_config.json", "adapter_model.safetensors"}
     assert one == two

@@ -1,4 +1,4 @@
-"""What the driver does, in CI's size; see `python -m tests.crash --help`."""
+"""Crash trials in a small size; `python -m tests.crash --kills 1000 --faults all` is the nightly size."""
 
 import subprocess
 import sys
@@ -12,9 +12,9 @@ def trial(*arguments: str) -> str:
     return done.stdout
 
 
-def test_fifty_kills_at_random_times_change_nothing_of_what_comes_out() -> None:
-    assert "50 kills" in trial("--kills", "50")
+def test_kills_at_random_times_change_no_result() -> None:
+    assert "12 kills" in trial("--kills", "12")
 
 
-def test_a_fault_at_each_named_place_loses_nothing() -> None:
-    assert "all survived" in trial("--faults", "one-of-each")
+def test_a_fault_at_a_sample_of_the_named_places_loses_nothing() -> None:
+    assert "all survived" in trial("--faults", "sample")

@@ -13,6 +13,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from lori_cl.adapters import settled_weights
 from lori_cl.cli.main import main
@@ -131,7 +132,9 @@ def test_the_first_example_goes_from_sentences_to_a_report_of_two_runs(tmp_path:
     assert (tmp_path / "workspace" / "report.html").read_text(encoding="utf-8").count("<h2") >= 2
 
 
-def test_the_real_text_example_learns_its_five_tasks_in_their_order_and_resumes(tmp_path: Path) -> None:
+def test_the_real_text_example_learns_its_five_tasks_in_their_order_and_resumes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for file in ROOT.glob("tasks/cl_bench/*.yaml"):
         labels = yaml.safe_load(file.read_text(encoding="utf-8"))["labels"]
         folder = tmp_path / "data" / file.stem
@@ -145,5 +148,8 @@ def test_the_real_text_example_learns_its_five_tasks_in_their_order_and_resumes(
     assert "5 amazon" in printed
     assert "5 more tasks of density 0.1 fit" in printed
     before = sorted(f.name for f in (tmp_path / "workspace" / "artifacts").iterdir())
-    run_script(script, tmp_path / "workspace", LORI_CL_DATA=str(tmp_path / "data"))
+    monkeypatch.setenv("LORI_CL_DATA", str(tmp_path / "data"))
+    again = ["run", str(script.with_name("curriculum.yaml")), "--name", "real-text-lori", *SMALL]
+    done = CliRunner().invoke(main, ["--workspace", str(tmp_path / "workspace"), *again])
+    assert done.exit_code == 0, done.output
     assert sorted(f.name for f in (tmp_path / "workspace" / "artifacts").iterdir()) == before

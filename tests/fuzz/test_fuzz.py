@@ -186,6 +186,7 @@ def test_a_planted_fault_is_found_and_its_input_kept(tmp_path: Path, fault: str,
     assert all(file.is_file() and str(file) in line("eval-set", outcome) for file in outcome.found)
 
 
+@pytest.mark.nightly  # .ci/run calls the command itself
 @pytest.mark.usefixtures("_atheris")
 def test_the_command_fuzzes_and_says_how_much(tmp_path: Path) -> None:
     done = subprocess.run(

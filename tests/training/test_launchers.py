@@ -86,6 +86,7 @@ def test_two_processes_of_a_launcher_learn_one_run(
         assert all(torch.allclose(learned[name], wanted[name], atol=1e-4) for name in values)
 
 
+@pytest.mark.nightly
 def test_every_process_of_a_launcher_is_told_that_the_run_is_held(workspace: Workspace) -> None:
     script = (
         "import sys; from pathlib import Path\n"
