@@ -11,7 +11,6 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from sklearn.covariance import shrunk_covariance
 
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.routing.statistics import Features, TaskStatistics
@@ -77,6 +76,8 @@ def shrunk(covariance: Square, n: int) -> tuple[Square, float]:
     squared, mean_squared = np.mean(correlations**2), (np.trace(correlations) / d) ** 2
     excess = (n + 1) * (squared - mean_squared / d)
     amount = float(min((squared + mean_squared) / excess, 1.0)) if excess > 0 else 1.0
+    from sklearn.covariance import shrunk_covariance  # takes a second to import
+
     return shrunk_covariance(correlations, shrinkage=amount) * np.outer(scale, scale), amount
 
 

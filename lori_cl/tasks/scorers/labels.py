@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import f1_score, matthews_corrcoef
 
 from lori_cl.tasks.scorers.base import FOREIGN, Labels, MeanOutcome, OverAll
 
@@ -15,11 +14,15 @@ def same_label(answer: str, target: str) -> float:
 
 def _f1_macro(answers: Labels, targets: Labels) -> float:
     """The mean over the task's own labels, as far as they were answered or wanted."""
+    from sklearn.metrics import f1_score  # takes a second to import
+
     own = [label for label in np.union1d(answers, targets) if label != FOREIGN]
     return float(f1_score(targets, answers, labels=own, average="macro", zero_division=0.0))
 
 
 def _matthews(answers: Labels, targets: Labels) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
     return float(matthews_corrcoef(targets, answers))
 
 
