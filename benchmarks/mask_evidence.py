@@ -1,10 +1,10 @@
-"""What choosing a stage's cells costs and gives: `magnitude`, `gradient` and `random` masks on real texts.
+"""Cost and benefit of the mask strategies `magnitude`, `gradient` and `random` on real texts.
 
     LORI_CL_DATA=… python benchmarks/mask_evidence.py --set train.limit=320 --set train.max_length=64
 
-The five tasks are learned once for each strategy, and scored on the last 256 rows of train. The table has the
-time of the calibration as a part of the training's own (processor time, in one process), the metrics of both
-views, and for each stage the part of its cells that `magnitude` chose, too, beside what chance would give.
+The five tasks are trained once per strategy, and scored on the last 256 rows of train. The table gives the
+calibration time as a fraction of the training time (processor time, in one process), the metrics of both
+views, and for each stage the percentage of its cells that `magnitude` also chose.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from lori_cl.methods import lori
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Workspace
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, learning, run_curriculum
-from lori_cl.training.stage import teach
+from lori_cl.training import RunOptions, SilentProgress, run_curriculum, stage_training
 from lori_cl.training.stage_file import read_stage
+from lori_cl.training.train import run_job
 
 STRATEGIES = ("magnitude", "gradient", "random")
 
 
 class Stopwatch:
-    """Sums the processor time that functions take."""
+    """Sum the processor time of functions by name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
 
     def timed(self, what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, with its time added to `what`."""
+        """Wrap a function so that its time is added to `what`."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             began = time.process_time()
@@ -53,7 +53,7 @@ class Stopwatch:
 
 
 def learned_cells(workspace: Workspace, run: str) -> Iterator[Tensor]:
-    """Stage by stage, the cells it claimed; (cells,) bits."""
+    """Yield the cells that each stage of a run claimed; (cells,) bool."""
     with workspace.read() as registry:
         stages = registry.run(run).stages
     for stage in stages:
@@ -63,14 +63,14 @@ def learned_cells(workspace: Workspace, run: str) -> Iterator[Tensor]:
 
 
 def common(masks: Sequence[Tensor], others: Sequence[Tensor]) -> str:
-    """Stage by stage, the part of a mask's cells that the other has, too, in percent."""
+    """Return for each stage the percentage of a mask's cells that the other mask also has."""
     return ", ".join(
         f"{100 * int((a & b).sum()) / int(a.sum()):.1f}" for a, b in zip(masks, others, strict=True)
     )
 
 
 def row(workspace: Workspace, strategy: str, seconds: dict[str, float], against: Sequence[Tensor]) -> str:
-    """A strategy's line of the table."""
+    """Return the table row of a strategy."""
     views = metrics(workspace, strategy)
     cells = [f"{100 * seconds['evidence'] / seconds['training']:.1f} %"]
     for view in ("as_trained", "current"):
@@ -80,10 +80,10 @@ def row(workspace: Workspace, strategy: str, seconds: dict[str, float], against:
 
 
 @click.command()
-@click.option("--set", "settings", multiple=True, help="As of `lori-cl run`, for every strategy.")
+@click.option("--set", "settings", multiple=True, help="Override a config value of every strategy.")
 @click.option("--dev", default=DEV, help="Rows of each train file to score on; 0 scores the test sets.")
 def main(settings: Sequence[str], dev: int) -> None:
-    """Learn the five tasks with every strategy, and print the table."""
+    """Train the five tasks with every strategy, and print the table."""
     with tempfile.TemporaryDirectory() as scratch:
         workspace = workspace_of(Path(scratch), ORDERS["five"], dev)
         print(
@@ -95,10 +95,12 @@ def main(settings: Sequence[str], dev: int) -> None:
             spec = load_curriculum(CURRICULUM, [*settings, f"masks.strategy={strategy}"])
             with (
                 patch.object(lori, "gather_evidence", watch.timed("evidence", gather_evidence)),
-                patch.object(learning, "teach", watch.timed("training and calibration", teach)),
+                patch.object(stage_training, "run_job", watch.timed("training and calibration", run_job)),
             ):
-                run_curriculum(workspace, spec, strategy, RunOptions(), SilentObserver())
-            calibrated = watch.seconds["evidence"] if strategy == "magnitude" else 0.0  # by `teach`, too
+                run_curriculum(workspace, spec, strategy, RunOptions(), SilentProgress())
+            calibrated = (
+                watch.seconds["evidence"] if strategy == "magnitude" else 0.0
+            )  # also inside `run_job`
             watch.seconds["training"] = watch.seconds["training and calibration"] - calibrated
             against = list(learned_cells(workspace, STRATEGIES[0]))
             print(row(workspace, strategy, watch.seconds, against), flush=True)

@@ -1,13 +1,13 @@
-"""How long commands take on a registry of thousands of runs.
+"""Run time of commands on a registry with thousands of runs.
 
     python benchmarks/registry_scale.py
     python benchmarks/registry_scale.py --runs 200 --stages 5 --url postgresql+psycopg://user@host/name
 
-Creates a synthetic registry: runs of equal settings on one base model, each with `--stages` stages, masks of
-`--sites` sites, and the scores of all earlier tasks under two views, with `--examples` outcomes each. Then
-calls each command in a process of its own and prints medians: seconds and processor seconds beyond the
-imports, seconds in all, and peak memory. There are no artifact files, so `run` and `verify` cannot be called;
-`finished run` is what `lori-cl run` reads from the registry when every stage is committed.
+Creates a synthetic registry: runs with equal settings on one base model, each with `--stages` stages, masks
+of `--sites` sites, and the scores of all earlier tasks under two views, with `--examples` outcomes each. Then
+it calls each command in a separate process and prints medians: seconds and processor seconds without the
+imports, total seconds, and peak memory. There are no artifact files, so `run` and `verify` cannot be called.
+`finished run` measures what `lori-cl run` reads from the registry when every stage is committed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ with Workspace(Path({root!r}), {url!r}).read() as registry:
 
 @dataclass(frozen=True)
 class Size:
-    """What the registry holds."""
+    """Size of the registry."""
 
     runs: int
     stages: int
@@ -77,16 +77,16 @@ class Size:
 
 @dataclass(frozen=True)
 class Timing:
-    """One command, called several times."""
+    """Median timing of one command."""
 
     elapsed_s: float
     cpu_s: float
-    """Processor time of this process, a database server's left out."""
+    """Processor time of the command's process, without a database server."""
     peak_mb: float
 
 
 def fill(connection: Connection, size: Size) -> None:
-    """Insert the runs; row ids count from 1."""
+    """Insert the runs; row ids start at 1."""
     spec = {"kind": "classification", "metric": "accuracy", "seed": 0, "labels": ["no", "yes"]}
     files = [_sha("answers"), *(_sha(f"stage {i}") for i in range(size.stages))]
     files += [_sha(f"eval {i}") for i in range(size.stages)]
@@ -105,9 +105,9 @@ def fill(connection: Connection, size: Size) -> None:
 
 def _task(i: int, spec: dict[str, Any]) -> dict[str, Any]:
     named = {**spec, "name": f"task-{i}"}
-    told = {key: named[key] for key in ("name", "kind", "metric", "seed")}
-    more = {"id": i, "version": 1, "spec": named, "spec_digest": digest.of_json(named), "eval_set_id": i}
-    return {**told, **more, "declared_in": "tasks", "created_at": BEGUN}
+    columns = {key: named[key] for key in ("name", "kind", "metric", "seed")}
+    rest = {"id": i, "version": 1, "spec": named, "spec_digest": digest.of_json(named), "eval_set_id": i}
+    return {**columns, **rest, "declared_in": "tasks", "created_at": BEGUN}
 
 
 def _fill_run(connection: Connection, run: int, size: Size) -> None:
@@ -193,20 +193,20 @@ def _sha(text: str) -> str:
 
 
 def create(root: Path, url: str | None, size: Size) -> Workspace:
-    """A workspace whose registry holds the runs; one that holds them already is used as it is."""
+    """Open a workspace and fill its registry with the runs, unless it already has runs."""
     workspace = Workspace(root, url)
     workspace.create()
     engine = create_engine(url or f"sqlite:///{root / 'registry.db'}")
     with engine.begin() as connection:
-        there = connection.scalar(select(func.count()).select_from(RunRow))
-        if not there:
+        existing = connection.scalar(select(func.count()).select_from(RunRow))
+        if not existing:
             fill(connection, size)
     engine.dispose()
     return workspace
 
 
 def call(root: Path, url: str | None, arguments: tuple[str, ...], repeats: int) -> Timing:
-    """A command in processes of its own; without arguments, what a finished run reads."""
+    """Time a command in separate processes; without arguments, the registry reads of a finished run."""
     code = f"import sys; sys.argv[0] = 'lori-cl'; {IMPORTS}; lori_cl.cli.main.entry()"
     if not arguments:
         code = f"{IMPORTS}; {FINISHED_RUN.format(root=str(root), url=url)}"
@@ -227,7 +227,7 @@ def _timed(command: list[str]) -> Timing:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise click.ClickException(f"{command[-2:]} ended with {process.returncode}")
+        raise click.ClickException(f"{command[-2:]} exited with {process.returncode}")
     cpu_s = usage.ru_utime + usage.ru_stime
     return Timing(time.perf_counter() - began, cpu_s, usage.ru_maxrss / 1024)
 
@@ -236,10 +236,10 @@ def _timed(command: list[str]) -> Timing:
 @click.option("--runs", default=2000, show_default=True)
 @click.option("--stages", default=15, show_default=True)
 @click.option("--sites", default=72, show_default=True)
-@click.option("--examples", default=100, show_default=True, help="Outcomes of each score.")
+@click.option("--examples", default=100, show_default=True, help="Number of outcomes per score.")
 @click.option("--repeats", default=3, show_default=True, help="Calls of each command; the median counts.")
-@click.option("--workspace", type=click.Path(path_type=Path), help="Temporary if not given.")
-@click.option("--url", help="Another database than registry.db, as a SQLAlchemy URL.")
+@click.option("--workspace", type=click.Path(path_type=Path), help="Workspace to use; temporary by default.")
+@click.option("--url", help="SQLAlchemy URL of a database to use instead of registry.db.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
     runs: int,
@@ -251,13 +251,13 @@ def main(
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Measure commands on a registry of many runs."""
+    """Measure commands on a registry with many runs."""
     with tempfile.TemporaryDirectory() as folder:
         root = workspace or Path(folder)
         create(root, url, Size(runs, stages, sites, examples))
         imports = _median([sys.executable, "-c", IMPORTS], repeats)
         found = {name: call(root, url, arguments, repeats) for name, arguments in COMMANDS.items()}
-    rows = {name: _beyond(timing, imports) for name, timing in found.items()}
+    rows = {name: _without_imports(timing, imports) for name, timing in found.items()}
     if as_json:
         click.echo(json.dumps({"imports_s": imports.elapsed_s, "commands": rows}, indent=2))
         return
@@ -267,7 +267,7 @@ def main(
         click.echo(f"| {name} | {' | '.join(f'{value:,.2f}' for value in row.values())} |")
 
 
-def _beyond(timing: Timing, imports: Timing) -> dict[str, float]:
+def _without_imports(timing: Timing, imports: Timing) -> dict[str, float]:
     return {
         "s": timing.elapsed_s - imports.elapsed_s,
         "cpu_s": timing.cpu_s - imports.cpu_s,

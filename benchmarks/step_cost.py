@@ -1,10 +1,10 @@
-"""What a training step costs, against PEFT's own LoRA of the same rank and targets.
+"""Cost of a training step, compared with PEFT's LoRA of the same rank and targets.
 
     python benchmarks/step_cost.py
-    python benchmarks/step_cost.py --shape llama-3-8b --json     # real sizes, random weights; wants a GPU
+    python benchmarks/step_cost.py --shape llama-3-8b --json     # real sizes, random weights; needs a GPU
 
-Both models stand in one process and take their steps in turn, so that a machine whose speed drifts slows
-both; the figure to quote is the median of the ratios, pair by pair.
+Both models run in one process and take steps alternately, so that drifts in machine speed affect both. The
+figure to quote is the median of the ratios of step pairs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
 from lori_cl.spec import AdapterSpec
 
 TARGETS = {"step time": 0.95, "saved for backward": 0.78, "gradient + Adam": 0.06}
-"""The ratios that are promised, lower is better."""
+"""Target ratios; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class Contender:
     optimizer: torch.optim.Optimizer
 
     def step(self, ids: torch.Tensor) -> None:
-        """Forward, backward, update."""
+        """Run forward, backward and the optimizer step."""
         self.model(input_ids=ids, labels=ids).loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
 
 def build(shape: Shape, rank: int, density: float | None, device: str) -> Contender:
-    """PEFT's own LoRA where density is None, or else the sparse adapter with random masks."""
+    """Build PEFT's LoRA if density is None, else the sparse adapter with random masks."""
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=shape.hidden,
@@ -88,26 +88,26 @@ def build(shape: Shape, rank: int, density: float | None, device: str) -> Conten
 
 
 def saved_bytes(contender: Contender, ids: torch.Tensor) -> int:
-    """What autograd keeps for backward, weights and buffers left out, each storage once."""
+    """Return the bytes that autograd saves for backward: each storage once, without weights and buffers."""
     model = contender.model
     own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(input_ids=ids, labels=ids).loss
     loss.backward()
     contender.optimizer.zero_grad(set_to_none=True)
-    return sum(kept.values())
+    return sum(saved.values())
 
 
 def optimizer_bytes(contender: Contender, ids: torch.Tensor) -> int:
-    """Gradients and Adam's two moments, after one step."""
+    """Return the bytes of the gradients and of Adam's two moments, after one step."""
     contender.model(input_ids=ids, labels=ids).loss.backward()
     contender.optimizer.step()
     parameters = [p for group in contender.optimizer.param_groups for p in group["params"]]
@@ -120,7 +120,7 @@ def optimizer_bytes(contender: Contender, ids: torch.Tensor) -> int:
 
 
 def timed(work: Callable[[], None], device: str) -> float:
-    """Seconds of one call, the device's queue emptied before and after."""
+    """Return the seconds of one call, with the device synchronised before and after."""
     wait: Callable[[], object] = torch.cuda.synchronize if device == "cuda" else lambda: None
     wait()
     began = time.perf_counter()
@@ -130,7 +130,7 @@ def timed(work: Callable[[], None], device: str) -> float:
 
 
 def compare(shape: Shape, rank: int, density: float, rounds: int, device: str) -> dict[str, Any]:
-    """All figures of both contenders."""
+    """Measure all figures of both contenders."""
     ids = torch.randint(0, shape.vocab, (shape.batch, shape.length), device=device)
     ours, peft = build(shape, rank, density, device), build(shape, rank, None, device)
     figures: dict[str, Any] = {
@@ -155,10 +155,10 @@ def compare(shape: Shape, rank: int, density: float, rounds: int, device: str) -
 @click.option("--shape", "shape_name", type=click.Choice(list(SHAPES)), default="small")
 @click.option("--rank", default=32)
 @click.option("--density", default=0.1)
-@click.option("--rounds", default=15, help="Pairs of steps that count.")
+@click.option("--rounds", default=15, help="Number of measured step pairs.")
 @click.option("--json", "as_json", is_flag=True)
 def main(shape_name: str, rank: int, density: float, rounds: int, as_json: bool) -> None:
-    """Print the table, and fail where a promised ratio is missed."""
+    """Print the table, and fail if a ratio exceeds its target."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found = compare(SHAPES[shape_name], rank, density, rounds, device)
     found |= {"shape": shape_name, "rank": rank, "density": density, "rounds": rounds, "device": device}
@@ -167,7 +167,7 @@ def main(shape_name: str, rank: int, density: float, rounds: int, as_json: bool)
         print(json.dumps(found, indent=2))
     else:
         print(f"{shape_name}, r = {rank}, density {density}, {rounds} pairs of steps, {device}")
-        print(f"{'':20} {'lori_cl':>14} {'PEFT LoRA':>14} {'ratio':>7} {'promised':>9}")
+        print(f"{'':20} {'lori_cl':>14} {'PEFT LoRA':>14} {'ratio':>7} {'target':>9}")
         for name, (ours, peft) in found["figures"].items():
             unit, by = ("s", 1.0) if name == "step time" else ("MiB", 2.0**20)
             row = f"{name:20} {ours / by:10.3f} {unit:3} {peft / by:10.3f} {unit:3} "

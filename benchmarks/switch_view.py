@@ -1,12 +1,12 @@
-"""How long a loaded model takes to switch to another task's view, on an encoder of 22 M parameters.
+"""Time to switch a loaded model to another task's view, on an encoder with 22 M parameters.
 
     python benchmarks/switch_view.py
     python benchmarks/switch_view.py --device cuda --json
 
-The model is a BERT of MiniLM-L6's size with random weights, and the stages hold random cells: a switch writes
-cells, whatever they learned. Timed is `method.activate`, which every view, prediction and merge goes through;
-no file is read and no forward pass is made. The first visit to every view, which unpacks masks and draws A's,
-is shown beside the promise and not part of it.
+The model is a BERT of MiniLM-L6's size with random weights, and the stages hold random cells. A switch writes
+cells, and its time does not depend on their values. Only `method.activate` is timed, which every view,
+prediction and merge uses; no file is read and no forward pass runs. The first switch to each view unpacks
+masks and generates A. Its time is shown separately and has no target.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ import torch
 from transformers import BertConfig, BertModel
 
 from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
-from lori_cl.methods import METHODS, Learned, Method
+from lori_cl.methods import METHODS, Method, StageState
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.determinism import make_deterministic
 
 TARGET_S = 0.050
-"""Seconds that are promised for a switch on a CPU."""
+"""Target time in seconds for a switch on a CPU."""
 SETTINGS = {
     "shared, stacked": {"projection": "shared", "composition": "stacked"},
     "per-task, stacked": {"projection": "per-task", "composition": "stacked"},
     "per-task, isolated": {"projection": "per-task", "composition": "isolated"},
 }
-"""What a switch must do: write other cells into one B, or also put other A's in their places."""
+"""Adapter settings. A switch writes other cells into one B, or also replaces A."""
 
 
 def minilm() -> Any:
-    """An encoder of all-MiniLM-L6-v2's size."""
+    """Return an encoder of the size of all-MiniLM-L6-v2."""
     torch.manual_seed(0)
     config = BertConfig(
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, vocab_size=30522
@@ -47,7 +47,7 @@ def minilm() -> Any:
 
 
 def loaded(adapter: dict[str, Any], rank: int, tasks: int, device: str) -> tuple[Method, int]:
-    """A method whose adapter is in the model, and the model's parameters."""
+    """Return a method with its adapter attached to a model, and the model's parameter count."""
     curriculum = CurriculumSpec.model_validate(
         {
             "name": "switch",
@@ -63,10 +63,10 @@ def loaded(adapter: dict[str, Any], rank: int, tasks: int, device: str) -> tuple
     return method, parameters
 
 
-def random_stages(method: Method, rank: int, density: float, tasks: int) -> list[Learned]:
-    """Finished stages with disjoint random cells."""
+def random_stages(method: Method, rank: int, density: float, tasks: int) -> list[StageState]:
+    """Return finished stages with disjoint random cells."""
     projection = method.projection()
-    assert projection is not None, "lori has frozen A's"
+    assert projection is not None, "lori has frozen projections A"
     ledger = Ledger({site: (out, rank) for site, (out, _) in projection.sites.items()})
     generator = torch.Generator().manual_seed(0)
     stages = []
@@ -75,13 +75,13 @@ def random_stages(method: Method, rank: int, density: float, tasks: int) -> list
         mask = allocate(ledger, f"task{number}", scores, cell_budget(density, ledger.cells))
         values = {s: torch.randn(n, generator=generator) for s, n in mask.count_by_site().items() if n}
         tensors = LoRIStage(mask, values).to_tensors()
-        stages.append(Learned(f"task{number}", tensors, {"projection": number, "mask": number}))
+        stages.append(StageState(f"task{number}", tensors, {"projection": number, "mask": number}))
         ledger = ledger.claim(f"task{number}", mask)
     return stages
 
 
-def switch(method: Method, stages: Sequence[Learned], device: str) -> float:
-    """Seconds of one switch."""
+def switch(method: Method, stages: Sequence[StageState], device: str) -> float:
+    """Return the seconds of one switch."""
     began = time.perf_counter()
     method.activate(stages)
     if device == "cuda":
@@ -89,8 +89,8 @@ def switch(method: Method, stages: Sequence[Learned], device: str) -> float:
     return time.perf_counter() - began
 
 
-def measure(method: Method, stages: Sequence[Learned], rounds: int, device: str) -> dict[str, Any]:
-    """From the current view, of all stages, to each task's as_trained view and back, in turn."""
+def measure(method: Method, stages: Sequence[StageState], rounds: int, device: str) -> dict[str, Any]:
+    """Time switches from the current view to each task's as_trained view and back."""
     trained = [method.as_trained(stages[: position + 1]) for position in range(len(stages))]
     first = [switch(method, view, device) for view in (*trained, stages)]
     to_task, to_current = [], []
@@ -109,11 +109,11 @@ def measure(method: Method, stages: Sequence[Learned], rounds: int, device: str)
 @click.option("--rank", default=32)
 @click.option("--density", default=0.1)
 @click.option("--tasks", default=5)
-@click.option("--rounds", default=20, help="Switches there and back, of which the medians count.")
+@click.option("--rounds", default=20, help="Number of switches in each direction; the medians count.")
 @click.option("--device", default="cpu")
 @click.option("--json", "as_json", is_flag=True)
 def main(rank: int, density: float, tasks: int, rounds: int, device: str, as_json: bool) -> None:
-    """Print the table, and fail where a switch takes longer than promised."""
+    """Print the table, and fail if a switch takes longer than the target."""
     make_deterministic()  # as in every command
     found = {}
     for name, adapter in SETTINGS.items():
@@ -126,7 +126,7 @@ def main(rank: int, density: float, tasks: int, rounds: int, device: str, as_jso
     else:
         size = f"{parameters / 1e6:.1f} M parameters, r = {rank}, density {density}, {tasks} tasks, {device}"
         print(f"{size}; milliseconds, median of {rounds}")
-        print(f"{'switch to':20} as_trained  current  promised  slowest  first visit")
+        print(f"{'switch to':20} as_trained  current    target  slowest  first visit")
         for name, row in found.items():
             ms = {key: 1000 * s for key, s in row.items()}
             print(

@@ -1,7 +1,7 @@
-"""The real texts that benchmarks learn, and what came of it.
+"""Real-text tasks of the benchmarks, and the metrics of their runs.
 
-$LORI_CL_DATA holds a folder a task. The last rows of its train file, where some are set aside, are what is
-scored, so that the test sets are never looked at where something is chosen.
+$LORI_CL_DATA has one folder per task. To choose a setting, a benchmark holds back the last rows of the train
+file and scores on them, so that the choice never uses the test set.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import yaml
 from lori_cl.digest import of_json
 from lori_cl.registry import Workspace
 from lori_cl.reports import gather, to_record
-from lori_cl.training import enrol
+from lori_cl.training import register_tasks
 
 ROOT = Path(__file__).parent.parent
 CURRICULUM = ROOT / "examples" / "real_text" / "curriculum.yaml"
 DEV = 256
-"""Rows of each train file that are set aside."""
+"""Rows of each train file that are held back."""
 LONGEST = 140
-"""Characters of a run's name."""
+"""Maximum characters of a run's name."""
 METRICS = ("acc", "bwt", "learning_accuracy")
 ORDERS = {
     "five": ["sst2", "agnews", "qqp", "mnli", "amazon"],
@@ -34,16 +34,16 @@ ORDERS = {
 
 
 def workspace_of(root: Path, tasks: Sequence[str], dev: int) -> Workspace:
-    """A workspace with these tasks, scored on so many rows of train; on their test sets, where that is 0."""
+    """Create a workspace with these tasks, scored on `dev` rows of train, or on the test sets if 0."""
     workspace = Workspace(root)
     workspace.create()
     declared = [ROOT / "tasks" / "cl_bench" / f"{task}.yaml" for task in tasks]
-    enrol(workspace, [_split(file, root / "data", dev) for file in declared] if dev else declared)
+    register_tasks(workspace, [_split(file, root / "data", dev) for file in declared] if dev else declared)
     return workspace
 
 
 def _split(declared: Path, target: Path, dev: int) -> Path:
-    """Write train and test files out of one train file, and the task that names them."""
+    """Split one train file into a train and a test file, and write the task that refers to them."""
     source = Path(os.environ["LORI_CL_DATA"]) / declared.stem
     rows = (source / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     folder = target / declared.stem
@@ -56,19 +56,19 @@ def _split(declared: Path, target: Path, dev: int) -> Path:
 
 
 def run_name(*parts: str) -> str:
-    """A run's name out of all that tells it from others; what is too long for a file's ends in a digest."""
+    """Return a run's name made of its distinguishing parts; a name too long for a file ends in a digest."""
     name = re.sub(r"[^\w-]+", "-", "-".join(parts)).strip("-")
     return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{of_json(name)[:8]}"
 
 
 def metrics(workspace: Workspace, run: str) -> dict[str, Any]:
-    """By view, a finished run's metrics."""
+    """Return the metrics of a finished run by view."""
     with workspace.read() as registry:
         views = to_record(gather(registry, run))["views"]
     return {view: found["metrics"] for view, found in views.items()}
 
 
 def figures(workspace: Workspace, run: str) -> dict[str, float]:
-    """What it comes to in `current`, in percent."""
+    """Return the metrics of a finished run in the view `current`, in percent."""
     found = metrics(workspace, run)["current"]
     return {name: 100 * found[name] for name in METRICS}

@@ -1,4 +1,4 @@
-"""`python -m lori_cl` is `lori-cl`, for launchers that start a module."""
+"""Run `lori-cl` as `python -m lori_cl`, for launchers that start a module."""
 
 from lori_cl.cli.main import entry
 

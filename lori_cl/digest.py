@@ -1,4 +1,4 @@
-"""SHA-256 of values, so that two things can be called the same."""
+"""SHA-256 digests of values and files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def of_bytes(*parts: bytes | memoryview) -> str:
-    """Hex SHA-256 of the parts, one after another."""
+    """Return the hex SHA-256 of the concatenated parts."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -20,17 +20,20 @@ def of_bytes(*parts: bytes | memoryview) -> str:
 
 
 def of_json(value: Any) -> str:
-    """Hex SHA-256 of a JSON value, independent of the order of its keys."""
+    """Return the hex SHA-256 of a JSON value, independent of the order of its keys."""
     return of_bytes(canonical_json(value).encode())
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces; raises ValueError on NaN and infinity."""
+    """Return JSON with sorted keys and no spaces.
+
+    Raises: ValueError, for NaN and infinity.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def of_named(items: Iterable[tuple[str, str, tuple[int, ...], memoryview]]) -> str:
-    """Hex SHA-256 of named arrays: (name, dtype, shape, raw bytes), in the order given."""
+    """Return the hex SHA-256 of named arrays (name, dtype, shape, raw bytes), in the given order."""
     digest = hashlib.sha256()
     for name, dtype, shape, raw in items:
         digest.update(f"{name}|{dtype}|{shape}|".encode())
@@ -39,6 +42,6 @@ def of_named(items: Iterable[tuple[str, str, tuple[int, ...], memoryview]]) -> s
 
 
 def of_file(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
+    """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,29 +1,29 @@
-"""Every error a user can meet.
+"""The exceptions that lori_cl raises.
 
 LoriError                      exit code 1: the job failed
-├── ArtifactMissing            a file the registry names is not on disk
-├── ArtifactDamaged            a file's content is not what its digest says
+├── ArtifactMissing            a file that the registry refers to is missing
+├── ArtifactDamaged            a file's content does not match its digest
 ├── TrainingDiverged           the loss is not a finite number
-├── Interrupted                the user asked to end
-├── RegressionFound            a stage cost an earlier task more than was allowed
-├── Untruth                    a run is not what the registry says of it
-├── ExportDiffers              PEFT does not load what was exported
-├── ContainmentMissing         this machine cannot contain the programs that a model writes
-├── OutputError                stdout cannot be written, for instance to a full disk
-└── InputError                 exit code 2: what the user gave is wrong
-    ├── SpecError              a task or curriculum file, or --set
-    ├── DataError              a data set's content
-    ├── UnknownTask            a task that nobody added
-    ├── UnknownRun             a run that nobody started
-    ├── ModelError             the base model cannot be used as asked
-    ├── TargetError            adapter.targets name no usable site
+├── Interrupted                the user interrupted the command
+├── RegressionFound            a stage lowered an earlier task's score by more than the limit
+├── VerificationError          a run does not match its registry
+├── ExportDiffers              an exported adapter gives other results in PEFT
+├── ContainmentMissing         this machine cannot contain model-written programs
+├── OutputError                stdout cannot be written, for example because the disk is full
+└── InputError                 exit code 2: the user's input is invalid
+    ├── SpecError              invalid task file, curriculum file or --set value
+    ├── DataError              invalid content of a data set
+    ├── UnknownTask            no task has this name
+    ├── UnknownRun             no run has this name
+    ├── ModelError             the base model is missing or unsuitable
+    ├── TargetError            adapter.targets match no usable site
     ├── CapacityExhausted      too few free cells for the task
-    ├── RunConflict            the run was made otherwise, or another process is at it
-    └── WorkspaceUnusable      the registry or the artifacts cannot be opened or written
+    ├── RunConflict            the run has other settings, or another process holds its lock
+    └── WorkspaceUnusable      the registry or the artifacts cannot be opened, read or written
         └── RegistryTooNew     the registry was written by a newer lori_cl
 
-A message says what is wrong, by how much, and what to do next, in one line, whatever stood in the file or
-the name that it repeats.
+A message says what is wrong, the value found and what to do, always in one line: line breaks and control
+characters in quoted names and values are escaped.
 """
 
 from __future__ import annotations
@@ -32,15 +32,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST_MESSAGE = 2_000
-"""Characters; a longer message repeats somebody's data, and its ends say what is wrong and what to do."""
-
+"""Maximum characters of a message. A longer one quotes user data; its start and end are kept."""
 
 LONGEST_NAME = 100
-"""Characters of a name that others are compared with: comparing takes a time that grows with their square."""
+"""Maximum characters of a name that is compared with others: the comparison takes quadratic time."""
 
 
 class LoriError(Exception):
-    """The job failed. The command line prints the message and exits with `exit_code`."""
+    """The job failed; the command line prints the message and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -49,11 +48,11 @@ class LoriError(Exception):
 
 
 class ArtifactMissing(LoriError):
-    """A file that the registry names is not on disk."""
+    """A file that the registry refers to is missing."""
 
 
 class ArtifactDamaged(LoriError):
-    """A file's content is not what its digest says."""
+    """A file's content does not match its digest."""
 
 
 class TrainingDiverged(LoriError):
@@ -61,65 +60,65 @@ class TrainingDiverged(LoriError):
 
 
 class Interrupted(LoriError):
-    """The user asked to end; what was committed stays, and the same command goes on."""
+    """The user interrupted the command; committed data is kept, and the same command resumes."""
 
 
 class RegressionFound(LoriError):
-    """A stage cost an earlier task more than was allowed; it is set aside and not committed."""
+    """A stage lowered an earlier task's score by more than the limit; it is held back, not committed."""
 
 
-class Untruth(LoriError):
-    """What `lori-cl verify` finds of a run is not what the registry says."""
+class VerificationError(LoriError):
+    """`lori-cl verify` found that a run does not match its registry."""
 
 
 class ExportDiffers(LoriError):
-    """An exported adapter, loaded by PEFT, does not do what it does here; it was removed."""
+    """An exported adapter gives other results when loaded by PEFT; it was removed."""
 
 
 class ContainmentMissing(LoriError):
-    """Programs that a model writes cannot be contained on this machine, so none was run."""
+    """This machine cannot contain model-written programs, so none was run."""
 
 
 class OutputError(LoriError):
-    """A result cannot be written to stdout; the job itself is done."""
+    """A result cannot be written to stdout; the job itself succeeded."""
 
 
 class InputError(LoriError):
-    """What the user gave is wrong; nothing was changed."""
+    """The user's input is invalid; nothing was changed."""
 
     exit_code = 2
 
 
 class SpecError(InputError):
-    """A task file, a curriculum file or a --set value is wrong."""
+    """A task file, a curriculum file or a --set value is invalid."""
 
 
 class DataError(InputError):
-    """A data set's content is wrong: no rows, an unknown label, a missing column."""
+    """A data set's content is invalid: no rows, an unknown label, a missing column."""
 
 
 class UnknownTask(InputError):
-    """A task that nobody added."""
+    """No task has this name."""
 
 
 class UnknownRun(InputError):
-    """A run that nobody started."""
+    """No run has this name."""
 
 
 class ModelError(InputError):
-    """The base model cannot be found, or cannot be used as asked."""
+    """The base model is missing or cannot be used as requested."""
 
 
 class TargetError(InputError):
-    """`adapter.targets` names no site, or one that cannot be adapted."""
+    """`adapter.targets` matches no site, or one that cannot be adapted."""
 
 
 class CapacityExhausted(InputError):
-    """The task asks for more cells than are free."""
+    """The task needs more cells than are free."""
 
 
 class RunConflict(InputError):
-    """The run was made with other settings or on other weights, or another process writes it."""
+    """The run has other settings or other base weights, or another process holds its lock."""
 
 
 class WorkspaceUnusable(InputError):
@@ -127,18 +126,18 @@ class WorkspaceUnusable(InputError):
 
 
 class RegistryTooNew(WorkspaceUnusable):
-    """The registry was written by a newer lori_cl; it is left untouched."""
+    """The registry was written by a newer lori_cl; it was not changed."""
 
 
 def one_line(text: str) -> str:
-    """The text with line breaks, control characters and marks that turn writing around spelled out."""
+    """Escape line breaks, control characters and bidirectional marks, so that the text fits one line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first, or its name where it says nothing."""
+    """Return the first line of an error's message, or the name of its class if the message is empty."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)
 
@@ -149,7 +148,7 @@ def _shortened(message: str) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """' Did you mean …?' for the nearest known name, or an empty string where none is near."""
+    """Return ' Did you mean …?' with the nearest known name, or an empty string if none is near."""
     if len(name) > LONGEST_NAME:
         return ""
     known = [candidate for candidate in known if len(candidate) <= LONGEST_NAME]

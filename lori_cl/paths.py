@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Paths given by users."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from lori_cl.errors import DataError
 
 
-def expanded(path: str | Path, what: str) -> Path:
-    """The path with `~` and `~user` replaced by a home folder; a shell leaves them where they are quoted.
+def expand_user(path: str | Path, what: str) -> Path:
+    """Expand `~` and `~user` in a path; a shell does not expand them inside quotes.
 
-    Raises: DataError, naming `what` holds the path, if there is no such home folder.
+    `what` names the setting in the error message.
+    Raises: DataError, if the home folder does not exist.
     """
     try:
         return Path(path).expanduser()

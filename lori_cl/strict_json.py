@@ -1,4 +1,4 @@
-"""JSON as the standard has it: a name stands once in an object, numbers are finite, and it can be printed."""
+"""Strict JSON: no duplicate keys, only finite numbers, and output without control characters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
-class NoJSON(ValueError):
-    """A text that is no JSON; its message says why in a few words."""
+class InvalidJSON(ValueError):
+    """The text is not valid JSON; the message gives the reason."""
 
     def __init__(self, what: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(what)
@@ -19,26 +19,34 @@ class NoJSON(ValueError):
         self.column = column
 
 
-def decoded(text: str) -> Any:
-    """The value; Raises: NoJSON."""
+def parse_json(text: str) -> Any:
+    """Parse a JSON value.
+
+    Raises: InvalidJSON.
+    """
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)
-    except NoJSON:
+    except InvalidJSON:
         raise
     except json.JSONDecodeError as error:
-        raise NoJSON(error.msg, error.lineno, error.colno) from None
-    except (ValueError, RecursionError):  # a number of thousands of digits; lists in lists in lists
-        raise NoJSON("too large or too deep") from None
+        raise InvalidJSON(error.msg, error.lineno, error.colno) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; deep nesting
+        raise InvalidJSON("too large or too deep") from None
 
 
-def encoded(value: Any, *, indent: int | None = None, shows: Callable[[str], bool] = str.isprintable) -> str:
-    """The value as JSON in which no character can control a terminal: those, and others that `shows` rejects,
-    are escapes such as \\u202e. A float that is not finite is null."""
+def dump_json(
+    value: Any, *, indent: int | None = None, is_displayable: Callable[[str], bool] = str.isprintable
+) -> str:
+    """Serialize a value as JSON that is safe to print on a terminal.
+
+    Characters that are not printable, or for which `is_displayable` is false, become escapes such as \\u202e.
+    A float that is not finite becomes null.
+    """
     try:
         text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite_only(value), indent=indent, ensure_ascii=False, allow_nan=False)
-    return escaped(text, shows)
+    return escape_json(text, is_displayable)
 
 
 def _finite_only(value: Any) -> Any:
@@ -49,16 +57,20 @@ def _finite_only(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def escaped(text: str, shows: Callable[[str], bool] = str.isprintable) -> str:
-    """JSON text with characters that are not printable, or that `shows` rejects, as escapes."""
-    return _UNUSUAL.sub(lambda found: found[0] if _is_shown(found[0], shows) else _escape(found[0]), text)
+def escape_json(text: str, is_displayable: Callable[[str], bool] = str.isprintable) -> str:
+    """Escape characters of JSON text that are not printable or for which `is_displayable` is false."""
+
+    def replacement(match: re.Match[str]) -> str:
+        return match[0] if _is_shown(match[0], is_displayable) else _escape(match[0])
+
+    return _NOT_ASCII.sub(replacement, text)
 
 
-_UNUSUAL = re.compile(r"[^\n -~]")
+_NOT_ASCII = re.compile(r"[^\n -~]")
 
 
-def _is_shown(character: str, shows: Callable[[str], bool]) -> bool:
-    return character.isprintable() and shows(character)
+def _is_shown(character: str, is_displayable: Callable[[str], bool]) -> bool:
+    return character.isprintable() and is_displayable(character)
 
 
 def _escape(character: str) -> str:
@@ -67,17 +79,17 @@ def _escape(character: str) -> str:
 
 
 def array_items(text: str, longest: int) -> Iterator[Any]:
-    """The items of an array one after another, each of at most `longest` characters.
+    """Yield the items of an array, each of at most `longest` characters.
 
-    Raises: NoJSON; TypeError, if the text is another JSON value.
+    Raises: InvalidJSON; TypeError, if the text is a JSON value of another type.
     """
     if text.startswith("\ufeff"):
-        raise NoJSON("Unexpected UTF-8 BOM (decode using utf-8-sig)", 1, 1)
+        raise InvalidJSON("Unexpected UTF-8 BOM (decode using utf-8-sig)", 1, 1)
     at = _skip_spaces(text, 0)
     if text[at : at + 1] != "[":
         if len(text) <= longest:
-            decoded(text)
-        raise TypeError("no array")
+            parse_json(text)
+        raise TypeError("not an array")
     at = _skip_spaces(text, at + 1)
     if text[at : at + 1] == "]":
         at = _skip_spaces(text, at + 1)
@@ -90,34 +102,34 @@ def array_items(text: str, longest: int) -> Iterator[Any]:
                 at = _skip_spaces(text, at + 1)
                 break
             if text[at : at + 1] != ",":
-                raise _no_json("Expecting ',' delimiter", text, at)
+                raise _invalid_json("Expecting ',' delimiter", text, at)
             at = _skip_spaces(text, at + 1)
     if at < len(text):
-        raise _no_json("Extra data", text, at)
+        raise _invalid_json("Extra data", text, at)
 
 
 def _item(text: str, at: int, longest: int) -> tuple[Any, int]:
-    """(the value that begins at a place, where it ends)."""
+    """Return the value that begins at an offset, and the offset of its end."""
     before: tuple[str, int] | None = None
     for window in (2**12, 2**17, longest):
         part = text[at : at + window]
-        whole = at + len(part) == len(text)
+        is_last = at + len(part) == len(text)
         try:
             value, end = _DECODER.raw_decode(part)
         except json.JSONDecodeError as error:
-            # An error that more text does not change is none of having cut it, but for an endless string.
+            # The same error with more text is not caused by the cut, except for an unterminated string.
             same = (error.msg, error.pos) == before and not error.msg.startswith("Unterminated")
             before = (error.msg, error.pos)
-            if whole or same:
-                raise _no_json(error.msg, text, at + error.pos) from None
+            if is_last or same:
+                raise _invalid_json(error.msg, text, at + error.pos) from None
             continue
-        except NoJSON:
+        except InvalidJSON:
             raise
         except (ValueError, RecursionError):
-            raise NoJSON("too large or too deep") from None
-        if whole or end < len(part):  # a number at the end of a part may have been cut
+            raise InvalidJSON("too large or too deep") from None
+        if is_last or end < len(part):  # a number at the end of a part may be cut
             return value, at + end
-    raise _no_json(f"an item has at most {longest:,} characters", text, at)
+    raise _invalid_json(f"an item has more than {longest:,} characters", text, at)
 
 
 def _skip_spaces(text: str, at: int) -> int:
@@ -125,26 +137,26 @@ def _skip_spaces(text: str, at: int) -> int:
     return at if found is None else found.end()
 
 
-def _no_json(what: str, text: str, at: int) -> NoJSON:
-    return NoJSON(what, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
+def _invalid_json(what: str, text: str, at: int) -> InvalidJSON:
+    return InvalidJSON(what, text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at))
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise NoJSON(f"'{name}' stands twice in one object")
+        raise InvalidJSON(f"duplicate key '{name}' in one object")
     return found
 
 
 def _constant(name: str) -> float:
-    raise NoJSON(f"{name} is no number; write null where there is none")
+    raise InvalidJSON(f"{name} is not a finite number; use null for a missing value")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise NoJSON(f"{text[:20]} is too large a number")
+        raise InvalidJSON(f"number {text[:20]} is too large")
     return value
 
 

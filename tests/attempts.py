@@ -1,4 +1,4 @@
-"""What becomes of something that may be wrong: it works, or ends in one line; anything else is a bug."""
+"""Untrusted input either works or ends in a one-line error; anything else is a bug."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lori_cl.errors import LoriError, one_line
 
 
 def refusal_of(attempt: Callable[[], object]) -> str | None:
-    """The line in which the attempt ends; None where it works."""
+    """Return the one-line error of the attempt; None if it succeeds."""
     message = None
     try:
         attempt()

@@ -1,4 +1,4 @@
-"""What several rooms' tests share."""
+"""Fixtures that the tests of several packages share."""
 
 import gc
 import os
@@ -13,7 +13,7 @@ import yaml
 
 from lori_cl.registry import Evaluation, Run, Workspace
 from lori_cl.spec import load_curriculum
-from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import Progress, RunOptions, SilentProgress, register_tasks, run_curriculum
 from tests.postgres import Postgres, find_binaries, running
 
 from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
@@ -21,19 +21,19 @@ from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # pytest -n 2 fills two cores
+    torch.set_num_threads(1)  # pytest -n 2 uses both cores
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _nothing_old_collected() -> None:
-    """The Trainer collects garbage after every lesson: half of a tiny run, if that looks at the libraries."""
+def _freeze_garbage_collector() -> None:
+    """Freeze the libraries' objects; the Trainer's garbage collection would take half of a tiny run."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server; where it is not installed the test is skipped, and in CI it fails."""
+    """Yield a PostgreSQL server. If it is not installed, skip the test; in CI, fail."""
     binaries = find_binaries()
     if binaries is None:
         missing = "PostgreSQL is not installed: apt-get install postgresql"
@@ -54,7 +54,7 @@ def tiny_causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new workspace with an empty registry, made once, since migrating takes its time."""
+    """Return a workspace with an empty registry; it is created once because migrations are slow."""
     root = tmp_path_factory.mktemp("empty") / "workspace"
     Workspace(root).create()
     return root
@@ -68,13 +68,13 @@ def workspace(tmp_path: Path, empty_workspace: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def write_task(tmp_path: Path) -> Callable[..., Path]:
-    """Declare a classification task: see `declare_task`."""
+    """Return a function that declares a classification task; see `declare_task`."""
     return partial(declare_task, tmp_path / "declared")
 
 
 @pytest.fixture
 def write_curriculum(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
-    """Write a curriculum for the tiny encoder; keyword arguments replace whole fields."""
+    """Return a function that writes a curriculum for the tiny encoder; keyword arguments replace fields."""
 
     def write(*tasks: str, **fields: object) -> Path:
         file = tmp_path / "curriculum.yaml"
@@ -88,26 +88,26 @@ def write_curriculum(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
 def learn(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> Callable[..., Run]:
-    """Add the tasks, run the curriculum over them, return the run."""
+    """Return a function that adds tasks, runs a curriculum over them and returns the run."""
 
     def run(
         *tasks: str,
         name: str = "run",
         options: RunOptions | None = None,
         into: Workspace = workspace,
-        observer: Observer | None = None,
+        progress: Progress | None = None,
         **fields: object,
     ) -> Run:
-        enrol(into, [write_task(task) for task in tasks])
+        register_tasks(into, [write_task(task) for task in tasks])
         spec = load_curriculum(write_curriculum(*tasks, **fields))
-        return run_curriculum(into, spec, name, options or RunOptions(), observer or SilentObserver())
+        return run_curriculum(into, spec, name, options or RunOptions(), progress or SilentProgress())
 
     return run
 
 
 @pytest.fixture
 def scores(workspace: Workspace) -> Callable[..., dict[tuple[int, str, str], Evaluation]]:
-    """A run's evaluations by (stage, task, view)."""
+    """Return a function that reads a run's evaluations by (stage, task, view)."""
 
     def read(run: str = "run") -> dict[tuple[int, str, str], Evaluation]:
         with workspace.read() as registry:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from Debian's packages."""
+"""A PostgreSQL server for the tests, from Debian's packages."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import psycopg
 from sqlalchemy.engine import URL
 
 PASSWORD = "s3cr@t/50%"
-"""With signs that a URL writes otherwise."""
+"""Contains characters that a URL must escape."""
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "timezone": "Asia/Kolkata",  # times must not depend on it
-    "fsync": "off",  # no power cut is tested
+    "timezone": "Asia/Kolkata",  # stored times must not depend on the time zone
+    "fsync": "off",  # power failures are not tested
     "max_connections": "50",
 }
 
 
 def find_binaries() -> Path | None:
-    """The folder of initdb and postgres, which Debian keeps off the PATH; None where they are missing."""
+    """Return the folder of initdb and postgres, which Debian keeps off the PATH; None if it is missing."""
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).resolve().parent
@@ -48,52 +48,52 @@ class Postgres:
         self._numbers = count()
         password = folder / "password"
         password.write_text(PASSWORD)
-        if os.getuid() == 0:  # PostgreSQL refuses root
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
             shutil.chown(folder, "postgres", "postgres")
             shutil.chown(password, "postgres", "postgres")
-        asked = ["--username=lori", f"--pwfile={password}", "--auth=scram-sha-256"]
-        self._call("initdb", f"--pgdata={folder / 'data'}", "--no-sync", "--locale=C.UTF-8", *asked)
+        options = ["--username=lori", f"--pwfile={password}", "--auth=scram-sha-256"]
+        self._call("initdb", f"--pgdata={folder / 'data'}", "--no-sync", "--locale=C.UTF-8", *options)
 
     def start(self) -> None:
-        """Start, and wait until it answers."""
+        """Start the server and wait until it answers."""
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-        command = self._without_rights("postgres", "-D", str(self._folder / "data"), "-p", str(self._port))
+        command = self._unprivileged("postgres", "-D", str(self._folder / "data"), "-p", str(self._port))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([*command, *settings], stdout=log, stderr=log)
-        give_up = time.monotonic() + 60
+        deadline = time.monotonic() + 60
         while True:
             try:
                 return self.execute("SELECT 1")
             except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > give_up:
+                if self._process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self._folder / "log").read_text()) from None
                 time.sleep(0.05)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Break off every transaction and end; with SIGQUIT, as in a crash."""
+        """Abort every transaction and stop the server; SIGQUIT simulates a crash."""
         assert self._process is not None
         self._process.send_signal(how)
         self._process.wait(timeout=60)
 
     def freeze(self) -> None:
-        """Stop every process of the server where it is; the kernel still accepts and acknowledges."""
+        """Suspend every process of the server; the kernel still accepts connections."""
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Resume the suspended processes."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         parent = self._process.pid
-        os.kill(parent, number)  # first, so that it starts no other one
+        os.kill(parent, number)  # the parent first, so that it starts no new child
         for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             with suppress(ProcessLookupError):
                 os.kill(int(child), number)
 
     @contextmanager
     def database(self, template: str = "template0") -> Iterator[str]:
-        """The URL of a new database, a copy of another one; it is gone afterwards."""
+        """Yield the URL of a new database copied from a template; drop it afterwards."""
         name = f"registry_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         url = URL.create("postgresql+psycopg", "lori", PASSWORD, "127.0.0.1", self._port, name)
@@ -101,16 +101,16 @@ class Postgres:
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, sql: str) -> None:
-        """Execute one statement beside everything else."""
+        """Execute one statement in a separate connection."""
         address = {"host": "127.0.0.1", "port": self._port, "dbname": "postgres"}
         with psycopg.connect(**address, user="lori", password=PASSWORD, autocommit=True) as connection:
             connection.execute(sql)
 
     def _call(self, *command: str) -> None:
-        subprocess.run(self._without_rights(*command), check=True, capture_output=True)
+        subprocess.run(self._unprivileged(*command), check=True, capture_output=True)
 
-    def _without_rights(self, program: str, *arguments: str) -> list[str]:
-        """The command, without root's rights, and ended when the tests are killed."""
+    def _unprivileged(self, program: str, *arguments: str) -> list[str]:
+        """Return the command without root privileges; it ends when the tests are killed."""
         limits = ["--pdeathsig", "INT"]
         if os.getuid() == 0:
             limits += ["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]
@@ -119,8 +119,8 @@ class Postgres:
 
 @contextmanager
 def running(binaries: Path) -> Iterator[Postgres]:
-    """A new server, with nothing left of it afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="lori_cl-postgres-"))  # pytest's own folders let only root in
+    """Start a new server; remove all its files afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="lori_cl-postgres-"))  # pytest's folders are readable only by root
     try:
         server = Postgres(binaries, folder)
         server.start()

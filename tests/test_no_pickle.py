@@ -1,4 +1,4 @@
-"""Nothing that is read can run anything: no pickle, no unsafe YAML, no code out of a file."""
+"""No file that is read can execute code: no pickle, no unsafe YAML, no code from a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lori_cl.serving.export import export
 from lori_cl.training import load_run
 
 CONTAINED = "containment"
-"""The room whose purpose it is to run programs, each contained; it hands them over with marshal."""
+"""The package that runs generated programs in isolation; it passes them with marshal."""
 SOURCES = [file for file in Path(lori_cl.__file__).parent.rglob("*.py") if file.parent.name != CONTAINED]
 LIBRARIES = {
     "pickle",
@@ -37,7 +37,7 @@ def nodes(file: Path) -> Iterator[ast.AST]:
     return ast.walk(ast.parse(file.read_text(encoding="utf-8")))
 
 
-def test_nothing_imports_what_unpickles() -> None:
+def test_no_module_imports_a_pickle_library() -> None:
     imported = {
         (file.name, name.partition(".")[0])
         for file in SOURCES
@@ -53,7 +53,7 @@ def test_nothing_imports_what_unpickles() -> None:
     assert not {entry for entry in imported if entry[1] in LIBRARIES}
 
 
-def test_nothing_calls_what_runs_code_out_of_a_file() -> None:
+def test_no_module_calls_a_function_that_executes_code_from_a_file() -> None:
     calls = [
         (file.name, ast.unparse(node.func), {keyword.arg: keyword.value for keyword in node.keywords})
         for file in SOURCES
@@ -67,7 +67,7 @@ def test_nothing_calls_what_runs_code_out_of_a_file() -> None:
 
 @pytest.fixture
 def unpickled() -> Iterator[list[str]]:
-    """What Python unpickles by name while the test runs, in this process."""
+    """Record the names that Python unpickles in this process during the test."""
     found: list[str] = []
     watching = True
 
@@ -75,12 +75,12 @@ def unpickled() -> Iterator[list[str]]:
         if watching and event == "pickle.find_class":
             found.append(".".join(map(str, arguments)))
 
-    sys.addaudithook(watch)  # a hook cannot be taken out again
+    sys.addaudithook(watch)  # an audit hook cannot be removed
     yield found
     watching = False
 
 
-def test_a_run_its_report_and_its_export_unpickle_nothing(
+def test_run_report_and_export_unpickle_nothing(
     learn: Callable[..., Run], workspace: Workspace, tmp_path: Path, unpickled: list[str]
 ) -> None:
     learn("a", "b", masks={"strategy": "magnitude", "density": 0.1})

@@ -1,4 +1,4 @@
-"""A tiny encoder and a tiny causal LM on disk, and tasks to teach them."""
+"""A tiny encoder and a tiny causal LM on disk, and tasks to train them on."""
 
 import json
 import random
@@ -26,7 +26,7 @@ def make_tokenizer(folder: Path) -> int:
 
 
 def make_encoder(folder: Path) -> Path:
-    """Sites: 6 a layer, 1 layer; cells at rank 4: 4 × (16 · 4 + 32 + 16) = 448."""
+    """Save a BERT of one layer with 6 sites; cells at rank 4: 4 × (16 · 4 + 32 + 16) = 448."""
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=make_tokenizer(folder),
@@ -41,7 +41,7 @@ def make_encoder(folder: Path) -> Path:
 
 
 def make_causal_lm(folder: Path) -> Path:
-    """A Llama of one layer."""
+    """Save a Llama of one layer."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=make_tokenizer(folder),
@@ -61,11 +61,11 @@ def make_causal_lm(folder: Path) -> Path:
 def declare_task(
     declared: Path, name: str, labels: Sequence[str] = ("red", "blue"), n: int = 16, **fields: object
 ) -> Path:
-    """Write a classification task: which of two words stands in the text."""
+    """Write a classification task: which of two words the text contains."""
     draw = random.Random(name)
     folder = declared / name
     folder.mkdir(parents=True, exist_ok=True)
-    for split, begins, rows in (("train", "it is", n), ("test", "is it", 8)):  # no text in both
+    for split, begins, rows in (("train", "it is", n), ("test", "is it", 8)):  # the splits share no text
         lines = []
         for index in range(rows):
             label = labels[index % len(labels)]
@@ -85,7 +85,7 @@ def declare_task(
 
 
 def tiny_curriculum(encoder: Path, tasks: Sequence[str], /, **fields: object) -> dict[str, Any]:
-    """A curriculum for the tiny encoder; keyword arguments replace whole fields."""
+    """Return a curriculum for the tiny encoder; keyword arguments replace fields."""
     return {
         "name": "tiny",
         "model": {"path": str(encoder)},

@@ -1,18 +1,18 @@
-"""The adapter: frozen projections, sparse B, and their place inside an ordinary PEFT model."""
+"""The adapter: frozen projections A and sparse B inside an ordinary PEFT model."""
 
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
-from lori_cl.adapters.foreign import ForeignAdapter, read_foreign
-from lori_cl.adapters.foreign_files import read_metadata, read_tensors
+from lori_cl.adapters.external_adapter import ExternalAdapter, read_external_adapter
+from lori_cl.adapters.external_files import read_metadata, read_tensors
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
 from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
-from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, settled_settings, settled_weights
-from lori_cl.adapters.model_probe import ordinary_ids, probing, read_ids, record_calls, word_table
-from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_beside, save_peft
+from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, resolve_settings, resolve_weights
+from lori_cl.adapters.model_probe import ordinary_ids, probing, read_ids, record_calls, token_embeddings
+from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_peft, save_tensors
 from lori_cl.adapters.projection import draw_projection
-from lori_cl.adapters.projection_kinds import PROJECTIONS, Past, ProjectionKind, blind
+from lori_cl.adapters.projection_kinds import PROJECTIONS, EarlierStages, ProjectionKind, project_out
 from lori_cl.adapters.site_selection import SiteSelection, select_sites
 from lori_cl.adapters.site_summary import describe_sites
 from lori_cl.adapters.sites import Site
@@ -33,12 +33,12 @@ __all__ = [
     "PROJECTIONS",
     "Bank",
     "Cells",
-    "ForeignAdapter",
+    "EarlierStages",
+    "ExternalAdapter",
     "InputMoments",
     "LoRAWeights",
     "MergeSettings",
     "Merged",
-    "Past",
     "ProjectionKind",
     "Projections",
     "Site",
@@ -46,7 +46,6 @@ __all__ = [
     "SparseAdapter",
     "add_adapter",
     "attach",
-    "blind",
     "check_writable",
     "delta_cosine",
     "describe_sites",
@@ -60,21 +59,22 @@ __all__ = [
     "output_energy",
     "principal_directions",
     "probing",
+    "project_out",
     "projection_cosines",
     "projections_digest",
-    "read_foreign",
+    "read_external_adapter",
     "read_ids",
     "read_metadata",
     "read_tensors",
     "read_weights",
     "record_calls",
     "record_inputs",
-    "save_beside",
+    "resolve_settings",
+    "resolve_weights",
     "save_peft",
+    "save_tensors",
     "select_sites",
-    "settled_settings",
-    "settled_weights",
     "site_shapes",
     "tensors_digest",
-    "word_table",
+    "token_embeddings",
 ]

@@ -1,4 +1,4 @@
-"""A bank: the rows of A that some stages share, and the cells that act under them."""
+"""A bank: rows of A that several stages share, with the cells of those stages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Projections = Mapping[str, Float[Tensor, "r d_in"]]
 
 @dataclass(frozen=True)
 class Bank:
-    """One A a site, and the stages whose cells act under it. Banks act side by side: ΔW = scale · Σ Bₙ Aₙ."""
+    """One A per site, and the stages whose cells use it. Banks are summed: ΔW = scale · Σ Bₙ Aₙ."""
 
     projections: Projections
     stages: Sequence[Cells] = ()
-    """A stage's masks may have fewer columns than A has rows, where the adapter grew after it."""
+    """If the adapter grew after a stage, the stage's masks have fewer columns than A has rows."""
     sums: bool = False
-    """Whether a cell of several stages holds the sum of their values; or else the last one's."""
+    """Whether a cell of several stages holds the sum of their values. If False, it holds the last stage's."""

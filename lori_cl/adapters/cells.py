@@ -1,4 +1,4 @@
-"""The trained cells of one stage: which ones, and their values."""
+"""The trained cells of one stage, with their values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells with their values; a site without cells may be left out."""
+    """Cells with their values. A site without cells may be omitted."""
 
     masks: Mapping[str, Bool[Tensor, "out r"]]
-    """Per site, which cells."""
+    """Per site, which cells are included."""
     values: Mapping[str, Float[Tensor, "cells"]]
     """Per site, float32, in the mask's row-major order."""

@@ -1,4 +1,4 @@
-"""What a task feeds into each site: second moments, streamed, and the directions that hold most of them."""
+"""Inputs of each site on a task: streamed second moments, and their principal directions."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from lori_cl.adapters.projection_kinds import Directions
 
 
 class InputMoments:
-    """Σ x xᵀ over every token that is no padding, float64; sites that read the same tensor share one.
+    """Σ x xᵀ over all non-padding tokens, float64. Sites that read the same tensor share one.
 
-    Of a site that reads something else than a batch's tokens, such as one state a text, every row counts.
+    If a site's input is not one row per token of the batch (for example one state per text), all rows count.
     """
 
     def __init__(self) -> None:
         self.sums: dict[str, Float[Tensor, "d_in d_in"]] = {}
-        """By the first site that reads the tensor."""
+        """Moments by the first site that reads the tensor."""
         self.dtypes: dict[str, torch.dtype] = {}
-        """By the same site, what the inputs were rounded to."""
+        """The dtype of the inputs, by the same site."""
         self.sites: dict[str, list[str]] = {}
-        """By the same site, all that read it."""
+        """All sites that read the tensor, by the same site."""
         self._leader: dict[str, str] = {}
         self._mask: Tensor | None = None
-        # Weak: to hold what every site reads would cost the memory of a training step.
+        # Weak references: holding the inputs of all sites would need the memory of a training step.
         self._seen: list[tuple[weakref.ref[Tensor], str]] = []
 
     def begin_forward(self, mask: Tensor | None) -> None:
-        """A forward pass begins over tokens of which this mask, (batch, length), says which are real."""
+        """Begin a forward pass; the attention mask (batch, length) marks the non-padding tokens."""
         self._mask = mask
         self._seen = []
 
     def add(self, site: str, x: Float[Tensor, "... d_in"]) -> None:
-        """A site reads x."""
+        """Add the input x of a site."""
         if site not in self._leader:
             self._leader[site] = next((leader for seen, leader in self._seen if seen() is x), site)
             self.sites.setdefault(self._leader[site], []).append(site)
@@ -56,7 +56,7 @@ class InputMoments:
 
 @contextmanager
 def record_inputs(model: Any, layers: Mapping[str, Any]) -> Iterator[InputMoments]:
-    """Gather the second moments of all that the layers read while the context lasts."""
+    """Gather the second moments of the layers' inputs while the context is active."""
     moments = InputMoments()
 
     def begin(_module: Any, _args: Any, kwargs: Mapping[str, Any]) -> None:
@@ -73,10 +73,10 @@ def record_inputs(model: Any, layers: Mapping[str, Any]) -> Iterator[InputMoment
 
 
 def noise_of(dtype: torch.dtype, width: int) -> float:
-    """Fraction of the energy that rounding inputs of this width leaves in a direction that they do not use.
+    """Return the fraction of the energy that rounding leaves in a direction that the inputs do not use.
 
-    Rounding to `dtype` spreads eps² / 12 of it over all directions; what was computed in float32, and what
-    float64 makes of it, leaves width · eps² in one at most.
+    Rounding to `dtype` spreads eps² / 12 of the energy over all `width` directions. Computing in float32,
+    then in float64, leaves at most width · eps² in one direction.
     """
     spread = torch.finfo(dtype).eps ** 2 / width
     return max(spread, width * torch.finfo(torch.float32).eps ** 2)
@@ -89,10 +89,11 @@ def principal_directions(
     limit: int | None,
     dtype: torch.dtype = torch.float32,
 ) -> Directions:
-    """The fewest new directions that, with those known, hold `energy` of the moment's trace; `limit` at most.
+    """Return the fewest new directions that, with the known ones, hold `energy` of the moment's trace.
 
-    They are eigenvectors of the moment outside the known ones, orthonormal and orthogonal to them, float64;
-    directions that hold no more than the rounding of inputs of this dtype are left free.
+    There are at most `limit`. They are eigenvectors of the moment outside the known directions, orthonormal
+    and orthogonal to them, float64. Directions with no more energy than the rounding noise of `dtype` are not
+    taken.
     Source: GPM (Saha et al. 2021), on the second moment instead of a sample of inputs.
     """
     trace = float(moment.trace())

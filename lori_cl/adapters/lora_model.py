@@ -1,4 +1,4 @@
-"""An ordinary PEFT LoRA around the base model, with every choice that matters made explicit."""
+"""An ordinary PEFT LoRA on the base model, with all relevant settings explicit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lori_cl.spec import AdapterSpec
 
 ADAPTER_NAME = "default"
 PEFT_PREFIX = "base_model.model."
-"""What PEFT puts before the names of a model's modules."""
+"""Prefix that PEFT adds to the names of a model's modules."""
 
 
 def lora_model(base: nn.Module, spec: AdapterSpec, sites: Sequence[str] | None = None) -> Any:
     """Wrap the base model in a PeftModel with one LoRA adapter; the base weights are frozen.
 
     `sites` are the modules that `select_sites` chose; None selects them here.
-    Raises: TargetError, if `spec.targets` names anything but Linear layers inside the model.
+    Raises: TargetError, if `spec.targets` names anything other than Linear layers inside the model.
     """
     names = list(sites if sites is not None else select_sites(base, spec.targets).sites)
     config = LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
         target_modules=names,
-        lora_dropout=0.0,  # dropout would keep x for backward again, d_in wide instead of r
+        lora_dropout=0.0,  # dropout would store x for backward, with width d_in instead of r
         bias="none",
     )
     try:
@@ -42,9 +42,9 @@ def lora_model(base: nn.Module, spec: AdapterSpec, sites: Sequence[str] | None =
 
 
 def _check_layers(model: Any, sites: Sequence[str], rank: int) -> None:
-    """Make sure that PEFT adapted exactly these sites, each with an A and a B of this rank.
+    """Check that PEFT adapted exactly these sites, each with an A and a B of this rank.
 
-    Raises: TargetError, naming the first that differs.
+    Raises: TargetError, naming the first site that differs.
     """
     found = {
         path.removeprefix(PEFT_PREFIX): (layer.lora_A[ADAPTER_NAME], layer.lora_B[ADAPTER_NAME])
@@ -53,22 +53,22 @@ def _check_layers(model: Any, sites: Sequence[str], rank: int) -> None:
     }
     for site in sorted(found.keys() ^ set(sites)):
         what = "adapts" if site in found else "does not adapt"
-        raise TargetError(f"adapter.targets: PEFT {what} '{site}', other than asked; set adapter.targets")
+        raise TargetError(f"adapter.targets: PEFT {what} '{site}', unlike the selection; set adapter.targets")
     for site, (a, b) in found.items():
         ranks = (a.weight.shape[0], b.weight.shape[1])
         if ranks != (rank, rank):
             raise TargetError(
-                f"adapter.targets: PEFT gives '{site}' an A and a B of ranks {ranks}, and adapter.rank is "
-                f"{rank}; leave it out of adapter.targets"
+                f"adapter.targets: PEFT gives '{site}' an A and a B of ranks {ranks}, but adapter.rank is "
+                f"{rank}; remove it from adapter.targets"
             )
 
 
 def alpha_for(scaling: float, rank: int) -> float:
-    """The alpha with alpha / rank == scaling; whole where it can be.
+    """Return the alpha with alpha / rank == scaling, as an int if possible.
 
-    Where no float64 gives exactly that, the nearest: one float64 step beside it, which float32 does not see.
+    If no float64 gives this exactly, return the nearest. The difference is not visible in float32.
     """
     alpha = scaling * rank
-    near = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
-    exact = next((each for each in near if each / rank == scaling), alpha)
+    candidates = (alpha, math.nextafter(alpha, math.inf), math.nextafter(alpha, -math.inf))
+    exact = next((each for each in candidates if each / rank == scaling), alpha)
     return int(exact) if exact.is_integer() else exact

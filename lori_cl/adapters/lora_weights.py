@@ -1,4 +1,4 @@
-"""An adapter as plain numbers: one A and one B a site, and the scale that they act with."""
+"""The weights of an adapter: A and B per site, and the scaling."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ class LoRAWeights:
     scaling: float
 
     @property
-    def acts(self) -> bool:
-        """Whether it may change anything: a site has an A and a B that are not zero."""
+    def nonzero(self) -> bool:
+        """Whether the adapter can have an effect: at least one site has a non-zero A and a non-zero B."""
         return any(bool(b.any()) and bool(self.a[site].any()) for site, b in self.b.items())
 
     @property
     def finite(self) -> bool:
-        """Whether every number of it is one."""
+        """Whether all weights are finite."""
         return all(bool(t.isfinite().all()) for t in (*self.a.values(), *self.b.values()))
 
     @property
     def sites(self) -> list[Site]:
-        """The sites that it changes."""
+        """The adapted sites."""
         return [
             Site(site, in_features=self.a[site].shape[1], out_features=b.shape[0], rank=b.shape[1])
             for site, b in self.b.items()
         ]
 
     def delta(self, site: str) -> Float[Tensor, "out d_in"]:
-        """ΔW at a site."""
+        """Return ΔW at a site."""
         delta: Tensor = self.scaling * (self.b[site] @ self.a[site])
         return delta
 
     def minus(self, other: LoRAWeights) -> LoRAWeights:
-        """ΔW less another's, under the A of both, or else as one LoRA of both ranks; the scales must be
-        equal."""
-        assert self.scaling == other.scaling, "the updates have scales of their own"
+        """Return ΔW − ΔW of another adapter with the same scaling.
+
+        The result keeps A if both have the same, and otherwise has the sum of both ranks.
+        """
+        assert self.scaling == other.scaling, "the adapters have different scalings"
         if all(torch.equal(a, other.a[site]) for site, a in self.a.items()):
             return replace(self, b={site: b - other.b[site] for site, b in self.b.items()})
         return LoRAWeights(
@@ -63,10 +65,10 @@ class LoRAWeights:
 
 
 def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
-    """Copies of what acts in a PeftModel right now, whether attached or plain."""
+    """Copy the current adapter weights of a PeftModel, with or without `attach`."""
     layers = lora_layers(model, name)
     scalings = {float(layer.scaling[name]) for layer in layers.values()}
-    assert len(scalings) == 1, "the adapter has one scale for all sites"
+    assert len(scalings) == 1, "the sites have different scalings"
     return LoRAWeights(
         a={site: _copied(layer.lora_A[name].weight) for site, layer in layers.items()},
         b={site: _copied(layer.lora_B[name].weight) for site, layer in layers.items()},
@@ -75,14 +77,14 @@ def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
 
 
 def is_transposed(model: Any) -> bool:
-    """Whether the sites of a PeftModel hold their weights as GPT-2's Conv1D does."""
+    """Return whether the sites of a PeftModel store transposed weights, as GPT-2's Conv1D does."""
     return any(isinstance(layer.get_base_layer(), Conv1D) for layer in lora_layers(model).values())
 
 
 def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:
-    """Give a PeftModel one more adapter, an ordinary one with these weights; which one acts stays as it is.
+    """Add an ordinary adapter with these weights to a PeftModel; the active adapter does not change.
 
-    Sites keep ranks of their own; PEFT's `adapter_names` then picks an adapter for every row of a batch.
+    Ranks may differ between sites. PEFT's `adapter_names` then selects an adapter for each row of a batch.
     """
     model.add_adapter(name, lora_config(weights))
     for site, layer in lora_layers(model, name).items():
@@ -92,7 +94,7 @@ def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:
 
 
 def lora_config(weights: LoRAWeights, **more: Any) -> LoraConfig:
-    """PEFT's configuration of an adapter with these weights."""
+    """Return PEFT's configuration of an adapter with these weights."""
     rank = next(iter(weights.a.values())).shape[0]
     return LoraConfig(
         r=rank,

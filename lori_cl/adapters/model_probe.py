@@ -1,4 +1,4 @@
-"""Short forward passes that show how a model works: which modules a text reaches, and what it returns."""
+"""Short forward passes that probe a model: which modules a text reaches, and what they return."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from torch import Tensor, nn
 from lori_cl.errors import ModelError, first_line
 
 ROWS, TOKENS = 3, 7
-"""Of the probe batch. They differ, so that a flattened or transposed batch shows on its first axis."""
+"""Size of the probe batch. The two differ so that the first axis shows a flattened or transposed batch."""
 
 SPECIAL_ENDS = ("token_id", "token_index")
-"""How config fields end that hold the id of a special token, such as padding or an image's placeholder."""
+"""Suffixes of config fields with the id of a special token, such as padding or an image placeholder."""
 
 
 @dataclass(frozen=True)
 class ModuleCalls:
-    """What one forward pass of the probe batch called."""
+    """The module calls in one forward pass of the probe batch."""
 
     reached: frozenset[str]
-    """Modules that were called, and all their ancestors."""
+    """Modules that were called, with all their ancestors."""
     returned_no_tensor: frozenset[str]
-    """Modules that returned a tuple or anything else that is no tensor."""
+    """Modules that returned something other than a tensor, such as a tuple."""
     flattened: frozenset[str]
-    """Modules whose input has another first axis than the batch."""
+    """Modules whose input has a different first axis than the batch."""
 
 
-def word_table(model: Any) -> Float[Tensor, "V d"]:
-    """The embeddings of the model's tokens.
+def token_embeddings(model: Any) -> Float[Tensor, "V d"]:
+    """Return the model's token embeddings.
 
     Raises: ModelError, if it has none.
     """
@@ -49,15 +49,15 @@ def word_table(model: Any) -> Float[Tensor, "V d"]:
 
 
 def ordinary_ids(model: Any, count: int) -> list[int]:
-    """So many ids of tokens that the model's config gives no special meaning, as different as there are."""
-    vocabulary = word_table(model).shape[0]
+    """Return `count` ids of tokens that are not special in the model's config, repeated if too few."""
+    vocabulary = token_embeddings(model).shape[0]
     special = set(_special_ids(model.config.to_dict()))
     ordinary = list(islice((i for i in range(vocabulary) if i not in special), count))
     return list(islice(cycle(ordinary or [0]), count))
 
 
 def _special_ids(config: Any) -> Iterator[int]:
-    """The ids in all fields that name special tokens, in nested configs as well."""
+    """Yield the ids in all fields of special tokens, including nested configs."""
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from _special_ids(value)
@@ -67,8 +67,7 @@ def _special_ids(config: Any) -> Iterator[int]:
 
 @contextmanager
 def probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
-    """Without gradients, and without dropout unless `training`; afterwards every module's mode and the random
-    state are as before."""
+    """Disable gradients, and dropout unless `training`; restore all modes and the random state afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
@@ -83,7 +82,7 @@ def probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
 def read_ids(
     model: Any, ids: Sequence[Sequence[int]], mask: Sequence[Sequence[int]] | None = None, **more: Tensor
 ) -> Any:
-    """The model's output for token ids and an attention mask alone, as lori_cl calls every model.
+    """Run the model on token ids and an attention mask only, as lori_cl calls every model.
 
     Raises: ModelError, if the model needs other inputs, or fails.
     """
@@ -92,25 +91,25 @@ def read_ids(
     attention = torch.ones_like(batch) if mask is None else torch.tensor(mask, device=device)
     try:
         return model(input_ids=batch, attention_mask=attention, **more)
-    except Exception as error:  # the model's own code: what it raises is not ours to list
+    except Exception as error:  # the model's code can raise anything
         name = type(error).__name__
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise ModelError(
-            f"a model of type {kind} does not read token ids and an attention mask alone "
+            f"a model of type {kind} does not accept only token ids and an attention mask "
             f"({name}: {first_line(error)}); name a text model"
         ) from error
 
 
 def record_calls(model: Any, modules: Mapping[str, nn.Module]) -> ModuleCalls:
-    """Which of these modules a short text reaches, and how they are called.
+    """Record which of these modules a short text reaches, and how they are called.
 
-    Raises: ModelError, if the model cannot read a text.
+    Raises: ModelError, if the model cannot process text.
     """
     called: set[str] = set()
     no_tensor: set[str] = set()
     flattened: set[str] = set()
 
-    def note(name: str, args: tuple[Any, ...], output: Any) -> None:
+    def record(name: str, args: tuple[Any, ...], output: Any) -> None:
         called.add(name)
         if not isinstance(output, Tensor):
             no_tensor.add(name)
@@ -118,7 +117,7 @@ def record_calls(model: Any, modules: Mapping[str, nn.Module]) -> ModuleCalls:
             flattened.add(name)
 
     hooks = [
-        module.register_forward_hook(lambda _, args, output, name=name: note(name, args, output))
+        module.register_forward_hook(lambda _, args, output, name=name: record(name, args, output))
         for name, module in modules.items()
     ]
     try:

@@ -1,4 +1,4 @@
-"""The two modules that take the places of PEFT's lora_A and lora_B."""
+"""The two modules that replace PEFT's lora_A and lora_B."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.nn import functional
 
 
 def plain_linear(weight: Float[Tensor, "out in"]) -> nn.Linear:
-    """A Linear that holds this very weight, frozen."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")  # draws nothing
+    """Return a frozen Linear that shares this weight."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")  # not initialized
     linear.weight = nn.Parameter(weight, requires_grad=False)
     return linear
 
 
 class FrozenA(nn.Module):
-    """x ↦ A x. A is a buffer: PEFT switches `requires_grad` back on in parameters, a buffer has none."""
+    """x ↦ A x. A is a buffer, because PEFT re-enables `requires_grad` of parameters."""
 
     weight: Float[Tensor, "r d_in"]
 
@@ -32,53 +32,53 @@ class FrozenA(nn.Module):
 
 
 class SparseB(nn.Module):
-    """h ↦ B h, where B holds earlier stages' cells in a buffer and this stage's cells in a 1-D parameter.
+    """h ↦ B h. B holds the cells of earlier stages in a buffer and those of this stage in a 1-D parameter.
 
-    The optimizer never sees an earlier cell: AdamW decays even cells whose gradient is zero, and its
-    momentum moves them, so they must not be parameters at all.
+    Earlier cells must not be parameters: AdamW decays cells with zero gradient too, and its momentum moves
+    them.
     """
 
     frozen: Float[Tensor, "out r"]
     index: Int64[Tensor, "open"]
-    beneath: Float[Tensor, "open"] | None
+    offset: Float[Tensor, "open"] | None
 
     def __init__(self, out_features: int, rank: int, device: torch.device) -> None:
         super().__init__()
         self.register_buffer("frozen", torch.zeros(out_features, rank, device=device))
         self.register_buffer("index", torch.zeros(0, dtype=torch.int64, device=device))
-        self.register_buffer("beneath", None)
+        self.register_buffer("offset", None)
         self.values: nn.Parameter | None = None
 
     @property
     def weight(self) -> Float[Tensor, "out r"]:
-        """B as it acts now, float32; PEFT reads this where it merges or asks for the dtype."""
+        """The current B, float32. PEFT reads it for merging and for its dtype."""
         return self.frozen if self.values is None else _fill(self.frozen, self.index, self._acting())
 
-    def open(self, mask: Bool[Tensor, "out r"], *, carry_on: bool = False) -> None:
-        """Let the cells of the mask train. A site without cells gets no parameter.
+    def open(self, mask: Bool[Tensor, "out r"], *, keep_values: bool = False) -> None:
+        """Make the cells of the mask trainable. A site without cells gets no parameter.
 
-        They train from 0, added to what earlier stages hold there; with `carry_on`, from those values
-        instead.
+        They start at 0 and are added to the values of earlier stages; with `keep_values`, they start at those
+        values instead.
         """
         self.index = mask.flatten().nonzero().squeeze(1).to(self.frozen.device)
         held = self.frozen.flatten()[self.index]  # (open,)
-        self.beneath = held if not carry_on and bool(held.any()) else None
+        self.offset = held if not keep_values and bool(held.any()) else None
         # FSDP2 fails on a parameter of size 0.
-        start = held if carry_on else torch.zeros_like(held)
+        start = held if keep_values else torch.zeros_like(held)
         self.values = nn.Parameter(start) if self.index.numel() else None
 
     def close(self) -> None:
-        """Drop the open cells."""
+        """Discard the open cells."""
         self.index = self.index.new_zeros(0)
-        self.beneath = None
+        self.offset = None
         self.values = None
 
     def _acting(self) -> Float[Tensor, "open"]:
         assert self.values is not None, "no cell is open"
-        return self.values if self.beneath is None else self.beneath + self.values
+        return self.values if self.offset is None else self.offset + self.values
 
     def forward(self, h: Float[Tensor, "... r"]) -> Float[Tensor, "... out"]:
-        """Multiply by B, in the dtype that autocast asks for or else in h's."""
+        """Multiply by B, in the autocast dtype, or in the dtype of h without autocast."""
         if torch.is_autocast_enabled(h.device.type):
             h = h.to(torch.get_autocast_dtype(h.device.type))
         if self.values is None:
@@ -88,7 +88,7 @@ class SparseB(nn.Module):
 
 
 class _SparseLinear(torch.autograd.Function):
-    """h Bᵀ that keeps h (r wide) and the compact values for backward, never the filled-in B."""
+    """h Bᵀ that saves h (width r) and the compact values for backward, not the full B."""
 
     @staticmethod
     def forward(
@@ -117,5 +117,5 @@ class _SparseLinear(torch.autograd.Function):
 def _fill(
     frozen: Float[Tensor, "out r"], index: Int64[Tensor, "open"], values: Float[Tensor, "open"]
 ) -> Float[Tensor, "out r"]:
-    """B: the frozen cells with the open ones written in."""
+    """Return B: the frozen cells with the open cells filled in."""
     return frozen.flatten().scatter(0, index, values).view_as(frozen)

@@ -1,4 +1,4 @@
-"""An adapter as the folder that PEFT and other LoRA servers load."""
+"""Write an adapter folder that PEFT and LoRA servers can load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lori_cl.digest import canonical_json
 from lori_cl.errors import InputError, WorkspaceUnusable, first_line
 
 METADATA_KEY = "lori_cl"
-"""One key only: safetensors writes several in an order that changes from process to process."""
+"""The only key: with several, their order in safetensors files varies between processes."""
 
 
 def save_peft(
@@ -33,11 +33,11 @@ def save_peft(
     *,
     fan_in_fan_out: bool = False,
 ) -> None:
-    """Write `adapter_config.json` and `adapter_model.safetensors`, both or neither.
+    """Write `adapter_config.json` and `adapter_model.safetensors` atomically.
 
-    `base` is the base model's path or hub id; `fan_in_fan_out` is for sites that are Conv1D, as in GPT-2.
+    `base` is the base model's path or hub id. Set `fan_in_fan_out` if the sites are Conv1D, as in GPT-2.
     Equal inputs give equal bytes.
-    Raises: InputError, if the folder is there and not empty; WorkspaceUnusable, if it cannot be written.
+    Raises: InputError, if the folder exists and is not empty; WorkspaceUnusable, if it cannot be written.
     """
     check_writable(folder)
     config = lora_config(
@@ -47,42 +47,44 @@ def save_peft(
         base_model_name_or_path=base,
         revision=revision,
     )
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
-        (part / CONFIG_NAME).write_text(_config_json(config))
-        save_beside(part / CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, _tensors(weights), metadata)
-        part.replace(folder)
+        temporary.mkdir()
+        (temporary / CONFIG_NAME).write_text(_config_json(config))
+        save_tensors(temporary / CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, _tensors(weights), metadata)
+        temporary.replace(folder)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_beside(file: Path, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors into a safetensors file beside another one, for whoever may read that: safetensors lets
-    its writer alone read what it writes."""
+def save_tensors(file: Path, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write a safetensors file next to `file`, with its permissions.
+
+    The safetensors library creates files that only their owner can read.
+    """
     written = file.with_name(name)
     save_file(dict(tensors), written, {METADATA_KEY: canonical_json(metadata)})
     shutil.copymode(file, written)
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that writing the folder would overwrite nothing.
+    """Check that writing the folder overwrites nothing.
 
-    Raises: InputError, if it is there and not empty, is a file, or has no name to be moved to.
+    Raises: InputError, if it exists and is not empty, is a file, or is a path without a name.
     """
     if not folder.name:
-        raise InputError(f"{folder} cannot be replaced by the folder that is written; name one inside it")
+        raise InputError(f"{folder} cannot be replaced by the new folder; name a folder inside it")
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return
     except OSError as error:
         raise WorkspaceUnusable(f"{folder} cannot be read: {error.strerror}") from error
     what = "is not empty" if folder.is_dir() else "is a file"
-    raise InputError(f"{folder} {what}; name a folder that is not there yet")
+    raise InputError(f"{folder} {what}; name a folder that does not exist yet")
 
 
 def _tensors(weights: LoRAWeights) -> dict[str, Tensor]:
@@ -95,6 +97,6 @@ def _tensors(weights: LoRAWeights) -> dict[str, Tensor]:
 
 
 def _config_json(config: LoraConfig) -> str:
-    """As PEFT writes it, but sets in order: PEFT's own changes from process to process."""
+    """Return the JSON that PEFT writes, with sorted sets: their order varies between processes."""
     record = {k: sorted(v) if isinstance(v, set) else v for k, v in config.to_dict().items()}
     return json.dumps(record, indent=2, sort_keys=True)

@@ -1,6 +1,6 @@
-"""Kinds of projection: which task has which A.
+"""Kinds of projection: which A each task uses.
 
-To add one: name it here and in `lori_cl/spec/curriculum.py`, with the directions that its A's keep away from.
+To add one, add it here, with the directions that its A excludes, and in `lori_cl/spec/curriculum.py`.
 """
 
 from __future__ import annotations
@@ -19,71 +19,70 @@ Directions = Float[Tensor, "d_in k"]
 
 
 ROUNDING = 1e-12
-"""Of a row's norm: what float64 leaves of one that lies wholly within directions taken out of it."""
+"""Fraction of a row's norm that rounding in float64 can leave if all of its directions are removed."""
 
 
 @dataclass(frozen=True)
-class Past:
-    """What earlier tasks left behind at one site."""
+class EarlierStages:
+    """The projections and input directions of earlier tasks at one site."""
 
     projections: Sequence[Float[Tensor, "r d_in"]]
-    """Their A's."""
+    """The A of each earlier task."""
     inputs: Directions
-    """The directions that they feed into it."""
+    """Directions of their inputs to the site."""
 
 
 @dataclass(frozen=True)
 class ProjectionKind:
-    """What a task's A is made of, beside its seed."""
+    """How a task's A is determined, in addition to its seed."""
 
     per_task: bool
-    """Whether every task has an A of its own."""
-    avoids: Callable[[Past], Directions] | None = None
-    """The directions that a new A must be blind to; None draws it freely."""
+    """Whether every task has its own A."""
+    excludes: Callable[[EarlierStages], Directions] | None = None
+    """Return the directions that a new A must be orthogonal to. None: no directions are excluded."""
     gathers_inputs: bool = False
-    """Whether every stage leaves the directions of its inputs behind."""
+    """Whether every stage gathers and stores the directions of its inputs."""
 
     @property
     def stored(self) -> bool:
-        """Whether A depends on more than its seed, so that it is kept instead of drawn again."""
-        return self.avoids is not None
+        """Whether A depends on more than its seed, so that it is stored instead of drawn again."""
+        return self.excludes is not None
 
 
-def _rows_of_earlier(past: Past) -> Directions:
+def _rows_of_earlier(past: EarlierStages) -> Directions:
     rows = torch.cat([a.double() for a in past.projections])  # (Σr, d_in)
     basis: Directions = torch.linalg.qr(rows.T).Q
     return basis
 
 
-def _inputs_of_earlier(past: Past) -> Directions:
+def _inputs_of_earlier(past: EarlierStages) -> Directions:
     return past.inputs
 
 
 PROJECTIONS: Mapping[str, ProjectionKind] = {
     "shared": ProjectionKind(per_task=False),
     "per-task": ProjectionKind(per_task=True),
-    "orthogonal": ProjectionKind(per_task=True, avoids=_rows_of_earlier),
-    "null-space": ProjectionKind(per_task=True, avoids=_inputs_of_earlier, gathers_inputs=True),
+    "orthogonal": ProjectionKind(per_task=True, excludes=_rows_of_earlier),
+    "null-space": ProjectionKind(per_task=True, excludes=_inputs_of_earlier, gathers_inputs=True),
 }
 
 
-def blind(drawn: Float[Tensor, "r d_in"], directions: Directions) -> Float[Tensor, "r d_in"]:
-    """A (I − U Uᵀ), every row rescaled to its old norm; float32, computed in float64.
+def project_out(drawn: Float[Tensor, "r d_in"], directions: Directions) -> Float[Tensor, "r d_in"]:
+    """Return A (I − U Uᵀ) with every row rescaled to its old norm; float32, computed in float64.
 
-    Raises: InputError, if a row has nothing outside the directions.
-
-    Source: Adam-NSCL (Wang et al. 2021), GPM (Saha et al. 2021) and InfLoRA (Liang & Li 2024) keep updates
-    out of the span of earlier inputs; here the frozen random A is.
+    Source: Adam-NSCL (Wang et al. 2021), GPM (Saha et al. 2021) and InfLoRA (Liang & Li 2024) make updates
+    orthogonal to the span of earlier inputs; here, the frozen random A is made orthogonal.
+    Raises: InputError, if a row lies entirely within the directions.
     """
     a = drawn.double()
-    blinded = a
-    for _ in range(2):  # once more removes what rounding left of the directions
-        blinded = blinded - (blinded @ directions) @ directions.T
-    left, whole = blinded.norm(dim=1, keepdim=True), a.norm(dim=1, keepdim=True)
-    if bool((left <= ROUNDING * whole).any()):
+    projected = a
+    for _ in range(2):  # the second pass removes rounding errors of the first
+        projected = projected - (projected @ directions) @ directions.T
+    norm, old_norm = projected.norm(dim=1, keepdim=True), a.norm(dim=1, keepdim=True)
+    if bool((norm <= ROUNDING * old_norm).any()):
         raise InputError(
-            "an A was drawn that lies within what it must keep out of, as one drawn from the same seed does; "
-            "set another seed in the curriculum or in the task"
+            "the drawn A lies within the directions that it must exclude, as it does with the seed of an "
+            "earlier A; set another seed in the curriculum or in the task"
         )
-    rescaled: Float[Tensor, "r d_in"] = (blinded * (whole / left)).float()
+    rescaled: Float[Tensor, "r d_in"] = (projected * (old_norm / norm)).float()
     return rescaled

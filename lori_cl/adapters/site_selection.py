@@ -1,7 +1,7 @@
-"""What `adapter.targets` means for a model: which modules are adapted, and why the others are not.
+"""Select the modules to adapt for `adapter.targets`, with the reason why each other module is not adapted.
 
-`all-linear` takes every Linear (and GPT-2's Conv1D) that a text reaches. For every model alike, it leaves out
-output heads, embeddings, routers, and the fused weights of experts, which are no Linear.
+`all-linear` selects every Linear (and GPT-2's Conv1D) that a text reaches. In every model it excludes output
+heads, embeddings, routers, and fused weights of experts, which are not Linear modules.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ CONVOLUTION = "convolutions"
 UNREACHED = "not reached by text"
 UNTARGETED = "not in adapter.targets"
 MAMBA = "output projections of Mamba mixers, whose kernels bypass the module"
-RENAMED = "Linears that PEFT takes for experts by their names"
+RENAMED = "Linears that PEFT treats as experts because of their names"
 VECTORS = "norms and biases"
 OTHER = "other weights"
 
 
 @dataclass(frozen=True)
 class SiteSelection:
-    """Every module of a model that has parameters of its own: adapted, or left out for a reason."""
+    """The modules of a model that have their own parameters: adapted, or excluded for a reason."""
 
     sites: tuple[str, ...]
-    """Adapted, in the model's order."""
+    """Adapted modules, in the model's order."""
     left_out: Mapping[str, str]
-    """The reason for every other one."""
+    """Every other module, with the reason."""
     parameters: Mapping[str, int]
-    """Parameters of each; those that two modules share count for the first."""
+    """Number of parameters of each module; shared parameters count for the first one."""
 
 
 def select_sites(
     model: Any, targets: str | Sequence[str], recorded: Sequence[str] | None = None
 ) -> SiteSelection:
-    """Classify every module; `recorded` are the sites of a run that is there, which stay what they are.
+    """Classify every module. `recorded` are the sites of an existing run, which do not change.
 
-    Raises: TargetError, if `targets` names what cannot be adapted, or nothing is left; ModelError, if the
-    model cannot read a text.
+    Raises: TargetError, if `targets` names a module that cannot be adapted, or no module remains; ModelError,
+    if the model cannot process text.
     """
     if targets != "all-linear":
         check_targets(model, tuple(targets))
@@ -64,14 +64,14 @@ def select_sites(
     if not sites:
         shown = targets if isinstance(targets, str) else ", ".join(targets)
         raise TargetError(
-            f"adapter.targets: {shown}: the model has no Linear layer of these names that a text reaches"
+            f"adapter.targets: {shown}: no Linear layer of the model with these names is reached by a text"
         )
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     return SiteSelection(sites, left_out, _parameters(modules))
 
 
 class _Rules:
-    """What `all-linear` makes of each module of a model."""
+    """The rules of `all-linear` for the modules of a model."""
 
     def __init__(self, model: Any, calls: ModuleCalls) -> None:
         self._model = model
@@ -80,14 +80,14 @@ class _Rules:
         self._renamed: dict[str, bool] = {}
 
     def reason(self, name: str, module: nn.Module) -> str | None:
-        """Why the module is no site; None where it is one."""
+        """Return why the module is not a site; None if it is one."""
         if name in self._heads:
             return HEAD
         linear = isinstance(module, nn.Linear | Conv1D)
         if name not in self._calls.reached and not self._is_conditional(name):
-            # A weight may be read without calling its module. A Linear's adapter would not act then.
-            beside = name.rpartition(".")[0] in self._calls.reached
-            return UNREACHED if linear or not beside else _kind(name, module)
+            # A weight may be read without calling its module. A Linear's adapter would then have no effect.
+            parent_reached = name.rpartition(".")[0] in self._calls.reached
+            return UNREACHED if linear or not parent_reached else _kind(name, module)
         if not linear:
             return _kind(name, module)
         if name in self._calls.returned_no_tensor:
@@ -97,8 +97,7 @@ class _Rules:
         return RENAMED if self._is_renamed(name.rpartition(".")[2]) else None
 
     def _is_conditional(self, name: str) -> bool:
-        """Whether other texts reach the module: it belongs to one of several experts, another of which was
-        called."""
+        """Return whether other texts reach the module: it belongs to an expert whose sibling was called."""
         parts, reached = name.split("."), self._calls.reached
         topmost = next(end for end in range(len(parts) + 1) if ".".join(parts[:end]) not in reached)
         path = ".".join(parts[: topmost - 1])
@@ -107,7 +106,7 @@ class _Rules:
         return isinstance(experts, nn.ModuleList) and bool(names & reached)
 
     def _is_mamba_output(self, name: str) -> bool:
-        """Whether it is a Mamba mixer's `out_proj`: fused kernels read its weight without calling it."""
+        """Return whether this is a Mamba mixer's `out_proj`, whose weight fused kernels use directly."""
         parent, _, last = name.rpartition(".")
         mixer = self._model.get_submodule(parent)
         return last == "out_proj" and all(hasattr(mixer, part) for part in ("A_log", "D", "conv1d"))
@@ -119,34 +118,34 @@ class _Rules:
 
 
 def _kind(name: str, module: nn.Module) -> str:
-    """What a module is that is no Linear."""
-    own, dims = type(module).__name__, [p.dim() for p in module.parameters(recurse=False)]
+    """Return the reason for a module that is not a Linear."""
+    class_name, dims = type(module).__name__, [p.dim() for p in module.parameters(recurse=False)]
     last = name.rpartition(".")[2]
     if isinstance(module, nn.Embedding):
         return EMBEDDING
-    if "conv" in own.lower():
+    if "conv" in class_name.lower():
         return CONVOLUTION
-    if "expert" in f"{own} {last}".lower():
+    if "expert" in f"{class_name} {last}".lower():
         return EXPERTS
-    if max(dims) > 1 and ("Router" in own or "Gate" in own or last in {"gate", "router"}):
+    if max(dims) > 1 and ("Router" in class_name or "Gate" in class_name or last in {"gate", "router"}):
         return ROUTER
     return VECTORS if max(dims) <= 1 else OTHER
 
 
 def is_renamed_by_peft(model: Any, last: str) -> bool:
-    """Whether PEFT adapts fused experts where a LoRA names a module that ends in `last`.
+    """Return whether PEFT adapts fused experts for a LoRA that targets modules whose names end in `last`.
 
-    Of models whose experts were Linears before transformers 5, PEFT reads such names as the old experts',
-    so that a LoRA on another Linear of the name (dense layers, shared experts) cannot be loaded again.
+    If a model's experts were Linears before transformers 5, PEFT maps such names to the fused experts. A LoRA
+    on another Linear of that name (dense layers, shared experts) could then not be loaded again.
     """
     try:
         from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
-    except ImportError:  # a PEFT that renames nothing
+    except ImportError:  # this PEFT version renames nothing
         return False
     trial = LoraConfig(target_modules=[last])
     try:
         convert_peft_config_for_transformers(trial, model=model, conversions=None)
-    except ValueError:  # a part of what is fused
+    except ValueError:  # a part of a fused weight
         return True
     return set(trial.target_modules) != {last}
 
@@ -154,30 +153,30 @@ def is_renamed_by_peft(model: Any, last: str) -> bool:
 def _as_recorded(
     reasons: Mapping[str, str | None], modules: Mapping[str, nn.Module], recorded: Sequence[str]
 ) -> dict[str, str | None]:
-    """The run's own sites, whatever is a site today.
+    """Keep the sites of the run, regardless of today's rules.
 
-    Raises: TargetError, if one of them is no Linear of the model.
+    Raises: TargetError, if one of them is not a Linear of the model.
     """
     for site in recorded:
         if not isinstance(modules.get(site), nn.Linear | Conv1D):
             found = type(modules[site]).__name__ if site in modules else "not in the model"
             raise TargetError(
                 f"the run adapts '{site}', which is {found}; only Linear and Conv1D layers can be adapted: "
-                "begin a new run"
+                "start a new run"
             )
     known = set(recorded)
     return {name: None if name in known else reason or UNTARGETED for name, reason in reasons.items()}
 
 
 def _as_targeted(reasons: Mapping[str, str | None], targets: Sequence[str]) -> dict[str, str | None]:
-    """Only what the targets name.
+    """Keep only the targets.
 
-    Raises: TargetError, if they name what PEFT or the model does not let adapt.
+    Raises: TargetError, if PEFT or the model does not support adapting one of them.
     """
     found = {name for target in targets for name in targeted(reasons, target)}
     for name in sorted(found):
         if reasons[name] in {ROUTER, RENAMED}:
-            raise TargetError(f"adapter.targets: '{name}' cannot be adapted ({reasons[name]}); leave it out")
+            raise TargetError(f"adapter.targets: '{name}' cannot be adapted ({reasons[name]}); remove it")
     return {
         name: (None if reason == MAMBA else reason) if name in found else reason or UNTARGETED
         for name, reason in reasons.items()

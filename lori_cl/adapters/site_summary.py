@@ -1,4 +1,4 @@
-"""Sites, and what is no site, in a few lines for people."""
+"""A short summary of the sites and of the modules that are not adapted."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from lori_cl.adapters.site_selection import SiteSelection
 
 SHOWN_NAMES = 3
-"""Names of each left-out part that are shown."""
+"""Number of names shown for each reason."""
 
 
 def describe_sites(selection: SiteSelection) -> list[str]:
-    """Two lines: what is adapted, and what is not, with their shares of the base model's weights.
+    """Return two lines on what is adapted and what is not, with their shares of the base model's weights.
 
     Example: `adapter: 14 sites (85% of the weights): self_attn.q_proj, … ×2` and `not adapted: embeddings
     model.embed_tokens (15%)`.
@@ -40,7 +40,7 @@ def _share(selection: SiteSelection, names: Iterable[str], total: int) -> str:
 
 
 def _counts(names: Iterable[str]) -> Mapping[str, int]:
-    """By name within its layer, how often it occurs: `self_attn.q_proj` → 24."""
+    """Count the modules by name within the layer: `self_attn.q_proj` → 24."""
     counts: dict[str, int] = {}
     for name in names:
         within = re.split(r"(?:^|\.)\d+\.", name, maxsplit=1)[-1]
@@ -50,7 +50,7 @@ def _counts(names: Iterable[str]) -> Mapping[str, int]:
 
 
 def _grouped(names: Iterable[str]) -> str:
-    """Names that occur equally often stand together: `q_proj, k_proj ×24; lm.dense`."""
+    """Group names that occur equally often: `q_proj, k_proj ×24; lm.dense`."""
     groups: dict[int, list[str]] = {}
     for pattern, count in _counts(names).items():
         groups.setdefault(count, []).append(pattern)
@@ -58,7 +58,7 @@ def _grouped(names: Iterable[str]) -> str:
 
 
 def _named(names: Iterable[str]) -> str:
-    """The first few names, with how often each occurs."""
+    """Return the first few names, with how often each occurs."""
     counts = _counts(names)
     shown = [f"{p} ×{c}" if c > 1 else p for p, c in list(counts.items())[:SHOWN_NAMES]]
     return ", ".join([*shown, "…"] if len(counts) > SHOWN_NAMES else shown)

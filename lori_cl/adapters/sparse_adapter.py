@@ -1,4 +1,4 @@
-"""The whole adapter: one sparse B per site inside a PEFT model, put in and taken out."""
+"""The whole adapter: one sparse B per site inside a PEFT model, attached and detached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lori_cl.adapters.sites import Site
 
 
 class SparseAdapter:
-    """A handle on every site of a model that `attach` has changed."""
+    """The adapter of a model that was changed by `attach`."""
 
     def __init__(self, layers: Mapping[str, Any], name: str, config: Any) -> None:
         self._layers = dict(layers)
@@ -32,7 +32,7 @@ class SparseAdapter:
 
     @property
     def cells(self) -> int:
-        """All cells of the adapter, free and taken."""
+        """Total number of cells, free and claimed."""
         return sum(site.cells for site in self.sites)
 
     @property
@@ -41,13 +41,13 @@ class SparseAdapter:
         return self._layers
 
     def projections(self) -> Projections:
-        """Every site's A as it was attached, on the CPU."""
+        """Return every site's A as drawn by `attach`, on the CPU."""
         return self._drawn
 
     def install(self, banks: Sequence[Bank]) -> None:
-        """Let exactly these banks act, side by side; none of their cells is trainable.
+        """Make exactly these banks active; none of their cells is trainable.
 
-        Without any, the A that was attached stays, over a B of zeros.
+        Without banks, the adapter has the A drawn by `attach` and a B of zeros.
         """
         banks = banks or [Bank(self._drawn)]
         self._place([bank.projections for bank in banks])
@@ -58,28 +58,27 @@ class SparseAdapter:
                 _write(b.frozen[:, first : first + rows], bank, site)
                 first += rows
 
-    def open(self, masks: Mapping[str, Bool[Tensor, "out r"]], *, carry_on: bool = False) -> None:
-        """Let these cells of the last bank train from 0, on top of the frozen ones; a site left out gets
-        none.
+    def open(self, masks: Mapping[str, Bool[Tensor, "out r"]], *, keep_values: bool = False) -> None:
+        """Make these cells of the last bank trainable. Sites that are not given get none.
 
-        With `carry_on` they train on from the values that they hold.
+        They start at 0 and are added to the frozen values; with `keep_values`, they start at those values.
         """
         for site, b in self._b().items():
-            whole = torch.zeros_like(b.frozen, dtype=torch.bool)
+            all_rows = torch.zeros_like(b.frozen, dtype=torch.bool)
             if site in masks:
-                first = whole.shape[1] - self._installed[-1][site].shape[0]
+                first = all_rows.shape[1] - self._installed[-1][site].shape[0]
                 mask = masks[site]
-                whole[:, first : first + mask.shape[1]] = mask.to(whole.device)
-            b.open(whole, carry_on=carry_on)
+                all_rows[:, first : first + mask.shape[1]] = mask.to(all_rows.device)
+            b.open(all_rows, keep_values=keep_values)
 
     def fill(self, values: Mapping[str, Float[Tensor, "cells"]]) -> None:
-        """Give the open cells these values, in their masks' row-major order; they no longer train."""
+        """Set the open cells to these values, in their masks' row-major order, and freeze them."""
         for site, b in self._b().items():
             if b.values is not None:
                 b.values = nn.Parameter(values[site].to(b.frozen), requires_grad=False)
 
     def opened(self) -> Mapping[str, Float[Tensor, "cells"]]:
-        """Copies of the open cells' values, float32 on the CPU; sites without open cells are left out."""
+        """Return copies of the open cells' values, float32 on the CPU, without sites that have none."""
         return {
             site: b.values.detach().to("cpu", torch.float32, copy=True)
             for site, b in self._b().items()
@@ -87,32 +86,32 @@ class SparseAdapter:
         }
 
     def take_gradients(self) -> Mapping[str, Float[Tensor, "cells"]]:
-        """The open cells' gradients, float32 on the CPU, which are gone from the adapter then."""
-        taken = {}
+        """Return the open cells' gradients, float32 on the CPU, and clear them in the adapter."""
+        gradients = {}
         for site, b in self._b().items():
             if b.values is not None and b.values.grad is not None:
-                taken[site] = b.values.grad.to("cpu", torch.float32, copy=True)
+                gradients[site] = b.values.grad.to("cpu", torch.float32, copy=True)
                 b.values.grad = None
-        return taken
+        return gradients
 
     def dense(self) -> Mapping[str, Float[Tensor, "out r"]]:
-        """Copies of every site's B as it acts now, on the CPU."""
+        """Return copies of every site's current B, on the CPU."""
         return {site: b.weight.detach().to("cpu", copy=True) for site, b in self._b().items()}
 
     def projection_digest(self) -> str:
-        """SHA-256 of every A as it stands in the model."""
+        """Return the SHA-256 of every A in the model."""
         return projections_digest({site: a.weight for site, a in self._a().items()})
 
     def acting_digest(self) -> str:
-        """SHA-256 of everything of the adapter that acts on an input: each A, each B, each scale."""
+        """Return the SHA-256 of the active adapter: every A, every B and every scale."""
         scales = [float(layer.scaling[self._name]) for layer in self._layers.values()]
         acting_b = tensors_digest(self.dense().items())
         return digest.of_json([self.projection_digest(), acting_b, scales])
 
     def detach(self) -> None:
-        """Put plain Linears back with the acting weights: the model is an ordinary PEFT LoRA again.
+        """Restore plain Linears with the active weights: the model is an ordinary PEFT LoRA again.
 
-        Its rank is the rows of all banks together, and its alpha keeps the scale that they act with.
+        Its rank is the total number of rows of all banks; its alpha keeps the scale.
         """
         for layer in self._layers.values():
             rows = layer.lora_A[self._name].weight.shape[0]
@@ -123,7 +122,7 @@ class SparseAdapter:
                 modules[self._name] = plain_linear(modules[self._name].weight.detach().clone())
 
     def _place(self, projections: Sequence[Projections]) -> None:
-        """Make every A hold these rows, one below the other, and every B as many columns of zeros."""
+        """Set every A to these rows, concatenated, and every B to as many columns of zeros."""
         same = len(projections) == len(self._installed) and all(
             new is old for new, old in zip(projections, self._installed, strict=True)
         )
@@ -146,9 +145,9 @@ class SparseAdapter:
 
 
 def attach(model: Any, seed: int, distribution: Distribution, name: str = ADAPTER_NAME) -> SparseAdapter:
-    """Swap every lora_A and lora_B of a PeftModel for a frozen A and a sparse B that is all zero.
+    """Replace every lora_A and lora_B of a PeftModel with a frozen A and a sparse B of zeros.
 
-    The swap works because PEFT's layers call lora_B(lora_A(x)) and otherwise only read `.weight`.
+    This works because PEFT's layers call lora_B(lora_A(x)) and otherwise only read `.weight`.
     """
     layers = lora_layers(model, name)
     for site, layer in layers.items():
@@ -162,7 +161,7 @@ def attach(model: Any, seed: int, distribution: Distribution, name: str = ADAPTE
 
 
 def lora_layers(model: Any, name: str = ADAPTER_NAME) -> dict[str, Any]:
-    """PEFT's LoRA layers that hold the named adapter, by the base model's module names."""
+    """Return PEFT's LoRA layers with the named adapter, by the base model's module names."""
     return {
         path.removeprefix(PEFT_PREFIX): module
         for path, module in model.named_modules()
@@ -173,7 +172,7 @@ def lora_layers(model: Any, name: str = ADAPTER_NAME) -> dict[str, Any]:
 def draw_projections(
     sites: Sequence[Site], seed: int, distribution: Distribution, grown_rows: int = 0
 ) -> Projections:
-    """An A for every site, on the CPU; rows that the adapter grew by are drawn one by one, after its own."""
+    """Draw A for every site, on the CPU. Rows added by growth are drawn one by one and appended."""
     drawn = {}
     for site in sites:
         blocks = [draw_projection(seed, site.name, site.rank, site.in_features, distribution)]
@@ -186,12 +185,12 @@ def draw_projections(
 
 
 def projections_digest(projections: Projections) -> str:
-    """SHA-256 of every A."""
+    """Return the SHA-256 of every A."""
     return tensors_digest(projections.items())
 
 
 def tensors_digest(items: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 of named tensors, in the order given."""
+    """Return the SHA-256 of named tensors, in the given order."""
     return digest.of_named(
         (name, str(tensor.dtype), tuple(tensor.shape), _raw(tensor.detach())) for name, tensor in items
     )
@@ -216,5 +215,5 @@ def _site(name: str, layer: Any, adapter: str) -> Site:
 
 
 def site_shapes(sites: Sequence[Site]) -> dict[str, tuple[int, int]]:
-    """Each site's (out, r)."""
+    """Return each site's (out, r)."""
     return {site.name: (site.out_features, site.rank) for site in sites}

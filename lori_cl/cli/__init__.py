@@ -1,1 +1,1 @@
-"""The command line: parse, validate, one library call, print."""
+"""The command line: each command parses, validates, makes one library call and prints the result."""

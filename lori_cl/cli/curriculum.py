@@ -1,4 +1,4 @@
-"""A curriculum as the commands that learn one read it."""
+"""Reading a curriculum file for the commands `run` and `import`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from lori_cl.registry import Workspace
 
 if TYPE_CHECKING:
-    from lori_cl.spec import CurriculumSpec  # pydantic comes with the room
+    from lori_cl.spec import CurriculumSpec  # imports pydantic
 
 
 def read_curriculum(workspace: Workspace, file: Path, settings: Sequence[str]) -> CurriculumSpec:
-    """The curriculum with its settings laid over it; it names nothing that nobody knows.
+    """Read a curriculum, apply the overrides, and check that every method, strategy and task is known.
 
     Raises: SpecError; WorkspaceUnusable.
     """
-    from lori_cl.masks import STRATEGIES  # torch comes with these
+    from lori_cl.masks import STRATEGIES  # imports torch
     from lori_cl.methods import METHODS
     from lori_cl.spec import load_curriculum
 

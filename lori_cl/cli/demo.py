@@ -1,4 +1,4 @@
-"""`lori-cl demo`."""
+"""The command `lori-cl demo`."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ FOLDER = Path("lori-demo")
 @json_option
 @click.pass_obj
 def demo(workspace: Workspace, as_json: bool) -> None:
-    """Teach four small tasks to a small model that comes with lori_cl, with lori and with a plain LoRA.
+    """Train a small bundled model on four small tasks, once with lori and once with a plain LoRA.
 
-    Makes the workspace lori-demo in this folder (or the one that --workspace names) and a report in it.
-    Needs no network and a few minutes on two cores; called again, it goes on where it was stopped. One task
-    is scored by running the one-line programs that the model writes, each contained.
+    Creates the workspace lori-demo in the current folder (or uses --workspace) and writes report.html there.
+    Needs no network and takes a few minutes on two cores. Repeat the command to resume an interrupted demo.
+    One task is scored by running the one-line programs that the model writes; each runs contained.
 
     \b
     Example:
       lori-cl demo
     """
-    from lori_cl.demo import run_demo  # torch comes with it
+    from lori_cl.demo import run_demo  # imports torch
     from lori_cl.reports import FORMATS, gather, print_report, to_record
 
     if workspace.root == Path():
         workspace = Workspace(FOLDER, workspace.url)
-    with bars() as observer:
-        runs = run_demo(workspace, observer)
+    with bars() as progress:
+        runs = run_demo(workspace, progress)
     with workspace.read() as registry:
         reports = [gather(registry, run.name, workspace.artifacts) for run in runs]
-    page = workspace.place("report.html")
+    page = workspace.path("report.html")
     require_own_file(page)
     write(page, FORMATS["html"](reports))
     print_json([to_record(report) for report in reports]) if as_json else print_report(reports, console())

@@ -1,4 +1,4 @@
-"""`lori-cl export`."""
+"""The command `lori-cl export`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from lori_cl.registry import Workspace
 
 @click.command()
 @click.argument("run")
-@click.option("--task", help="Export this task's adapter, as it was trained.")
-@click.option("--view", type=click.Choice(["current"]), help="Export everything learned so far.")
-@click.option("--out", type=UserPath(), required=True, help="A folder that is not there yet.")
-@click.option("--no-verify", is_flag=True, help="Do not load it with PEFT to compare the outputs.")
+@click.option("--task", help="Export the adapter of this task, as trained.")
+@click.option(
+    "--view", type=click.Choice(["current"]), help="Export the adapter of all tasks trained so far."
+)
+@click.option(
+    "--out", type=UserPath(), required=True, help="The folder to write; it must not exist yet, or be empty."
+)
+@click.option(
+    "--no-verify",
+    is_flag=True,
+    help="Skip loading the folder with PEFT to compare its outputs with the run's.",
+)
 @click.pass_obj
 def export(
     workspace: Workspace, run: str, task: str | None, view: str | None, out: Path, no_verify: bool
 ) -> None:
-    """Write a task of RUN, or all of it, as an ordinary PEFT LoRA folder that PeftModel.from_pretrained
-    loads.
+    """Export RUN, or one of its tasks, as a standard PEFT LoRA folder for PeftModel.from_pretrained.
 
-    A task comes as it was trained: where tasks are stacked, with the cells of those before it, which is why
-    exported tasks of one run cannot be added up. `lori-cl merge` takes each task's own cells alone.
+    A task is exported as trained. In a run with stacked tasks, that includes the cells of earlier tasks. Do
+    not add such adapters up: use `lori-cl merge`, which takes only the cells of each task.
 
     \b
     Example:
@@ -36,15 +43,15 @@ def export(
     from lori_cl.training import load_run
 
     if (task is None) == (view is None):
-        raise click.UsageError("say what to export: either --task TASK or --view current")
+        raise click.UsageError("export requires either --task TASK or --view current")
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, run)
     done = export(loaded, task, out, verify=not no_verify)
-    beneath = f", trained on top of {', '.join(done.beneath)}" if done.beneath else ""
-    print_line(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{beneath}.")
+    base_tasks = f", trained on top of {', '.join(done.stacked_on)}" if done.stacked_on else ""
+    print_line(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{base_tasks}.")
     if done.heads:
         print_line(f"Heads: {', '.join(done.heads)}; README.md shows how to load them.")
     if done.largest_difference is not None:
         difference = done.largest_difference
-        verdict = f"differ by at most {difference:g}" if difference else "are equal bit by bit"
-        print_line(f"Loaded with PEFT, its outputs and this run's {verdict}.")
+        verdict = f"differ by at most {difference:g}" if difference else "are bitwise equal"
+        print_line(f"Checked with PEFT: the outputs of the folder and of the run {verdict}.")

@@ -1,4 +1,4 @@
-"""`lori-cl gc`."""
+"""The command `lori-cl gc`."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ from dataclasses import asdict
 import click
 
 from lori_cl.cli.output import console, json_option, print_json, print_line
-from lori_cl.registry import Workspace, leftovers, undecided
+from lori_cl.registry import Workspace, find_garbage, undecided_reason
 
 
 @click.command()
-@click.option("--delete", is_flag=True, help="Delete them; without it they are only shown.")
+@click.option("--delete", is_flag=True, help="Delete the files instead of only listing them.")
 @click.option(
     "--min-age",
     type=click.IntRange(min=0),
     default=60,
     show_default=True,
     metavar="MINUTES",
-    help="Leave younger ones out: a command under way writes files before it commits them.",
+    help="Ignore files younger than this: a running command writes files before it commits them.",
 )
 @json_option
 @click.pass_obj
 def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
-    """Show files that nothing needs, such as killed runs leave behind; what any row names is never one.
+    """List unused files of the workspace, such as those that killed runs left behind.
 
-    While a run is under way, and where more than one registry keeps runs in the workspace, that cannot be
-    told: it says so and deletes nothing.
+    Files that the registry refers to are never listed. While a run is in progress, or if several registries
+    keep runs in the workspace, unused files cannot be determined: then nothing is deleted, and a message says
+    why.
 
     \b
     Example:
       lori-cl gc
       lori-cl gc --delete
     """
-    from lori_cl.reports import print_leftovers
+    from lori_cl.reports import print_unused_files
 
-    unsure, found = undecided(workspace), []
+    undecided, found = undecided_reason(workspace), []
     with workspace.read() as registry:
-        if unsure is None:
-            found = [each for each in leftovers(workspace, registry) if each.age_s >= 60 * min_age]
-    unsure = unsure or undecided(workspace)  # a run may have begun meanwhile
-    deleted = delete and unsure is None
+        if undecided is None:
+            found = [each for each in find_garbage(workspace, registry) if each.age_s >= 60 * min_age]
+    undecided = undecided or undecided_reason(workspace)  # a run may have started in the meantime
+    deleted = delete and undecided is None
     for leftover in found if deleted else []:
         leftover.remove()
     if as_json:
         print_json([{**asdict(each), "path": str(each.path), "deleted": deleted} for each in found])
-    elif found or unsure is None:
-        print_leftovers(found, console(), deleted=deleted)
-    if unsure is not None:
-        print_line(f"what is left over cannot be told: {unsure}", err=True)
+    elif found or undecided is None:
+        print_unused_files(found, console(), deleted=deleted)
+    if undecided is not None:
+        print_line(f"cannot determine the unused files: {undecided}", err=True)

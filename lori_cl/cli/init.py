@@ -1,4 +1,4 @@
-"""`lori-cl init`."""
+"""The command `lori-cl init`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from lori_cl.registry.workspace import Workspace
 @click.command()
 @click.pass_obj
 def init(workspace: Workspace) -> None:
-    """Make a workspace: registry.db, tasks/ and artifacts/ in this folder.
+    """Create a workspace: registry.db, tasks/ and artifacts/ in the current folder (or in --workspace).
 
-    Where they are there already, nothing changes. A registry that an earlier version wrote is brought up to
-    date by `lori-cl registry upgrade`.
+    An existing workspace is left unchanged. Use `lori-cl registry upgrade` to upgrade the registry of an
+    earlier version.
 
     \b
     Example:
       lori-cl --workspace ~/lori init
     """
-    made = workspace.create()
-    print_line(
-        f"{'Made' if made else 'Already there, and up to date:'} a workspace in {workspace.root.resolve()}"
-    )
+    created = workspace.create()
+    outcome = "Created a workspace in" if created else "Workspace exists and is up to date:"
+    print_line(f"{outcome} {workspace.root.resolve()}")

@@ -1,4 +1,4 @@
-"""`lori-cl interference`."""
+"""The command `lori-cl interference`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from lori_cl.registry import Workspace
 @click.command()
 @click.argument("run")
 @click.option(
-    "--examples", type=click.IntRange(min=1), default=256, show_default=True, help="Eval inputs a task."
+    "--examples",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Number of eval inputs per task.",
 )
-@click.option("--by-site", is_flag=True, help="One line for every site.")
+@click.option("--by-site", is_flag=True, help="Show one line per site.")
 @json_option
 @click.pass_obj
 def interference(workspace: Workspace, run: str, examples: int, by_site: bool, as_json: bool) -> None:
-    """Show what the updates of RUN's tasks do to each other's inputs, beside the forgetting measured.
+    """Show how strongly the update of each task of RUN acts on the eval inputs of earlier tasks.
+
+    The measured forgetting of each pair of tasks is shown next to it.
 
     \b
     Example:

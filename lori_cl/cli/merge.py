@@ -1,4 +1,4 @@
-"""`lori-cl merge`."""
+"""The command `lori-cl merge`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lori_cl.cli.paths import UserPath
 from lori_cl.registry.workspace import Workspace
 
 METHOD_NAMES = "cat, sum, average, magnitude, dare, ties, dare-ties, linear-of-factors"
-"""Those of `lori_cl.adapters.MERGES`, named here so that --help imports nothing."""
+"""The names in `lori_cl.adapters.MERGES`, repeated here so that --help needs no import."""
 
 
 def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -20,31 +20,42 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
         return None if value is None else tuple(float(part) for part in value.split(","))
     except ValueError:
         raise click.BadParameter(
-            f"'{value}' should be numbers with commas between them, such as 0.4,0.4"
+            f"'{value}' is not a list of numbers separated by commas, such as 0.4,0.4"
         ) from None
 
 
 @click.command()
 @click.argument("run")
-@click.option("--tasks", required=True, metavar="A,B,OTHER_RUN:C", help="Of RUN, or of another run.")
-@click.option("--method", default="cat", show_default=True, metavar="NAME", help=f"One of {METHOD_NAMES}.")
-@click.option("--weights", callback=_numbers, metavar="W,W,…", help="One a task; 1 each where not given.")
 @click.option(
-    "--on", type=click.Choice(["b", "delta"]), help="What is pruned: the B's (default) or the ΔW's."
+    "--tasks",
+    required=True,
+    metavar="A,B,OTHER_RUN:C",
+    help="The tasks to merge, of RUN or (as OTHER_RUN:TASK) of another run.",
+)
+@click.option(
+    "--method", default="cat", show_default=True, metavar="NAME", help=f"The merge method: {METHOD_NAMES}."
+)
+@click.option("--weights", callback=_numbers, metavar="W,W,…", help="One weight per task (default: 1 each).")
+@click.option(
+    "--on",
+    type=click.Choice(["b", "delta"]),
+    help="What to prune: the matrices B (default) or the updates ΔW.",
 )
 @click.option(
     "--density",
     type=float,
-    help="Needed by magnitude, dare, ties and dare-ties: fraction of each adapter's non-zero entries kept.",
+    help="Fraction of each adapter's non-zero entries to keep; required by magnitude, dare, ties, dare-ties.",
 )
 @click.option(
-    "--rank", type=int, help="With --on delta: cut to this rank; the sum of the ranks if not given."
+    "--rank", type=int, help="With --on delta: truncate to this rank (default: the sum of the ranks)."
 )
-@click.option("--seed", type=int, help="Of what dare and dare-ties drop; 0 if not given.")
-@click.option("--out", required=True, type=UserPath(), help="The PEFT folder to make.")
-@click.option("--evaluate", is_flag=True, help="Score what was written on every task in it.")
+@click.option("--seed", type=int, help="Random seed of dare and dare-ties (default: 0).")
+@click.option("--out", required=True, type=UserPath(), help="The PEFT folder to write.")
+@click.option("--evaluate", is_flag=True, help="Score the merged adapter on each of its tasks.")
 @click.option(
-    "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."
+    "--allow-code-execution",
+    is_flag=True,
+    help="Run model-generated programs, contained, to score code tasks.",
 )
 @json_option
 @click.pass_obj
@@ -63,20 +74,20 @@ def merge(
     allow_code_execution: bool,
     as_json: bool,
 ) -> None:
-    """Merge tasks that RUN and other runs on the same base model learned into one PEFT adapter.
+    """Merge tasks of RUN, and of other runs on the same base model, into one PEFT adapter.
 
-    cat and sum give the weighted sum of the ΔW's exactly; average divides the weights by their sum.
-    magnitude, dare, ties and dare-ties prune with --density, on the B's or on the ΔW's. linear-of-factors is
-    PEFT's 'linear', which adds A's and B's apart: not a sum of the updates.
+    cat and sum compute the exact weighted sum of the updates ΔW; average divides the weights by their sum.
+    magnitude, dare, ties and dare-ties prune with --density, either B or ΔW. linear-of-factors is PEFT's
+    'linear': it adds the A and the B matrices separately, which is not the sum of the updates.
 
-    Each task counts with the cells that its own stage trained. Tasks of a run with adapter.composition:
-    isolated, as in the paper, were trained to stand alone; those of a stacked run were not.
+    A task contributes the cells trained in its own stage. Tasks of a run with adapter.composition: isolated,
+    as in the LoRI paper, were trained independently of each other; tasks of a stacked run were not.
 
     \b
     Example:
       lori-cl merge first --tasks sst2,agnews --method cat --weights 0.4,0.4 --out merged --evaluate
     """
-    from lori_cl.adapters import MergeSettings  # torch comes with it
+    from lori_cl.adapters import MergeSettings  # imports torch
     from lori_cl.serving.merge import merge_tasks
     from lori_cl.serving.merge_request import MergeRequest
     from lori_cl.serving.merge_table import merge_outcome_record, print_merge
@@ -91,6 +102,6 @@ def merge(
         evaluate=evaluate,
         allow_code_execution=allow_code_execution,
     )
-    with bars() as observer:
-        outcome = merge_tasks(workspace, request, observer)
+    with bars() as progress:
+        outcome = merge_tasks(workspace, request, progress)
     print_json(merge_outcome_record(outcome)) if as_json else print_merge(outcome, console())

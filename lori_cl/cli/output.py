@@ -1,7 +1,7 @@
-"""How results are printed: tables for people, JSON for programs; bars only where somebody watches.
+"""Printing: tables for people, JSON for programs, and progress bars on a terminal.
 
-Commands print through this module only. It escapes what would control a terminal; `streams` then writes what
-the terminal's encoding can show.
+Commands print through this module only. It escapes terminal control characters; `streams` then replaces
+characters that the terminal's encoding lacks.
 """
 
 from __future__ import annotations
@@ -16,41 +16,42 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lori_cl.cli.signals import asked_to_end
+from lori_cl.cli.signals import handle_stop_signals
 from lori_cl.cli.streams import is_unicode, shows, write_bytes
 from lori_cl.errors import Interrupted, one_line
-from lori_cl.strict_json import encoded, escaped
+from lori_cl.strict_json import dump_json, escape_json
 
 if TYPE_CHECKING:
-    from lori_cl.training.observer import Advance  # torch comes with the room
+    from lori_cl.training.progress import Advance  # imports torch
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def console() -> Console:
-    """Where results go; as wide as the terminal, or 120 columns in a pipe."""
+    """Return the console for results: as wide as the terminal, or 120 columns in a pipe."""
     return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def print_line(line: str, *, err: bool = False) -> None:
-    """One line of text, whatever stands in a name or a path in it."""
+    """Print one line; line breaks and control characters in names and paths are escaped."""
     click.echo(one_line(line), err=err)
 
 
 def print_json(value: Any) -> None:
-    """One JSON value."""
-    click.echo(encoded(value, indent=2, shows=_stdout_shows))
+    """Print one JSON value, indented."""
+    click.echo(dump_json(value, indent=2, is_displayable=_stdout_shows))
 
 
 def print_json_line(value: Any) -> None:
-    """One JSON value on a line."""
-    click.echo(encoded(value, shows=_stdout_shows))
+    """Print one JSON value on one line."""
+    click.echo(dump_json(value, is_displayable=_stdout_shows))
 
 
 def print_document(content: bytes, format_name: str) -> None:
-    """A report's file on stdout.
+    """Write the content of a report file to stdout.
 
-    HTML and SVG name their encoding, so they stay what they are: only ASCII, where the terminal lacks UTF-8.
+    HTML and SVG declare their encoding. Where stdout is not Unicode, they are written as ASCII with character
+    references.
     """
     if format_name == "png" or is_unicode(sys.stdout):
         write_bytes(content)
@@ -58,7 +59,7 @@ def print_document(content: bytes, format_name: str) -> None:
         write_bytes(content.decode().encode("ascii", "xmlcharrefreplace"))
     else:
         text = content.decode()
-        sys.stdout.write(escaped(text, _stdout_shows) if format_name == "json" else text)
+        sys.stdout.write(escape_json(text, _stdout_shows) if format_name == "json" else text)
 
 
 def _stdout_shows(character: str) -> bool:
@@ -66,16 +67,18 @@ def _stdout_shows(character: str) -> bool:
 
 
 class Bars:
-    """Draws every bar that is under way on stderr; silent where stderr is no terminal."""
+    """Progress bars on stderr; silent if stderr is not a terminal."""
 
-    def __init__(self, progress: Progress, ends: Callable[[], bool]) -> None:
+    def __init__(self, progress: Progress, stop_requested: Callable[[], bool]) -> None:
         self._progress = progress
-        self._ends = ends
+        self._stop_requested = stop_requested
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Advance]:
-        """Draw a bar until the context ends; its advance raises Interrupted where the user asked to end, and
-        something is left to do."""
+        """Draw a bar until the context ends.
+
+        Its advance raises Interrupted if the user requested a stop and work is left.
+        """
         outermost = not self._progress.tasks
         task = self._progress.add_task(one_line(title), total=total)
 
@@ -85,10 +88,10 @@ class Bars:
             nonlocal done
             done += units
             self._progress.advance(task, units)
-            if self._ends() and not (outermost and done >= total):
+            if self._stop_requested() and not (outermost and done >= total):
                 raise Interrupted(
-                    f"ended as asked, in '{title}' after {done:,} of {total:,}; what was committed stays. "
-                    f"Go on with: {shlex.join(['lori-cl', *sys.argv[1:]])}"
+                    f"stopped as requested in '{title}' after {done:,} of {total:,}; committed data is kept. "
+                    f"Resume with: {shlex.join(['lori-cl', *sys.argv[1:]])}"
                 )
 
         try:
@@ -99,14 +102,14 @@ class Bars:
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """The bars of one command, which ends after a step where a signal asks for it."""
+    """Yield the progress bars of one command; a stop signal ends the command after the current step."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    watched = Console(stderr=True)
-    drawn = Progress(*columns, console=watched, transient=True, disable=not watched.is_terminal)
-    with asked_to_end() as ends, drawn as progress:
-        yield Bars(progress, ends)
+    stderr = Console(stderr=True)
+    display = Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+    with handle_stop_signals() as stop_requested, display as progress:
+        yield Bars(progress, stop_requested)

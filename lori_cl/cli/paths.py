@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from lori_cl.errors import DataError
-from lori_cl.paths import expanded
+from lori_cl.paths import expand_user
 
 
 class UserPath(click.Path):
-    """A path in which `~` is the home folder, also where no shell replaced it (`--out=~/x`)."""
+    """A path in which `~` is expanded, also where the shell does not do it (`--out=~/x`)."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
@@ -21,9 +21,9 @@ class UserPath(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """The path, checked as click does."""
+        """Expand the path and check it as click does."""
         try:
-            found = expanded(os.fspath(value), "the path")
+            found = expand_user(os.fspath(value), "the path")
         except DataError as error:
             self.fail(str(error), param, ctx)
         return super().convert(str(found), param, ctx)

@@ -1,4 +1,4 @@
-"""`lori-cl receipt`."""
+"""The command `lori-cl receipt`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from lori_cl.registry.workspace import Workspace
     "--output",
     type=UserPath(dir_okay=False),
     metavar="FILE",
-    help="Write the receipt to FILE; to stdout where not given.",
+    help="Write the receipt to FILE instead of stdout.",
 )
 @click.option(
     "--sign",
     "key",
     type=UserPath(dir_okay=False),
     metavar="KEY",
-    help="Sign FILE with an SSH key; the signature is FILE.sig.",
+    help="Sign FILE with this SSH key; the signature is written to FILE.sig.",
 )
 @click.pass_obj
 def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | None) -> None:
-    """Write the receipt of RUN: a JSON file with the digests of all stages and scores.
+    """Export the receipt of RUN: a JSON file with the digests of all stages and scores.
 
-    Keep it where nobody who can write the workspace can change it. Later, `lori-cl verify RUN --receipt FILE`
-    tells whether a stage or a score was changed or removed since.
+    Keep it where users with write access to the workspace cannot change it. Later,
+    `lori-cl verify RUN --receipt FILE` detects whether a stage or a score was changed or removed.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | Non
     from lori_cl.registry.ssh_signature import sign
 
     if key is not None and output is None:
-        raise click.UsageError("--sign signs a file: add -o FILE")
+        raise click.UsageError("--sign requires a file: add -o FILE")
     with workspace.read() as registry:
         content = Receipt.of(registry.run(run), registry.score_log(run)).to_bytes()
     if output is None:

@@ -1,4 +1,4 @@
-"""`lori-cl registry`."""
+"""The command group `lori-cl registry`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lori_cl.registry.workspace import Workspace
 
 @click.group()
 def registry() -> None:
-    """Look after the registry itself.
+    """Maintain the registry database.
 
     \b
     Example:
@@ -19,13 +19,13 @@ def registry() -> None:
 
 
 @registry.command()
-@click.option("--no-backup", is_flag=True, help="Where it was backed up by other means.")
+@click.option("--no-backup", is_flag=True, help="Upgrade without writing a backup first.")
 @click.pass_obj
 def upgrade(workspace: Workspace, no_backup: bool) -> None:
-    """Bring a registry that an earlier version wrote up to date.
+    """Upgrade the registry of an earlier version to the current schema.
 
-    As it was before, it is kept in a new file: a SQLite registry beside itself, one in PostgreSQL (by
-    pg_dump) in the workspace.
+    First writes a backup: of a SQLite registry next to it, of a PostgreSQL registry (with pg_dump) into the
+    workspace.
 
     \b
     Example:
@@ -33,8 +33,8 @@ def upgrade(workspace: Workspace, no_backup: bool) -> None:
     """
     done = workspace.upgrade(backup=not no_backup)
     if done.before == done.now:
-        print_line(f"Up to date already: schema {done.now}")
+        print_line(f"The registry is up to date: schema {done.now}")
         return
-    print_line(f"Schema {done.before} is now {done.now}")
+    print_line(f"Upgraded schema {done.before} to {done.now}")
     if done.backup is not None:
-        print_line(f"As it was before: {done.backup} ({done.backup.stat().st_size:,} bytes)")
+        print_line(f"Backup of the earlier registry: {done.backup} ({done.backup.stat().st_size:,} bytes)")

@@ -1,4 +1,4 @@
-"""`lori-cl report`."""
+"""The command `lori-cl report`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.workspace import Workspace
 
 FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
-"""Those of `lori_cl.reports.FORMATS`, named here so that --help imports nothing."""
+"""The names in `lori_cl.reports.FORMATS`, repeated here so that --help needs no import."""
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
-    "--format", "format_name", type=click.Choice(FORMAT_NAMES), help="Instead of the terminal's tables."
+    "--format",
+    "format_name",
+    type=click.Choice(FORMAT_NAMES),
+    help="Write this format instead of tables for the terminal.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
     "-o",
     "--output",
     type=UserPath(dir_okay=False),
-    help="Write to this file; its ending gives the format.",
+    help="Write to this file; the file extension selects the format.",
 )
 @click.pass_obj
 def report(
     workspace: Workspace, runs: tuple[str, ...], format_name: str | None, as_json: bool, output: Path | None
 ) -> None:
-    """Show what each RUN learned and forgot: matrices, metrics, capacity and lineage; several side by side.
+    """Show the score matrices, metrics (such as forgetting), capacity and lineage of each RUN.
+
+    Several runs are shown side by side.
 
     \b
     Example:
@@ -53,7 +58,7 @@ def report(
 
 
 def write(output: Path, content: bytes) -> None:
-    """Write a report to a file, and say so.
+    """Write a report to a file, and print its name and size on stderr.
 
     Raises: WorkspaceUnusable.
     """
@@ -67,9 +72,9 @@ def write(output: Path, content: bytes) -> None:
 def _format_of(output: Path | None) -> str | None:
     if output is None:
         return None
-    ending = output.suffix.removeprefix(".")
-    if ending not in FORMAT_NAMES:
+    extension = output.suffix.removeprefix(".")
+    if extension not in FORMAT_NAMES:
         raise click.BadParameter(
-            f"'{output}' ends in none of {', '.join(FORMAT_NAMES)}; say which with --format", param_hint="-o"
+            f"'{output}' ends in none of {', '.join(FORMAT_NAMES)}; add --format FORMAT", param_hint="-o"
         )
-    return ending
+    return extension

@@ -1,4 +1,4 @@
-"""`lori-cl retire-task`."""
+"""The command `lori-cl retire-task`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from lori_cl.registry import Workspace
 @click.command("retire-task")
 @click.argument("run")
 @click.argument("task")
-@click.option("--force", is_flag=True, help="Even where later tasks were trained on top of its cells.")
+@click.option(
+    "--force", is_flag=True, help="Retire the task even if later tasks were trained on top of its cells."
+)
 @click.pass_obj
 def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
-    """Free the cells that TASK owns in RUN for later tasks; everything learned so far keeps its scores.
+    """Free the cells that TASK owns in RUN for later tasks. Recorded scores are kept.
 
     \b
     Example:
@@ -24,7 +26,7 @@ def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
 
     retired = retire_task(workspace, run, task, force=force)
     free = f"{retired.cells:,} cells are free for the next task of {run}"
-    print_line(f"{retired.task} retired: {'its values no longer act' if retired.overlap else free}.")
-    if retired.stacked_on_it:
-        others = ", ".join(retired.stacked_on_it)
-        print_line(f"Trained on top of it, and without it now in the current view: {others}")
+    print_line(f"{retired.task} retired: {'its values are no longer used' if retired.overlap else free}.")
+    if retired.dependents:
+        others = ", ".join(retired.dependents)
+        print_line(f"Trained on top of it, and now without it in the current view: {others}")

@@ -1,4 +1,4 @@
-"""`lori-cl route`."""
+"""The command `lori-cl route`."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command()
 @click.argument("run")
-@click.option("--measure-all", is_flag=True, help="Measure again what is there, and compare.")
+@click.option("--measure-all", is_flag=True, help="Measure existing scores again, and compare them.")
 @click.option(
-    "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."
+    "--allow-code-execution",
+    is_flag=True,
+    help="Run model-generated programs, contained, to score code tasks.",
 )
 @json_option
 @click.pass_obj
 def route(
     workspace: Workspace, run: str, measure_all: bool, allow_code_execution: bool, as_json: bool
 ) -> None:
-    """Score RUN without telling it the task: each text's task is guessed, and that task answers.
+    """Score RUN without task ids: the task of each text is predicted, and that task's adapter answers.
 
-    The guess is made from what the base model makes of a text; of the training texts only statistics are
-    kept. Shows every task's score beside those of the other views, and which tasks its examples were taken
-    for.
+    The prediction uses features of the base model; only statistics of the training texts are stored. Shows
+    each task's routed score next to its scores in the other views, and the tasks predicted for its examples.
 
     \b
     Example:
       lori-cl route first
     """
     from lori_cl.reports import gather_routing, print_routing
-    from lori_cl.serving.route import RouteOptions, route_run  # torch comes with it
+    from lori_cl.serving.route import RouteOptions, route_run  # imports torch
 
-    with bars() as observer:
-        route_run(workspace, run, RouteOptions(measure_all, allow_code_execution), observer)
+    with bars() as progress:
+        route_run(workspace, run, RouteOptions(measure_all, allow_code_execution), progress)
     with workspace.read() as registry:
         routing = gather_routing(registry, workspace.artifacts, run)
     print_json(routing.to_record()) if as_json else print_routing(routing, console())

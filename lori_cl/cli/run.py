@@ -1,4 +1,4 @@
-"""`lori-cl run`."""
+"""The command `lori-cl run`."""
 
 from __future__ import annotations
 
@@ -15,35 +15,41 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command()
 @click.argument("curriculum", type=UserPath())
-@click.option("--name", help="The run's name; curriculum-method-seed where not given.")
+@click.option("--name", help="Name of the run (default: CURRICULUM-METHOD-SEED).")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Lay a value over the file, for instance train.limit=200; as often as needed.",
+    help="Override a value of the curriculum, for example train.limit=200; may be repeated.",
 )
-@click.option("--upper-triangle", is_flag=True, help="Score the tasks still to come, too.")
-@click.option("--measure-all", is_flag=True, help="Measure every score, also those that digests prove.")
+@click.option("--upper-triangle", is_flag=True, help="Also score tasks before they are trained.")
 @click.option(
-    "--allow-code-execution", is_flag=True, help="Run what the model writes, contained, to score code tasks."
+    "--measure-all",
+    is_flag=True,
+    help="Measure every score, including those that could be taken from the cache.",
+)
+@click.option(
+    "--allow-code-execution",
+    is_flag=True,
+    help="Run model-generated programs, contained, to score code tasks.",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
     metavar="POINTS",
-    help="Set a stage aside, and end with exit code 1, where an earlier task falls further below its best.",
+    help="Hold a stage back, and exit with code 1, if an earlier task drops further below its best score.",
 )
 @click.option(
     "--view",
     type=click.Choice(["as_trained", "current", "routed"]),
-    help="What --max-drop looks at; current where not given.",
+    help="The view whose scores --max-drop compares (default: current).",
 )
-@click.option("--accept", metavar="TASK", help="Take this task's stage, which was set aside.")
+@click.option("--accept", metavar="TASK", help="Accept and commit the held-back stage of this task.")
 @click.option(
     "--allow-environment-change",
     is_flag=True,
-    help="Go on although packages, threads or the machine are not what the newest stage had.",
+    help="Resume even if packages, threads or the machine differ from those of the newest stage.",
 )
 @json_option
 @click.pass_obj
@@ -61,10 +67,10 @@ def run(
     allow_environment_change: bool,
     as_json: bool,
 ) -> None:
-    """Learn the tasks of CURRICULUM one after another, and score all of them after every stage.
+    """Train the tasks of CURRICULUM one after another, and score all trained tasks after every stage.
 
-    Called again, it goes on with the first stage that is not committed, and does nothing where all are.
-    Tasks appended to the curriculum are learned on top.
+    Repeat the command to resume from the first stage that is not committed; if all are committed, it does
+    nothing. To add tasks later, append them to the curriculum and repeat the command.
 
     \b
     Example:
@@ -72,12 +78,12 @@ def run(
     """
     from lori_cl.reports import gather, print_outcome, to_record
     from lori_cl.spec import View
-    from lori_cl.training import Gate, RunOptions, run_curriculum  # torch comes with it
-    from lori_cl.training.launch import is_writer
+    from lori_cl.training import Gate, RunOptions, run_curriculum  # imports torch
+    from lori_cl.training.distributed import is_rank_0
 
     spec = read_curriculum(workspace, curriculum, settings)
     if view is not None and max_drop is None:
-        raise click.UsageError("--view says what --max-drop looks at; add --max-drop")
+        raise click.UsageError("--view selects the scores of --max-drop; add --max-drop POINTS")
     options = RunOptions(
         upper_triangle=upper_triangle,
         measure_all=measure_all,
@@ -88,10 +94,10 @@ def run(
         accept=accept,
         announce=partial(print_line, err=True),
     )
-    with bars() as observer:
-        done = run_curriculum(workspace, spec, spec.run_name(name), options, observer)
+    with bars() as progress:
+        finished = run_curriculum(workspace, spec, spec.run_name(name), options, progress)
     with workspace.read() as registry:
-        outcome = gather(registry, done.name, workspace.artifacts)
-    if not is_writer():  # of several processes of a launcher, one speaks
+        outcome = gather(registry, finished.name, workspace.artifacts)
+    if not is_rank_0():  # with several processes, only rank 0 prints
         return
     print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

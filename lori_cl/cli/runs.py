@@ -1,4 +1,4 @@
-"""`lori-cl runs` and `lori-cl capacity`."""
+"""The commands `lori-cl runs` and `lori-cl capacity`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--lineage", is_flag=True, help="Show what NAME was made from: data, seeds, digests, versions.")
+@click.option(
+    "--lineage", is_flag=True, help="Show the data, seeds, digests and package versions of run NAME."
+)
 @json_option
 @click.pass_obj
 def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -> None:
-    """List the runs, or show the one called NAME with its stages and settings; its JSON has the lineage, too.
+    """List the runs, or show the stages and settings of run NAME. With NAME, --json includes the lineage.
 
     \b
     Example:
@@ -24,7 +26,7 @@ def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -
     from lori_cl.reports import print_lineage, print_run, print_runs, run_record, run_summary
 
     if lineage and name is None:
-        raise click.UsageError("say whose lineage: lori-cl runs NAME --lineage")
+        raise click.UsageError("--lineage requires a run: lori-cl runs NAME --lineage")
     with workspace.read() as registry:
         if name is None:
             found = registry.run_summaries()
@@ -32,11 +34,11 @@ def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -
             return
         run = registry.run(name)
     if as_json:
-        print_json(run_record(run, workspace.set_aside(run)))
+        print_json(run_record(run, workspace.held_back_stage(run)))
     elif lineage:
         print_lineage(run, console())
     else:
-        print_run(run, console(), aside=workspace.set_aside(run))
+        print_run(run, console(), held_back=workspace.held_back_stage(run))
 
 
 @click.command()

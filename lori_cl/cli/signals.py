@@ -1,4 +1,4 @@
-"""Ctrl-C, and SIGTERM from a scheduler: end after the step that is under way; once more, at once."""
+"""Ctrl-C, and SIGTERM from a scheduler: stop after the current step; a second signal stops at once."""
 
 from __future__ import annotations
 
@@ -11,33 +11,36 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SAID = b"\nEnding after this step. Once more ends at once.\n"
+MESSAGE = b"\nStopping after this step. Repeat the signal to stop at once.\n"
 
 
-def speaks() -> bool:
-    """Whether this process tells the user that it was interrupted: of a launcher's, the first one does."""
+def is_rank_zero() -> bool:
+    """Whether this is rank 0 of a launcher, or the only process: only it prints that it was interrupted."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
-def asked_to_end() -> Iterator[Callable[[], bool]]:
-    """While the context lasts, the first signal is only noted down, and the second is a KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
+def handle_stop_signals() -> Iterator[Callable[[], bool]]:
+    """Record the first signal and raise KeyboardInterrupt at the second, until the context ends.
+
+    Yields a function that returns whether a signal was received.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python allows signal handlers only there
         yield lambda: False
         return
-    asked: list[int] = []
+    received: list[int] = []
 
-    def ask(number: int, _: Any) -> None:
-        if asked:
+    def handle(number: int, _: Any) -> None:
+        if received:
             raise KeyboardInterrupt
-        asked.append(number)
-        if speaks() and sys.__stderr__ is not None:  # else 2 may be a file that was opened since
-            with suppress(OSError):  # who reads it may have ended by the same signal, as `tee` does
-                os.write(2, SAID)  # not through sys.stderr, which may be in the middle of a line
+        received.append(number)
+        if is_rank_zero() and sys.__stderr__ is not None:  # else descriptor 2 may be another file
+            with suppress(OSError):  # the same signal may have ended the reader, such as `tee`
+                os.write(2, MESSAGE)  # sys.stderr may be in the middle of a write
 
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""What stdout and stderr do where the terminal lacks UTF-8, the disk is full, or nobody reads."""
+"""stdout and stderr for terminals without UTF-8, full disks, and readers that exit early."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ REPLACEMENTS = {
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╸╺", "+"),
     **dict.fromkeys("█▓▒░■", "#"),
 }
-"""What lori-cl writes, in ASCII. Other characters that an encoding lacks become backslash escapes."""
+"""ASCII replacements for the characters that lori-cl prints. Others become backslash escapes."""
 
 ERRORS = "lori_cl.readable"
 
 
 def _replace(error: UnicodeError) -> tuple[str | bytes, int]:
-    """An error handler for codecs: the nearest ASCII, or a backslash escape."""
+    """Codec error handler: replace a character by the nearest ASCII, or by a backslash escape."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    missing = error.object[error.start : error.end]
-    shown = (REPLACEMENTS.get(c) or c.encode("ascii", "backslashreplace").decode() for c in missing)
-    return "".join(shown), error.end
+    unencodable = error.object[error.start : error.end]
+    replaced = (REPLACEMENTS.get(c) or c.encode("ascii", "backslashreplace").decode() for c in unencodable)
+    return "".join(replaced), error.end
 
 
 codecs.register_error(ERRORS, _replace)
 
 TERMINAL_ASCII = "terminal_ascii"
-"""ASCII under another name: to a stream that says 'ascii', click writes UTF-8."""
+"""Another name for ASCII: click writes UTF-8 to a stream whose encoding is named 'ascii'."""
 
 
 def _find_codec(name: str) -> codecs.CodecInfo | None:
@@ -67,11 +67,11 @@ codecs.register(_find_codec)
 
 
 class Stream:
-    """A text stream that shows every character somehow; all else is the inner stream's."""
+    """A text stream that replaces unencodable characters; everything else is delegated to `inner`."""
 
     def __init__(self, inner: TextIO) -> None:
         self._inner = inner
-        with suppress(AttributeError, ValueError, OSError):  # a stream of a test or a notebook has none
+        with suppress(AttributeError, ValueError, OSError):  # streams of tests and notebooks lack it
             inner.reconfigure(errors=ERRORS)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
@@ -79,12 +79,12 @@ class Stream:
 
     @property
     def encoding(self) -> str:
-        """The encoding's name, never 'ascii'."""
+        """Name of the encoding; `TERMINAL_ASCII` instead of 'ascii'."""
         name = self._inner.encoding or "utf-8"
         return TERMINAL_ASCII if codecs.lookup(name).name == "ascii" else name
 
     def write(self, text: str) -> int:
-        """Write the text; see `_failed` for what happens where that is impossible."""
+        """Write the text; `_failed` handles errors."""
         try:
             return self._inner.write(text)
         except OSError as error:
@@ -92,7 +92,7 @@ class Stream:
             return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Flush the buffer."""
         try:
             self._inner.flush()
         except OSError as error:
@@ -103,21 +103,21 @@ class Stream:
 
 
 class Results(Stream):
-    """stdout: a result that cannot be written is an error."""
+    """stdout: raises an error if a result cannot be written."""
 
     def _failed(self, error: OSError) -> None:
-        _unwritable(error)
+        _raise_unwritable(error)
 
 
-def _unwritable(error: OSError) -> NoReturn:
-    """Raises: BrokenPipeError, where the reader has left; OutputError."""
+def _raise_unwritable(error: OSError) -> NoReturn:
+    """Raises: BrokenPipeError, if the reader has exited; OutputError."""
     if error.errno == errno.EPIPE:
         raise error
-    raise OutputError(f"stdout cannot be written: {error.strerror}; what was committed stays") from None
+    raise OutputError(f"cannot write to stdout: {error.strerror}; committed data is kept") from None
 
 
 class Messages(Stream):
-    """stderr: a message that cannot be written stops no job."""
+    """stderr: drops messages that cannot be written, so that the command continues."""
 
     def _failed(self, error: OSError) -> None:
         pass
@@ -125,9 +125,9 @@ class Messages(Stream):
 
 @contextmanager
 def safe_streams() -> Iterator[None]:
-    """While the context lasts, stdin, stdout and stderr can be used, whatever they are.
+    """Make stdin, stdout and stderr usable until the context ends, even if they are closed.
 
-    A closed one reads as empty, or drops what is written.
+    A closed stdin reads as empty; closed stdout and stderr drop what is written.
     """
     _open_closed_descriptors()
     before = sys.stdin, sys.stdout, sys.stderr
@@ -142,12 +142,12 @@ def safe_streams() -> Iterator[None]:
             yield
         finally:
             for stream in filter(None, before[1:]):
-                _let_go(stream)
+                _flush_or_drop(stream)
             sys.stdin, sys.stdout, sys.stderr = before
 
 
 def write_bytes(content: bytes) -> None:
-    """Write bytes to stdout, after the text so far.
+    """Flush stdout, then write bytes to it.
 
     Raises: BrokenPipeError; OutputError.
     """
@@ -156,7 +156,7 @@ def write_bytes(content: bytes) -> None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     except OSError as error:
-        _unwritable(error)
+        _raise_unwritable(error)
 
 
 def shows(character: str, stream: TextIO) -> bool:
@@ -174,17 +174,20 @@ def is_unicode(stream: TextIO) -> bool:
 
 
 def _open_closed_descriptors() -> None:
-    """Put the null device where a standard stream is closed: else the next file, a model's or a checkpoint's,
-    would get the number that libraries write their messages to."""
+    """Open the null device for each closed standard stream.
+
+    Otherwise the next opened file, such as a checkpoint, gets descriptor 1 or 2, to which libraries write
+    messages.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
 
 
-def _let_go(stream: TextIO) -> None:
-    """Write what is buffered, or drop it where that is impossible: Python would fail over it at its end."""
+def _flush_or_drop(stream: TextIO) -> None:
+    """Flush the buffer, or drop it if that fails: otherwise Python fails when it exits."""
     try:
         stream.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""`lori-cl add-task` and `lori-cl tasks`."""
+"""The commands `lori-cl add-task` and `lori-cl tasks`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from lori_cl.registry.workspace import Workspace
 
 @click.command("add-task")
 @click.argument("files", nargs=-1, required=True, type=UserPath())
-@click.option("--dry-run", is_flag=True, help="Show what the tasks ask and how long it is; store nothing.")
+@click.option("--dry-run", is_flag=True, help="Show example prompts and their token lengths; store nothing.")
 @click.option(
     "--model",
     metavar="PATH",
-    help="With --dry-run: count tokens as this model.path would, and list its sites.",
+    help="With --dry-run: count tokens with the tokenizer of this model.path, and list its sites.",
 )
-@click.option("--max-length", default=128, show_default=True, help="With --dry-run: as train.max_length.")
+@click.option(
+    "--max-length", default=128, show_default=True, help="With --dry-run: the value of train.max_length."
+)
 @json_option
 @click.pass_obj
 def add_task(
@@ -32,9 +34,9 @@ def add_task(
     max_length: int,
     as_json: bool,
 ) -> None:
-    """Register the tasks that these YAML FILES declare, and freeze their eval sets.
+    """Register the tasks declared in YAML FILES, and freeze their eval sets.
 
-    All of them are added, or none where one is wrong. Other content under a known name becomes a new version.
+    Registers all tasks, or none if one is invalid. A changed declaration becomes a new version of the task.
 
     \b
     Example:
@@ -44,50 +46,50 @@ def add_task(
         _preview(files, model, max_length, as_json)
         return
     from lori_cl.reports import task_record
-    from lori_cl.training.enrolment import enrol  # torch comes with it
+    from lori_cl.training.task_registration import register_tasks  # imports torch
 
-    added = enrol(workspace, files)
-    _warn([warning for enrolled in added for warning in enrolled.warnings])
+    added = register_tasks(workspace, files)
+    _warn([warning for registered in added for warning in registered.warnings])
     if as_json:
-        print_json([{**task_record(enrolled.task), "is_new": enrolled.is_new} for enrolled in added])
+        print_json([{**task_record(registered.task), "is_new": registered.is_new} for registered in added])
         return
-    for enrolled in added:
-        task = enrolled.task
-        what = "added" if enrolled.is_new else "already there, unchanged"
-        if enrolled.is_new and task.version > 1:
-            what = f"changed since version {task.version - 1}: added as version {task.version}"
-        print_line(f"{task.name}: {what} ({task.kind}, {task.eval_set.n:,} eval examples)")
+    for registered in added:
+        task = registered.task
+        outcome = "added" if registered.is_new else "already registered, unchanged"
+        if registered.is_new and task.version > 1:
+            outcome = f"changed since version {task.version - 1}: added as version {task.version}"
+        print_line(f"{task.name}: {outcome} ({task.kind}, {task.eval_set.n:,} eval examples)")
         for skipped in task.skipped:
             print_line(f"  {skipped}")
 
 
 def _warn(warnings: Sequence[str]) -> None:
-    """One line each on stderr."""
+    """Print one line per warning on stderr."""
     for warning in warnings:
         print_line(f"Warning: {warning}", err=True)
 
 
 def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_json: bool) -> None:
-    from lori_cl.training.preview import preview  # torch comes with it
+    from lori_cl.training.preview import preview  # imports torch
     from lori_cl.training.site_preview import preview_sites
 
-    seen = [part for file in files for part in preview(file, model, max_length)]
+    parts = [part for file in files for part in preview(file, model, max_length)]
     sites = [] if model is None else preview_sites(files, model)
-    _warn([warning for part in seen for warning in part.warnings])
+    _warn([warning for part in parts for warning in part.warnings])
     if as_json:
-        print_json([{**asdict(part), "sites": sites} for part in seen])
+        print_json([{**asdict(part), "sites": sites} for part in parts])
         return
     for line in sites:
         print_line(line)
-    for part in seen:
+    for part in parts:
         print_line(f"{part.task}, {part.split}: {part.n:,} examples")
         if part.skipped is not None:
             print_line(f"  {part.skipped}")
         if part.lengths is not None:
-            told = part.lengths
+            lengths = part.lengths
             print_line(
-                f"  tokens: median {told.median:,}, longest {told.longest:,}; "
-                f"{told.truncated:,} are cut at {told.max_length:,}"
+                f"  tokens: median {lengths.median:,}, longest {lengths.longest:,}; "
+                f"{lengths.truncated:,} truncated to {lengths.max_length:,}"
             )
         for example in part.first:
             others = "".join(f" or {answer!r}" for answer in example.answers[1:])
@@ -99,7 +101,7 @@ def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_jso
 @json_option
 @click.pass_obj
 def tasks(workspace: Workspace, name: str | None, as_json: bool) -> None:
-    """List the registered tasks, or show the one called NAME (its second version: NAME@2).
+    """List the registered tasks, or show task NAME (NAME@2 for its second version).
 
     \b
     Example:

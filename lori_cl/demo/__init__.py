@@ -1,4 +1,4 @@
-"""A complete run that needs nothing: four small tasks, their data, and a base model of 2.2 M parameters."""
+"""A complete run without downloads: four small tasks, their data, and a base model with 2.2 M parameters."""
 
 from lori_cl.demo.demo import LEARNING_RATES, run_demo
 

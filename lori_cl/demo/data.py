@@ -1,4 +1,4 @@
-"""The data of the demo's tasks: generated, with no item in both splits."""
+"""Generated data of the demo's tasks. No item is in both splits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lori_cl.demo.families import FAMILIES
 
 SIZES = {"train": 1600, "test": 200}
 MORE = {"tiny-nlu": 2400, "tiny-code": 2400}
-"""Training rows of the tasks that are learned more slowly."""
+"""Number of training rows of the tasks that need more training."""
 
 
 def write_data(folder: Path) -> None:
@@ -24,7 +24,7 @@ def write_data(folder: Path) -> None:
 
 
 def splits(task: str) -> Mapping[str, list[dict[str, str]]]:
-    """The rows of each split; an item of the test split is not drawn for training."""
+    """Generate the rows of each split. Items of the test split are excluded from training."""
     test = list(_distinct(task, "test", set()))
     return {"train": list(_distinct(task, "train", {_item(row) for row in test})), "test": test}
 
@@ -40,6 +40,6 @@ def _distinct(task: str, split: str, taken: set[str]) -> Iterator[dict[str, str]
 
 
 def _item(row: Mapping[str, str]) -> str:
-    """What is asked, whatever the answer."""
-    asked = {"request", "story", "claim", "problem", "description"}
-    return json.dumps({key: value for key, value in row.items() if key in asked})
+    """Return the input of a row, without its answer."""
+    inputs = {"request", "story", "claim", "problem", "description"}
+    return json.dumps({key: value for key, value in row.items() if key in inputs})

@@ -1,4 +1,4 @@
-"""The demo: four small tasks, learned one after another with `lori` and with `sequential-lora`."""
+"""The demo: four small tasks, trained sequentially with `lori` and with `sequential-lora`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
 from lori_cl.registry.safe_paths import require_tree_inside
 from lori_cl.spec import CurriculumSpec, load_curriculum
-from lori_cl.training import Observer, RunOptions, enrol, run_curriculum
+from lori_cl.training import Progress, RunOptions, register_tasks, run_curriculum
 
 BASE_DIGEST = "f45526caa5e0059206c74b1705896975e4a79369acfda49b4426ee37c954f6c0"
-"""Over the base model's files; `examples/demo_base/train.py` prints it."""
+"""Digest of the base model's files; `examples/demo_base/train.py` prints it."""
 
 LEARNING_RATES = {"lori": 1e-2, "sequential-lora": 1e-3}
-"""By method, which is also its run's name; the docs say how the baseline's was tuned."""
+"""Learning rate of each method. The method is also the name of its run. The docs describe the tuning."""
 
 
-def run_demo(workspace: Workspace, observer: Observer) -> list[Run]:
-    """Make the workspace, add the tasks, and run the curriculum once a method; goes on where it was stopped.
+def run_demo(workspace: Workspace, progress: Progress) -> list[Run]:
+    """Create the workspace, add the tasks, and run the curriculum once per method. Resumes interrupted runs.
 
-    The programs that the demo's own model writes for tiny-code run contained.
-    Raises: WorkspaceUnusable; ContainmentMissing; LoriError, if a stage fails.
+    The programs that the demo's model writes for tiny-code run contained.
+    Raises: WorkspaceUnusable; ContainmentMissing; LoriError: a stage fails.
     """
     workspace.create()
-    tasks, data = workspace.place("tasks", "tiny"), workspace.place("tasks", "tiny", "data")
+    tasks, data = workspace.path("tasks", "tiny"), workspace.path("tasks", "tiny", "data")
     with as_file(files("lori_cl.demo")) as package:
         check_base(package / "base")
         curriculum = load_curriculum(package / "curriculum.yaml")
@@ -38,11 +38,11 @@ def run_demo(workspace: Workspace, observer: Observer) -> list[Run]:
             write_data(data)
         except OSError as error:
             raise WorkspaceUnusable(f"{tasks} cannot be written: {error.strerror}") from error
-    enrol(workspace, [tasks / f"{name}.yaml" for name in curriculum.tasks])
-    # What a demo shows is not compared with anything, so it goes on after an upgrade, too.
+    register_tasks(workspace, [tasks / f"{name}.yaml" for name in curriculum.tasks])
+    # The demo's results are not compared with others, so it may resume after an upgrade.
     options = RunOptions(allow_code_execution=True, allow_environment_change=True)
     return [
-        run_curriculum(workspace, _with(curriculum, method), method, options, observer)
+        run_curriculum(workspace, _with(curriculum, method), method, options, progress)
         for method in LEARNING_RATES
     ]
 
@@ -53,7 +53,7 @@ def _with(curriculum: CurriculumSpec, method: str) -> CurriculumSpec:
 
 
 def check_base(folder: Path) -> None:
-    """Make sure that the base model is the one that was released.
+    """Check that the base model is the released one.
 
     Raises: ArtifactDamaged.
     """
@@ -61,10 +61,10 @@ def check_base(folder: Path) -> None:
     if found != BASE_DIGEST:
         raise ArtifactDamaged(
             f"the demo's base model in {folder} has digest {found[:16]}…, not {BASE_DIGEST[:16]}…; "
-            "install it anew: pip install --force-reinstall lori-cl"
+            "reinstall it: pip install --force-reinstall lori-cl"
         )
 
 
 def base_digest(folder: Path) -> str:
-    """SHA-256 over the digests of the folder's files by name."""
+    """Return the SHA-256 over the names and digests of the folder's files."""
     return digest.of_json({file.name: digest.of_file(file) for file in sorted(folder.iterdir())})

@@ -1,4 +1,4 @@
-"""The words of the small world that the demo's base model and the demo's tasks share."""
+"""The vocabulary that the demo's base model and tasks share."""
 
 NAMES = (
     *("Anna", "Ben", "Carl", "Dora", "Emil", "Fay", "Gus", "Hana"),
@@ -28,20 +28,20 @@ KINDS_OF_THINGS = {
     "dress": ("coat", "shirt", "scarf", "hat", "glove", "sock", "jacket", "skirt"),
     "tool": ("saw", "drill", "shovel", "ladder", "wrench", "rake", "axe", "file"),
 }
-"""What is what; the first five are what a rule may forbid."""
+"""Things by kind. Rules may forbid the first five kinds."""
 
 HELD_OUT = 2
-"""So many things of every kind, the last ones, stand in the test splits alone."""
+"""The last things of every kind that are only in the test splits."""
 
 HARMFUL_KINDS = ("weapon", "poison", "bomb", "trick", "drug")
 
 
 def things_of(kind: str, split: str) -> tuple[str, ...]:
-    """The things of a kind that a split may speak of."""
+    """Return the things of a kind that a split may mention."""
     things = KINDS_OF_THINGS[kind]
     return things[-HELD_OUT:] if split == "test" else things[:-HELD_OUT]
 
 
 def plural(thing: str) -> str:
-    """More than one of it."""
+    """Return the plural of a noun."""
     return thing + ("es" if thing.endswith(("s", "sh", "ch")) else "s")

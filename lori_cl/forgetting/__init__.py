@@ -1,4 +1,4 @@
-"""The forgetting matrix, its metrics, and whether a difference is real."""
+"""The forgetting matrix, its metrics, and significance tests."""
 
 from lori_cl.forgetting.formula import Metric
 from lori_cl.forgetting.matrix import Cell, ForgettingMatrix, Source

@@ -1,7 +1,7 @@
-"""Statistics over distinct inputs: a row that repeats another's input tells nothing new.
+"""Statistics over distinct inputs: a row that repeats another row's input adds no information.
 
-Rows with the same input form a group. The score stays the mean over all rows; its standard error is that of
-a mean over groups, which for groups of one row each is std (ddof = 1) / √n.
+Rows with the same input form a group. The score is still the mean over all rows. Its standard error is that
+of a mean over groups; for groups of one row each it is std (ddof = 1) / √n.
 Source: the cluster-robust variance of a mean, Cameron & Miller 2015, with the factor G / (G − 1).
 """
 
@@ -13,18 +13,18 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 Groups = Int64[np.ndarray, "rows"]
-"""Of every row, the number of its group, from 0 in the order of first rows."""
+"""The group number of every row, from 0 in the order of each group's first row."""
 
 
 def groups_of(inputs: Sequence[Hashable]) -> Groups | None:
-    """The groups of equal inputs; None where all inputs differ."""
+    """Group equal inputs; return None if all inputs differ."""
     number: dict[Hashable, int] = {}
-    groups = np.array([number.setdefault(each, len(number)) for each in inputs], dtype=np.int64)
+    groups = np.array([number.setdefault(input_, len(number)) for input_ in inputs], dtype=np.int64)
     return groups if len(number) < len(inputs) else None
 
 
 def grouped_standard_error(outcomes: Float[np.ndarray, "rows"], groups: Groups) -> float | None:
-    """Standard error of the mean outcome over groups; None for a single group.
+    """Return the standard error of the mean outcome over groups; None for a single group.
 
     √(G / (G − 1) · Σ_groups (Σ_rows (x − mean))²) / rows.
     """
@@ -36,7 +36,7 @@ def grouped_standard_error(outcomes: Float[np.ndarray, "rows"], groups: Groups) 
 
 
 def group_means(outcomes: Float[np.ndarray, "rows"], groups: Groups) -> Float[np.ndarray, "groups"]:
-    """The mean outcome of every group; equal outcomes give exactly themselves."""
+    """Return the mean outcome of every group. The mean of equal outcomes is exactly that outcome."""
     n_groups = int(groups.max()) + 1
     least, most = np.full(n_groups, np.inf), np.full(n_groups, -np.inf)
     np.minimum.at(least, groups, outcomes)
@@ -46,5 +46,5 @@ def group_means(outcomes: Float[np.ndarray, "rows"], groups: Groups) -> Float[np
 
 
 def rows_of(groups: Groups) -> list[Int64[np.ndarray, "rows_of_group"]]:
-    """The rows of every group."""
+    """Return the row numbers of every group."""
     return np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])

@@ -1,4 +1,4 @@
-"""What an eval set can show: how many distinct examples it has, and what its scores then mean."""
+"""Checks of an eval set: its number of distinct examples, and warnings about uninformative scores."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 from lori_cl.forgetting.distinct import Groups, groups_of
 
 FEW = 30
-"""Below so many distinct examples, a score of 50 % has a standard error of more than 9 points."""
-SHOWN = 40
-"""Characters of a text that a warning shows."""
+"""With fewer distinct examples, a score of 50 % has a standard error of more than 9 points."""
+MAX_SHOWN = 40
+"""Maximum characters of a text in a warning."""
 
 
 @dataclass(frozen=True)
 class EvalRow:
-    """One example, as far as these checks read it."""
+    """The parts of an example that these checks read."""
 
     row: int
     """Counted from 0."""
     input: tuple[str, ...]
-    """Its text and choices."""
+    """The text and choices."""
     answer: str | None
-    """What a model that always answers alike would always say; None where that cannot be said."""
+    """The constant answer that would be correct: a label, position or behaviour; None if undefined."""
 
     @classmethod
     def of(cls, kind: str, example: Mapping[str, Any]) -> EvalRow:
-        """From an example's fields, by the task's kind."""
+        """Create a row from an example's fields, depending on the task's kind."""
         choices = tuple(example.get("choices") or ())
         answer: str | None = example["target"]
         if kind == "multiple_choice":
@@ -43,22 +43,22 @@ class EvalRow:
 
 @dataclass(frozen=True)
 class EvalSetFacts:
-    """An eval set in figures."""
+    """Counts and warnings of an eval set."""
 
     n: int
     distinct: int
-    """Different inputs."""
+    """Number of distinct inputs."""
     groups: Groups | None
-    """Of every row, the number of its input; None where all differ."""
+    """The input number of every row; None if all inputs differ."""
     warnings: tuple[str, ...]
-    """What makes its scores say little, one line each."""
+    """Reasons why its scores are uninformative, one line each."""
 
 
 def eval_set_facts(rows: Sequence[EvalRow]) -> EvalSetFacts:
-    """Count distinct inputs, and find what makes scores over these examples say little."""
+    """Count distinct inputs, and collect warnings about uninformative scores."""
     groups = groups_of([row.input for row in rows])
     distinct = len(rows) if groups is None else int(groups.max()) + 1
-    found = (_few(distinct), _repeated(rows, distinct), _one_answer(rows), _two_answers(rows))
+    found = (_few(distinct), _repeated(rows, distinct), _constant_answer(rows), _ambiguous(rows))
     return EvalSetFacts(len(rows), distinct, groups, tuple(warning for warning in found if warning))
 
 
@@ -66,7 +66,7 @@ def _few(distinct: int) -> str | None:
     if distinct >= FEW or not distinct:
         return None
     if distinct == 1:
-        return "one distinct eval example, so a score has no standard error and says next to nothing"
+        return "only one distinct eval example: a score has no standard error and is uninformative"
     return (
         f"only {distinct} distinct eval examples: a score of 50 % has a standard error of "
         f"{50 / math.sqrt(distinct - 1):.1f} points"
@@ -86,29 +86,29 @@ def _repeated(rows: Sequence[EvalRow], distinct: int) -> str | None:
     )
 
 
-def _one_answer(rows: Sequence[EvalRow]) -> str | None:
+def _constant_answer(rows: Sequence[EvalRow]) -> str | None:
     answers = {row.answer for row in rows}
     if len(answers) != 1 or None in answers or len({row.input for row in rows}) < 2:
         return None
     answer = _shortened(str(answers.pop()))
-    return f"all {len(rows):,} eval examples want '{answer}': a model that always gives it has full marks"
+    return f"all {len(rows):,} eval examples expect '{answer}': a model that always gives it scores 100 %"
 
 
-def _two_answers(rows: Sequence[EvalRow]) -> str | None:
+def _ambiguous(rows: Sequence[EvalRow]) -> str | None:
     by_input: defaultdict[tuple[str, ...], dict[str | None, int]] = defaultdict(dict)
-    for row in rows:
-        by_input[row.input].setdefault(row.answer, row.row)
-    torn = [(texts, answers) for texts, answers in by_input.items() if len(answers) > 1]
-    if not torn:
+    for each in rows:
+        by_input[each.input].setdefault(each.answer, each.row)
+    ambiguous = [(texts, answers) for texts, answers in by_input.items() if len(answers) > 1]
+    if not ambiguous:
         return None
-    (text, *_), answers = torn[0]
-    (one, at), (other, elsewhere), *_ = answers.items()
+    (text, *_), answers = ambiguous[0]
+    (one, row), (other, other_row), *_ = answers.items()
     return (
-        f"{len(torn):,} inputs stand under two answers, so no model can have all of them right; the first, "
-        f"'{_shortened(text)}', wants '{_shortened(str(one))}' in row {at + 1} and "
-        f"'{_shortened(str(other))}' in row {elsewhere + 1}"
+        f"{len(ambiguous):,} inputs have several expected answers, so no model can answer all correctly; "
+        f"the first, '{_shortened(text)}', expects '{_shortened(str(one))}' in row {row + 1} and "
+        f"'{_shortened(str(other))}' in row {other_row + 1}"
     )
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

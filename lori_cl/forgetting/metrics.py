@@ -1,8 +1,8 @@
-"""What is computed from a forgetting matrix; pure functions, which never change it.
+"""Metrics of a forgetting matrix. They are pure functions and never modify the matrix.
 
-In the formulas T is the number of stages done, so tasks not yet learned are left out, and a
-lower-is-better score is negated. An average of plain scores is shown un-negated; in a difference,
-positive keeps the meaning that the formula gives it for higher-is-better scores.
+In the formulas T is the number of finished stages, so tasks that are not yet trained are left out.
+Lower-is-better scores are negated. An average of scores is converted back to the metric's own sign. In a
+difference, a positive value has the same meaning as for higher-is-better scores.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def bwt(matrix: ForgettingMatrix) -> Metric:
 def forgetting(matrix: ForgettingMatrix) -> Metric:
     """Mean over j<T of (max_{j≤l<T} R[l, j] − R[T, j]); may be negative. Source: Chaudhry et al. 2018.
 
-    l starts at j: what a task scored before it was learned cannot be forgotten.
+    l starts at j: a score from before the task was trained cannot be forgotten.
     """
 
     def formula(R: Scores) -> float:
@@ -70,7 +70,7 @@ def average_anytime_accuracy(matrix: ForgettingMatrix) -> Metric:
 def fwt(matrix: ForgettingMatrix) -> Metric:
     """Forward transfer: 1/(T−1) · Σ_{j≥2} (R[j−1, j] − R[0, j]). Source: GEM.
 
-    GEM's baseline is a random init; this one is the base model's zero-shot score.
+    GEM's baseline is a random initialisation; this one is the base model's zero-shot score.
     """
 
     def formula(R: Scores) -> float:
@@ -93,7 +93,7 @@ def overall_performance(matrix: ForgettingMatrix, t: int) -> Metric:
 def intransigence(matrix: ForgettingMatrix, k: int, J: Mapping[str, float]) -> Metric:
     """J[k] − R[k, k]. Source: Chaudhry et al. 2018.
 
-    J, by task name: the score on task k of joint training on tasks 1..k, in the metric's own sign.
+    J[k], by task name: the score on task k of joint training on tasks 1..k, in the metric's own sign.
     """
 
     def formula(R: Scores) -> float:
@@ -106,7 +106,7 @@ def intransigence(matrix: ForgettingMatrix, k: int, J: Mapping[str, float]) -> M
 def single_task_gap(matrix: ForgettingMatrix, S: Mapping[str, float]) -> Metric:
     """Mean over j of (S[j] − R[j, j]); some papers call its negative "FWT".
 
-    S, by task name: the score of a run of that task alone, in the metric's own sign.
+    S[j], by task name: the score of a run that trains only that task, in the metric's own sign.
     """
 
     def formula(R: Scores) -> float:
@@ -117,9 +117,9 @@ def single_task_gap(matrix: ForgettingMatrix, S: Mapping[str, float]) -> Metric:
 
 
 def retention(matrix: ForgettingMatrix, S: Mapping[str, float]) -> Metric:
-    """Mean over j of R[T, j] / S[j]; undefined where S[j] = 0.
+    """Mean over j of R[T, j] / S[j]; undefined if S[j] = 0.
 
-    S as in single_task_gap. Of lower-is-better scores the ratio above 1 is the worse one.
+    S as in single_task_gap. For lower-is-better scores a ratio above 1 is worse.
     """
 
     def ratio(R: Scores, j: int) -> float:
@@ -142,20 +142,20 @@ def _tasks(last: int) -> range:
 
 @dataclass(frozen=True)
 class MetricEntry:
-    """A metric as a report presents it."""
+    """A metric and its description in a report."""
 
     name: str
     """As in `Metric.name`."""
     title: str
-    """For people."""
+    """Human-readable title."""
     function: Callable[..., Metric]
-    """Takes the matrix, then what `needs` names."""
+    """Takes the matrix, then the arguments in `needs`."""
     needs: tuple[str, ...]
-    """Arguments after the matrix; empty where the matrix is enough."""
+    """Names of the arguments after the matrix; empty if it needs only the matrix."""
     formula: str
-    """In one line; T is the number of stages done."""
+    """The formula in one line; T is the number of finished stages."""
     source: str
-    """The paper, or where the name comes from."""
+    """The paper, or the origin of the name."""
 
 
 METRICS: tuple[MetricEntry, ...] = (
@@ -222,7 +222,7 @@ METRICS: tuple[MetricEntry, ...] = (
         single_task_gap,
         ("S",),
         "mean over j of (S[j] − R[j, j])",
-        'so named here; some papers call its negative "FWT"',
+        'named here; some papers call its negative "FWT"',
     ),
     MetricEntry(
         "retention",
@@ -230,18 +230,18 @@ METRICS: tuple[MetricEntry, ...] = (
         retention,
         ("S",),
         "mean over j of R[T, j] / S[j]",
-        "so named here; undefined where S[j] = 0",
+        "named here; undefined if S[j] = 0",
     ),
 )
-"""Every metric, in the order of a table; those that the matrix alone gives come first."""
+"""All metrics, in the order of the report table. Metrics that need only the matrix come first."""
 
 
 def all_metrics(matrix: ForgettingMatrix, S: Mapping[str, float] | None = None) -> tuple[Metric, ...]:
-    """The metrics that need nothing but the matrix, in the order of a table.
+    """Compute the metrics that need only the matrix, in the order of the report table.
 
-    S, as in single_task_gap, adds those that compare with it.
+    If S is given, as in single_task_gap, add the metrics that compare with it.
     """
-    alone = tuple(entry.function(matrix) for entry in METRICS if not entry.needs)
+    from_matrix = tuple(entry.function(matrix) for entry in METRICS if not entry.needs)
     if S is None:
-        return alone
-    return (*alone, *(entry.function(matrix, S) for entry in METRICS if entry.needs == ("S",)))
+        return from_matrix
+    return (*from_matrix, *(entry.function(matrix, S) for entry in METRICS if entry.needs == ("S",)))

@@ -1,4 +1,4 @@
-"""Is a drop real? Paired tests over the same eval examples, before and after."""
+"""Paired significance tests over the same eval examples, before and after."""
 
 from __future__ import annotations
 
@@ -14,63 +14,63 @@ from lori_cl.errors import InputError
 from lori_cl.forgetting.distinct import Groups, group_means
 
 Outcomes = Sequence[float] | Shaped[np.ndarray, "examples"]
-"""One value an example, in the same order before and after: right or wrong (0/1, bool), or a grade."""
+"""One value per example, in the same order before and after: right or wrong (0/1, bool), or a grade."""
 
-DRAWS_AT_ONCE = 1 << 20  # bounds the bootstrap's memory to tens of MB; at least one resample at once
+DRAWS_AT_ONCE = 1 << 20  # limits the bootstrap's memory to tens of MB; at least one resample per batch
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Whether two scores over the same examples differ."""
+    """The result of testing whether two scores over the same examples differ."""
 
     name: Literal["mcnemar_exact", "paired_bootstrap"]
     """The test that was used."""
     difference: float
     """Mean after − mean before, in the metric's own sign."""
     p_value: float | None
-    """Two-sided; None where one graded example allows none."""
+    """Two-sided; None for a single graded example."""
     n: int
-    """Number of examples; of distinct inputs where some repeat."""
+    """Number of examples, or of distinct inputs if some repeat."""
     worsened: int
-    """Examples with a lower outcome after than before; of right/wrong outcomes, those lost."""
+    """Number of examples with a lower outcome after than before."""
     improved: int
-    """Examples with a higher outcome after than before."""
+    """Number of examples with a higher outcome after than before."""
     low: float | None = None
     """Lower end of the 95 % confidence interval of the difference; bootstrap only."""
     high: float | None = None
-    """Upper end of it; bootstrap only."""
+    """Upper end of that interval; bootstrap only."""
 
 
 def mcnemar_exact(before: Outcomes, after: Outcomes) -> PairedTest:
-    """McNemar's test in its exact form: a fair coin tossed for every example whose outcome flipped.
+    """Exact McNemar test: a two-sided binomial test at p = 1/2 over the examples whose outcome changed.
 
-    Where none flipped the p-value is 1.
+    If no outcome changed, the p-value is 1.
     Source: McNemar 1947; two-sided binomial p-value as scipy.stats.binomtest computes it.
-    Raises: InputError, if an outcome is neither 0 nor 1, or the two do not pair.
+    Raises: InputError: an outcome is neither 0 nor 1, or the two sequences do not match.
     """
-    was, now = _paired(before, after)
-    if not _right_or_wrong(was, now):
-        raise InputError("McNemar's test takes outcomes of 0 or 1 only; for graded ones: paired_bootstrap.")
-    worsened, improved = int((now < was).sum()), int((now > was).sum())
-    flipped = worsened + improved
-    p_value = _fair_coin(worsened, flipped) if flipped else 1.0
+    old, new = _paired(before, after)
+    if not _right_or_wrong(old, new):
+        raise InputError("McNemar's test needs outcomes of 0 or 1; use paired_bootstrap for graded outcomes.")
+    worsened, improved = int((new < old).sum()), int((new > old).sum())
+    changed = worsened + improved
+    p_value = _binomial_test(worsened, changed) if changed else 1.0
     return PairedTest(
-        "mcnemar_exact", (improved - worsened) / len(was), p_value, len(was), worsened, improved
+        "mcnemar_exact", (improved - worsened) / len(old), p_value, len(old), worsened, improved
     )
 
 
 def paired_bootstrap(before: Outcomes, after: Outcomes, resamples: int = 10_000, seed: int = 0) -> PairedTest:
-    """Percentile bootstrap of the mean difference, examples resampled in pairs.
+    """Percentile bootstrap of the mean difference; examples are resampled in pairs.
 
-    p = 2 · min(share of means ≤ 0, share of means ≥ 0), at most 1, with one resample
-    more counted in the tail, so that p is never 0. With one example there is neither p-value nor interval.
+    p = 2 · min(fraction of means ≤ 0, fraction of means ≥ 0), at most 1. One extra resample is counted in the
+    tail, so that p is never 0. With one example there is neither a p-value nor an interval.
     Source: Efron & Tibshirani 1993, ch. 13; the + 1: Davison & Hinkley 1997, ch. 4.
-    Raises: InputError, if the two do not pair or there is no resample.
+    Raises: InputError: the two sequences do not match, or `resamples` is less than 1.
     """
-    was, now = _paired(before, after)
+    old, new = _paired(before, after)
     if resamples < 1:
         raise InputError(f"A bootstrap needs at least one resample; got {resamples}.")
-    change = now - was
+    change = new - old
     worsened, improved = int((change < 0).sum()), int((change > 0).sum())
     p_value, low, high = _bootstrap(change, resamples, seed) if len(change) > 1 else (None, None, None)
     return PairedTest(
@@ -85,41 +85,41 @@ def paired_test(
     seed: int = 0,
     groups: Groups | None = None,
 ) -> PairedTest:
-    """Exact McNemar where every outcome is 0 or 1, else the paired bootstrap.
+    """Run the exact McNemar test if every outcome is 0 or 1, else the paired bootstrap.
 
-    Where `groups` say which examples have the same input, an input counts once, with its mean outcome; the
-    difference stays that of all examples.
+    With `groups` of examples that have the same input, each input counts once, with its mean outcome. The
+    difference is still that of all examples.
     """
     if groups is not None:
-        was, now = _paired(before, after)
-        test = paired_test(group_means(was, groups), group_means(now, groups), resamples, seed)
-        return replace(test, difference=float((now - was).mean()))
+        old, new = _paired(before, after)
+        test = paired_test(group_means(old, groups), group_means(new, groups), resamples, seed)
+        return replace(test, difference=float((new - old).mean()))
     if _right_or_wrong(*_paired(before, after)):
         return mcnemar_exact(before, after)
     return paired_bootstrap(before, after, resamples, seed)
 
 
 def standard_error(outcomes: Outcomes) -> float:
-    """std(ddof=1) / √n of per-example outcomes; NaN for fewer than two."""
+    """Return std(ddof=1) / √n of per-example outcomes; NaN for fewer than two."""
     values = np.asarray(outcomes, dtype=np.float64)
     return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
 
 
-def _fair_coin(heads: int, tosses: int) -> float:
-    """Two-sided exact binomial test at p = 1/2, in whole numbers: scipy.stats takes a second to import."""
-    ways = tail = 1
-    for k in range(min(heads, tosses - heads)):
-        ways = ways * (tosses - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * tail / (1 << tosses))
+def _binomial_test(successes: int, trials: int) -> float:
+    """Two-sided exact binomial test at p = 1/2, in integers: scipy.stats takes a second to import."""
+    combinations = tail = 1
+    for k in range(min(successes, trials - successes)):
+        combinations = combinations * (trials - k) // (k + 1)
+        tail += combinations
+    return min(1.0, 2 * tail / (1 << trials))
 
 
 def _bootstrap(
     change: Float[np.ndarray, "examples"], resamples: int, seed: int
 ) -> tuple[float, float, float]:
-    """Two-sided p-value and the two ends of the 95 % interval."""
+    """Return the two-sided p-value and the two ends of the 95 % interval."""
     means = _resampled_means(change, resamples, seed)
-    # Differences that cancel in exact arithmetic leave a rest of this order in float64.
+    # Differences that cancel in exact arithmetic leave a rounding error of this order in float64.
     zero = 1e-12 * float(np.abs(change).max())
     tail = min(int((means <= zero).sum()), int((means >= -zero).sum()))
     low, high = np.quantile(means, (0.025, 0.975))
@@ -138,17 +138,17 @@ def _resampled_means(
 def _paired(
     before: Outcomes, after: Outcomes
 ) -> tuple[Float[np.ndarray, "examples"], Float[np.ndarray, "examples"]]:
-    was, now = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    if was.ndim != 1 or was.shape != now.shape or not was.size:
+    old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if old.ndim != 1 or old.shape != new.shape or not old.size:
         raise InputError(
-            "A paired test needs one outcome per example, of the same examples before and after; "
-            f"got shapes {was.shape} and {now.shape}."
+            "A paired test needs one outcome per example, for the same examples before and after; "
+            f"got shapes {old.shape} and {new.shape}."
         )
-    if not (np.isfinite(was).all() and np.isfinite(now).all()):
-        bad = int(np.argmin(np.isfinite(was) & np.isfinite(now)))
-        raise InputError(f"Example {bad} has the outcomes {was[bad]} and {now[bad]}; both must be numbers.")
-    return was, now
+    if not (np.isfinite(old).all() and np.isfinite(new).all()):
+        bad = int(np.argmin(np.isfinite(old) & np.isfinite(new)))
+        raise InputError(f"Example {bad} has the outcomes {old[bad]} and {new[bad]}; both must be finite.")
+    return old, new
 
 
-def _right_or_wrong(was: Float[np.ndarray, "examples"], now: Float[np.ndarray, "examples"]) -> bool:
-    return bool(np.isin(was, (0, 1)).all() and np.isin(now, (0, 1)).all())
+def _right_or_wrong(old: Float[np.ndarray, "examples"], new: Float[np.ndarray, "examples"]) -> bool:
+    return bool(np.isin(old, (0, 1)).all() and np.isin(new, (0, 1)).all())

@@ -1,4 +1,4 @@
-"""Which examples of an eval set or a training set a limit keeps."""
+"""Random subsets of eval sets and training sets."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 T = TypeVar("T")
 
 
-def drawn(examples: Sequence[T], limit: int | None, seed: int) -> list[T]:
-    """So many examples at random, in their old order: the first of a sorted data set are all of one label."""
+def random_subset(examples: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """Return `limit` random examples in their original order.
+
+    They are random because the first examples of a sorted data set all have the same label.
+    """
     if limit is None or limit >= len(examples):
         return list(examples)
-    # Raw words of a bit generator are stable by NumPy's policy; Generator.choice is not.
+    # NumPy guarantees a stable stream for raw bit generators, not for Generator.choice.
     order = np.argsort(np.random.PCG64(seed).random_raw(len(examples)), kind="stable")
     return [examples[i] for i in sorted(order[:limit])]

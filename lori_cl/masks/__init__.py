@@ -1,8 +1,8 @@
-"""Who owns which cell: masks, the ledger, and how free cells are given out."""
+"""Cell ownership: masks, the ledger, and the allocation of free cells."""
 
 from lori_cl.masks.allocation import allocate, cell_budget
 from lori_cl.masks.granularity import GRANULARITIES
-from lori_cl.masks.ledger import Claim, Ledger, require_free, require_free_beside
+from lori_cl.masks.ledger import Claim, Ledger, require_free, require_free_after_import
 from lori_cl.masks.mask import Mask
 from lori_cl.masks.strategies import STRATEGIES, Evidence, Strategy
 
@@ -17,5 +17,5 @@ __all__ = [
     "allocate",
     "cell_budget",
     "require_free",
-    "require_free_beside",
+    "require_free_after_import",
 ]

@@ -1,4 +1,4 @@
-"""Exactly k of the free cells, by score."""
+"""Allocate exactly k free cells by score."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lori_cl.masks.mask import Mask, Shapes
 
 
 def cell_budget(density: float, cells: int) -> int:
-    """How many cells one task gets: round(density · cells), at least one."""
+    """Return the number of cells of one task: round(density · cells), at least 1."""
     return max(1, round(density * cells))
 
 
 def allocate(
     ledger: Ledger, task: str, scores: Float[Tensor, "cells"], k: int, granularity: str = "model"
 ) -> Mask:
-    """Give the task k free cells: of every group of sites its share, and there those with the highest scores.
+    """Allocate k free cells to the task: a share for each group of sites, by highest score within the group.
 
     Raises: CapacityExhausted, if fewer than k cells are free.
     """
@@ -30,9 +30,9 @@ def allocate(
     score_of, free_of = _by_site(scores, ledger.shapes), _by_site(ledger.free(), ledger.shapes)
     groups = groups_of_sites(ledger.shapes, granularity)
     cells = [sum(score_of[site].numel() for site in group) for group in groups]
-    room = [sum(int(free_of[site].count_nonzero()) for site in group) for group in groups]
+    free_counts = [sum(int(free_of[site].count_nonzero()) for site in group) for group in groups]
     chosen: dict[str, Tensor] = {}
-    for group, count in zip(groups, shares(cells, room, k), strict=True):
+    for group, count in zip(groups, shares(cells, free_counts, k), strict=True):
         best = top_free(
             torch.cat([score_of[site] for site in group]), torch.cat([free_of[site] for site in group]), count
         )
@@ -41,35 +41,35 @@ def allocate(
 
 
 def shares(cells: Sequence[int], free: Sequence[int], k: int) -> list[int]:
-    """k divided among groups in proportion to their cells, none getting more than it has free.
+    """Divide k among groups in proportion to their cells, with at most the free cells of each group.
 
-    What a group has no room for is divided among the others in the same way; the units that rounding down
-    leaves go to the largest remainders, ties to the group that stands first.
+    The excess of a group is divided among the others in the same way. Units left by rounding down go to the
+    largest remainders; ties go to the earlier group.
     """
-    given: dict[int, int] = {}
-    rest, left, whole = list(range(len(cells))), k, sum(cells)
-    while full := [g for g in rest if left * cells[g] >= free[g] * whole]:
-        given |= {g: free[g] for g in full}
-        rest = [g for g in rest if g not in given]
-        left, whole = k - sum(given.values()), sum(cells[g] for g in rest)
-    given |= {g: left * cells[g] // whole for g in rest}
-    by_remainder = sorted(rest, key=lambda g: (-(left * cells[g] % whole), g))
-    for g in by_remainder[: k - sum(given.values())]:
-        given[g] += 1
-    return [given[g] for g in range(len(cells))]
+    share: dict[int, int] = {}
+    rest, left, total = list(range(len(cells))), k, sum(cells)
+    while full := [g for g in rest if left * cells[g] >= free[g] * total]:
+        share |= {g: free[g] for g in full}
+        rest = [g for g in rest if g not in share]
+        left, total = k - sum(share.values()), sum(cells[g] for g in rest)
+    share |= {g: left * cells[g] // total for g in rest}
+    by_remainder = sorted(rest, key=lambda g: (-(left * cells[g] % total), g))
+    for g in by_remainder[: k - sum(share.values())]:
+        share[g] += 1
+    return [share[g] for g in range(len(cells))]
 
 
 def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int) -> Bool[Tensor, "cells"]:
-    """The k free cells with the highest scores; ties go to the lower index, so a mask is reproducible.
+    """Select the k free cells with the highest scores; ties go to the lower index, so a mask is reproducible.
 
-    A threshold alone (score >= the k-th score) takes every tied cell: all of them, where all scores are 0.
+    A threshold (score >= the k-th score) would select all tied cells: every cell, if all scores are 0.
     """
     assert bool(torch.isfinite(torch.stack(scores.aminmax())).all()), "a score is not a finite number"
     if k == 0:
         return torch.zeros_like(free)
-    exact = scores if scores.dtype == torch.float64 else scores.float()  # NumPy knows no bfloat16
-    ranked = exact.masked_fill(~free, -torch.inf).numpy()  # a taken cell comes after every free one
-    # On 44 million cells NumPy's partition takes a tenth of the time of torch's topk on a CPU.
+    exact = scores if scores.dtype == torch.float64 else scores.float()  # NumPy has no bfloat16
+    ranked = exact.masked_fill(~free, -torch.inf).numpy()  # claimed cells rank after all free ones
+    # With 44 million cells, NumPy's partition takes a tenth of the time of torch's topk on a CPU.
     kth = np.partition(ranked, -k)[-k]
     chosen = ranked > kth
     tied = np.flatnonzero(ranked == kth)
@@ -78,6 +78,6 @@ def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int
 
 
 def _by_site(flat: Shaped[Tensor, "cells"], shapes: Shapes) -> dict[str, Shaped[Tensor, "site_cells"]]:
-    """One vector over the cells of these sites, cut into theirs."""
+    """Split one vector over the cells of these sites by site."""
     parts = torch.split(flat, [out * rank for out, rank in shapes.values()])
     return dict(zip(shapes, parts, strict=True))

@@ -1,6 +1,6 @@
-"""Within what cells compete for a place in a mask: groups of sites, by the names of their modules.
+"""Mask granularities: the groups of sites within which cells compete for a mask, by module name.
 
-To add one: write a function from a site's name to its group's, and name it in `GRANULARITIES`.
+To add one, write a function from a site's name to its group's name, and add it to `GRANULARITIES`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def _module(site: str) -> str:
 
 
 def _projection(site: str) -> str:
-    """The path inside a layer: that of every layer's query, say."""
+    """Return the path without layer numbers, which is the same for the query of every layer, for example."""
     return ".".join("*" if part.isdecimal() else part for part in site.split("."))
 
 
 def _layer(site: str) -> str:
-    """The path up to the first number; a site outside the layers is a layer of its own."""
+    """Return the path up to the first number; a site outside the layers is its own group."""
     parts = site.split(".")
     numbers = [position for position, part in enumerate(parts) if part.isdecimal()]
     return ".".join(parts[: numbers[0] + 1]) if numbers else site
@@ -43,7 +43,7 @@ GRANULARITIES: Mapping[str, Callable[[str], str]] = {
 
 
 def groups_of_sites(sites: Iterable[str], granularity: str) -> list[list[str]]:
-    """The sites of each group, in their order; the groups in the order in which their first sites stand."""
+    """Return the sites of each group, in order; groups are ordered by their first site."""
     groups: dict[str, list[str]] = {}
     for site in sites:
         groups.setdefault(GRANULARITIES[granularity](site), []).append(site)

@@ -1,11 +1,11 @@
-"""Continual-learning methods, one a file.
+"""Continual-learning methods, one in each file.
 
-To add one: write `lori_cl/methods/NAME.py` with a subclass of `Method`, and name it here.
+To add a method, write `lori_cl/methods/NAME.py` with a subclass of `Method` and add it to `METHODS`.
 """
 
 from collections.abc import Mapping
 
-from lori_cl.methods.base import Learned, Method, Outcome, StageContext, Tensors
+from lori_cl.methods.base import Method, StageContext, StageResult, StageState, Tensors
 from lori_cl.methods.lori import LoRI
 from lori_cl.methods.sequential_lora import SequentialLoRA
 
@@ -14,4 +14,4 @@ METHODS: Mapping[str, type[Method]] = {
     "sequential-lora": SequentialLoRA,
 }
 
-__all__ = ["METHODS", "Learned", "Method", "Outcome", "StageContext", "Tensors"]
+__all__ = ["METHODS", "Method", "StageContext", "StageResult", "StageState", "Tensors"]

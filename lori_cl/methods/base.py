@@ -1,4 +1,4 @@
-"""What a continual-learning method is: a handful of hooks around a stage."""
+"""The interface of a continual-learning method: hooks around the training of a stage."""
 
 from __future__ import annotations
 
@@ -9,153 +9,158 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lori_cl.adapters import ForeignAdapter
+from lori_cl.adapters import ExternalAdapter
 from lori_cl.errors import InputError
 from lori_cl.masks import Mask
-from lori_cl.registry import MaskRecord, Projection, acts_after
+from lori_cl.registry import MaskRecord, Projection, is_active_after
 from lori_cl.spec import CurriculumSpec
 
 Tensors = Mapping[str, Tensor]
-"""What a stage leaves behind: all that is needed to make its adapter act again."""
+"""The tensors of a stage: everything needed to activate its adapter again."""
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A finished stage, as methods know it."""
+class StageState:
+    """A finished stage as methods use it."""
 
     task: str
     """The task's label."""
     tensors: Tensors
-    """What the stage left behind."""
+    """The tensors stored by the stage."""
     seeds: Mapping[str, int]
     """By purpose: 'mask', 'projection', …"""
     retired_after: int | None = None
-    """How many stages were done when its task was retired; None where it was not."""
+    """Number of finished stages when its task was retired; None if it is not retired."""
 
-    def acts_after(self, stages: int) -> bool:
-        """Whether it still acts when so many stages are done."""
-        return acts_after(self.retired_after, stages)
+    def is_active_after(self, stages: int) -> bool:
+        """Whether the stage is active after the given number of stages."""
+        return is_active_after(self.retired_after, stages)
 
 
-def standing(past: Sequence[Learned]) -> Sequence[Learned]:
-    """Those of these stages that were not retired, in order."""
-    return [learned for learned in past if learned.retired_after is None]
+def active_stages(past: Sequence[StageState]) -> Sequence[StageState]:
+    """Return the stages that are not retired, in order."""
+    return [state for state in past if state.retired_after is None]
 
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a method is told of a stage, when it begins and when it ends."""
+    """What a method receives about a stage, at its start and at its end."""
 
     task: str
     """The task's label."""
-    past: Sequence[Learned]
-    """All stages before, in order."""
+    past: Sequence[StageState]
+    """All earlier stages, in order."""
     seeds: Mapping[str, int]
-    """This stage's own, by purpose."""
+    """The seeds of this stage, by purpose."""
     tasks_left: int
-    """How many tasks the run has still to learn, this one included."""
+    """Number of tasks that the run still has to train, including this one."""
     calibrate: Callable[[float | None, float], None]
-    """(epochs, lr): train what the model has open, on this task, with a head that is thrown away; for as many
-    epochs as the stage itself where they are None."""
+    """(epochs, lr): train the model's trainable parameters on this task, with a temporary head.
+
+    epochs=None: as many epochs as the stage itself.
+    """
     losses: Callable[[int], Iterator[Tensor]]
-    """(examples): the task's loss, batch after batch, over so many training examples; all, where there are
-    fewer. Before the stage under the task's head as it was drawn, after it as it was trained."""
+    """(examples): yield the task's loss on each batch of at most so many training examples.
+
+    The task's head is untrained before the stage and trained after it.
+    """
     n_train: int
-    """Training examples."""
+    """Number of training examples."""
 
     @property
-    def history(self) -> Sequence[Learned]:
-        """The stages before that still act, in order."""
-        return standing(self.past)
+    def history(self) -> Sequence[StageState]:
+        """The earlier stages that are not retired, in order."""
+        return active_stages(self.past)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a stage leaves behind."""
+class StageResult:
+    """The result of a stage."""
 
     tensors: Tensors
     """On the CPU."""
     directions: Mapping[str, int] | None = None
-    """Input directions that the task took of each site, for a method that keeps later tasks out of them."""
+    """Number of input directions reserved for the task at each site, for a method that protects them."""
 
 
 class Method(ABC):
-    """One algorithm. What it learns lives in the model; between stages it remembers nothing."""
+    """A continual-learning algorithm. Its trained state is in the model; it keeps no state between stages."""
 
     default_lr: ClassVar[float]
-    """The learning rate where the curriculum names none."""
+    """The learning rate if the curriculum sets none."""
 
     overwrites: ClassVar[bool] = False
-    """Whether every stage writes over the last, so that its tensors hold all that acts."""
+    """Whether each stage overwrites the previous one, so that its tensors hold the whole adapter."""
 
     def __init__(self, curriculum: CurriculumSpec) -> None:
         self.curriculum = curriculum
 
     @property
-    def carries_on(self) -> bool:
-        """Whether what a stage leaves behind holds what it carried on from earlier ones, too."""
+    def is_cumulative(self) -> bool:
+        """Whether a stage's tensors include values that it trained further from earlier stages."""
         return self.overwrites
 
     @abstractmethod
     def attach(self, base: nn.Module, seed: int, sites: Sequence[str] | None = None) -> Any:
-        """Put the adapter into the base model, whose weights are frozen; return the PeftModel.
+        """Attach the adapter to the base model, whose weights are frozen; return the PeftModel.
 
         `sites` are the modules to adapt; None selects them by `adapter.targets`.
         Raises: TargetError, if `adapter.targets` cannot be adapted.
         """
 
     def sites_of(self, tensors: Tensors) -> Sequence[str] | None:
-        """The sites whose adapter a stage's tensors hold, for a method whose runs do not record a projection;
-        None where they do not say."""
+        """Return the sites of a stage's tensors if runs record no projection; None if unknown."""
         return None
 
     @abstractmethod
     def projection(self) -> Projection | None:
-        """The frozen A's of the run; None for a method that trains its A."""
+        """Return the run's frozen projections A; None for a method that trains A."""
 
-    def projections_of(self, history: Sequence[Learned]) -> Sequence[str | None]:
-        """Of every finished stage, the digest of the A's that it acts under, as they are made now; None where
-        A is trained."""
+    def projections_of(self, history: Sequence[StageState]) -> Sequence[str | None]:
+        """Return the digest of each finished stage's projections A, as computed now; None if A is trained."""
         return [None] * len(history)
 
     @abstractmethod
-    def check_room(self, past: Sequence[Learned], tasks: Sequence[str]) -> None:
-        """Make sure, before anything is trained, that these tasks fit beside those learned.
+    def check_capacity(self, past: Sequence[StageState], tasks: Sequence[str]) -> None:
+        """Check, before training, that these tasks fit in addition to the finished stages.
 
-        Raises: CapacityExhausted, naming the first that does not.
+        Raises: CapacityExhausted, naming the first task that does not fit.
         """
 
     @abstractmethod
     def begin_stage(self, context: StageContext) -> MaskRecord | None:
-        """Make the model ready to train the task; return the cells it was given, for a method with masks."""
+        """Prepare the model to train the task; return the record of its mask, for a method with masks."""
 
-    def check_importable(self, imported: ForeignAdapter, tasks: Sequence[str]) -> None:
-        """Make sure that the first of these tasks can take over an adapter from elsewhere.
+    def check_importable(self, imported: ExternalAdapter, tasks: Sequence[str]) -> None:
+        """Check that the adapter can be imported for the first of these tasks.
 
-        Raises: InputError, with what does not fit; CapacityExhausted.
+        Raises: InputError, naming the mismatch; CapacityExhausted.
         """
-        raise InputError(f"method {self.curriculum.method} cannot take over an adapter; set method: lori")
+        raise InputError(f"method {self.curriculum.method} cannot import an adapter; set method: lori")
 
-    def import_stage(self, context: StageContext, imported: ForeignAdapter) -> MaskRecord:
-        """In place of `begin_stage` and training: claim the cells of an adapter that was checked before."""
+    def import_stage(self, context: StageContext, imported: ExternalAdapter) -> MaskRecord:
+        """Claim the cells of an imported adapter, instead of `begin_stage` and training.
+
+        `check_importable` has checked the adapter.
+        """
         raise NotImplementedError
 
     @abstractmethod
-    def end_stage(self, context: StageContext) -> Outcome:
-        """What the stage has learned."""
+    def end_stage(self, context: StageContext) -> StageResult:
+        """Return the result of the trained stage."""
 
-    def mask_of(self, learned: Learned) -> Mask | None:
-        """The cells that the stage claimed; None for a method without masks."""
+    def mask_of(self, state: StageState) -> Mask | None:
+        """Return the mask that the stage claimed; None for a method without masks."""
         return None
 
     @abstractmethod
-    def activate(self, history: Sequence[Learned]) -> None:
-        """Make everything that these stages learned act; nothing is trainable then."""
+    def activate(self, history: Sequence[StageState]) -> None:
+        """Activate exactly these stages; no parameter is trainable afterwards."""
 
-    def as_trained(self, history: Sequence[Learned]) -> Sequence[Learned]:
-        """Of these stages, those that the last one was trained on top of, and itself."""
+    def as_trained(self, history: Sequence[StageState]) -> Sequence[StageState]:
+        """Return the last of these stages and the stages it was trained on top of."""
         return history
 
     @abstractmethod
     def acting_digest(self) -> str:
-        """SHA-256 of everything of the adapter that acts on an input right now."""
+        """SHA-256 of every part of the adapter that is active."""

@@ -1,8 +1,8 @@
 """LoRI with disjoint masks: each task trains its own cells of one sparse B under frozen A's.
 
 Source: Zhang et al. 2025 (arXiv 2504.07448) for frozen random A's, sparse B's and magnitude masks. Masks from
-free capacity, with earlier cells frozen, and A's that are blind to earlier inputs are this project's own
-steps.
+free capacity, frozen earlier cells, and A's that exclude the input directions of earlier tasks are additions
+of this project.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lori_cl.adapters import (
-    ForeignAdapter,
+    ExternalAdapter,
     Projections,
     SparseAdapter,
     attach,
@@ -34,32 +34,32 @@ from lori_cl.masks import (
     allocate,
     cell_budget,
     require_free,
-    require_free_beside,
+    require_free_after_import,
 )
-from lori_cl.methods.base import Learned, Method, Outcome, StageContext, standing
+from lori_cl.methods.base import Method, StageContext, StageResult, StageState, active_stages
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.methods.lori_imports import IMPORTED, check_sites
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.methods.lori_stage import LoRIStage
-from lori_cl.methods.passes import passes
-from lori_cl.registry import MaskRecord, Projection, still_kept
+from lori_cl.methods.site_batches import passes
+from lori_cl.registry import MaskRecord, Projection, protected_stages
 from lori_cl.spec import CurriculumSpec
 
 
 class _Planned(NamedTuple):
-    """A task to come."""
+    """A task to train, with its expected cells and rank."""
 
     task: str
     k: int
-    """Cells that it asks for."""
+    """Cells that it needs."""
     free: int
-    """Cells that it finds free; where there are fewer than it asks for, it does not fit."""
+    """Free cells at its start; the task does not fit if `k` is larger."""
     rank: int
-    """Of the adapter, as far as it will have grown by then."""
+    """The adapter's rank at its start."""
 
 
 class LoRI(Method):
-    """Frozen A's, one B, and a ledger of who owns which cell."""
+    """Frozen projections A, one B, and a ledger that records which task owns which cell."""
 
     default_lr = 5e-3
 
@@ -71,12 +71,12 @@ class LoRI(Method):
         self._adapter: SparseAdapter
         self._projector: Projector
         self._opened: Mask
-        self._opened_under: Projections
-        self._keeps_a = False
-        self._read: dict[int, tuple[Learned, LoRIStage]] = {}
+        self._opened_projections: Projections
+        self._store_projections = False
+        self._read: dict[int, tuple[StageState, LoRIStage]] = {}
 
     def attach(self, base: nn.Module, seed: int, sites: Sequence[str] | None = None) -> Any:
-        """A PEFT LoRA with frozen A's, drawn from the seed, and a B that is all zero."""
+        """Attach a PEFT LoRA with frozen projections A, drawn from the seed, and an all-zero B."""
         self._model = lora_model(base, self._spec, sites)
         self._adapter = attach(self._model, seed, self._spec.distribution)
         self._projector = Projector(self._adapter.sites, self._spec, seed, self._adapter.projections())
@@ -84,8 +84,7 @@ class LoRI(Method):
         return self._model
 
     def projection(self) -> Projection:
-        """The run's A's: drawn before the first stage, or, task by task, with a digest of each stage's
-        own."""
+        """Return the run's projections A; their digest is None if each stage has its own A and digest."""
         shared = not self._projector.kind.per_task
         return Projection(
             kind=self._spec.projection,
@@ -96,101 +95,101 @@ class LoRI(Method):
             sites={site.name: (site.out_features, site.in_features) for site in self._adapter.sites},
         )
 
-    def projections_of(self, history: Sequence[Learned]) -> list[str]:
-        """Over the run's A's at each stage's rank, or over each stage's own."""
+    def projections_of(self, history: Sequence[StageState]) -> list[str]:
+        """Return the digest of the projections A of each finished stage, at the stage's rank."""
         return [projections_digest(a) for a in self._projector.trained_under(history, self._stages(history))]
 
-    def check_room(self, past: Sequence[Learned], tasks: Sequence[str]) -> None:
-        """Count the cells that every task will claim, and the directions that its A needs."""
-        taken = sum(stage.rank for stage in self._stages(standing(past)))
-        self._check_room(self._ledger(past), tasks, taken)
+    def check_capacity(self, past: Sequence[StageState], tasks: Sequence[str]) -> None:
+        """Check the cells that every task will claim, and the input directions that its A needs."""
+        taken = sum(stage.rank for stage in self._stages(active_stages(past)))
+        self._check_capacity(self.ledger(past), tasks, taken)
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
-        """Claim the task's cells and open them."""
-        ledger = self._ledger(context.past)
+        """Claim the task's cells and make them trainable."""
+        ledger = self.ledger(context.past)
         k = self._budget(ledger.free_cells, context.tasks_left)
         while k > ledger.free_cells and self._spec.grow:
             ledger = ledger.grown(self._spec.grow)
         ledger.require(context.task, k)
         stages, seed = self._stages(context.history), context.seeds["projection"]
-        self._keeps_a = self._projector.keeps(stages)
-        self._opened_under = self._projector.fresh(
-            context.task, stages, self._feeding(context.past), seed, ledger.rank
+        self._store_projections = self._projector.must_store(stages)
+        self._opened_projections = self._projector.new_projections(
+            context.task, stages, self._protected(context.past), seed, ledger.rank
         )
         scores = self._scores(context, ledger, k)
         self._opened = allocate(ledger, context.task, scores, k, self._masks.granularity)
         self._open(context, self._opened)
         return self._record(self._masks.strategy)
 
-    def check_importable(self, imported: ForeignAdapter, tasks: Sequence[str]) -> None:
-        """Its sites, rank and scale must be the curriculum's, and leave room for the other tasks."""
+    def check_importable(self, imported: ExternalAdapter, tasks: Sequence[str]) -> None:
+        """Check that the sites, rank and scale are the curriculum's, and that the other tasks fit."""
         check_sites(imported, self._adapter.sites, self._spec)
-        ledger = self._ledger([]).claim(tasks[0], Mask(imported.masks))
-        self._check_room(ledger, tasks[1:], imported.rank, imported=True)
+        ledger = self.ledger([]).claim(tasks[0], Mask(imported.masks))
+        self._check_capacity(ledger, tasks[1:], imported.rank, imported=True)
 
-    def import_stage(self, context: StageContext, imported: ForeignAdapter) -> MaskRecord:
-        """Claim the cells that the adapter fills, under the A's that it brings along."""
+    def import_stage(self, context: StageContext, imported: ExternalAdapter) -> MaskRecord:
+        """Claim the cells that the adapter fills, with the adapter's own projections A."""
         sites = [site.name for site in self._adapter.sites]
-        self._keeps_a = True
+        self._store_projections = True
         self._opened = Mask({site: imported.masks[site] for site in sites})
-        self._opened_under = {site: imported.weights.a[site] for site in sites}
+        self._opened_projections = {site: imported.weights.a[site] for site in sites}
         self._open(context, self._opened)
         b = imported.weights.b
         self._adapter.fill({site: b[site][self._opened.by_site[site]] for site in sites})
         return self._record(IMPORTED)
 
-    def end_stage(self, context: StageContext) -> Outcome:
-        """The cells, and of A and of the inputs what cannot be drawn again."""
+    def end_stage(self, context: StageContext) -> StageResult:
+        """Return the cells, and the projections A and input directions that cannot be drawn again."""
         kind, kept_in = self._projector.kind, getattr(torch, self._spec.kept_in)
         inputs = self._gather_inputs(context) if kind.gathers_inputs else {}
         stage = LoRIStage(
             mask=self._opened,
             values={site: values.to(kept_in) for site, values in self._adapter.opened().items()},
-            projections=self._opened_under if self._keeps_a else None,
+            projections=self._opened_projections if self._store_projections else None,
             inputs=inputs,
         )
         taken = {site: u.shape[1] for sites, u in inputs.items() for site in sites}
-        return Outcome(stage.to_tensors(), directions=taken if kind.gathers_inputs else None)
+        return StageResult(stage.to_tensors(), directions=taken if kind.gathers_inputs else None)
 
-    def activate(self, history: Sequence[Learned]) -> None:
-        """Freeze the cells of these stages in, and no others."""
+    def activate(self, history: Sequence[StageState]) -> None:
+        """Install the cells of exactly these stages, frozen."""
         self._adapter.install(self._projector.banks(self._stages(history), sums=self._sums))
 
     @property
-    def carries_on(self) -> bool:
-        """Where earlier cells are trained on."""
+    def is_cumulative(self) -> bool:
+        """Whether earlier cells are trained further."""
         return not self._masks.freeze
 
-    def mask_of(self, learned: Learned) -> Mask:
-        """The cells that the stage claimed."""
-        return self._stage(learned).mask
+    def mask_of(self, state: StageState) -> Mask:
+        """Return the mask that the stage claimed."""
+        return self._stage(state).mask
 
-    def as_trained(self, history: Sequence[Learned]) -> Sequence[Learned]:
-        """All of them where tasks are stacked; a task that was trained from the base alone stands alone."""
+    def as_trained(self, history: Sequence[StageState]) -> Sequence[StageState]:
+        """Return all stages if tasks are stacked, otherwise only the last."""
         return history if self._spec.composition == "stacked" else history[-1:]
 
     def acting_digest(self) -> str:
-        """Over every A and the B that acts."""
+        """SHA-256 of every A and the active B."""
         return self._adapter.acting_digest()
 
-    def _check_room(
+    def _check_capacity(
         self, ledger: Ledger, tasks: Sequence[str], taken: int, *, imported: bool = False
     ) -> None:
-        """Count what each of these tasks will find; `taken` are the ranks of those learned, together."""
+        """Check the capacity for each of these tasks; `taken` is the sum of the trained tasks' ranks."""
         planned = list(self._planned(ledger, tasks))
-        self._projector.check_room({each.task: each.rank for each in planned}, taken)
+        self._projector.check_capacity({each.task: each.rank for each in planned}, taken)
         if self._spec.grow or ledger.overlap:
             return
         all_tasks, even = len(ledger.claims) + len(tasks), self._masks.budget == "even"
         for task, k, free, _ in planned:
             if imported:
-                require_free_beside(task, k, free, ledger, len(tasks))
+                require_free_after_import(task, k, free, ledger, len(tasks))
             else:
-                learned = len(ledger.claims)
-                require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=learned, even=even)
+                trained = len(ledger.claims)
+                require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=trained, even=even)
 
     def _planned(self, ledger: Ledger, tasks: Sequence[str]) -> Iterator[_Planned]:
-        """What each of these tasks will ask for and find, one after the other."""
+        """Yield the cells needed and free for each of these tasks, in training order."""
         rank, free = ledger.rank, ledger.free_cells
         rows = sum(site.out_features for site in self._adapter.sites)
         for position, task in enumerate(tasks):
@@ -209,50 +208,50 @@ class LoRI(Method):
     def _sums(self) -> bool:
         return self._masks.overlap == "allow" and self._masks.freeze
 
-    def _stages(self, history: Sequence[Learned]) -> list[LoRIStage]:
-        return [self._stage(learned) for learned in history]
+    def _stages(self, history: Sequence[StageState]) -> list[LoRIStage]:
+        return [self._stage(state) for state in history]
 
-    def _feeding(self, past: Sequence[Learned]) -> list[LoRIStage]:
-        """The stages out of whose inputs a new A keeps."""
-        kept = still_kept([learned.retired_after for learned in past])
-        return [self._stage(past[position]) for position in kept]
+    def _protected(self, past: Sequence[StageState]) -> list[LoRIStage]:
+        """Return the stages whose input directions a new A excludes."""
+        positions = protected_stages([state.retired_after for state in past])
+        return [self._stage(past[position]) for position in positions]
 
-    def _stage(self, learned: Learned) -> LoRIStage:
-        """A finished stage, read from its tensors once."""
-        if id(learned) not in self._read:
-            stage = LoRIStage.from_learned(learned, self._adapter.sites)
-            self._read[id(learned)] = (learned, stage)  # holding on to it keeps its id its own
-        return self._read[id(learned)][1]
+    def _stage(self, state: StageState) -> LoRIStage:
+        """Return a finished stage, read from its tensors once."""
+        if id(state) not in self._read:
+            stage = LoRIStage.from_state(state, self._adapter.sites)
+            self._read[id(state)] = (state, stage)  # the reference keeps the id unique
+        return self._read[id(state)][1]
 
-    def _ledger(self, past: Sequence[Learned]) -> Ledger:
-        """What these stages claimed, of an adapter as far as it has grown; what was retired is free again."""
+    def ledger(self, past: Sequence[StageState]) -> Ledger:
+        """Return the ledger of these stages at the current rank; cells of retired stages are free."""
         ledger = Ledger(site_shapes(self._adapter.sites), overlap=self._masks.overlap == "allow")
         rank = max((stage.rank for stage in self._stages(past)), default=self._spec.rank)
         ledger = ledger.grown(rank - self._spec.rank)
         taken = torch.zeros(ledger.cells, dtype=torch.bool)
         claims = []
-        for learned in standing(past):
-            mask = self._stage(learned).mask.widened(ledger.shapes)
+        for state in active_stages(past):
+            mask = self._stage(state).mask.widened(ledger.shapes)
             cells = mask.flat()
             if not ledger.overlap and bool((cells & taken).any()):
                 raise ArtifactDamaged(
-                    f"the file of stage '{learned.task}' is damaged: its mask holds cells of an earlier "
+                    f"the file of stage '{state.task}' is damaged: its mask contains cells of an earlier "
                     "stage; restore it from a backup"
                 )
             taken |= cells
-            claims.append(Claim(learned.task, mask))
+            claims.append(Claim(state.task, mask))
         return replace(ledger, claims=tuple(claims))
 
     def _open(self, context: StageContext, mask: Mask) -> None:
-        beneath = self._stages(context.history) if self._spec.composition == "stacked" else []
-        self._adapter.install(self._projector.banks(beneath, self._opened_under, sums=self._sums))
-        self._adapter.open(mask.by_site, carry_on=not self._masks.freeze)
+        earlier = self._stages(context.history) if self._spec.composition == "stacked" else []
+        self._adapter.install(self._projector.banks(earlier, self._opened_projections, sums=self._sums))
+        self._adapter.open(mask.by_site, keep_values=not self._masks.freeze)
 
     def _scores(self, context: StageContext, ledger: Ledger, k: int) -> Float[Tensor, "cells"]:
-        if k == ledger.free_cells:  # LoRI-D: there is nothing to choose
+        if k == ledger.free_cells:  # LoRI-D: all free cells are claimed
             return torch.zeros(ledger.cells)
         lr = self.curriculum.train.lr
-        assert lr is not None, "the learning rate is settled when the run begins"
+        assert lr is not None, "the learning rate is set when the run starts"
         strategy = STRATEGIES[self._masks.strategy]
         evidence = gather_evidence(
             strategy,
@@ -274,17 +273,17 @@ class LoRI(Method):
             digest=self._opened.digest(),
             by_site=self._opened.count_by_site(),
             rank=self._opened.rank,
-            projection=projections_digest(self._opened_under),
+            projection=projections_digest(self._opened_projections),
         )
 
     @torch.no_grad()
     def _gather_inputs(self, context: StageContext) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
-        """The directions that this task newly takes of every site's inputs."""
-        layers, feeding = self._adapter.layers, self._feeding(context.past)
+        """Return the input directions that this task newly reserves at every site."""
+        layers, protected = self._adapter.layers, self._protected(context.past)
         taken: dict[tuple[str, ...], Tensor] = {}
         for sites in passes(self._adapter.sites):
             with record_inputs(self._model, {site: layers[site] for site in sites}) as moments:
                 for _ in context.losses(self._spec.null_space.examples):
                     pass
-            taken |= self._projector.newly_taken(feeding, moments)
+            taken |= self._projector.new_directions(protected, moments)
         return taken

@@ -1,4 +1,4 @@
-"""What LoRI's mask strategies look at, gathered from the model that the task is about to train."""
+"""Gather the evidence for LoRI's mask strategies from the model before the task is trained."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lori_cl.methods.base import StageContext
 from lori_cl.spec import CalibrationSpec
 
 CALIBRATION_LR_FACTOR = 0.1
-"""LoRI's published settings train the dense B at a tenth of the sparse one's rate (5e-5 to 5e-4)."""
+"""LoRI's published settings train the dense B at a tenth of the sparse B's rate (5e-5 and 5e-4)."""
 
 GRADIENT_EPOCHS = 0.05
-"""A twentieth of an epoch is what `gradient` masks look at."""
+"""`gradient` masks use a twentieth of an epoch."""
 
 
 def gather_evidence(
@@ -30,28 +30,28 @@ def gather_evidence(
     settings: CalibrationSpec,
     lr: float,
 ) -> Evidence:
-    """All that the strategy needs, over every free cell; the adapter's cells are left open.
+    """Return the evidence that the strategy needs, for every free cell; the adapter's cells are left open.
 
-    `open_cells` opens a mask's cells where the stage will; `lr` is the stage's own learning rate.
+    `open_cells` opens a mask's cells as the stage does; `lr` is the stage's own learning rate.
     """
     seed, cells = context.seeds["mask"], free.flat().numel()
     match strategy.needs:
         case "calibrated_b":
             open_cells(free)
             context.calibrate(settings.epochs, settings.lr or lr * CALIBRATION_LR_FACTOR)
-            return Evidence(cells, seed, calibrated_b=_spread(adapter.opened(), free))
+            return Evidence(cells, seed, calibrated_b=_expand(adapter.opened(), free))
         case "gradients":
             open_cells(free)
             examples = round((settings.epochs or GRADIENT_EPOCHS) * context.n_train)
-            return Evidence(cells, seed, gradients=_spread(_gradients(context, adapter, examples), free))
+            return Evidence(cells, seed, gradients=_expand(_gradients(context, adapter, examples), free))
         case "nothing":
             return Evidence(cells, seed)
 
 
 def _gradients(context: StageContext, adapter: SparseAdapter, examples: int) -> Mapping[str, Tensor]:
-    """By site, Σ |∂L/∂B| of the open cells over the batches of so many examples.
+    """Return Σ |∂L/∂B| of the open cells over the batches of so many examples, by site.
 
-    Raises: TrainingDiverged, if one is not finite.
+    Raises: TrainingDiverged, if a gradient is not finite.
     """
     sums: dict[str, Tensor] = {}
     for batch, loss in enumerate(context.losses(max(1, examples)), start=1):
@@ -61,15 +61,15 @@ def _gradients(context: StageContext, adapter: SparseAdapter, examples: int) -> 
                 raise TrainingDiverged(
                     f"task '{context.task}': before training, the loss of batch {batch} is {loss.item():g}, "
                     f"and its gradient at {site} is not finite; set model.dtype to bfloat16 or float32, or "
-                    "masks.strategy to another one"
+                    "choose another masks.strategy"
                 )
             sums[site] = sums[site] + gradient.abs() if site in sums else gradient.abs()
     return sums
 
 
-def _spread(by_site: Mapping[str, Tensor], mask: Mask) -> Float[Tensor, "cells"]:
-    """Values of the mask's cells, over all cells; 0 elsewhere, and at sites that have none."""
-    spread = {site: torch.zeros(cells.shape) for site, cells in mask.by_site.items()}
+def _expand(by_site: Mapping[str, Tensor], mask: Mask) -> Float[Tensor, "cells"]:
+    """Expand the values of the mask's cells to all cells; the other cells are 0."""
+    expanded = {site: torch.zeros(cells.shape) for site, cells in mask.by_site.items()}
     for site, values in by_site.items():
-        spread[site][mask.by_site[site]] = values
-    return torch.cat([values.flatten() for values in spread.values()])
+        expanded[site][mask.by_site[site]] = values
+    return torch.cat([values.flatten() for values in expanded.values()])

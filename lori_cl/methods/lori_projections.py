@@ -1,4 +1,4 @@
-"""Which A a stage of LoRI stands on."""
+"""The projections A of LoRI stages: drawing, reserving input directions, checking capacity."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ from torch import Tensor
 from lori_cl.adapters import (
     PROJECTIONS,
     Bank,
+    EarlierStages,
     InputMoments,
-    Past,
     Projections,
     Site,
-    blind,
     draw_projections,
     principal_directions,
+    project_out,
 )
 from lori_cl.errors import CapacityExhausted, TrainingDiverged
-from lori_cl.methods.base import Learned
+from lori_cl.methods.base import StageState
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.spec import AdapterSpec
 
 
 class Projector:
-    """Draws A's, keeps new ones away from what earlier tasks use, and counts what room is left."""
+    """Provides the projections A of every stage and checks the capacity for new ones.
+
+    The A of a new task can exclude input directions of earlier tasks.
+    """
 
     def __init__(self, sites: Sequence[Site], spec: AdapterSpec, seed: int, drawn: Projections) -> None:
-        """`drawn` is every site's A of this seed, at the spec's rank."""
+        """`drawn` is the A of every site, drawn from this seed at the spec's rank."""
         self.kind = PROJECTIONS[spec.projection]
         self._sites = sites
         self._spec = spec
         self._seed = seed
         self._drawn = {(seed, spec.rank): drawn}
 
-    def keeps(self, stages: Sequence[LoRIStage]) -> bool:
-        """Whether a task that begins after these stages must keep its A's, as they cannot be drawn again."""
+    def must_store(self, stages: Sequence[LoRIStage]) -> bool:
+        """Whether a task after these stages must store its A, because it cannot be drawn again."""
         return self.kind.stored or (not self.kind.per_task and any(stage.projections for stage in stages))
 
     def shared(self, stages: Sequence[LoRIStage], rank: int) -> Projections:
-        """The one A of every site for a run that shares it: drawn, or that of an imported stage, which
-        all stages on top of it keep."""
+        """Return each site's A for a run whose tasks share it: drawn, or the A of an imported first stage."""
         drawn = self._draw(self._seed, rank)
         imported = stages[0].projections if stages else None
         if imported is None or rank == stages[0].rank:
@@ -50,30 +52,30 @@ class Projector:
         return {site: torch.cat([a, drawn[site][stages[0].rank :]]) for site, a in imported.items()}
 
     def of_stage(self, stages: Sequence[LoRIStage], position: int) -> Projections:
-        """The A of every site that the stage at this position, from 0, was trained under."""
+        """Return each site's A with which the stage at this position, from 0, was trained."""
         stage = stages[position]
         if stage.projections is not None:
             return stage.projections
         if not self.kind.per_task:
             return self.shared(stages, stage.rank)
-        assert stage.seed is not None, "a stage with an A of its own records what it was drawn from"
+        assert stage.seed is not None, "a stage with its own A records the seed of the A"
         return self._draw(stage.seed, stage.rank)
 
-    def trained_under(self, history: Sequence[Learned], stages: Sequence[LoRIStage]) -> list[Projections]:
-        """The A of every site that each finished stage was trained under, beside those that acted then."""
+    def trained_under(self, history: Sequence[StageState], stages: Sequence[LoRIStage]) -> list[Projections]:
+        """Return each site's A with which each finished stage was trained, given the stages active then."""
         found = []
         for position in range(1, len(stages) + 1):
             pairs = zip(history[:position], stages, strict=False)
-            standing = [stage for learned, stage in pairs if learned.acts_after(position)]
-            found.append(self.of_stage(standing, len(standing) - 1))
+            active_stages = [stage for state, stage in pairs if state.is_active_after(position)]
+            found.append(self.of_stage(active_stages, len(active_stages) - 1))
         return found
 
     def banks(
         self, stages: Sequence[LoRIStage], opening: Projections | None = None, *, sums: bool = False
     ) -> list[Bank]:
-        """What acts after these stages; with `opening`, the last bank has these A's, for cells to be opened.
+        """Return the banks of these stages; with `opening`, the last bank has these A for cells to be opened.
 
-        `sums` says what a cell of several stages holds.
+        `sums`: a cell claimed by several stages holds the sum of their values.
         """
         if not self.kind.per_task:
             rank = max((stage.rank for stage in stages), default=self._spec.rank)
@@ -81,59 +83,60 @@ class Projector:
         banks = [Bank(self.of_stage(stages, i), [stage.cells]) for i, stage in enumerate(stages)]
         return [*banks, Bank(opening)] if opening is not None else banks
 
-    def fresh(
+    def new_projections(
         self,
         task: str,
         stages: Sequence[LoRIStage],
-        feeding: Sequence[LoRIStage],
+        protected: Sequence[LoRIStage],
         seed: int,
         rank: int,
     ) -> Projections:
-        """The A's of a task that begins after these stages; out of what is fed by `feeding` they keep.
+        """Return a new task's projections A, which exclude the input directions of `protected` stages.
 
-        Raises: CapacityExhausted, if a site has too few directions left.
+        Raises: CapacityExhausted, if a site has too few free directions.
         """
         if not self.kind.per_task:
             return self.shared(stages, rank)
         drawn = self._draw(seed, rank)
-        if self.kind.avoids is None or not stages:
+        if self.kind.excludes is None or not stages:
             return drawn
         earlier = [self.of_stage(stages, position) for position in range(len(stages))]
-        made = {}
+        new = {}
         for site in self._sites:
-            past = Past([each[site.name] for each in earlier], self.taken(feeding, site))
-            directions = self.kind.avoids(past)
+            past = EarlierStages(
+                [each[site.name] for each in earlier], self.reserved_directions(protected, site)
+            )
+            directions = self.kind.excludes(past)
             self._check_directions(task, site, directions.shape[1], rank)
-            made[site.name] = blind(drawn[site.name], directions)
-        return made
+            new[site.name] = project_out(drawn[site.name], directions)
+        return new
 
-    def check_room(self, ranks: Mapping[str, int], taken: int) -> None:
-        """Make sure that A's that must be orthogonal to each other find room, and that a site has as many
-        inputs as must stay free; what earlier tasks' inputs take is not known yet.
+    def check_capacity(self, ranks: Mapping[str, int], taken: int) -> None:
+        """Check that every site has enough input directions for the projections A of these tasks.
 
-        `ranks` holds every task's, in the order of learning; `taken`, the ranks of those learned, together.
+        The directions that the inputs of untrained tasks will reserve are not known yet.
+        `ranks` holds every task's rank, in training order; `taken` is the sum of the trained tasks' ranks.
         Raises: CapacityExhausted, naming the first task that does not fit.
         """
-        if self.kind.avoids is None:
+        if self.kind.excludes is None:
             return
         gathers = self.kind.gathers_inputs
         for task, rank in ranks.items():
-            for site in self._sites if taken or not gathers else ():  # a first A is blind to nothing
+            for site in self._sites if taken or not gathers else ():  # the first A excludes no directions
                 self._check_directions(task, site, 0 if gathers else taken, rank)
             taken += rank
 
-    def taken(self, feeding: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
-        """The directions that these stages feed into the site, orthonormal, float64."""
-        parts = [u for stage in feeding for sites, u in stage.inputs.items() if site.name in sites]
+    def reserved_directions(self, protected: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
+        """Return the input directions that these stages reserve at the site, orthonormal, float64."""
+        parts = [u for stage in protected for sites, u in stage.inputs.items() if site.name in sites]
         return torch.cat([torch.zeros(site.in_features, 0), *parts], dim=1).double()
 
-    def newly_taken(
-        self, feeding: Sequence[LoRIStage], moments: InputMoments
+    def new_directions(
+        self, protected: Sequence[LoRIStage], moments: InputMoments
     ) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
-        """By the sites that share an input, the directions that a task takes of it beside the earlier
-        ones'.
+        """Return the directions that a task newly reserves, by sites that share an input.
 
-        Raises: TrainingDiverged, if an input was no number.
+        Raises: TrainingDiverged, if an input is not finite.
         """
         settings, by_name = self._spec.null_space, {site.name: site for site in self._sites}
         found = {}
@@ -141,10 +144,13 @@ class Projector:
             moment = moments.sums[leader]
             if not bool(moment.isfinite().all()):
                 raise TrainingDiverged(
-                    f"what {', '.join(sites)} reads of the task is not finite: set train.lr lower, or "
+                    f"the inputs of {', '.join(sites)} are not finite: lower train.lr, or set "
                     "model.dtype to bfloat16 or float32"
                 )
-            known, dtype = self.taken(feeding, by_name[leader]).to(moment.device), moments.dtypes[leader]
+            known, dtype = (
+                self.reserved_directions(protected, by_name[leader]).to(moment.device),
+                moments.dtypes[leader],
+            )
             new = principal_directions(moment, known, settings.energy, settings.max_directions, dtype)
             found[tuple(sites)] = new.float().cpu()
         return found
@@ -163,11 +169,13 @@ class Projector:
     def _remedy(self, taken: int) -> str:
         lower = "adapter.null_space.min_free" if self._spec.null_space.min_free else "adapter.rank"
         if not taken:
-            return f"Begin a new run with {lower} lower."
-        of_inputs = f"adapter.null_space.energy or {lower} lower, adapter.null_space.max_directions set"
-        other = of_inputs if self.kind.gathers_inputs else "adapter.rank lower, adapter.projection: per-task"
+            return f"Start a new run with a lower {lower}."
+        of_inputs = f"a lower adapter.null_space.energy or {lower}, adapter.null_space.max_directions set"
+        other = (
+            of_inputs if self.kind.gathers_inputs else "a lower adapter.rank, adapter.projection: per-task"
+        )
         return (
-            f"Begin a new run with {other}, or with fewer tasks. Or free what learned tasks take: "
+            f"Start a new run with {other}, or with fewer tasks. Or free the directions of trained tasks: "
             "lori-cl retire-task RUN TASK."
         )
 
@@ -175,6 +183,6 @@ class Projector:
         if (seed, rank) in self._drawn:
             return self._drawn[seed, rank]
         drawn = draw_projections(self._sites, seed, self._spec.distribution, rank - self._spec.rank)
-        if not self.kind.stored:  # what is made of it is kept, and never drawn again
+        if not self.kind.stored:  # stored projections are never drawn again
             self._drawn[seed, rank] = drawn
         return drawn

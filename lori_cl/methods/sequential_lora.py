@@ -1,4 +1,4 @@
-"""The honest baseline: one plain PEFT LoRA, trained on task after task, every stage over the last."""
+"""Baseline: one plain PEFT LoRA, trained on one task after another."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_digest
 from lori_cl.errors import ArtifactDamaged
-from lori_cl.methods.base import Learned, Method, Outcome, StageContext, Tensors
+from lori_cl.methods.base import Method, StageContext, StageResult, StageState, Tensors
 from lori_cl.spec import CurriculumSpec
 
 A = "lora_A/"
-"""What stands before a site's name where a stage keeps its A."""
+"""Prefix of a site's name in the key of its A."""
 
 
 class SequentialLoRA(Method):
-    """A and B both train, all of them, at every stage; nothing is kept apart."""
+    """Trains all of A and B in every stage, without protecting earlier tasks."""
 
     overwrites = True
     default_lr = 5e-5
-    """The best final average without a task id, by `benchmarks/tune_lr.py`; docs/real-run.md has the grid."""
+    """Has the best final task-agnostic average in `benchmarks/tune_lr.py`; grid: docs/real-run.md."""
 
     def __init__(self, curriculum: CurriculumSpec) -> None:
         super().__init__(curriculum)
@@ -30,52 +30,52 @@ class SequentialLoRA(Method):
         self._start: Tensors
 
     def attach(self, base: nn.Module, seed: int, sites: Sequence[str] | None = None) -> Any:
-        """PEFT's own LoRA in PEFT's own initialisation, drawn from the seed."""
+        """Attach a PEFT LoRA with PEFT's initialisation, drawn from the seed."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._model = lora_model(base, self.curriculum.adapter, sites)
-        self._start = self._copied()
+        self._start = self._copy_weights()
         return self._model
 
     def sites_of(self, tensors: Tensors) -> Sequence[str]:
-        """Every site has an A."""
+        """Return the sites that have an A, which is every site."""
         return [key.removeprefix(A) for key in tensors if key.startswith(A)]
 
     def projection(self) -> None:
-        """None: its A trains."""
+        """Return None, because A is trained."""
 
-    def check_room(self, past: Sequence[Learned], tasks: Sequence[str]) -> None:
-        """There is always room: every stage writes over the whole adapter."""
+    def check_capacity(self, past: Sequence[StageState], tasks: Sequence[str]) -> None:
+        """Do nothing: every stage overwrites the whole adapter, so every task fits."""
 
     def begin_stage(self, context: StageContext) -> None:
-        """Train on from where the last stage ended."""
+        """Activate the last stage and make all its weights trainable."""
         self.activate(context.history)
         for weight in self._weights().values():
             weight.requires_grad_(True)
 
-    def end_stage(self, context: StageContext) -> Outcome:
-        """`lora_A/SITE` (r, d_in) and `lora_B/SITE` (out, r)."""
-        return Outcome(self._copied())
+    def end_stage(self, context: StageContext) -> StageResult:
+        """Return the weights: `lora_A/SITE` (r, d_in) and `lora_B/SITE` (out, r)."""
+        return StageResult(self._copy_weights())
 
-    def activate(self, history: Sequence[Learned]) -> None:
+    def activate(self, history: Sequence[StageState]) -> None:
         """Load the last of these stages, or the untrained adapter.
 
-        Raises: ArtifactDamaged, if the stage's tensors are not of this adapter's shapes.
+        Raises: ArtifactDamaged, if the stage's tensors do not have the adapter's shapes.
         """
         tensors, weights = history[-1].tensors if history else self._start, self._weights()
         if history and _layout(tensors) != _layout(weights):
             raise ArtifactDamaged(
-                f"the file of stage '{history[-1].task}' is damaged: it holds other tensors than the "
+                f"the file of stage '{history[-1].task}' is damaged: its tensors do not match the "
                 "adapter; restore it from a backup"
             )
         for key, weight in weights.items():
             weight.requires_grad_(False).copy_(tensors[key])
 
     def acting_digest(self) -> str:
-        """Over every A and every B."""
+        """SHA-256 of every A and B."""
         return tensors_digest(self._weights().items())
 
-    def _copied(self) -> Tensors:
+    def _copy_weights(self) -> Tensors:
         return {key: weight.detach().to("cpu", copy=True) for key, weight in self._weights().items()}
 
     def _weights(self) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Everything but tensors and text: tasks, eval sets, runs, stages, masks, scores; and the artifact files."""
+"""The registry (tasks, eval sets, runs, stages, masks, scores) and the store of artifact files."""
 
 from lori_cl.registry.artifacts import ArtifactStore, write_durably
-from lori_cl.registry.aside import SetAside
-from lori_cl.registry.flat import flat
-from lori_cl.registry.leftovers import Leftover, leftovers, undecided
+from lori_cl.registry.flat import flatten
+from lori_cl.registry.garbage import GarbageFile, find_garbage, undecided_reason
+from lori_cl.registry.held_back import HeldBackStage
 from lori_cl.registry.records import (
     Declaration,
     EvalSet,
@@ -18,7 +18,7 @@ from lori_cl.registry.records import (
     Task,
 )
 from lori_cl.registry.registry import Registry
-from lori_cl.registry.retirement import acts_after, still_kept
+from lori_cl.registry.retirement import is_active_after, protected_stages
 from lori_cl.registry.workspace import Workspace
 
 __all__ = [
@@ -26,22 +26,22 @@ __all__ = [
     "Declaration",
     "EvalSet",
     "Evaluation",
-    "Leftover",
+    "GarbageFile",
+    "HeldBackStage",
     "MaskRecord",
     "Projection",
     "Registry",
     "Run",
     "RunStart",
     "RunSummary",
-    "SetAside",
     "Stage",
     "StatisticsRecord",
     "Task",
     "Workspace",
-    "acts_after",
-    "flat",
-    "leftovers",
-    "still_kept",
-    "undecided",
+    "find_garbage",
+    "flatten",
+    "is_active_after",
+    "protected_stages",
+    "undecided_reason",
     "write_durably",
 ]

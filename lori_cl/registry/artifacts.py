@@ -1,4 +1,4 @@
-"""Content-addressed files: the name is the SHA-256 of the content."""
+"""Content-addressed files: a file's name is the SHA-256 of its content."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lori_cl import digest
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, WorkspaceUnusable
 from lori_cl.registry.safe_paths import require_inside
 
-PART = ".part-"
-"""What the name of a file begins with while it is written."""
+PART_PREFIX = ".part-"
+"""Prefix of a file's name while the file is written."""
 
 Suffix = Literal["safetensors", "jsonl"]
 
@@ -28,15 +28,17 @@ class ArtifactStore:
 
     folder: Path
     root: Path | None = None
-    """The workspace, which no link on the way to the folder may lead out of."""
+    """The workspace; no link on the path to the folder may lead out of it."""
 
     def path(self, sha256: str, suffix: Suffix) -> Path:
-        """Where the artifact lies, or would.
+        """Return the path of an artifact, whether or not it exists.
 
-        Raises: WorkspaceUnusable, if the name is no digest, or the file is a link that leads elsewhere.
+        Raises: WorkspaceUnusable, if the name is not a digest, or the file is a link out of the folder.
         """
         if not DIGEST.fullmatch(sha256):
-            raise WorkspaceUnusable(f"the registry names the artifact '{sha256}', which is no SHA-256")
+            raise WorkspaceUnusable(
+                f"the registry refers to the artifact '{sha256}', which is not a SHA-256 digest"
+            )
         path = self.folder / f"{sha256}.{suffix}"
         if self.root is not None:
             require_inside(self.root, self.folder)
@@ -44,16 +46,16 @@ class ArtifactStore:
         return path
 
     def put(self, content: bytes, suffix: Suffix) -> str:
-        """Write the content durably and in one step; return its digest.
+        """Write the content durably and atomically; return its digest.
 
-        Raises: WorkspaceUnusable, if it cannot be written; nothing half-written is left under its name.
+        Raises: WorkspaceUnusable, if it cannot be written; no partial file is left under its name.
         """
         sha256 = digest.of_bytes(content)
         target = self.path(sha256, suffix)
         try:
             if target.is_file() and digest.of_file(target) == sha256:
-                with suppress(PermissionError):  # another user's, who lets it only be read, is written again
-                    os.utime(target)  # as old as its newest writing, for `gc` leaves young files alone
+                with suppress(PermissionError):  # another user's read-only file is written again
+                    os.utime(target)  # `gc` keeps recent files, so refresh the time
                     return sha256
             self.folder.mkdir(parents=True, exist_ok=True)
             write_durably(target, content)
@@ -64,29 +66,33 @@ class ArtifactStore:
         return sha256
 
     def get(self, sha256: str, suffix: Suffix) -> bytes:
-        """Read an artifact back.
+        """Read an artifact.
 
-        Raises: ArtifactMissing; ArtifactDamaged, if the content is not what the name says.
+        Raises: ArtifactMissing; ArtifactDamaged, if the content does not match the digest.
         """
         path = self.path(sha256, suffix)
         try:
-            if path.exists() and not path.is_file():  # a pipe would be waited at for ever
-                raise ArtifactDamaged(f"{path} is no file; restore it from a backup")
+            if path.exists() and not path.is_file():  # reading a pipe would block
+                raise ArtifactDamaged(f"{path} is not a regular file; restore it from a backup")
             content = path.read_bytes()
         except FileNotFoundError:
-            raise ArtifactMissing(f"{path}: the registry names this file, and it is not there") from None
+            raise ArtifactMissing(
+                f"{path} is missing, but the registry refers to it; restore it from a backup"
+            ) from None
         except OSError as error:
             raise WorkspaceUnusable(f"{path} cannot be read: {error.strerror}") from error
         found = digest.of_bytes(content)
         if found != sha256:
-            raise ArtifactDamaged(f"{path}: the content has digest {found}; restore the file from a backup")
+            raise ArtifactDamaged(
+                f"{path} is damaged: its content has digest {found}; restore it from a backup"
+            )
         return content
 
 
 def write_durably(target: Path, content: bytes) -> None:
-    """Write a file in one step: after a power cut it is there whole, or as it was before."""
-    part = target.with_name(f"{PART}{uuid.uuid4().hex}")
-    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # the umask decides who may read it
+    """Write a file atomically: after a power failure it is complete or unchanged."""
+    part = target.with_name(f"{PART_PREFIX}{uuid.uuid4().hex}")
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)  # the umask sets the permissions
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -98,6 +104,6 @@ def write_durably(target: Path, content: bytes) -> None:
         raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself must survive a power cut
+        os.fsync(folder)  # the rename must survive a power failure too
     finally:
         os.close(folder)

@@ -1,4 +1,4 @@
-"""A copy of a registry, before it is changed."""
+"""Backups of a registry before an upgrade."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from typing import IO
 from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.connect import shown, sqlite_file
+from lori_cl.registry.connect import display_name, sqlite_file
 from lori_cl.registry.database import LOCK_TIMEOUT_MS
 from lori_cl.registry.server_settings import connection_options
 
 log = logging.getLogger(__name__)
 
-NOTICE_S = 5.0
-"""Seconds between two lines about a backup under way."""
-DUMP_STALLS_S = 60.0
-"""How long pg_dump may write nothing."""
+LOG_INTERVAL_S = 5.0
+"""Seconds between two log lines while a backup runs."""
+DUMP_STALL_LIMIT_S = 60.0
+"""Seconds without output after which pg_dump is ended."""
 
-OTHERWISE = "Back it up by other means, and then: lori-cl registry upgrade --no-backup"
+MANUAL_BACKUP = "Back it up by other means, then run: lori-cl registry upgrade --no-backup"
 
 
 def back_up(url: URL, schema: str, folder: Path) -> Path:
-    """Copy a registry into a new file: a SQLite file beside itself, what a server keeps into the folder.
+    """Copy a registry into a new file: next to a SQLite file, or in the folder for a server database.
 
-    Raises: WorkspaceUnusable, if it cannot be copied; then no file is left.
+    Raises: WorkspaceUnusable, if it cannot be copied; no partial file is left.
     """
     version = f"schema-{schema}-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
     path = sqlite_file(url)
     target = folder / f"registry-{version}.dump" if path is None else path.with_stem(f"{path.stem}-{version}")
-    with _new(target):
+    with _new_file(target):
         if path is None:
             _dump(url, target)
         else:
@@ -49,11 +49,11 @@ def back_up(url: URL, schema: str, folder: Path) -> Path:
 
 
 @contextmanager
-def _new(target: Path) -> Iterator[None]:
+def _new_file(target: Path) -> Iterator[None]:
     try:
         target.touch(exist_ok=False)
     except OSError as error:
-        raise WorkspaceUnusable(f"{target} cannot be made: {error.strerror}") from error
+        raise WorkspaceUnusable(f"{target} cannot be created: {error.strerror}") from error
     try:
         yield
     except BaseException:
@@ -74,27 +74,30 @@ def _dump(url: URL, target: Path) -> None:
     program = shutil.which("pg_dump")
     if program is None or url.get_backend_name() != "postgresql":
         raise WorkspaceUnusable(
-            f"{shown(url)} cannot be backed up: a PostgreSQL registry needs pg_dump on the PATH. {OTHERWISE}"
+            f"{display_name(url)} cannot be backed up: a PostgreSQL registry needs pg_dump on "
+            f"the PATH. {MANUAL_BACKUP}"
         )
     address = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
     address = address.update_query_dict({k: str(v) for k, v in connection_options(url).items()})
-    password = {"PGPASSWORD": url.password} if url.password else {}  # every process sees another's arguments
+    password = {"PGPASSWORD": url.password} if url.password else {}  # other processes can see the arguments
     wait = f"--lock-wait-timeout={LOCK_TIMEOUT_MS}"
     command = [program, "--format=custom", wait, f"--file={target}", f"--dbname={address.render_as_string()}"]
     with tempfile.TemporaryFile() as errors:
-        code = _run(command, {**os.environ, **password}, errors, target, shown(url))
+        code = _run(command, {**os.environ, **password}, errors, target, display_name(url))
         errors.seek(0)
-        words = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+        last_line = errors.read().decode(errors="replace").strip().splitlines()[-1:]
     if code:
-        raise WorkspaceUnusable(f"{shown(url)} cannot be backed up: {''.join(words)}. {OTHERWISE}")
+        raise WorkspaceUnusable(
+            f"{display_name(url)} cannot be backed up: {''.join(last_line)}. {MANUAL_BACKUP}"
+        )
 
 
 def _run(
     command: list[str], environment: dict[str, str], errors: IO[bytes], target: Path, database: str
 ) -> int:
-    """The exit code of pg_dump.
+    """Run pg_dump and return its exit code.
 
-    Raises: WorkspaceUnusable, if its file does not grow for too long.
+    Raises: WorkspaceUnusable, if its file does not grow for `DUMP_STALL_LIMIT_S`.
     """
     process = subprocess.Popen(  # noqa: S603 (PostgreSQL's own program)
         command, env=environment, stdout=subprocess.DEVNULL, stderr=errors
@@ -103,14 +106,15 @@ def _run(
     try:
         while True:
             with suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=NOTICE_S)
+                return process.wait(timeout=LOG_INTERVAL_S)
             now, before = target.stat().st_size, size
             size, since = now, since if now == before else monotonic()
             log.warning("backing up %s: %s bytes so far", database, f"{size:,}")
-            if monotonic() - since >= DUMP_STALLS_S:
+            if monotonic() - since >= DUMP_STALL_LIMIT_S:
                 raise WorkspaceUnusable(
-                    f"{database} cannot be backed up: pg_dump wrote nothing for {DUMP_STALLS_S:.0f} s, so "
-                    f"the server may be frozen; the registry is unchanged. Try again later. {OTHERWISE}"
+                    f"{database} cannot be backed up: pg_dump wrote nothing for {DUMP_STALL_LIMIT_S:.0f} s, "
+                    f"so the server may be frozen; the registry is unchanged. Try again later. "
+                    f"{MANUAL_BACKUP}"
                 )
     finally:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""A database and its transactions."""
+"""A database and its transactions, with errors in the user's terms."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from lori_cl.registry.tables import SCHEMA
 T = TypeVar("T")
 
 WRITES = "lori_cl_writes"
-"""The execution option of a transaction that keeps other writers out from its begin."""
+"""Execution option of a transaction that locks out other writers from its start."""
 
 LOCK_TIMEOUT_MS = 30_000
-"""How long one waits for others that write; a transaction takes milliseconds."""
+"""How long to wait for other writers; a transaction takes milliseconds."""
 
-KEPT = f"another process has kept it to itself for {LOCK_TIMEOUT_MS // 1000} s"
+LOCKED = f"another process has held the lock for {LOCK_TIMEOUT_MS // 1000} s"
 
 
 class Database:
-    """A database, and what may go wrong with it in a user's words.
+    """A database whose transactions raise errors in the user's terms.
 
-    A transaction is a function of a session, so that it can be done again; it changes nothing else.
+    A transaction is a function of a session and has no other side effects, so that it can be repeated.
     Raises, from every transaction: WorkspaceUnusable, if the database cannot be read or written.
     """
 
-    def __init__(self, engine: Engine, shown: str) -> None:
+    def __init__(self, engine: Engine, display_name: str) -> None:
         self.engine = engine
-        self.shown = shown
-        """As it may be shown: a file's path, or a URL without its password."""
+        self.display_name = display_name
+        """A file's path, or the URL without its password."""
 
     def prepare(self) -> None:
-        """Make it fit to hold a registry."""
+        """Prepare the database for a new registry."""
 
     def close(self) -> None:
-        """Finish and let go of the database."""
+        """Finish pending work and close the database."""
         self.release()
 
     def release(self) -> None:
@@ -49,54 +49,54 @@ class Database:
         self.engine.dispose()
 
     def damage(self) -> list[str]:
-        """What it finds wrong with itself; empty for one that looks after itself."""
+        """Return the errors of an integrity check; empty where the server does its own checks."""
         return []
 
     def schema(self) -> str | None:
-        """Its schema, or None where there is no registry in it.
+        """Return the schema version, or None if the database contains no registry.
 
-        Raises: RegistryTooNew, naming both versions and what to do.
+        Raises: RegistryTooNew, with both versions and what to do.
         """
         try:
-            return self._read(lambda session: schema_of(session.connection(), self.shown))
+            return self._read(lambda session: schema_of(session.connection(), self.display_name))
         except (SQLAlchemyError, UnicodeDecodeError) as error:
-            raise WorkspaceUnusable(f"{self.shown} cannot be opened: {reason(error)}") from error
+            raise WorkspaceUnusable(f"{self.display_name} cannot be opened: {reason(error)}") from error
 
     def read(self, work: Callable[[Session], T]) -> T:
-        """What `work` finds, all of it as it stood at one moment."""
+        """Run `work` in a read transaction, which sees one consistent snapshot."""
         try:
             return self._read(work)
         except (SQLAlchemyError, UnicodeDecodeError) as error:
-            raise WorkspaceUnusable(f"{self.shown} cannot be read: {reason(error)}") from error
+            raise WorkspaceUnusable(f"{self.display_name} cannot be read: {reason(error)}") from error
         except UnicodeEncodeError as error:
-            raise InputError(f"{error.object!r} is no name: it holds bytes that are no text") from None
+            raise InputError(f"invalid name {error.object!r}: it contains bytes that are not text") from None
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Commit what `work` does, all of it or nothing, while no other process writes.
+        """Run `work` in one write transaction, while no other process writes.
 
-        Raises: RunConflict, if the same is there already.
+        Raises: RunConflict, if the same record exists already.
         """
         try:
             return self._write(work)
         except SQLAlchemyError as error:
-            if _is_there_already(error):
+            if _is_duplicate(error):
                 raise RunConflict(
-                    f"another process wrote the same to {self.shown} meanwhile ({reason(error)}); "
-                    "what was committed stays: look at lori-cl runs, and call it again"
+                    f"another process wrote the same record to {self.display_name} first ({reason(error)}); "
+                    "committed data is kept; check with lori-cl runs, then repeat the command"
                 ) from error
             raise WorkspaceUnusable(
-                f"{self.shown} cannot be written: {reason(error)}; what was committed before stays"
+                f"{self.display_name} cannot be written: {reason(error)}; data committed before is kept"
             ) from error
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """A transaction that makes or alters tables, while no other process writes."""
+        """Open a transaction that creates or alters tables, while no other process writes."""
         try:
             with self.engine.execution_options(**{WRITES: True}).begin() as connection:
                 yield connection
         except (SQLAlchemyError, OSError) as error:
-            words = reason(error) if isinstance(error, SQLAlchemyError) else error.strerror
-            raise WorkspaceUnusable(f"{self.shown} cannot be written: {words}") from error
+            cause = reason(error) if isinstance(error, SQLAlchemyError) else error.strerror
+            raise WorkspaceUnusable(f"{self.display_name} cannot be written: {cause}") from error
 
     def _read(self, work: Callable[[Session], T]) -> T:
         with Session(self.engine) as session:
@@ -108,37 +108,37 @@ class Database:
             return work(session)
 
 
-def schema_of(connection: Connection, shown: str) -> str | None:
-    """See `Database.schema`."""
+def schema_of(connection: Connection, display_name: str) -> str | None:
+    """Return the schema version; see `Database.schema`."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     schema = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if schema is None:  # its creation broke off
+    if schema is None:  # its creation was interrupted
         return None
-    if str(schema) > SCHEMA:  # no text at all, where the file is damaged
+    if str(schema) > SCHEMA:  # not a string in a damaged file
         writer = connection.execute(text("SELECT written_by FROM about")).scalar()
         raise RegistryTooNew(
-            f"{shown} has schema {schema}, written by lori_cl {writer}; this is lori_cl "
-            f"{lori_cl.__version__}, which knows schemas up to {SCHEMA}. "
-            "Upgrade it: pip install --upgrade lori-cl"
+            f"{display_name} has schema {schema}, written by lori_cl {writer}; this is lori_cl "
+            f"{lori_cl.__version__}, which supports schemas up to {SCHEMA}. "
+            "Upgrade lori_cl: pip install --upgrade lori-cl"
         )
     return str(schema)
 
 
-def _is_there_already(error: SQLAlchemyError) -> bool:
-    """Whether a constraint of uniqueness refused it; PostgreSQL's words depend on its language."""
-    refused = isinstance(error, IntegrityError)
-    return refused and (_state(error) == "23505" or "unique" in reason(error).lower())
+def _is_duplicate(error: SQLAlchemyError) -> bool:
+    """Whether a uniqueness constraint failed; the text of PostgreSQL's messages depends on its language."""
+    is_integrity_error = isinstance(error, IntegrityError)
+    return is_integrity_error and (_sqlstate(error) == "23505" or "unique" in reason(error).lower())
 
 
-def _state(error: Exception) -> str | None:
-    """PostgreSQL's code of what happened."""
+def _sqlstate(error: Exception) -> str | None:
+    """Return PostgreSQL's error code."""
     return getattr(getattr(error, "orig", None), "sqlstate", None)
 
 
 def reason(error: SQLAlchemyError | UnicodeDecodeError) -> str:
-    """The database's own words, in one line, without SQL; damaged, they may be no text."""
+    """Return the first line of the database's own message, without SQL."""
     origin = getattr(error, "orig", None)
-    if getattr(origin, "sqlite_errorname", "").startswith("SQLITE_BUSY") or _state(error) == "55P03":
-        return KEPT
+    if getattr(origin, "sqlite_errorname", "").startswith("SQLITE_BUSY") or _sqlstate(error) == "55P03":
+        return LOCKED
     return str(origin or error).splitlines()[0]

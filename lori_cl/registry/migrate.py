@@ -1,4 +1,4 @@
-"""Bring a registry to the newest schema."""
+"""Upgrade a registry to the newest schema with Alembic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:
-    """Run every migration up to this one that the database has not seen, in the connection's transaction."""
+    """Run all pending migrations up to `revision` in the connection's transaction."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

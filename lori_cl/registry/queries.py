@@ -1,4 +1,4 @@
-"""What one transaction does: pieces of the registry's methods, each over an open session."""
+"""Queries and updates of the registry, each within an open session."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from lori_cl.registry.tables import (
 
 
 def task_rows(session: Session, name: str) -> list[TaskRow]:
-    """Every version of a task, oldest first."""
+    """Return every version of a task, oldest first."""
     return list(session.scalars(select(TaskRow).where(TaskRow.name == name).order_by(TaskRow.version)))
 
 
 def add_task(session: Session, declared: Declaration) -> tuple[Task, bool]:
-    """The task, and whether it is a new version: other content than the newest one's."""
+    """Register a task; return it, and whether its content differs from the newest version's."""
     spec_digest = digest.of_json(declared.spec)
     artifact, n, size = declared.eval_set
     known = task_rows(session, str(declared.spec["name"]))
     if known and (known[-1].spec_digest, known[-1].eval_set.artifact) == (spec_digest, artifact):
-        known[-1].declared_in = declared.declared_in  # where the data lies is not what the task is
+        known[-1].declared_in = declared.declared_in  # the location of the data is not part of the version
         return rows.task(known[-1]), False
-    name_artifact(session, artifact, "jsonl", size)
+    for sha256, bytes_ in {artifact: size, **declared.files}.items():
+        register_artifact(session, sha256, "jsonl", bytes_)
     eval_row = session.scalar(select(EvalSetRow).where(EvalSetRow.artifact == artifact))
     row = TaskRow(
         **{field: declared.spec[field] for field in ("name", "kind", "metric", "seed")},
@@ -53,7 +54,7 @@ def add_task(session: Session, declared: Declaration) -> tuple[Task, bool]:
 
 
 def first_training(session: Session, name: str, version: int) -> FirstTraining | None:
-    """The earliest stage of any run for this version of a task."""
+    """Return the earliest stage that any run committed for this version of a task, or None."""
     task = select(TaskRow.id).where(TaskRow.name == name, TaskRow.version == version).scalar_subquery()
     found = session.execute(
         select(StageRow.train_digest, StageRow.n_train, StageRow.seeds, RunRow.name, RunRow.curriculum)
@@ -69,7 +70,7 @@ def first_training(session: Session, name: str, version: int) -> FirstTraining |
 
 
 def append_tasks(session: Session, row: RunRow, tasks: Sequence[Task]) -> None:
-    """Put tasks, at their versions, at the end of a run's order."""
+    """Append tasks, at their versions, to a run's task order."""
     for task in tasks:
         task_row = next(r for r in task_rows(session, task.name) if r.version == task.version)
         row.tasks.append(RunTaskRow(position=len(row.tasks) + 1, task=task_row))
@@ -77,19 +78,19 @@ def append_tasks(session: Session, row: RunRow, tasks: Sequence[Task]) -> None:
 
 
 def run_row(session: Session, name: str) -> RunRow:
-    """A run by its name.
+    """Return the row of a run.
 
     Raises: UnknownRun, with the nearest name.
     """
     row = session.scalar(select(RunRow).where(RunRow.name == name))
     if row is None:
         known = list(session.scalars(select(RunRow.name)))
-        raise UnknownRun(f"'{name}'.{suggestion(name, known)} See: lori-cl runs")
+        raise UnknownRun(f"no run is named '{name}'.{suggestion(name, known)} See: lori-cl runs")
     return row
 
 
 def run_id(session: Session, name: str) -> int:
-    """The id of a run, without its rows.
+    """Return the id of a run, without loading its rows.
 
     Raises: UnknownRun, with the nearest name.
     """
@@ -98,12 +99,12 @@ def run_id(session: Session, name: str) -> int:
 
 
 def score_log(session: Session, run_id: int) -> list[Evaluation]:
-    """A run's scores in the order of their commits, without outcomes."""
-    kept = [
+    """Return a run's scores in commit order, without outcomes."""
+    columns = [
         c for c in EvaluationRow.__table__.columns if c.name not in {"id", "run_id", "task_id", "outcomes"}
     ]
     found = session.execute(
-        select(*kept, TaskRow.name.label("task_name"), TaskRow.version.label("task_version"))
+        select(*columns, TaskRow.name.label("task_name"), TaskRow.version.label("task_version"))
         .join(TaskRow, TaskRow.id == EvaluationRow.task_id)
         .where(EvaluationRow.run_id == run_id)
         .order_by(EvaluationRow.id)
@@ -111,30 +112,30 @@ def score_log(session: Session, run_id: int) -> list[Evaluation]:
     return [rows.evaluation_without_outcomes(dict(row)) for row in found.mappings()]
 
 
-def unnamed_artifacts(session: Session) -> list[str]:
-    """Digests of registered JSON Lines files that are neither answers nor an eval set."""
-    named = select(EvaluationRow.answers).union(select(EvalSetRow.artifact))
-    unnamed = select(ArtifactRow.digest).where(
-        ArtifactRow.suffix == "jsonl", ArtifactRow.digest.not_in(named)
+def unreferenced_artifacts(session: Session) -> list[str]:
+    """Return digests of registered JSON Lines files that are neither answers nor an eval set."""
+    referenced = select(EvaluationRow.answers).union(select(EvalSetRow.artifact))
+    unreferenced = select(ArtifactRow.digest).where(
+        ArtifactRow.suffix == "jsonl", ArtifactRow.digest.not_in(referenced)
     )
-    return list(session.scalars(unnamed))
+    return list(session.scalars(unreferenced))
 
 
 def add_stage(session: Session, stage: Stage, run_id: int, task_id: int) -> None:
-    """Register a stage, with its mask and the environment that it says it was computed in."""
+    """Register a stage with its mask and its environment."""
     environment = None if stage.environment is None else environment_row(session, stage.environment)
     session.add(rows.stage_row(stage, run_id, task_id, environment))
 
 
 def environment_row(session: Session, values: Mapping[str, Any]) -> EnvironmentRow:
-    """An environment, registered now where it is not yet."""
+    """Return the row of an environment, registering it if it is new."""
     sha256 = digest.of_json(values)
     row = session.scalar(select(EnvironmentRow).where(EnvironmentRow.digest == sha256))
     return row or EnvironmentRow(digest=sha256, values=dict(values))
 
 
 def row_digests(row: RunRow) -> list[tuple[str, str, str]]:
-    """(what it is, the digest it bears, the digest of what it holds) of a run's tasks and environments."""
+    """Return (name, stored digest, digest of the content) of a run's tasks and environments."""
     tasks = [item.task for item in row.tasks]
     environments = {
         each.id: each for each in (row.environment, *(stage.environment for stage in row.stages)) if each
@@ -145,8 +146,8 @@ def row_digests(row: RunRow) -> list[tuple[str, str, str]]:
     ]
 
 
-def name_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:
-    """Register a file, where it is not registered yet."""
+def register_artifact(session: Session, sha256: str, suffix: str, size: int) -> None:
+    """Register a file if it is not registered yet."""
     if session.get(ArtifactRow, sha256) is None:
         session.add(ArtifactRow(digest=sha256, suffix=suffix, bytes=size))
         session.flush()

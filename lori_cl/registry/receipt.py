@@ -1,7 +1,7 @@
-"""Receipts: what a run's stages and scores were at one moment, to be kept outside the workspace.
+"""Receipts: lists of a run's stages and scores at one moment, to be stored outside the workspace.
 
-A user who can write the workspace can rewrite a run with every digest in it. A receipt that is kept elsewhere
-shows that: later, the run must still begin with everything that the receipt lists.
+A user with write access to the workspace can rewrite a run and all its digests. A receipt stored elsewhere
+reveals this: the run must still start with every stage and score that the receipt lists.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from lori_cl import digest
 from lori_cl.errors import InputError, first_line
 from lori_cl.registry.records import Evaluation, Run, Stage
 from lori_cl.registry.stage_records import score_line, stage_records
-from lori_cl.strict_json import decoded
+from lori_cl.strict_json import parse_json
 
 FORMAT = "lori_cl receipt 1"
 HEAD = re.compile("[0-9a-f]{64}")
 MAX_BYTES = 64 << 20
-"""A receipt takes about 250 bytes a score."""
+"""Maximum size of a receipt file; a score takes about 250 bytes."""
 
 
 @dataclass(frozen=True)
 class ReceiptStage:
-    """A stage as a receipt lists it."""
+    """A stage in a receipt."""
 
     stage: int
     task: str
@@ -38,19 +38,19 @@ class ReceiptStage:
 
 @dataclass(frozen=True)
 class ReceiptScore:
-    """A score as a receipt lists it."""
+    """A score in a receipt."""
 
     stage: int
     task: str
     view: str
     score: float
     digest: str
-    """Of all that the registry says of the score, but its time."""
+    """SHA-256 of the score's record, without its time."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a run was at one moment."""
+    """The stages and scores of a run at one moment."""
 
     run: str
     stages: tuple[ReceiptStage, ...]
@@ -63,13 +63,13 @@ class Receipt:
 
     @classmethod
     def of(cls, run: Run, scores: Sequence[Evaluation]) -> Self:
-        """The receipt of a run as it is; `scores` are all its scores in the order of their commits."""
+        """Create the receipt of a run; `scores` are all its scores in commit order."""
         records = stage_records(run, scores)
         stages = (_stage(stage, record.head) for stage, record in zip(run.stages, records, strict=True))
         return cls(run.name, tuple(stages), tuple(_score(score) for score in scores))
 
     def to_bytes(self) -> bytes:
-        """The file: JSON, one stage or score a line."""
+        """Serialize as JSON, with one stage or score per line."""
         stages, scores = (_lines(items) for items in (self.stages, self.scores))
         about = {"format": FORMAT, "run": self.run, "head": self.head}
         fields = [f'"{key}": {digest.canonical_json(value)}' for key, value in about.items()]
@@ -78,38 +78,38 @@ class Receipt:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read a receipt's file.
+        """Read a receipt file.
 
-        Raises: InputError, if it is none.
+        Raises: InputError, if it is not a receipt.
         """
         return cls.parse(read_bytes(file), file)
 
     @classmethod
     def parse(cls, content: bytes, file: Path) -> Self:
-        """The receipt in the content of a file.
+        """Parse the content of a receipt file.
 
-        Raises: InputError, if it is none.
+        Raises: InputError, if it is not a receipt.
         """
         try:
-            told = decoded(content.decode())
-            if told["format"] != FORMAT:
-                raise ValueError(f"its format is {str(told['format'])[:40]!r}, not '{FORMAT}'")
-            stages = tuple(ReceiptStage(**_checked(each, _STAGE)) for each in told["stages"])
-            scores = tuple(ReceiptScore(**_checked(each, _SCORE)) for each in told["scores"])
-            read = cls(str(told["run"]), stages, scores)
-            if told["head"] != read.head or [s.stage for s in stages] != list(range(1, len(stages) + 1)):
-                raise ValueError("its stages do not end with its head")
+            value = parse_json(content.decode())
+            if value["format"] != FORMAT:
+                raise ValueError(f"the format is {str(value['format'])[:40]!r}, not '{FORMAT}'")
+            stages = tuple(ReceiptStage(**_checked(each, _STAGE)) for each in value["stages"])
+            scores = tuple(ReceiptScore(**_checked(each, _SCORE)) for each in value["scores"])
+            receipt = cls(str(value["run"]), stages, scores)
+            if value["head"] != receipt.head or [s.stage for s in stages] != list(range(1, len(stages) + 1)):
+                raise ValueError("its stages do not match its head")
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise InputError(f"{file} is no receipt of lori-cl: {first_line(error)}") from None
-        return read
+            raise InputError(f"{file} is not a lori-cl receipt: {first_line(error)}") from None
+        return receipt
 
     def changes(self, now: Receipt) -> Iterator[str]:
-        """Everything that the receipt lists and that is no longer so, each in words."""
+        """Yield a description of every difference from the receipt's stages and scores."""
         if len(now.stages) < len(self.stages):
-            lost = ", ".join(f"{s.stage} {s.task}" for s in self.stages[len(now.stages) :])
+            missing = ", ".join(f"{s.stage} {s.task}" for s in self.stages[len(now.stages) :])
             yield (
-                f"the run has {len(now.stages)} stages and the receipt {len(self.stages)}: "
-                f"stage {lost} is not there"
+                f"the run has {len(now.stages)} stages and the receipt lists {len(self.stages)}: "
+                f"stage {missing} is missing"
             )
         for before, after in zip(self.stages, now.stages, strict=False):
             yield from _changes_of_stage(before, after, len(self.stages))
@@ -119,21 +119,25 @@ class Receipt:
         yield from self._changed_head(now)
 
     def _changed_head(self, now: Receipt) -> Iterator[str]:
-        """The first stage of which the head differs: a change that the lines above need not show."""
+        """Yield the first stage with another head: not every change of a head shows in the other lines."""
         for before, after in zip(self.stages, now.stages, strict=False):
             if before.head != after.head:
                 yield (
-                    f"stage {before.stage} {before.task}: the head is {after.head} and the receipt says "
-                    f"{before.head}: a score, a stage's file, a task or the base model was changed up to here"
+                    f"stage {before.stage} {before.task}: the head is {after.head}, but the receipt lists "
+                    f"{before.head}: a score, a stage file, a task or the base model was changed in this or "
+                    "an earlier stage"
                 )
                 return
 
 
 def read_bytes(file: Path) -> bytes:
-    """Raises: InputError, if the file cannot be read, or is larger than any receipt."""
+    """Read a receipt file's content.
+
+    Raises: InputError, if it cannot be read or is too large for a receipt.
+    """
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"{file} has {file.stat().st_size:,} bytes; a receipt has at most {MAX_BYTES:,}")
+            raise InputError(f"{file} has {file.stat().st_size:,} bytes; the maximum is {MAX_BYTES:,}")
         return file.read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read: {first_line(error)}") from None
@@ -157,10 +161,10 @@ _SCORE: Mapping[str, tuple[type, ...]] = {
 
 def _checked(value: Any, fields: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
     if not isinstance(value, dict) or value.keys() != fields.keys():
-        raise ValueError(f"a line has other fields than {', '.join(fields)}")
+        raise ValueError(f"an entry does not have the fields {', '.join(fields)}")
     for name, types in fields.items():
         if not isinstance(value[name], types) or isinstance(value[name], bool):
-            raise ValueError(f"'{name}' is {str(value[name])[:40]!r}")
+            raise ValueError(f"invalid value {str(value[name])[:40]!r} of '{name}'")
     return value
 
 
@@ -181,19 +185,19 @@ def _score(score: Evaluation) -> ReceiptScore:
 def _changes_of_stage(before: ReceiptStage, after: ReceiptStage, stages: int) -> Iterator[str]:
     where = f"stage {before.stage} {before.task}"
     if before.task != after.task:
-        yield f"{where}: its task is {after.task} and the receipt says {before.task}"
+        yield f"{where}: the task is {after.task}, but the receipt lists {before.task}"
     if before.artifact != after.artifact:
-        yield f"{where}: its file is {after.artifact} and the receipt says {before.artifact}"
+        yield f"{where}: the file is {after.artifact}, but the receipt lists {before.artifact}"
     retired, since = before.retired_after, after.retired_after
     if retired != since and (retired is not None or since is None or since < stages):
-        yield f"{where}: it is retired after stage {since} and the receipt says {retired}"
+        yield f"{where}: it is retired after stage {since}, but the receipt lists {retired}"
 
 
 def _changes_of_score(before: ReceiptScore, after: ReceiptScore | None) -> Iterator[str]:
     where = f"stage {before.stage}, {before.task} under {before.view}"
     if after is None:
-        yield f"{where}: there is no score and the receipt has {before.score:g}"
+        yield f"{where}: the score is missing; the receipt lists {before.score:g}"
     elif after.score != before.score:
-        yield f"{where}: the score is {after.score!r} and the receipt says {before.score!r}"
+        yield f"{where}: the score is {after.score!r}, but the receipt lists {before.score!r}"
     elif after.digest != before.digest:
-        yield f"{where}: the score is the same, and its answers, inputs, source or error were changed"
+        yield f"{where}: the score is equal, but its answers, inputs, source or error changed"

@@ -1,4 +1,4 @@
-"""What the registry hands out: frozen values, free of sessions and tables."""
+"""Frozen values that the registry returns, independent of sessions and tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Source = Literal["measured", "proved"]
 
 @dataclass(frozen=True)
 class EvalSet:
-    """The examples a task is scored on, frozen when the task was added."""
+    """The examples that a task is scored on, frozen when the task was added."""
 
     digest: str
-    """SHA-256 of the artifact that holds them."""
+    """SHA-256 of the artifact that contains them."""
     n: int
-    """Examples."""
+    """Number of examples."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Task:
     metric: str
     seed: int
     spec: Mapping[str, Any]
-    """The declaration, as `TaskSpec.to_record` wrote it."""
+    """The declaration, written by `TaskSpec.to_record`."""
     eval_set: EvalSet
     declared_in: str
-    """The folder of its file: relative to the workspace where it lies inside, absolute elsewhere."""
+    """Folder of its task file: relative if it is inside the workspace, otherwise absolute."""
     created_at: datetime
 
     @property
     def skipped(self) -> list[str]:
-        """Which invalid rows were left out when it was added, in words, one entry a split."""
-        from lori_cl.spec.task import SkippedRows  # pydantic comes with it, which reports do not load
+        """Messages about the invalid rows that were skipped when it was added, one per split."""
+        from lori_cl.spec.task import SkippedRows  # imports pydantic, which reports do not need
 
         return [SkippedRows.model_validate(each).words() for each in self.spec.get("skipped", ())]
 
@@ -58,39 +58,38 @@ def task_label(name: str, version: int) -> str:
 
 @dataclass(frozen=True)
 class Projection:
-    """A run's frozen A's."""
+    """A run's frozen projections A."""
 
     kind: str
     distribution: str
     seed: int
     rank: int
     digest: str | None
-    """Of the one A a site; None where every stage has its own."""
+    """SHA-256 of the shared A's; None if every stage has its own."""
     sites: Mapping[str, tuple[int, int]]
-    """Each site's (d_out, d_in), in the order that numbers the cells."""
+    """(d_out, d_in) of each site, in the order in which cells are numbered."""
 
     def cells(self, rank: int | None = None) -> int:
-        """All cells of the adapter, at a rank that it has grown to."""
+        """Return the number of cells of the adapter, at its initial rank or at a larger one."""
         return sum(out for out, _ in self.sites.values()) * (rank or self.rank)
 
 
 @dataclass(frozen=True)
 class MaskRecord:
-    """A task's cells, counted."""
+    """Counts of a task's cells."""
 
     strategy: str
     density: float
-    """Fraction of the adapter's cells, as many as it began with."""
+    """Fraction of the cells that the adapter had at its initial rank."""
     cells: int
     digest: str
     by_site: Mapping[str, int]
     rank: int | None = None
-    """Rank of the adapter then; None in records from before adapters could grow."""
+    """Rank of the adapter at that stage; None in records of versions whose adapters could not grow."""
     projection: str | None = None
-    """Digest of the A's it was trained under; None in records from before tasks could have their own."""
+    """Digest of the projections A in training; None in records of versions without a projection per task."""
     directions: Mapping[str, int] | None = None
-    """Input directions that the task took of each site, for a projection that keeps later tasks out of
-    them."""
+    """Number of input directions that the task claims per site; projections of later tasks exclude them."""
 
 
 @dataclass(frozen=True)
@@ -98,42 +97,42 @@ class Stage:
     """A committed stage."""
 
     position: int
-    """Counted from 1."""
+    """Starts at 1."""
     task: str
     """The task's label."""
     artifact: str
     """Digest of the stage's tensors."""
     parent: str | None
-    """The artifact of the stage before."""
+    """The artifact of the previous stage."""
     mask: MaskRecord | None
-    """None for a method without masks."""
+    """None for methods without masks."""
     train_digest: str
     """SHA-256 of the training examples."""
     n_train: int
     n_truncated: int
-    """Training examples that were longer than `train.max_length`."""
+    """Training examples longer than `train.max_length`."""
     steps: int
-    """Optimizer steps, the calibration's left out."""
+    """Optimizer steps, without calibration."""
     final_loss: float
     """Mean training loss of the stage."""
     elapsed_s: float
-    """From the stage's begin to its commit, scoring included."""
+    """From the start of the stage to its commit, including scoring."""
     train_s: float
-    """Training alone, calibration included."""
+    """Training only, including calibration."""
     peak_memory_bytes: int
-    """Of the process until then: resident memory, or the device's where there is one."""
+    """Peak of the process up to then: memory of the device, or resident memory without a device."""
     seeds: Mapping[str, int]
     committed_at: datetime | None = None
     retired_after: int | None = None
-    """How many stages were done when its task was retired: later ones neither stand on its cells nor keep off
-    them. None where it was not."""
+    """Number of committed stages when its task was retired, or None: later stages neither depend on its cells
+    nor avoid them."""
     environment: Mapping[str, Any] | None = None
-    """What it was computed with; None in records from before stages had their own, where it was the run's."""
+    """Its software and hardware environment; None in older records, where the run's environment applies."""
 
 
 @dataclass(frozen=True)
 class FirstTraining:
-    """The earliest stage that any run committed for a version of a task."""
+    """The earliest stage that any run committed for a task version."""
 
     run: str
     limit: int | None
@@ -145,14 +144,14 @@ class FirstTraining:
 
 @dataclass(frozen=True)
 class StatisticsRecord:
-    """What a run can tell a task's texts by, written down."""
+    """Feature statistics of a task's texts, used to predict the task of a text."""
 
     task: str
     """The task's label."""
     artifact: str
-    """Digest of the file that holds the statistics."""
+    """Digest of the file that contains the statistics."""
     n: int
-    """Training examples they were taken over."""
+    """Number of training examples they were computed from."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +159,11 @@ class Evaluation:
     """One cell of a forgetting matrix."""
 
     stage: int
-    """Stages done when it was scored; 0 is the base model."""
+    """Number of committed stages when it was scored; 0 is the base model."""
     task: str
     """The task's label."""
     view: str
-    """'as_trained', 'current' or 'routed', or 'base' in row 0."""
+    """'as_trained', 'current' or 'routed'; 'base' in row 0."""
     metric: str
     score: float
     """A fraction."""
@@ -172,16 +171,16 @@ class Evaluation:
     stderr: float | None
     source: Source
     input_digest: str
-    """SHA-256 of everything the score depends on."""
+    """SHA-256 of all inputs that the score depends on."""
     n_truncated: int
-    """Examples that were longer than `train.max_length`."""
+    """Examples longer than `train.max_length`."""
     elapsed_s: float
     answers: str
-    """Digest of the artifact that holds every answer."""
+    """Digest of the artifact that contains all answers."""
     outcomes: tuple[float, ...] = field(repr=False)
-    """How right each answer is, in the eval set's order."""
+    """Score of each answer, in the order of the eval set."""
     parts: Mapping[str, float] = field(default_factory=dict)
-    """Further numbers of the same answers, as fractions, by name."""
+    """Additional metrics of the same answers, as fractions, by name."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ class Run:
 
     name: str
     curriculum: Mapping[str, Any]
-    """As it runs: every default written out, the method's learning rate among them."""
+    """The effective settings: all defaults are filled in, including the method's learning rate."""
     method: str
     seed: int
     base_path: str
@@ -200,42 +199,42 @@ class Run:
     """The curriculum's tasks, pinned to their versions."""
     stages: tuple[Stage, ...]
     projection: Projection | None
-    """None for a method that trains its A."""
+    """None for methods that train A."""
     environment: Mapping[str, Any]
-    """What it was computed with when it began: versions, platform, device, threads, settings of torch."""
+    """Environment at the start: versions, platform, device, threads, torch settings."""
     created_at: datetime
     imported: str | None = None
-    """Digest of the adapter from elsewhere that it began with; None where its first task is trained, and in
-    records from before this was written down."""
+    """Digest of the imported adapter of its first task; None if the first task is trained, and in older
+    records."""
 
     def environment_of(self, stage: Stage) -> Mapping[str, Any]:
-        """What a stage was computed with."""
+        """Return the environment of a stage."""
         return self.environment if stage.environment is None else stage.environment
 
     @property
-    def stacks(self) -> bool:
-        """Whether each of its tasks is trained on top of those before it."""
+    def is_stacked(self) -> bool:
+        """Whether each task is trained on top of the earlier ones."""
         composition: str = self.curriculum["adapter"].get("composition", "stacked")
         return composition == "stacked"
 
     def position(self, task: str) -> int:
-        """Where a task stands among those that are learned, from 0, by its label, its name or 'name@1'.
+        """Return the position of a trained task, from 0; `task` is its label, its name or 'name@1'.
 
         Raises: UnknownTask, with the nearest name.
         """
-        learned = self.tasks[: len(self.stages)]
-        labels = [each.label for each in learned]
-        positions = {each.name: index for index, each in enumerate(learned)}
-        positions |= {f"{each.name}@{each.version}": index for index, each in enumerate(learned)}
+        trained = self.tasks[: len(self.stages)]
+        labels = [each.label for each in trained]
+        positions = {each.name: index for index, each in enumerate(trained)}
+        positions |= {f"{each.name}@{each.version}": index for index, each in enumerate(trained)}
         positions |= {label: index for index, label in enumerate(labels)}
         if task in positions:
             return positions[task]
-        near = suggestion(task, labels) or f" There are: {', '.join(labels) or 'none'}."
-        raise UnknownTask(f"run '{self.name}' has not learned '{task}'.{near}")
+        near = suggestion(task, labels) or f" Trained tasks: {', '.join(labels) or 'none'}."
+        raise UnknownTask(f"run '{self.name}' has not trained task '{task}'.{near}")
 
     @property
     def rank(self) -> int | None:
-        """Of the adapter, as far as it has grown; None for a method that trains its A."""
+        """Current rank of the adapter; None for methods that train A."""
         if self.projection is None:
             return None
         ranks = [stage.mask.rank for stage in self.stages if stage.mask and stage.mask.rank]
@@ -243,7 +242,7 @@ class Run:
 
     @property
     def free_cells(self) -> int | None:
-        """Cells that the next task may claim; None for a method that trains its A."""
+        """Number of cells that the next task can claim; None for methods that train A."""
         if self.projection is None:
             return None
         overlaps = self.curriculum["masks"].get("overlap") == "allow"
@@ -252,23 +251,23 @@ class Run:
 
     @property
     def task_labels(self) -> tuple[str, ...]:
-        """The labels of its tasks, in their order."""
+        """The labels of its tasks, in order."""
         return tuple(task.label for task in self.tasks)
 
     @property
     def stages_done(self) -> int:
-        """How many stages are committed."""
+        """Number of committed stages."""
         return len(self.stages)
 
     @property
     def status(self) -> str:
-        """'done', or how many stages are."""
+        """'done', or the number of committed stages."""
         return run_status(self.stages_done, len(self.tasks))
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a list of runs shows of one, without its stages, masks and settings."""
+    """The fields of a run in a list of runs, without its stages, masks and settings."""
 
     name: str
     method: str
@@ -277,35 +276,37 @@ class RunSummary:
     base_revision: str | None
     base_digest: str
     task_labels: tuple[str, ...]
-    """In their order."""
+    """In the order of the run."""
     stages_done: int
     created_at: datetime
 
     @property
     def status(self) -> str:
-        """'done', or how many stages are."""
+        """'done', or the number of committed stages."""
         return run_status(self.stages_done, len(self.task_labels))
 
 
 def run_status(done: int, planned: int) -> str:
-    """'done', or '2 of 5 stages'."""
+    """Return 'done' or, for example, '2 of 5 stages'."""
     return "done" if done == planned else f"{done} of {planned} stages"
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """A task as it is added."""
+    """A task to register."""
 
     spec: Mapping[str, Any]
     eval_set: tuple[str, int, int]
-    """(artifact digest, examples, bytes)."""
+    """(artifact digest, number of examples, bytes)."""
     declared_in: str
-    """The folder of its file."""
+    """Folder of its task file."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """By digest, the bytes of the JSON Lines artifacts that hold the rows of a task with data in memory."""
 
 
 @dataclass(frozen=True)
 class RunStart:
-    """What is fixed when a run begins."""
+    """The values that are fixed when a run starts."""
 
     name: str
     curriculum: Mapping[str, Any]
@@ -314,4 +315,4 @@ class RunStart:
     projection: Projection | None
     environment: Mapping[str, Any]
     imported: str | None = None
-    """Digest of a ready adapter for the first task."""
+    """Digest of the imported adapter of the first task."""

@@ -1,4 +1,4 @@
-"""The registry: what was declared, learned and measured, and nothing that was not committed."""
+"""The registry of tasks, runs, stages and scores; it contains only committed data."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from lori_cl.registry.tables import (
 
 
 class Registry:
-    """One database of tasks and runs.
+    """A database of tasks and runs.
 
-    Every writing method is one transaction: after it returns all of it is there, and if it raises none.
+    Every writing method is one transaction: it is committed if the method returns, rolled back if it raises.
     Raises, from every method: WorkspaceUnusable, if the database cannot be read or written.
     """
 
@@ -48,11 +48,11 @@ class Registry:
 
     @classmethod
     def create(cls, url: str | URL) -> bool:
-        """Make the tables; False where a registry of this schema was there already.
+        """Create the tables; return False if a registry of this schema exists already.
 
-        Raises: WorkspaceUnusable, if one of an earlier schema is there; RegistryTooNew.
+        Raises: WorkspaceUnusable, if a registry of an earlier schema exists; RegistryTooNew.
         """
-        from lori_cl.registry.migrate import migrate  # Alembic is slow to import; readers do without it
+        from lori_cl.registry.migrate import migrate  # Alembic is slow to import; readers do not need it
 
         database = connect(parse_url(url), read_only=False)
         try:
@@ -69,9 +69,9 @@ class Registry:
 
     @classmethod
     def open(cls, url: str | URL, *, read_only: bool) -> Self:
-        """Open a registry that is there.
+        """Open an existing registry.
 
-        Raises: WorkspaceUnusable, if there is none, or one of an earlier schema; RegistryTooNew.
+        Raises: WorkspaceUnusable, if there is none or its schema is older; RegistryTooNew.
         """
         database, schema = open_database(parse_url(url), read_only=read_only)
         try:
@@ -82,7 +82,7 @@ class Registry:
         return cls(database)
 
     def close(self) -> None:
-        """Let go of the database; of SQLite's, the file alone then holds everything."""
+        """Close the database; a SQLite file then contains all data, without a log file."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -99,49 +99,49 @@ class Registry:
         return task, is_new
 
     def add_tasks(self, declarations: Sequence[Declaration]) -> list[tuple[Task, bool]]:
-        """Register tasks, all of them or none; other content than the newest version's is a new version.
+        """Register all tasks in one transaction; changed content becomes a new version of the task.
 
-        Returns each task, and False where its newest version has the same content.
+        Returns each task, and False if its newest version has the same content.
         """
         return self._database.write(
             lambda session: [queries.add_task(session, declared) for declared in declarations]
         )
 
     def tasks(self) -> list[Task]:
-        """Every version of every task, in the order they were added."""
+        """Return every version of every task, in the order of registration."""
         ordered = select(TaskRow).order_by(TaskRow.id)
         return self._database.read(lambda session: [rows.task(row) for row in session.scalars(ordered)])
 
     def task(self, name: str) -> Task:
-        """The newest version of 'name', or the version of 'name@2'.
+        """Return the newest version of 'name', or version 2 for 'name@2'.
 
         Raises: UnknownTask, with the nearest name.
         """
-        plain, _, version = name.partition("@")
+        base_name, _, version = name.partition("@")
 
         def find(session: Session) -> Task:
-            known = queries.task_rows(session, plain)
-            wanted = [row for row in known if not version or str(row.version) == version]
-            if not wanted:
+            known = queries.task_rows(session, base_name)
+            matching = [row for row in known if not version or str(row.version) == version]
+            if not matching:
                 names = [rows.task(row).label for row in known] or list(session.scalars(select(TaskRow.name)))
-                raise UnknownTask(f"'{name}'.{suggestion(name, names)} See: lori-cl tasks")
-            return rows.task(wanted[-1])
+                raise UnknownTask(f"no task is named '{name}'.{suggestion(name, names)} See: lori-cl tasks")
+            return rows.task(matching[-1])
 
         return self._database.read(find)
 
     def find_task(self, name: str) -> Task | None:
-        """The newest version of a task, or None where nobody added it."""
+        """Return the newest version of a task, or None if it is not registered."""
         found = self._database.read(
             lambda session: [rows.task(row) for row in queries.task_rows(session, name)]
         )
         return found[-1] if found else None
 
     def first_training(self, task: str, version: int) -> FirstTraining | None:
-        """The earliest stage that any run committed for this version of a task; None where there is none."""
+        """Return the earliest stage that any run committed for this version of a task, or None."""
         return self._database.read(lambda session: queries.first_training(session, task, version))
 
     def begin_run(self, start: RunStart) -> Run:
-        """Register a run that has not begun yet."""
+        """Register a new run."""
 
         def begin(session: Session) -> Run:
             model = start.curriculum["model"]
@@ -164,7 +164,7 @@ class Registry:
         return self._database.write(begin)
 
     def plan_tasks(self, name: str, curriculum: Mapping[str, Any], tasks: Sequence[Task]) -> Run:
-        """Put these tasks after those that the run has learned, in place of what was planned there."""
+        """Replace the tasks that the run has not trained yet."""
 
         def plan(session: Session) -> Run:
             row = queries.run_row(session, name)
@@ -179,30 +179,31 @@ class Registry:
         return self._database.write(plan)
 
     def run_summaries(self) -> list[RunSummary]:
-        """What a list shows of every run, in the order they began; `runs` reads much more."""
+        """Return a summary of every run, in the order of their start; `runs` reads much more."""
         return self._database.read(summaries.run_summaries)
 
     def first_stage_scores(self, like: Run, is_alike: summaries.IsAlike) -> dict[str, float]:
-        """By task: the newest score that a run's first task had after its own stage.
+        """Return, by task, the newest score that a run's first task had after its own stage.
 
-        Only of runs with the base model, method and seed of this one, and a curriculum that is alike.
+        Only runs count that have the base model, method and seed of `like` and a curriculum that `is_alike`
+        accepts.
         """
         return self._database.read(lambda session: summaries.first_stage_scores(session, like, is_alike))
 
     def runs(self) -> list[Run]:
-        """Every run with its stages and masks, in the order they began."""
+        """Return every run with its stages and masks, in the order of their start."""
         ordered = select(RunRow).order_by(RunRow.id)
         return self._database.read(lambda session: [rows.run(row) for row in session.scalars(ordered)])
 
     def run(self, name: str) -> Run:
-        """One run.
+        """Return a run.
 
         Raises: UnknownRun, with the nearest name.
         """
         return self._database.read(lambda session: rows.run(queries.run_row(session, name)))
 
     def find_run(self, name: str) -> Run | None:
-        """One run, or None where it has not begun."""
+        """Return a run, or None if it does not exist."""
 
         def find(session: Session) -> Run | None:
             row = session.scalar(select(RunRow).where(RunRow.name == name))
@@ -211,7 +212,7 @@ class Registry:
         return self._database.read(find)
 
     def evaluations(self, run: str) -> list[Evaluation]:
-        """Every score of a run, by stage."""
+        """Return every score of a run, ordered by stage."""
 
         def find(session: Session) -> list[Evaluation]:
             run_id = queries.run_id(session, run)
@@ -225,11 +226,11 @@ class Registry:
         return self._database.read(find)
 
     def score_log(self, run: str) -> list[Evaluation]:
-        """Every score of a run in the order of the commits, without outcomes, which take most of the time."""
+        """Return every score of a run in commit order, without outcomes, which are slow to read."""
         return self._database.read(lambda session: queries.score_log(session, queries.run_id(session, run)))
 
     def statistics(self, run: str) -> list[StatisticsRecord]:
-        """What a run can tell its tasks' texts by, as far as it was gathered."""
+        """Return the feature statistics of a run's tasks, as far as they exist."""
 
         def find(session: Session) -> list[StatisticsRecord]:
             run_id = queries.run_id(session, run)
@@ -243,18 +244,18 @@ class Registry:
         return self._database.read(find)
 
     def artifact_files(self) -> frozenset[str]:
-        """The names of all files that any row names."""
-        named = select(ArtifactRow.digest, ArtifactRow.suffix)
+        """Return the names of all registered artifact files."""
+        registered = select(ArtifactRow.digest, ArtifactRow.suffix)
         return self._database.read(
-            lambda session: frozenset(f"{sha256}.{suffix}" for sha256, suffix in session.execute(named))
+            lambda session: frozenset(f"{sha256}.{suffix}" for sha256, suffix in session.execute(registered))
         )
 
     def find_measured(self, input_digest: str) -> Evaluation | None:
-        """The first score that was measured, in any run, on inputs of this digest."""
+        """Return the oldest score that any run measured on inputs with this digest, or None."""
         return next(iter(self.measured_scores(input_digest)), None)
 
     def measured_scores(self, input_digest: str) -> list[Evaluation]:
-        """Every score that was measured, in any run, on inputs of this digest, oldest first."""
+        """Return every score that any run measured on inputs with this digest, oldest first."""
         measured = (
             select(EvaluationRow)
             .where(EvaluationRow.input_digest == input_digest, EvaluationRow.source == "measured")
@@ -264,24 +265,23 @@ class Registry:
             lambda session: [rows.evaluation(row) for row in session.scalars(measured)]
         )
 
-    def unnamed_artifacts(self) -> list[str]:
-        """Digests of the JSON Lines files that are registered and that no other row names: stage records."""
-        return self._database.read(queries.unnamed_artifacts)
+    def unreferenced_artifacts(self) -> list[str]:
+        """Return digests of the registered JSON Lines files that no other row refers to: stage records."""
+        return self._database.read(queries.unreferenced_artifacts)
 
     def artifacts(self, digests: Collection[str]) -> dict[str, tuple[str, int]]:
-        """(suffix, bytes) by digest, of those files that are registered."""
-        named = select(ArtifactRow).where(ArtifactRow.digest.in_(digests))
+        """Return (suffix, bytes) by digest for those of the digests that are registered."""
+        registered = select(ArtifactRow).where(ArtifactRow.digest.in_(digests))
         return self._database.read(
-            lambda session: {row.digest: (row.suffix, row.bytes) for row in session.scalars(named)}
+            lambda session: {row.digest: (row.suffix, row.bytes) for row in session.scalars(registered)}
         )
 
     def row_digests(self, run: str) -> list[tuple[str, str, str]]:
-        """Of every row behind a run that bears a digest of itself: (what it is, that digest, the one of what
-        stands in it)."""
+        """Return (name, stored digest, digest of the content) of a run's tasks and environments."""
         return self._database.read(lambda session: queries.row_digests(queries.run_row(session, run)))
 
     def damage(self) -> list[str]:
-        """What the database finds wrong with itself."""
+        """Return the errors of the database's integrity check."""
         return self._database.damage()
 
     def commit_stage(
@@ -292,16 +292,16 @@ class Registry:
         artifacts: Mapping[str, tuple[str, int]],
         statistics: Sequence[StatisticsRecord] = (),
     ) -> None:
-        """Commit a stage with its scores and statistics, or either alone (row 0), in one transaction.
+        """Commit a stage with its scores and statistics in one transaction; row 0 has no stage.
 
-        `artifacts` holds (suffix, bytes) by digest; their files must be on disk already.
+        `artifacts` maps digests to (suffix, bytes); the files must already be on disk.
         """
 
         def commit(session: Session) -> None:
             run_row = queries.run_row(session, run)
             task_rows = {rows.task(item.task).label: item.task for item in run_row.tasks}
             for sha256, (suffix, size) in artifacts.items():
-                queries.name_artifact(session, sha256, suffix, size)
+                queries.register_artifact(session, sha256, suffix, size)
             if stage is not None:
                 queries.add_stage(session, stage, run_row.id, task_rows[stage.task].id)
             session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
@@ -315,17 +315,17 @@ class Registry:
         self._database.write(commit)
 
     def retire(self, run: str, task: str) -> Stage:
-        """Mark a learned task's stage as retired, from the next stage on; `task` is its label.
+        """Retire a trained task, from the next stage on; `task` is its label.
 
-        Raises: UnknownRun; InputError, if the run has not learned the task, or it is retired already.
+        Raises: UnknownRun; InputError, if the task is not trained or is already retired.
         """
 
         def mark(session: Session) -> Stage:
             row = queries.run_row(session, run)
             stage = next((s for s in row.stages if rows.task(s.task).label == task), None)
             if stage is None or stage.retired_after is not None:
-                what = "has not learned" if stage is None else "has retired already"
-                raise InputError(f"run '{run}' {what} '{task}'. See: lori-cl capacity {run}")
+                problem = "has not trained" if stage is None else "has already retired"
+                raise InputError(f"run '{run}' {problem} task '{task}'. See: lori-cl capacity {run}")
             stage.retired_after = len(row.stages)
             stage.retired_at = now()
             session.flush()
@@ -337,6 +337,6 @@ class Registry:
 def _check_schema(database: Database, schema: str) -> None:
     if schema < SCHEMA:
         raise WorkspaceUnusable(
-            f"{database.shown} has schema {schema} and lori_cl {lori_cl.__version__} works with {SCHEMA}; "
-            "bring it up to date: lori-cl registry upgrade"
+            f"{database.display_name} has schema {schema}; lori_cl {lori_cl.__version__} needs "
+            f"schema {SCHEMA}. Upgrade it: lori-cl registry upgrade"
         )

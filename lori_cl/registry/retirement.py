@@ -1,25 +1,25 @@
-"""When a retired task acts, and what it still keeps from the tasks after it."""
+"""When a retired task is active, and which of its input directions stay protected."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 
-def acts_after(retired_after: int | None, stages: int) -> bool:
-    """Whether a task still acts when so many stages are done; `retired_after` were when it was retired."""
+def is_active_after(retired_after: int | None, stages: int) -> bool:
+    """Whether a task is active after `stages` stages; it was retired after `retired_after` stages."""
     return retired_after is None or stages <= retired_after
 
 
-def still_kept(retired_after: Sequence[int | None]) -> list[int]:
-    """Positions, from 0, of the stages whose input directions the A's of later tasks keep out of.
+def protected_stages(retired_after: Sequence[int | None]) -> list[int]:
+    """Return positions, from 0, of the stages whose input directions later projections A must exclude.
 
-    A stage notes only the directions that no stage before it had, so those of a retired one are kept for as
-    long as a stage stands that was learned beside them. `retired_after` holds, stage by stage, how many were
-    done when it was retired.
+    A stage stores only the directions that no earlier stage has. The directions of a retired stage therefore
+    stay protected as long as a stage that was trained while they were protected is active. `retired_after`
+    gives, for each stage, the number of committed stages when it was retired.
     """
-    known: list[set[int]] = []
+    protected: list[set[int]] = []
     for position in range(len(retired_after) + 1):
         before = enumerate(retired_after[:position])
-        standing = [stage for stage, after in before if acts_after(after, position + 1)]
-        known.append({stage for each in standing for stage in (*known[each], each)})
-    return sorted(known[-1])
+        active_stages = [stage for stage, after in before if is_active_after(after, position + 1)]
+        protected.append({stage for each in active_stages for stage in (*protected[each], each)})
+    return sorted(protected[-1])

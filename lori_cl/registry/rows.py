@@ -1,4 +1,4 @@
-"""Between rows and records."""
+"""Conversion between rows and records."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from lori_cl.registry.tables import (
 
 
 def in_utc(time: datetime) -> datetime:
-    """A time as it was stored; SQLite forgets the zone, which is always UTC, and a server tells its own."""
+    """Return a stored time in UTC: SQLite drops the zone (always UTC), a server returns its own."""
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def task(row: TaskRow) -> Task:
-    """A task's record."""
+    """Convert a task row."""
     return Task(
         name=row.name,
         version=row.version,
@@ -50,7 +50,7 @@ def task(row: TaskRow) -> Task:
 
 
 def run(row: RunRow) -> Run:
-    """A run's record, its tasks and stages with it."""
+    """Convert a run row, with its tasks and stages."""
     return Run(
         name=row.name,
         curriculum=row.curriculum,
@@ -69,13 +69,13 @@ def run(row: RunRow) -> Run:
 
 
 def projection(row: ProjectionRow) -> Projection:
-    """A projection's record."""
+    """Convert a projection row."""
     sites = {name: (out, in_features) for name, (out, in_features) in row.sites.items()}
     return Projection(row.kind, row.distribution, row.seed, row.rank, row.digest, sites)
 
 
 def projection_row(record: Projection | None) -> ProjectionRow | None:
-    """A projection's row."""
+    """Create the row of a projection."""
     if record is None:
         return None
     fields = {**asdict(record), "sites": {name: list(shape) for name, shape in record.sites.items()}}
@@ -83,7 +83,7 @@ def projection_row(record: Projection | None) -> ProjectionRow | None:
 
 
 def stage(row: StageRow) -> Stage:
-    """A stage's record."""
+    """Convert a stage row."""
     return Stage(
         position=row.position,
         task=task(row.task).label,
@@ -106,7 +106,7 @@ def stage(row: StageRow) -> Stage:
 
 
 def mask(row: MaskRow) -> MaskRecord:
-    """A mask's record."""
+    """Convert a mask row."""
     return MaskRecord(
         strategy=row.strategy,
         density=row.density,
@@ -120,20 +120,20 @@ def mask(row: MaskRow) -> MaskRecord:
 
 
 def stage_row(record: Stage, run_id: int, task_id: int, environment: EnvironmentRow | None) -> StageRow:
-    """A stage's row, with its mask's."""
-    apart = {"task", "mask", "committed_at", "environment"}
-    fields = {k: v for k, v in asdict(record).items() if k not in apart}
+    """Create the rows of a stage and its mask."""
+    separate = {"task", "mask", "committed_at", "environment"}
+    fields = {k: v for k, v in asdict(record).items() if k not in separate}
     mask_row = MaskRow(**asdict(record.mask)) if record.mask else None
     return StageRow(**fields, run_id=run_id, task_id=task_id, mask=mask_row, environment=environment)
 
 
 def statistics(row: TaskStatisticsRow) -> StatisticsRecord:
-    """The record of a task's statistics."""
+    """Convert a row of task statistics."""
     return StatisticsRecord(task(row.task).label, row.artifact, row.n)
 
 
 def evaluation(row: EvaluationRow) -> Evaluation:
-    """A score's record."""
+    """Convert a score row."""
     return Evaluation(
         stage=row.stage,
         task=task(row.task).label,
@@ -153,14 +153,14 @@ def evaluation(row: EvaluationRow) -> Evaluation:
 
 
 def evaluation_without_outcomes(columns: dict[str, Any]) -> Evaluation:
-    """A score's record from the columns of its row but the outcomes, and its task's name and version."""
+    """Create a score's record from its columns without outcomes, and its task's name and version."""
     name, version = columns.pop("task_name"), columns.pop("task_version")
     label = name if version == 1 else f"{name}@{version}"
     return Evaluation(**{**columns, "parts": columns["parts"] or {}}, task=label, outcomes=())
 
 
 def evaluation_row(record: Evaluation, run_id: int, task_id: int) -> EvaluationRow:
-    """A score's row."""
+    """Create the row of a score."""
     fields = {k: v for k, v in asdict(record).items() if k != "task"}
     fields |= {"outcomes": list(record.outcomes), "parts": dict(record.parts) or None}
     return EvaluationRow(**fields, run_id=run_id, task_id=task_id)

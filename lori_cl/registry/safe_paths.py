@@ -1,7 +1,7 @@
-"""Paths below a workspace: a link that leads out of it is refused before anything is read or written there.
+"""Paths in a workspace: a link that leads out of it is refused before the file is used.
 
-A workspace from another user may contain links. Every read, write and deletion below a workspace goes through
-one of these functions, immediately before the file is used.
+A workspace from another user may contain links. Every read, write and deletion in a workspace calls one of
+these functions immediately before it uses the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FLAGS: Mapping[Mode, int] = {
 
 
 def require_inside(root: Path, path: Path) -> None:
-    """Make sure that no link and no `..` on the path leads out of the root, which may be a link itself.
+    """Check that no link and no `..` in the path leads out of the root; the root itself may be a link.
 
     Raises: WorkspaceUnusable.
     """
@@ -31,23 +31,23 @@ def require_inside(root: Path, path: Path) -> None:
         if path.resolve().is_relative_to(root.resolve()):
             return
         where = f"to {path.resolve()}"
-    except (RuntimeError, OSError, ValueError) as error:  # a link to itself; a name no file can bear
+    except (RuntimeError, OSError, ValueError) as error:  # a link to itself; an invalid file name
         where = first_line(error)
     raise WorkspaceUnusable(
-        f"{str(path)[:200]} leads out of {root.resolve()} ({where}), where nothing is read or written; "
-        "put the file or folder itself there, or name the other place: --workspace, --registry"
+        f"{str(path)[:200]} leads out of {root.resolve()} ({where}), so it is not used; "
+        "replace the link with the file or folder itself, or set --workspace or --registry"
     )
 
 
 def require_tree_inside(root: Path, folder: Path, *, own_files: bool = False) -> None:
-    """Make sure that neither the folder nor any link in it leads out of the root.
+    """Check that neither the folder nor any link in it leads out of the root.
 
-    For a folder that another library writes: it opens the files by their names. With `own_files`, no file in
-    it may have a second name either, see `require_own_file`.
+    Used for folders in which another library opens files by name. With `own_files`, files with several hard
+    links are refused too, see `require_own_file`.
     Raises: WorkspaceUnusable.
     """
     require_inside(root, folder)
-    for place, folders, files in os.walk(folder):  # which follows no link
+    for place, folders, files in os.walk(folder):  # os.walk does not follow links
         for path in (Path(place, name) for name in (*folders, *files)):
             if path.is_symlink():
                 require_inside(root, path)
@@ -56,41 +56,43 @@ def require_tree_inside(root: Path, folder: Path, *, own_files: bool = False) ->
 
 
 def require_file_name(name: str) -> str:
-    """The name of a run as the name of a file or folder.
+    """Return the name of a run if it is a valid file name.
 
-    Raises: WorkspaceUnusable, if it is a path or cannot be a name.
+    Raises: WorkspaceUnusable, if it is a path or not a valid file name.
     """
     if name in {"", ".", ".."} or {"/", "\\", "\0"} & set(name):
-        raise WorkspaceUnusable(f"the run name {name[:80]!r} is no file name; name the run without / and \\")
+        raise WorkspaceUnusable(
+            f"the run name {name[:80]!r} is not a valid file name; use a name without / and \\"
+        )
     return name
 
 
 def require_own_file(path: Path) -> None:
-    """Make sure that a file that is changed in place has no second name (hard link) that would change too.
+    """Check that a file to be changed in place has no other hard link.
 
     Raises: WorkspaceUnusable.
     """
     try:
         status = path.lstat()
-    except OSError:  # it is not there yet, or opening it says what is wrong
+    except OSError:  # it does not exist yet, or opening it will fail
         return
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         raise WorkspaceUnusable(
-            f"{path} has {status.st_nlink} names (hard links), and writing it would change the file under "
-            f"each; make it a file of its own: cp {path.name} copy && mv copy {path.name}"
+            f"{path} has {status.st_nlink} hard links, so writing it would change the file under every name; "
+            f"replace it with a copy: cp {path.name} copy && mv copy {path.name}"
         )
 
 
 def open_inside(root: Path, path: Path, mode: Mode) -> IO[str]:
-    """Open a text file below the root, to read ('r'), replace ('w') or append ('a').
+    """Open a text file in the root to read ('r'), replace ('w') or append ('a').
 
-    A link at its name is refused when it leads out, or is put there at the last moment; a pipe is not waited
-    at. Raises: WorkspaceUnusable; OSError, as `open`.
+    A link that leads out of the root or is created after the check is refused. A pipe does not block.
+    Raises: WorkspaceUnusable; OSError, as `open`.
     """
     require_inside(root, path)
     if mode != "r":
         require_own_file(path)
-    target = path.resolve()  # a link that stays inside is followed
+    target = path.resolve()  # links inside the root are followed
 
     handle = os.open(target, FLAGS[mode] | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     return os.fdopen(handle, mode, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A database behind a server, which is PostgreSQL wherever that makes a difference."""
+"""A registry on a database server, with support for PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,43 +24,42 @@ from lori_cl.registry.server_watch import ServerWatch
 log = logging.getLogger(__name__)
 
 WRITERS_LOCK = int.from_bytes(b"lori_cl")
-"""The advisory lock of the one who writes."""
+"""Advisory lock of the writing transaction."""
 
 STATEMENT_TIMEOUT_S = 45.0
-"""How long the server may take for one statement, a wait for other writers included."""
+"""Server-side timeout of a statement, including the wait for other writers."""
 
 TABLES_TIMEOUT_S = 600.0
-"""The same while tables are altered."""
+"""Server-side timeout of a statement that alters tables."""
 
 ANSWER_MARGIN_S = 5.0
-"""How much longer an answer is waited for here than the server takes by its own timeout."""
+"""How much longer the client waits than the server-side timeout."""
 
-PATIENCE_S = 60.0
-"""How long is tried again after the first failure, attempts to connect included."""
+RETRY_LIMIT_S = 60.0
+"""How long to retry after the first failure, including attempts to connect."""
 
-PAUSES_S = (0.5, 1, 2, 4, 8, 15, 30)
-"""How long a server that went away is waited for between two tries, a minute in all: a restart takes seconds,
-a failover some more, and what was trained for hours is worth it."""
+RETRY_DELAYS_S = (0.5, 1, 2, 4, 8, 15, 30)
+"""Delays between attempts to reach an unavailable server, a minute in total: a restart takes seconds, a
+failover takes longer, and the data to commit may have taken hours to train."""
 
 
 class Server(Database):
-    """A database behind a server; while that is away, it is waited for.
+    """A database on a server; transactions are retried while the server is unavailable.
 
-    A transaction that broke off is done again, since nothing of it is there. If it broke off while it was
-    committed, that is asked first. A server that is there and does not answer is treated like one that is
-    away.
+    An interrupted transaction was rolled back, so it is repeated. If the connection fails during the commit,
+    the transaction's status is queried first. A server that does not answer counts as unavailable.
     """
 
-    def __init__(self, url: URL, shown: str, *, read_only: bool) -> None:
+    def __init__(self, url: URL, display_name: str, *, read_only: bool) -> None:
         engine = create_engine(url, connect_args=connection_options(url))
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._read_only = read_only
         self._user_ms = {name: user_setting_ms(url, name) for name in ("statement_timeout", "lock_timeout")}
-        self._watch = ServerWatch(engine, shown, self._answer_limit_s(STATEMENT_TIMEOUT_S))
+        self._watch = ServerWatch(engine, display_name, self._answer_limit_s(STATEMENT_TIMEOUT_S))
         if self._is_postgresql:
             event.listen(engine, "begin", self._begin)
-        self._was_there = False
-        super().__init__(engine, shown)
+        self._has_connected = False
+        super().__init__(engine, display_name)
 
     def release(self) -> None:
         """Close every connection."""
@@ -69,7 +68,7 @@ class Server(Database):
 
     @contextmanager
     def changing_tables(self) -> Iterator[Connection]:
-        """A transaction that makes or alters tables, which may take minutes."""
+        """Open a transaction that creates or alters tables, which may take minutes."""
         self._watch.limit_s = self._answer_limit_s(TABLES_TIMEOUT_S)
         try:
             with super().changing_tables() as connection:
@@ -79,14 +78,14 @@ class Server(Database):
             self._watch.reset()
 
     def _answer_limit_s(self, statement_s: float) -> float | None:
-        """A bit more than the server takes by its own timeout; None where the user allows any time."""
-        given_ms = self._user_ms["statement_timeout"]
-        if given_ms == 0:
+        """Return the client-side timeout; None if the user disabled the server-side timeout."""
+        user_ms = self._user_ms["statement_timeout"]
+        if user_ms == 0:
             return None
-        return (statement_s if given_ms is None else given_ms / 1000) + ANSWER_MARGIN_S
+        return (statement_s if user_ms is None else user_ms / 1000) + ANSWER_MARGIN_S
 
     def _begin(self, connection: Connection) -> None:
-        """Let one write at a time, as SQLite does, and whoever reads see one moment."""
+        """Allow one writer at a time, as SQLite does, and give readers a consistent snapshot."""
         limit_s = self._watch.limit_s
         if self._user_ms["statement_timeout"] is None and limit_s is not None:
             timeout_ms = round(1000 * (limit_s - ANSWER_MARGIN_S))
@@ -99,110 +98,116 @@ class Server(Database):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS_LOCK})")
 
     def _read(self, work: Callable[[Session], T]) -> T:
-        return self._patiently(partial(self._find, work))
+        return self._with_retries(partial(self._run_read, work))
 
     def _write(self, work: Callable[[Session], T]) -> T:
         while True:
             try:
-                return self._patiently(partial(self._commit, work))
-            except _Unanswered as commit:
-                if self._patiently(partial(self._took_place, commit)):
-                    made: T = commit.made
-                    return made
+                return self._with_retries(partial(self._commit, work))
+            except _UnknownCommit as commit:
+                if self._with_retries(partial(self._is_committed, commit)):
+                    result: T = commit.result
+                    return result
 
-    def _patiently(self, attempt: Callable[[], T]) -> T:
-        """What `attempt` returns, tried again while the server is away.
+    def _with_retries(self, attempt: Callable[[], T]) -> T:
+        """Return the result of `attempt`, retrying while the server is unavailable.
 
-        Raises: WorkspaceUnusable, if it stays away; DBAPIError, if it was never there, so that its address is
-        likelier wrong.
+        Raises: WorkspaceUnusable, if it stays unavailable; DBAPIError, if no connection ever succeeded: then
+        the address is more likely to be wrong.
         """
-        pauses, give_up = iter(PAUSES_S), math.inf
+        delays, deadline = iter(RETRY_DELAYS_S), math.inf
         try:
             while True:
                 try:
                     return attempt()
-                except _Away as away:
-                    if not self._was_there:
-                        raise away.error from None
-                    give_up = min(give_up, monotonic() + PATIENCE_S)
-                    pause_s, left_s = next(pauses, None), give_up - monotonic()
-                    self._wait(None if left_s <= 0 else pause_s, left_s, away.error)
+                except _ServerUnavailable as unavailable:
+                    if not self._has_connected:
+                        raise unavailable.error from None
+                    deadline = min(deadline, monotonic() + RETRY_LIMIT_S)
+                    delay_s, left_s = next(delays, None), deadline - monotonic()
+                    self._wait(None if left_s <= 0 else delay_s, left_s, unavailable.error)
         finally:
             self._watch.reset()
 
-    def _wait(self, pause_s: float | None, left_s: float, error: DBAPIError) -> None:
-        """Raises: WorkspaceUnusable, where no pause is left."""
-        why = self._watch.reason() or reason(error)
-        if pause_s is None:
-            raise WorkspaceUnusable(
-                f"{self.shown} went away and is not back after a minute: {why}; what was committed "
-                "stays, and the same command goes on from there"
-            ) from error
-        if pause_s == PAUSES_S[0]:
-            log.warning("%s is away (%s); waiting a minute for it", self.shown, why)
-        sleep(min(pause_s, left_s))
+    def _wait(self, delay_s: float | None, left_s: float, error: DBAPIError) -> None:
+        """Wait before the next attempt.
 
-    def _find(self, work: Callable[[Session], T]) -> T:
+        Raises: WorkspaceUnusable, if `delay_s` is None.
+        """
+        cause = self._watch.reason() or reason(error)
+        if delay_s is None:
+            raise WorkspaceUnusable(
+                f"{self.display_name} became unavailable and did not come back within a minute: {cause}; "
+                "committed data is kept; repeat the command to resume"
+            ) from error
+        if delay_s == RETRY_DELAYS_S[0]:
+            log.warning("%s is unavailable (%s); retrying for a minute", self.display_name, cause)
+        sleep(min(delay_s, left_s))
+
+    def _run_read(self, work: Callable[[Session], T]) -> T:
         with self._session(writes=False) as session:
             return work(session)
 
     def _commit(self, work: Callable[[Session], T]) -> T:
         with self._session(writes=True) as session:
-            made = work(session)
+            result = work(session)
             session.flush()
-            number = session.scalar(text("SELECT txid_current()")) if self._is_postgresql else None
+            transaction_id = session.scalar(text("SELECT txid_current()")) if self._is_postgresql else None
             try:
                 session.commit()
             except DBAPIError as error:
                 if error.connection_invalidated:
-                    raise _Unanswered(error, made, number) from error
+                    raise _UnknownCommit(error, result, transaction_id) from error
                 raise
-            return made
+            return result
 
-    def _took_place(self, commit: _Unanswered) -> bool:
-        """Whether a commit that was not answered is there, which PostgreSQL remembers.
+    def _is_committed(self, commit: _UnknownCommit) -> bool:
+        """Whether an unacknowledged commit succeeded; PostgreSQL keeps the status of recent transactions.
 
-        Raises: DBAPIError, if it cannot be told.
+        Raises: DBAPIError, if this cannot be determined.
         """
-        if commit.number is None:
+        if commit.transaction_id is None:
             raise commit.error
         with self._session(writes=False) as session:
-            status = session.scalar(text("SELECT txid_status(:number)"), {"number": commit.number})
+            status = session.scalar(text("SELECT txid_status(:number)"), {"number": commit.transaction_id})
         if status not in {"committed", "aborted"}:  # still in progress
-            raise _Away(commit.error)
+            raise _ServerUnavailable(commit.error)
         return bool(status == "committed")
 
     @contextmanager
     def _session(self, *, writes: bool) -> Iterator[Session]:
-        """Raises: _Away, if the server goes away meanwhile."""
+        """Open a session.
+
+        Raises: _ServerUnavailable, if the connection fails or is lost.
+        """
         try:
             connection = self.engine.connect()
         except OperationalError as error:
-            raise _Away(error) from error
-        self._was_there = True
+            raise _ServerUnavailable(error) from error
+        self._has_connected = True
         try:
             connection.execution_options(**{WRITES: writes})
             with connection, Session(connection, expire_on_commit=False) as session:
                 yield session
         except DBAPIError as error:
             if error.connection_invalidated:
-                raise _Away(error) from error
+                raise _ServerUnavailable(error) from error
             raise
 
 
 @dataclass
-class _Away(Exception):
-    """The server is away, and has committed nothing."""
+class _ServerUnavailable(Exception):
+    """The server is unavailable, and nothing was committed."""
 
     error: DBAPIError
 
 
 @dataclass
-class _Unanswered(Exception):
-    """The server went away while it committed."""
+class _UnknownCommit(Exception):
+    """The connection was lost during a commit, so its outcome is unknown."""
 
     error: DBAPIError
-    made: Any
-    """What the transaction returns."""
-    number: int | None
-    """PostgreSQL's own, by which it knows the transaction."""
+    result: Any
+    """The return value of the transaction."""
+    transaction_id: int | None
+    """PostgreSQL's id of the transaction."""

@@ -1,8 +1,8 @@
-"""Notices a database server that does not answer, says so, and ends the wait.
+"""Detects a database server that does not answer, logs it, and ends the wait.
 
-The timeouts of a server do nothing where the server itself is stopped, and those of TCP nothing where its
-machine still acknowledges packets. So a thread watches every wait of this process: it logs a line every few
-seconds, and after the limit it shuts the connection's socket down, so that the driver raises an error.
+Server-side timeouts have no effect if the server process is stopped, and TCP timeouts have none while its
+machine acknowledges packets. A thread therefore watches every wait of this process: it logs a line every few
+seconds, and after the limit it shuts down the connection's socket, so that the driver raises an error.
 """
 
 from __future__ import annotations
@@ -21,54 +21,54 @@ from sqlalchemy.exc import DisconnectionError
 
 log = logging.getLogger(__name__)
 
-NOTICE_S = 5.0
-"""Seconds between two lines."""
+LOG_INTERVAL_S = 5.0
+"""Seconds between two log lines."""
 
 
 class ServerWatch:
     """Watches the connections of one engine."""
 
-    def __init__(self, engine: Engine, shown: str, limit_s: float | None) -> None:
+    def __init__(self, engine: Engine, display_name: str, limit_s: float | None) -> None:
         self.limit_s = limit_s
-        """How long one answer is waited for; None for ever."""
-        self._shown = shown
+        """How long to wait for an answer; None for no limit."""
+        self._display_name = display_name
         self._connections: WeakSet[Any] = WeakSet()
-        self._waits_since: float | None = None
+        self._waiting_since: float | None = None
         self._silent_since: float | None = None
-        self._next_notice = 0.0
-        self._cut = False
+        self._next_log_at = 0.0
+        self._timed_out = False
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._listen(engine)
 
     def begin(self, *_: Any) -> None:
-        """An answer is waited for from now on."""
-        self._waits_since = monotonic()
+        """Record that a wait for an answer begins."""
+        self._waiting_since = monotonic()
         if self._silent_since is None:
-            self._silent_since, self._next_notice = self._waits_since, self._waits_since + NOTICE_S
+            self._silent_since, self._next_log_at = self._waiting_since, self._waiting_since + LOG_INTERVAL_S
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="server watch", daemon=True)
             self._thread.start()
 
     def answered(self, *_: Any) -> None:
-        """The server has answered."""
-        self._waits_since = self._silent_since = None
+        """Record that the server answered."""
+        self._waiting_since = self._silent_since = None
 
     def failed(self, *_: Any) -> None:
-        """The wait has ended without an answer; the caller may try again."""
-        self._waits_since = None
+        """Record that a wait ended without an answer; the caller may retry."""
+        self._waiting_since = None
 
     def reset(self) -> None:
-        """The caller tries no further; what it waits for next is another matter."""
-        self._waits_since = self._silent_since = None
-        self._cut = False
+        """Forget the current wait: the caller no longer retries."""
+        self._waiting_since = self._silent_since = None
+        self._timed_out = False
 
     def reason(self) -> str | None:
-        """Why a connection was lost, if it was this watch that ended it."""
-        return f"no answer for {self.limit_s:.0f} s" if self._cut else None
+        """Return why the connection was lost if this watch closed it, otherwise None."""
+        return f"no answer for {self.limit_s:.0f} s" if self._timed_out else None
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._ended.set()
 
     def _listen(self, engine: Engine) -> None:
@@ -89,12 +89,15 @@ class ServerWatch:
         except BaseException:
             self.failed()
             raise
-        with suppress(TypeError):  # a driver's connection that cannot be referred to weakly
+        with suppress(TypeError):  # the driver's connection does not support weak references
             self._connections.add(connection)
         return connection
 
     def _ping(self, connection: Any, *_: Any) -> None:
-        """Raises: DisconnectionError, if the connection is lost, upon which the pool makes a new one."""
+        """Check a pooled connection.
+
+        Raises: DisconnectionError, if it is lost; the pool then creates a new one.
+        """
         self.begin()
         try:
             self._dialect.do_ping(connection)
@@ -106,21 +109,21 @@ class ServerWatch:
     def _watch(self) -> None:
         while not self._ended.wait(self._tick_s()):
             now = monotonic()
-            waits, silent = self._waits_since, self._silent_since
-            if silent is not None and now >= self._next_notice:
-                self._next_notice = now + NOTICE_S
-                log.warning("%s has not answered for %.0f s; waiting", self._shown, now - silent)
-            if waits is not None and self.limit_s is not None and now - waits >= self.limit_s:
-                self._cut = True
-                self._waits_since = now  # once more after the same time, if that did not help
+            waiting_since, silent_since = self._waiting_since, self._silent_since
+            if silent_since is not None and now >= self._next_log_at:
+                self._next_log_at = now + LOG_INTERVAL_S
+                log.warning("%s has not answered for %.0f s; waiting", self._display_name, now - silent_since)
+            if waiting_since is not None and self.limit_s is not None and now - waiting_since >= self.limit_s:
+                self._timed_out = True
+                self._waiting_since = now  # repeat after the same time if this had no effect
                 for connection in list(self._connections):
                     _shut_down(connection)
 
     def _tick_s(self) -> float:
-        return min(0.5, NOTICE_S / 4, (self.limit_s or NOTICE_S) / 4)
+        return min(0.5, LOG_INTERVAL_S / 4, (self.limit_s or LOG_INTERVAL_S) / 4)
 
 
 def _shut_down(connection: Any) -> None:
-    """End a connection's socket from another thread than the one that waits for it."""
+    """Shut down a connection's socket from a thread other than the waiting one."""
     with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)  # suppressed: it is closed already, or the driver tells no descriptor
+        same.shutdown(socket.SHUT_RDWR)  # suppressed: already closed, or the driver has no fileno()

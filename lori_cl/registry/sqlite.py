@@ -1,4 +1,4 @@
-"""SQLite: a log beside the file while somebody writes, and readers that leave no file behind."""
+"""SQLite databases in WAL mode, and readers that create no files."""
 
 from __future__ import annotations
 
@@ -17,110 +17,112 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.database import KEPT, LOCK_TIMEOUT_MS, WRITES, Database, T, reason
+from lori_cl.registry.database import LOCK_TIMEOUT_MS, LOCKED, WRITES, Database, T, reason
 from lori_cl.registry.wal_copy import WalCopy
 
 log = logging.getLogger(__name__)
 
-READINGS = 100
-"""How often a file at rest is read again because it was written meanwhile. Once is rare."""
+MAX_READ_ATTEMPTS = 100
+"""Maximum number of reads of a file without a log that is written meanwhile. A second read is rare."""
 
 
-class _Checked(Database):
-    """A database that SQLite can look over."""
+class _CheckedDatabase(Database):
+    """A database with SQLite's integrity check."""
 
     def damage(self) -> list[str]:
-        """Pages, indexes, and rows that refer to nothing."""
+        """Check pages, indexes and foreign keys."""
         return self.read(_damage)
 
 
-class SqliteFile(_Checked):
-    """A SQLite file, open for writing. Closed, the file alone holds everything."""
+class SqliteFile(_CheckedDatabase):
+    """A SQLite file, open for writing; closing it moves the log into the file."""
 
-    def __init__(self, url: URL, shown: str) -> None:
+    def __init__(self, url: URL, display_name: str) -> None:
         engine = create_engine(url)
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
-        super().__init__(engine, shown)
+        super().__init__(engine, display_name)
 
     def prepare(self) -> None:
-        """Set SQLite's WAL mode, which the file remembers."""
+        """Set SQLite's WAL mode, which is stored in the file."""
         connection = self.engine.raw_connection()
         try:
-            give_up = time.monotonic() + LOCK_TIMEOUT_MS / 1000
+            deadline = time.monotonic() + LOCK_TIMEOUT_MS / 1000
             while True:
                 try:
                     connection.cursor().execute("PRAGMA journal_mode = WAL")
                     return
-                except sqlite3.Error as error:  # this pragma alone does not wait for others
-                    if not _is_busy(error) or time.monotonic() > give_up:
-                        why = KEPT if _is_busy(error) else error
-                        raise WorkspaceUnusable(f"{self.shown} cannot be written: {why}") from error
+                except sqlite3.Error as error:  # this pragma ignores the busy timeout
+                    if not _is_busy(error) or time.monotonic() > deadline:
+                        cause = LOCKED if _is_busy(error) else error
+                        raise WorkspaceUnusable(f"{self.display_name} cannot be written: {cause}") from error
                     time.sleep(0.05)
         finally:
             connection.close()
 
     def close(self) -> None:
-        """Fold the log into the file, and let go of it."""
+        """Move the log into the file, and close it."""
         try:
-            if not _fold_log(self.engine):
+            if not _checkpoint(self.engine):
                 log.warning(
-                    "%s: another process is at it, so the last changes stay in %s-wal until one that writes "
-                    "ends alone; copy or commit both",
-                    self.shown,
-                    self.shown,
+                    "%s: in use by another process, so the last changes stay in %s-wal until its last "
+                    "writer closes it; copy or commit both files",
+                    self.display_name,
+                    self.display_name,
                 )
         except (SQLAlchemyError, sqlite3.Error) as error:
-            # Only a warning: nothing is lost, and an error here would replace the one that ended the command.
+            # Only a warning: no data is lost, and an error here would hide the one that ended the command.
             log.warning(
-                "%s: the last changes stay in %s-wal, since they could not be moved into the file: %s; "
-                "copy or commit both",
-                self.shown,
-                self.shown,
+                "%s: the last changes stay in %s-wal, because they could not be moved into the file: %s; "
+                "copy or commit both files",
+                self.display_name,
+                self.display_name,
                 reason(error) if isinstance(error, SQLAlchemyError) else error,
             )
         finally:
             super().close()
 
 
-class SqliteFileToRead(_Checked):
-    """A SQLite file that is only read.
+class ReadOnlySqliteFile(_CheckedDatabase):
+    """A SQLite file, open for reading only.
 
-    At rest, without a log, it is read as immutable, since anything else would make two files beside it.
-    SQLite then does not look whether another process writes, so that is looked at here. With a log, it is
-    read beside the writer, or, where SQLite cannot create its `-shm` file, in a private copy.
+    Without a log, it is opened as immutable: otherwise SQLite would create two files next to it. SQLite then
+    does not detect writes by other processes, so this class does. With a log, it is read concurrently with
+    the writer, or from a private copy if SQLite cannot create its `-shm` file.
     """
 
-    def __init__(self, path: Path, shown: str) -> None:
-        super().__init__(_reader(path, "mode=ro&immutable=1"), shown)
-        self._beside_a_writer = _reader(path, "mode=ro")
+    def __init__(self, path: Path, display_name: str) -> None:
+        super().__init__(_reader(path, "mode=ro&immutable=1"), display_name)
+        self._concurrent_reader = _reader(path, "mode=ro")
         self._path = path
         self._log_file = path.with_name(path.name + "-wal")
         self._copy = WalCopy(path)
 
     def release(self) -> None:
-        """Close every connection, and delete the copy."""
+        """Close every connection and delete the copy."""
         super().release()
         self._copy.close()
 
     def _read(self, work: Callable[[Session], T]) -> T:
-        for _ in range(READINGS):
-            if _holds_something(self._log_file):
+        for _ in range(MAX_READ_ATTEMPTS):
+            if _is_nonempty(self._log_file):
                 return self._read_with_log(work)
             before = _last_written(self._path)
             try:
                 found = super()._read(work)
-            except Exception:  # of what is half written, anything may be said
+            except Exception:  # a file that is being written can cause any error
                 if _last_written(self._path) == before:
                     raise
             else:
                 if _last_written(self._path) == before:
                     return found
-        raise WorkspaceUnusable(f"{self.shown} was written {READINGS} times while it was read; call it again")
+        raise WorkspaceUnusable(
+            f"{self.display_name} was written {MAX_READ_ATTEMPTS} times while it was read; try again"
+        )
 
     def _read_with_log(self, work: Callable[[Session], T]) -> T:
         try:
-            with Session(self._beside_a_writer) as session:
+            with Session(self._concurrent_reader) as session:
                 return work(session)
         except OperationalError as error:
             if not _needs_copy(error):
@@ -135,13 +137,13 @@ def _damage(session: Session) -> list[str]:
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     return [
         *(str(line) for line in pages if line != "ok"),
-        *(f"row {row} of {table} refers to no row of {other}" for table, row, other, _ in broken),
+        *(f"row {row} of {table} refers to a missing row of {other}" for table, row, other, _ in broken),
     ]
 
 
 def _reader(path: Path, options: str) -> Engine:
     uri = f"{path.resolve().as_uri()}?{options}"
-    # A connection for every transaction: one to an immutable file remembers what it has read.
+    # One connection per transaction: a connection to an immutable file caches its pages.
     connect = partial(sqlite3.connect, uri, uri=True, timeout=LOCK_TIMEOUT_MS / 1000)
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
@@ -156,7 +158,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
-def _holds_something(log_file: Path) -> bool:
+def _is_nonempty(log_file: Path) -> bool:
     try:
         return log_file.stat().st_size > 0
     except FileNotFoundError:
@@ -168,8 +170,8 @@ def _last_written(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _fold_log(engine: Engine) -> bool:
-    """False if another process is in the way."""
+def _checkpoint(engine: Engine) -> bool:
+    """Move the log into the file; return False if another process prevents it."""
     with engine.connect() as connection:
         connection.rollback()  # a checkpoint cannot run inside a transaction
         raw = connection.connection.cursor()
@@ -184,9 +186,9 @@ def _begin(connection: Connection) -> None:
 
 
 def _prepare(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # `_begin` begins; sqlite3 would not before a SELECT or DDL
+    connection.isolation_level = None  # `_begin` starts transactions; sqlite3 would not before SELECT or DDL
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_MS}")
-    cursor.execute("PRAGMA synchronous = FULL")  # a committed stage must survive a power cut
+    cursor.execute("PRAGMA synchronous = FULL")  # a committed stage must survive a power failure
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()

@@ -1,4 +1,4 @@
-"""Signatures by a user's own SSH key: `ssh-keygen -Y`, which comes with OpenSSH 8.1 or newer."""
+"""Signatures with a user's SSH key: `ssh-keygen -Y`, part of OpenSSH 8.1 or newer."""
 
 from __future__ import annotations
 
@@ -8,72 +8,72 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from lori_cl.errors import InputError, Untruth
+from lori_cl.errors import InputError, VerificationError
 
 NAMESPACE = "lori_cl-receipt"
-"""A signature for another purpose, such as a git commit, does not count as one of a receipt."""
+"""Signatures for other purposes, such as git commits, are not accepted for receipts."""
 
 SIGNER = "signer"
-"""The name of the one key that is accepted, in the list that ssh-keygen wants."""
+"""Name of the accepted key in the list of signers that ssh-keygen requires."""
 
 
 def signature_of(file: Path) -> Path:
-    """Where a file's signature lies."""
+    """Return the path of a file's signature."""
     return file.with_name(f"{file.name}.sig")
 
 
 def sign(file: Path, key: Path) -> Path:
-    """Sign a file; the signature replaces an earlier one. ssh-keygen asks for the key's passphrase.
+    """Sign a file, replacing an earlier signature; ssh-keygen asks for the key's passphrase.
 
-    Raises: InputError, with what ssh-keygen says.
+    Raises: InputError, with the message of ssh-keygen.
     """
     signature = signature_of(file)
     _require_file(key, "key")
-    signature.unlink(missing_ok=True)  # or ssh-keygen asks whether to replace it
+    signature.unlink(missing_ok=True)  # otherwise ssh-keygen asks whether to replace it
     done = _ssh_keygen(["-Y", "sign", "-n", NAMESPACE, "-f", str(key.absolute()), str(file.absolute())])
     if done.returncode or not signature.exists():
-        raise InputError(f"{file} could not be signed with {key}: {_said(done)}")
+        raise InputError(f"{file} could not be signed with {key}: {_message(done)}")
     return signature
 
 
 def check_signature(file: Path, content: bytes, key: Path) -> None:
-    """Make sure that the content of the file was signed by this public key.
+    """Check that this public key signed the content of the file.
 
-    Raises: InputError, if the key or the signature cannot be read; Untruth, if another key signed it, or the
-    content is another one.
+    Raises: InputError, if the key or the signature cannot be read; VerificationError, if the signature is by
+    another key or of other content.
     """
     signature = signature_of(file)
     _require_file(key, "public key")
     _require_file(signature, "signature")
     try:
-        words = key.read_text(encoding="utf-8").split()
+        fields = key.read_text(encoding="utf-8").split()
     except (OSError, ValueError):
-        words = []
-    if len(words) < 2 or "PRIVATE" in words:
-        raise InputError(f"{key} is no public SSH key; name the .pub file")
+        fields = []
+    if len(fields) < 2 or "PRIVATE" in fields:
+        raise InputError(f"{key} is not a public SSH key; give the .pub file")
     with tempfile.TemporaryDirectory() as folder:
         accepted = Path(folder, "accepted")
-        accepted.write_text(f"{SIGNER} {words[0]} {words[1]}\n", encoding="utf-8")
+        accepted.write_text(f"{SIGNER} {fields[0]} {fields[1]}\n", encoding="utf-8")
         options = ["-n", NAMESPACE, "-f", str(accepted), "-I", SIGNER, "-s", str(signature)]
         done = _ssh_keygen(["-Y", "verify", *options], content)
     if done.returncode:
-        raise Untruth(f"{file} was not signed by {key}: {_said(done)}")
+        raise VerificationError(f"{file} was not signed by {key}: {_message(done)}")
 
 
 def _require_file(path: Path, what: str) -> None:
     if not path.is_file():
-        raise InputError(f"{path}: there is no such {what} file")
+        raise InputError(f"{path}: the {what} file does not exist")
 
 
 def _ssh_keygen(arguments: Sequence[str], content: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     program = shutil.which("ssh-keygen")
     if program is None:
         raise InputError("signatures need ssh-keygen on the PATH: install OpenSSH 8.1 or newer")
-    return subprocess.run(  # noqa: S603 (OpenSSH's own program; the arguments are no shell's)
+    return subprocess.run(  # noqa: S603 (OpenSSH's program; no shell is used)
         [program, *arguments], input=content, capture_output=True, check=False
     )
 
 
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+def _message(done: subprocess.CompletedProcess[bytes]) -> str:
     lines = (done.stderr + done.stdout).decode(errors="replace").split("\n")
     return next((line.strip() for line in lines if line.strip()), f"exit code {done.returncode}")

@@ -1,9 +1,9 @@
 """Stage records: a hash chain over the stages of a run and all their scores.
 
-The record of a stage is a small JSON Lines file among the artifacts. Its first line names the record of the
-stage before, the stage's own file, the task and the base model; each other line is one score. The SHA-256 of
-the file, the head, therefore covers every stage and every score up to then. Every record can be made again
-from the registry, so a run of an earlier version, which stored none, has heads as well.
+The record of a stage is a small JSON Lines artifact. Its first line contains the digests of the previous
+stage's record, the stage's own file, the task and the base model; every other line is one score. The SHA-256
+of the file, the head, therefore covers every stage and every score up to then. All records can be recomputed
+from the registry, so runs of earlier versions, which stored no records, have heads as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StageRecord:
 
     stage: int
     content: bytes
-    """The file."""
+    """Content of the file."""
 
     @property
     def head(self) -> str:
@@ -40,15 +40,15 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class RecordLines:
-    """What a record's file says."""
+    """The parsed content of a record."""
 
     about: Mapping[str, Any]
-    """The first line: run, stage, task, files, and the head of the stage before."""
+    """The first line: run, stage, task, files, and the head of the previous stage."""
     scores: Mapping[Cell, Mapping[str, Any]]
 
     @classmethod
     def parse(cls, content: bytes) -> RecordLines | None:
-        """None where the content is no stage record."""
+        """Parse a stage record; return None if the content is something else."""
         try:
             about, *scores = [json.loads(line) for line in content.decode().splitlines()]
             if about["format"] != FORMAT:
@@ -59,11 +59,11 @@ class RecordLines:
 
 
 def stage_records(run: Run, scores: Sequence[Evaluation]) -> list[StageRecord]:
-    """The records of all stages of a run, in order.
+    """Compute the records of all stages of a run, in order.
 
-    `scores` are all its scores in the order of their commits. A record holds the scores that were committed
-    with its stage, and those that were committed since the stage before: row 0, and scores that were added to
-    an earlier stage (`lori-cl route`, `--upper-triangle`).
+    `scores` are all its scores in commit order. A record contains the scores committed with its stage and
+    those committed since the previous stage: row 0, and scores added to an earlier stage (`lori-cl route`,
+    `--upper-triangle`).
     """
     records: list[StageRecord] = []
     previous, begin = None, 0
@@ -76,12 +76,12 @@ def stage_records(run: Run, scores: Sequence[Evaluation]) -> list[StageRecord]:
 
 
 def scores_since(run: Run, scores: Sequence[Evaluation]) -> Sequence[Evaluation]:
-    """The scores that no record holds yet, since they were committed after the newest stage."""
+    """Return the scores committed after the newest stage, which no record contains yet."""
     return scores[max(_ends(run, scores), default=0) :]
 
 
 def score_line(score: Evaluation) -> dict[str, Any]:
-    """All of a score but its time; the digest of its answers covers the outcomes."""
+    """Return all fields of a score except its time; the digest of its answers covers the outcomes."""
     return {
         "stage": score.stage,
         "task": score.task,
@@ -99,15 +99,15 @@ def score_line(score: Evaluation) -> dict[str, Any]:
 
 
 def in_commit_order(run: Run, scores: Sequence[Evaluation]) -> list[Evaluation]:
-    """The scores of the newest stage, about to be committed: those of tasks still to come first.
+    """Order the scores to commit with a stage: scores of later tasks come first.
 
-    The last row of a commit must be one that every commit of a stage has: see `_ends`.
+    The last row must be a score that every commit of a stage contains: see `_ends`.
     """
     return sorted(scores, key=_is_own(run))
 
 
 def _ends(run: Run, scores: Sequence[Evaluation]) -> list[int]:
-    """Of each stage, how many scores were there after its commit."""
+    """Return, for each stage, the number of scores after its commit."""
     is_own, last = _is_own(run), dict.fromkeys(range(1, len(run.stages) + 1), 0)
     for index, score in enumerate(scores, start=1):
         if is_own(score) and score.stage in last:
@@ -116,7 +116,7 @@ def _ends(run: Run, scores: Sequence[Evaluation]) -> list[int]:
 
 
 def _is_own(run: Run) -> Callable[[Evaluation], bool]:
-    """Whether a score was committed together with its stage: no command adds one like it later."""
+    """Return a test for scores that are always committed with their stage; no command adds them later."""
     position = {task.label: index for index, task in enumerate(run.tasks, start=1)}
     views = {str(view) for view in run.curriculum["eval"]["views"]}
 

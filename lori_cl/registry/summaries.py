@@ -1,4 +1,4 @@
-"""Queries over all runs that read only the columns they need, since there may be thousands of runs."""
+"""Queries over all runs that read only the needed columns, because there can be thousands of runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lori_cl.registry.rows import in_utc
 from lori_cl.registry.tables import EvaluationRow, RunRow, RunTaskRow, StageRow, TaskRow
 
 RUNS_PER_QUERY = 1_000
-"""Databases limit the parameters of a query."""
+"""Databases limit the number of parameters of a query."""
 
 IsAlike = Callable[[Mapping[str, Any]], bool]
 
 
 def run_summaries(session: Session) -> list[RunSummary]:
-    """Every run, in the order they began."""
+    """Return a summary of every run, in the order of their start."""
     labels, planned = task_labels(session), defaultdict(list)
     ordered = select(RunTaskRow.run_id, RunTaskRow.task_id).order_by(RunTaskRow.run_id, RunTaskRow.position)
     for run_id, task_id in session.execute(ordered):
@@ -48,10 +48,10 @@ def run_summaries(session: Session) -> list[RunSummary]:
 
 
 def first_stage_scores(session: Session, like: Run, is_alike: IsAlike) -> dict[str, float]:
-    """See `Registry.first_stage_scores`."""
+    """Return the newest first-stage score by task; see `Registry.first_stage_scores`."""
     same = (RunRow.base_digest == like.base_digest, RunRow.method == like.method, RunRow.seed == like.seed)
-    named = session.execute(select(RunRow.id, RunRow.curriculum).where(*same).order_by(RunRow.id))
-    alike = [run_id for run_id, curriculum in named if is_alike(curriculum)]
+    candidates = session.execute(select(RunRow.id, RunRow.curriculum).where(*same).order_by(RunRow.id))
+    alike = [run_id for run_id, curriculum in candidates if is_alike(curriculum)]
     labels = task_labels(session)
     found: list[tuple[int, int, int, float]] = []
     for begin in range(0, len(alike), RUNS_PER_QUERY):
@@ -60,9 +60,9 @@ def first_stage_scores(session: Session, like: Run, is_alike: IsAlike) -> dict[s
 
 
 def _scores(session: Session, run_ids: Sequence[int]) -> Iterator[tuple[int, int, int, float]]:
-    """(run, evaluation, task, score) of the first tasks of these runs.
+    """Yield (run, evaluation, task, score) of the first tasks of these runs.
 
-    Two queries by run, for which there are indexes; SQLite would answer a join by reading every evaluation.
+    Two queries by run use indexes; for a join, SQLite would read every evaluation.
     """
     first = select(RunTaskRow.run_id, RunTaskRow.task_id).where(
         RunTaskRow.run_id.in_(run_ids), RunTaskRow.position == 1
@@ -77,6 +77,6 @@ def _scores(session: Session, run_ids: Sequence[int]) -> Iterator[tuple[int, int
 
 
 def task_labels(session: Session) -> dict[int, str]:
-    """Every task's label, by the id of its row."""
+    """Return every task's label, by row id."""
     found = session.execute(select(TaskRow.id, TaskRow.name, TaskRow.version))
     return {row: task_label(name, version) for row, name, version in found}

@@ -1,4 +1,4 @@
-"""The registry's tables."""
+"""The tables of the registry."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 SCHEMA = "0005"
-"""The newest migration; a registry of another schema is upgraded or refused."""
+"""The newest migration; registries with another schema must be upgraded or are refused."""
 
 
 class Number(TypeDecorator[float]):
-    """A float; what is not a number is no value, in every database as in SQLite."""
+    """A float; NaN is stored as NULL in every database, as in SQLite."""
 
     impl = Double
     cache_ok = True
 
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        """NULL for NaN, which a column that needs a value refuses."""
+        """Convert NaN to NULL, which a NOT NULL column refuses."""
         return None if value is None or math.isnan(value) else value
 
 
 class Base(DeclarativeBase):
-    """What all tables share; constraints are named, so that a migration can find them."""
+    """Base class of all tables; constraints have names, so that migrations can refer to them."""
 
     metadata = MetaData(
         naming_convention={
@@ -54,12 +54,12 @@ class Base(DeclarativeBase):
 
 
 def now() -> datetime:
-    """The time, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 class AboutRow(Base):
-    """Who wrote this registry last."""
+    """The version of lori_cl that last wrote the schema."""
 
     __tablename__ = "about"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -77,7 +77,7 @@ class ArtifactRow(Base):
 
 
 class EvalSetRow(Base):
-    """The examples a task is scored on."""
+    """The examples that a task is scored on."""
 
     __tablename__ = "eval_sets"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -105,7 +105,7 @@ class TaskRow(Base):
 
 
 class EnvironmentRow(Base):
-    """What runs and stages were computed with."""
+    """The software and hardware environment of runs and stages."""
 
     __tablename__ = "environments"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -114,7 +114,7 @@ class EnvironmentRow(Base):
 
 
 class ProjectionRow(Base):
-    """A run's frozen A's."""
+    """A run's frozen projections A."""
 
     __tablename__ = "projections"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -164,7 +164,7 @@ class RunTaskRow(Base):
 
 
 class StageRow(Base):
-    """A committed stage; there is no row for one that is not."""
+    """A committed stage; uncommitted stages have no row."""
 
     __tablename__ = "stages"
     __table_args__ = (UniqueConstraint("run_id", "position"),)
@@ -193,7 +193,7 @@ class StageRow(Base):
 
 
 class MaskRow(Base):
-    """A stage's cells, counted."""
+    """Counts of a stage's cells."""
 
     __tablename__ = "masks"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -209,7 +209,7 @@ class MaskRow(Base):
 
 
 class TaskStatisticsRow(Base):
-    """What a run can tell a task's texts by."""
+    """Feature statistics of a task's texts, used to predict the task of a text."""
 
     __tablename__ = "task_statistics"
     __table_args__ = (UniqueConstraint("run_id", "task_id"),)

@@ -1,4 +1,4 @@
-"""A registry of an earlier schema becomes one of today's."""
+"""Upgrading a registry of an earlier schema."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ from lori_cl.registry.tables import SCHEMA
 
 @dataclass(frozen=True)
 class Upgrade:
-    """What became of a registry."""
+    """The result of an upgrade."""
 
     before: str
-    """Its schema until then."""
+    """The schema before the upgrade."""
     now: str
     backup: Path | None
-    """As it was until then; None where nothing was to be done, or no backup was asked for."""
+    """The backup file; None if the registry was up to date or no backup was requested."""
 
 
 def upgrade(url: URL, folder: Path, *, backup: bool) -> Upgrade:
-    """Bring a registry to the newest schema, after a copy of it was made.
+    """Upgrade a registry to the newest schema, after a backup.
 
-    From the copy to the end nobody else can write. A copy of what a server keeps goes into the folder.
-    Raises: WorkspaceUnusable, if there is no registry, or it cannot be copied or written; RegistryTooNew.
+    No other process can write from the start of the backup to the end of the upgrade. The backup of a server
+    database is written to the folder.
+    Raises: WorkspaceUnusable, if there is no registry, or it cannot be backed up or written; RegistryTooNew.
     """
     database, _ = open_database(url, read_only=False)
     try:
         with database.changing_tables() as connection:
-            before = schema_of(connection, database.shown)
+            before = schema_of(connection, database.display_name)
             assert before is not None
             if before == SCHEMA:
                 return Upgrade(before, SCHEMA, None)
-            kept = back_up(url, before, folder) if backup else None
+            backup_file = back_up(url, before, folder) if backup else None
             migrate(connection)
-            return Upgrade(before, SCHEMA, kept)
+            return Upgrade(before, SCHEMA, backup_file)
     finally:
         database.close()

@@ -1,7 +1,7 @@
 """A private copy of a SQLite file and its write-ahead log.
 
-SQLite reads a log with the help of a `-shm` file beside it. Where that file is missing and cannot be created,
-as on a read-only mount, SQLite opens nothing; in the copy's folder it can be created.
+SQLite needs a `-shm` file to read a log. If that file is missing and cannot be created, as on a read-only
+mount, SQLite cannot open the database; in the folder of the copy it can be created.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lori_cl.errors import WorkspaceUnusable
 
-COPIES = 100
-"""How often the files are copied again because they were written meanwhile."""
+MAX_COPY_ATTEMPTS = 100
+"""Maximum number of copies of files that are written during the copy."""
 
 Stamp = tuple[tuple[int, int] | None, ...]
 
@@ -27,9 +27,9 @@ class WalCopy:
         self._copied: Stamp | None = None
 
     def path(self) -> Path:
-        """The copy of the database file, as new as the original.
+        """Return the path of an up-to-date copy of the database file.
 
-        Raises: WorkspaceUnusable, if there is no room for it, or another process keeps writing.
+        Raises: WorkspaceUnusable, if there is no disk space, or another process keeps writing.
         """
         if self._folder is None or self._copied != self._stamp():
             self._copy()
@@ -46,7 +46,7 @@ class WalCopy:
         self.close()
         try:
             self._folder = tempfile.TemporaryDirectory(prefix="lori-cl-")
-            for _ in range(COPIES):
+            for _ in range(MAX_COPY_ATTEMPTS):
                 before = self._stamp()
                 for file in self._files:
                     if file.exists():
@@ -57,18 +57,20 @@ class WalCopy:
         except OSError as error:
             self.close()
             raise WorkspaceUnusable(
-                f"{self._files[0]} has a write-ahead log that can only be read in a copy, and copying it to "
-                f"{tempfile.gettempdir()} failed: {error.strerror}; set TMPDIR to a folder with room"
+                f"{self._files[0]} has a write-ahead log that can only be read from a copy, and copying to "
+                f"{tempfile.gettempdir()} failed: {error.strerror}; set TMPDIR to a folder with free space"
             ) from error
         self.close()
-        raise WorkspaceUnusable(f"{self._files[0]} was written {COPIES} times while it was copied; try again")
+        raise WorkspaceUnusable(
+            f"{self._files[0]} was written {MAX_COPY_ATTEMPTS} times while it was copied; try again"
+        )
 
     def _stamp(self) -> Stamp:
         return tuple(_stamp(file) for file in self._files)
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:
-    """Time and size of a file; None where there is none."""
+    """Return the modification time and size of a file; None if it does not exist."""
     try:
         status = file.stat()
     except FileNotFoundError:

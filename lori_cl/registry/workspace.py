@@ -12,11 +12,11 @@ from sqlalchemy.engine import URL
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore
-from lori_cl.registry.aside import SetAside
-from lori_cl.registry.connect import parse_url, shown, sqlite_file
-from lori_cl.registry.noting import note, noted
-from lori_cl.registry.records import Run
+from lori_cl.registry.connect import display_name, parse_url, sqlite_file
+from lori_cl.registry.held_back import HeldBackStage
+from lori_cl.registry.records import Run, Task
 from lori_cl.registry.registry import Registry
+from lori_cl.registry.registry_index import add_registry, listed_registries
 from lori_cl.registry.safe_paths import (
     require_file_name,
     require_inside,
@@ -29,30 +29,33 @@ if TYPE_CHECKING:
 
 DATABASE = "registry.db"
 
-SQLITE_FILES = ("-wal", "-shm", "-journal")
-"""What SQLite's files beside a database end in."""
+ARTIFACTS = "artifacts"
+"""The folder of the artifacts; the splits of a task with data in memory are files in it, named by digest."""
 
-NOTED = "registries.txt"
-"""Where the registries stand that are not registry.db."""
+SQLITE_FILES = ("-wal", "-shm", "-journal")
+"""Suffixes of the files that SQLite creates next to a database."""
+
+REGISTRIES_FILE = "registries.txt"
+"""Lists the registries used with the workspace, other than registry.db."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a team's tasks and runs live."""
+    """A folder with a team's tasks and runs."""
 
     root: Path
     url: str | None = field(default=None, repr=False)
-    """Another database than registry.db, as a SQLAlchemy URL, which may hold a password."""
+    """The database used instead of registry.db, as a SQLAlchemy URL, which may contain a password."""
 
     @property
     def artifacts(self) -> ArtifactStore:
-        """The workspace's files."""
-        return ArtifactStore(self.place("artifacts"), self.root)
+        """The store of artifact files."""
+        return ArtifactStore(self.path(ARTIFACTS), self.root)
 
-    def place(self, *parts: str) -> Path:
-        """A path in the workspace.
+    def path(self, *parts: str) -> Path:
+        """Return a path in the workspace.
 
-        Raises: WorkspaceUnusable, if it leads out of it: what is written there would be written elsewhere.
+        Raises: WorkspaceUnusable, if a link leads out of the workspace.
         """
         path = self.root.joinpath(*parts)
         require_inside(self.root, path)
@@ -60,154 +63,168 @@ class Workspace:
 
     @property
     def checkpoints(self) -> Path:
-        """Folders by the names of runs: the stage that a run is in the middle of, until that is committed."""
-        return self.place("checkpoints")
+        """Folder with one subfolder per run: the checkpoints of its stage in progress."""
+        return self.path("checkpoints")
 
     def checkpoints_of(self, run: str) -> Path:
-        """Where a run keeps its checkpoints.
+        """Return the folder of a run's checkpoints.
 
         Raises: WorkspaceUnusable, if the folder, or a link in it, leads out of the workspace.
         """
         return self._tree("checkpoints", run)
 
     def logs_of(self, run: str) -> Path:
-        """Where the loggers of a run write.
+        """Return the folder of a run's logs.
 
         Raises: WorkspaceUnusable, if the folder, or a link in it, leads out of the workspace.
         """
         return self._tree("logs", run)
 
     def _tree(self, folder: str, run: str) -> Path:
-        path = self.place(folder, require_file_name(run))
+        path = self.path(folder, require_file_name(run))
         require_tree_inside(self.root, path)
         return path
 
-    def aside(self, run: str) -> Path:
-        """Where the stage of a run is kept that is not accepted."""
-        return self.place("aside", f"{require_file_name(run)}.json")
+    def held_back_file(self, run: str) -> Path:
+        """Return the file of a run's held-back stage, whether or not it exists."""
+        return self.path("aside", f"{require_file_name(run)}.json")
 
-    def set_aside(self, run: Run) -> SetAside | None:
-        """The stage after the run's last one, where it was learned on those before it and not accepted.
+    def held_back_stage(self, run: Run) -> HeldBackStage | None:
+        """Return the held-back stage that follows the run's current stages, or None.
 
         Raises: ArtifactDamaged.
         """
-        kept = SetAside.read(self.aside(run.name))
-        return kept if kept is not None and kept.follows(run) else None
+        held_back = HeldBackStage.read(self.held_back_file(run.name))
+        return held_back if held_back is not None and held_back.follows(run) else None
 
     def create(self) -> bool:
-        """Make the folders and the registry; False where the registry was there already.
+        """Create the folders and the registry; return False if the registry exists already.
 
         Raises: WorkspaceUnusable, if the folder cannot be written.
         """
         try:
-            for folder in (self.root, self.place("tasks"), self.place("artifacts")):
+            for folder in (self.root, self.path("tasks"), self.path("artifacts")):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WorkspaceUnusable(f"{self.root} cannot be made: {error.strerror}") from error
+            raise WorkspaceUnusable(f"{self.root} cannot be created: {error.strerror}") from error
         return Registry.create(self._url(writes=True))
 
     def upgrade(self, *, backup: bool = True) -> Upgrade:
-        """Bring a registry of an earlier schema up to date; a backup of it is made first.
+        """Upgrade a registry of an earlier schema, after a backup.
 
         Raises: WorkspaceUnusable, if there is no registry, or it cannot be backed up or written;
         RegistryTooNew.
         """
-        from lori_cl.registry.upgrade import upgrade  # Alembic comes with it
+        from lori_cl.registry.upgrade import upgrade  # imports Alembic, which is slow
 
         return upgrade(parse_url(self._url(writes=True)), self.root, backup=backup)
 
     def open(self) -> Registry:
-        """The registry, for writing.
+        """Open the registry for writing.
 
-        That it is used here is noted: to another one its files would look like nobody's.
-        Raises: WorkspaceUnusable, if there is none, or it cannot be written; RegistryTooNew.
+        A registry other than registry.db is added to registries.txt: `gc` must not delete its files.
+        Raises: WorkspaceUnusable, if it does not exist or cannot be written; RegistryTooNew.
         """
         registry = Registry.open(self._url(writes=True), read_only=False)
         try:
             if self._registry_name() != DATABASE:
-                note(self.place(NOTED), self._registry_name())
+                add_registry(self.path(REGISTRIES_FILE), self._registry_name())
         except BaseException:
             registry.close()
             raise
         return registry
 
     def read(self) -> Registry:
-        """The registry, for reading; leaves no file behind.
+        """Open the registry for reading, without creating any file.
 
-        Raises: WorkspaceUnusable, if there is none; RegistryTooNew.
+        Raises: WorkspaceUnusable, if it does not exist; RegistryTooNew.
         """
         return Registry.open(self._url(), read_only=True)
 
-    def check_places(self, run: str) -> None:
-        """Make sure, before anything is trained, that all that a run writes stays in the workspace.
+    def check_paths(self, run: str) -> None:
+        """Check, before training, that all files that a run writes are in the workspace.
 
         Raises: WorkspaceUnusable, if a link leads out of it, or the run's name is a path.
         """
-        for place in (self.checkpoints_of, self.logs_of, self.aside):
-            place(run)
+        for run_path in (self.checkpoints_of, self.logs_of, self.held_back_file):
+            run_path(run)
         require_inside(self.root, self.artifacts.folder)
 
-    def hold(self, run: str) -> AbstractContextManager[None]:
-        """Let no other process write this run until the context ends; every command that writes it holds it.
+    def lock(self, run: str) -> AbstractContextManager[None]:
+        """Lock a run until the context exits; every command that writes a run locks it.
 
-        Raises: RunConflict, saying which process holds it; WorkspaceUnusable, if the lock cannot be written.
+        Raises: RunConflict, naming the process that holds the lock; WorkspaceUnusable, if the lock cannot be
+        written.
         """
-        from lori_cl.registry.holding import hold  # readers need not wait for what it imports
+        from lori_cl.registry.run_lock import lock_run  # readers do not need its imports
 
-        return hold(self.place("locks"), run)
+        return lock_run(self.path("locks"), run)
 
     @contextmanager
-    def open_held(self, run: str) -> Iterator[Registry]:
-        """The registry, for writing a run that is there, which no other process writes meanwhile.
+    def open_locked(self, run: str) -> Iterator[Registry]:
+        """Open the registry for writing and lock an existing run.
 
-        Raises: UnknownRun; see also `open` and `hold`.
+        Raises: UnknownRun; see also `open` and `lock`.
         """
         with self.open() as registry:
-            registry.run(run)  # of one that is unknown there is nothing to hold
-            with self.hold(run):
+            registry.run(run)  # raises UnknownRun before the lock is created
+            with self.lock(run):
                 yield registry
 
-    def held_runs(self) -> list[str]:
-        """Every run that a living process holds, in whichever registry it stands.
+    def locked_runs(self) -> list[str]:
+        """Return every run that a running process has locked, in any registry.
 
-        Raises: WorkspaceUnusable, if a lock cannot be asked.
+        Raises: WorkspaceUnusable, if a lock cannot be checked.
         """
-        from lori_cl.registry.holding import held_runs
+        from lori_cl.registry.run_lock import locked_runs
 
-        return held_runs(self.place("locks"))
+        return locked_runs(self.path("locks"))
 
     def other_registries(self) -> list[str]:
-        """The registries but this one that keep runs in this workspace, or did.
+        """Return the other registries that keep, or kept, runs in this workspace.
 
         Raises: WorkspaceUnusable, if the list of them cannot be read.
         """
         own = self.root / DATABASE
-        known = noted(self.place(NOTED)) | ({self.relative(own)} if own.exists() else set())
+        known = listed_registries(self.path(REGISTRIES_FILE)) | (
+            {self.relative(own)} if own.exists() else set()
+        )
         return sorted(known - {self._registry_name()})
 
     def _registry_name(self) -> str:
-        """Without a password; a file is named as the registry keeps one."""
+        """Return the registry's URL without password, or its file as `relative` writes it."""
         url = parse_url(self._url())
         file = sqlite_file(url)
-        return shown(url) if file is None else self.relative(file)
+        return display_name(url) if file is None else self.relative(file)
 
     def folder_of(self, declared_in: str) -> Path:
-        """The folder that a task was declared in.
+        """Return the folder of a task file, from the form stored in the registry.
 
         Raises: WorkspaceUnusable, if it is a relative path that leads out of the workspace.
         """
-        return Path(declared_in) if Path(declared_in).is_absolute() else self.place(declared_in)
+        return Path(declared_in) if Path(declared_in).is_absolute() else self.path(declared_in)
+
+    def source_folder(self, task: Task) -> Path:
+        """The folder that a task's data is looked up in; splits that are artifacts are checked first.
+
+        Raises: ArtifactMissing; ArtifactDamaged; WorkspaceUnusable, as `folder_of` does.
+        """
+        if task.declared_in == ARTIFACTS:
+            for split in (task.spec["train"]["split"], task.spec["eval"]["split"]):
+                self.artifacts.get(split, "jsonl")
+        return self.folder_of(task.declared_in)
 
     def relative(self, path: Path) -> str:
-        """A folder as the registry keeps it, or a file: relative where it lies in the workspace."""
+        """Return a path as the registry stores it: relative to the workspace if it is inside."""
         path, root = path.resolve(), self.root.resolve()
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
     def _url(self, *, writes: bool = False) -> str | URL:
-        """Where the registry is, once it is clear that SQLite's files are in the workspace.
+        """Return the URL of the registry, after checking the links of SQLite's files in the workspace.
 
-        Raises: WorkspaceUnusable, if one is a link that leads out of it, or is to be written and has a second
-        name. A database that the user names elsewhere is the user's affair.
+        A database outside the workspace, given by the user, is not checked.
+        Raises: WorkspaceUnusable, if a link leads out of the workspace, or a file to be written has several
+        hard links.
         """
         url = self.url or URL.create("sqlite", database=str(self.root / DATABASE))
         file = sqlite_file(parse_url(url))

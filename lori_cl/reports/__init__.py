@@ -1,16 +1,16 @@
-"""What a run taught and forgot: gathered from the registry, rendered in the terminal or as a file."""
+"""Reports on runs: gathered from the registry, rendered in the terminal or as a file."""
 
 from lori_cl.reports.capacity import Capacity, SiteCapacity, capacity_of
 from lori_cl.reports.capacity_table import print_capacity
 from lori_cl.reports.formats import FORMATS
 from lori_cl.reports.gather import gather
 from lori_cl.reports.listings import (
-    print_leftovers,
     print_lineage,
     print_run,
     print_runs,
     print_task,
     print_tasks,
+    print_unused_files,
 )
 from lori_cl.reports.record import run_record, run_summary, task_record, to_record
 from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
@@ -33,7 +33,6 @@ __all__ = [
     "gather",
     "gather_routing",
     "print_capacity",
-    "print_leftovers",
     "print_lineage",
     "print_outcome",
     "print_report",
@@ -42,6 +41,7 @@ __all__ = [
     "print_runs",
     "print_task",
     "print_tasks",
+    "print_unused_files",
     "run_record",
     "run_summary",
     "task_record",

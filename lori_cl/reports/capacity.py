@@ -1,4 +1,4 @@
-"""How much of an adapter is claimed, and how many more tasks fit."""
+"""The claimed and free cells of an adapter, and how many more tasks fit."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lori_cl.registry import Projection, Run, Stage, still_kept
+from lori_cl.registry import Projection, Run, Stage, protected_stages
 
 ORTHOGONAL = "orthogonal"
-KEEP_OUT = ("null-space", ORTHOGONAL)
-"""Projections whose A's keep out of directions that earlier ones take."""
+EXCLUDING_KINDS = ("null-space", ORTHOGONAL)
+"""Kinds of projection whose A is orthogonal to directions of earlier tasks."""
 
 
 @dataclass(frozen=True)
@@ -19,92 +19,92 @@ class SiteCapacity:
 
     cells: int
     by_task: Mapping[str, int]
-    """Cells claimed by each task learned so far."""
+    """Cells claimed by each trained task."""
     overlap: bool = False
-    """Whether a task may claim cells that another one owns."""
+    """Whether a task may claim cells of another task."""
     inputs: int | None = None
-    """Input directions of the site, for a projection that keeps later tasks out of some."""
+    """Input directions of the site, if the projection excludes some for later tasks; otherwise None."""
     inputs_taken: Mapping[str, int] = field(default_factory=dict)
-    """Of these, the ones that each task took; a retired one's, while a task stands that was learned beside
-    them."""
+    """Input directions taken by each task. Those of a retired task count while a task that was trained
+    under their protection is active."""
 
     @property
     def inputs_free(self) -> int | None:
-        """Input directions that the next task's A may read."""
+        """Input directions available to the next task's A."""
         return None if self.inputs is None else self.inputs - sum(self.inputs_taken.values())
 
     @property
     def free(self) -> int:
-        """Cells that the next task may claim."""
+        """Cells available to the next task."""
         return self.cells - (0 if self.overlap else sum(self.by_task.values()))
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """The cells of a run's adapter, exactly counted."""
+    """Exact counts of the cells of a run's adapter."""
 
     density: float
-    """Fraction of the cells that the adapter began with which the next task would claim."""
+    """Fraction of the initial cells that the next task would claim."""
     cells_per_task: int
-    """That many; 0 where the cells are divided evenly and every planned task has its own."""
+    """Cells that the next task would claim; 0 if the budget is even and no planned task remains."""
     by_site: Mapping[str, SiteCapacity]
-    """In the order that numbers the cells."""
+    """By site, in the order of the cell numbers."""
     by_task: Mapping[str, int]
-    """Cells claimed by each task learned so far, in the order of learning."""
+    """Cells claimed by each trained task, in training order."""
     grow: int | None = None
-    """Rows of rank that are added whenever a task finds too few free cells; None never."""
+    """Rows of rank that are added when a task has too few free cells; None: none are added."""
     retired: tuple[str, ...] = ()
-    """Tasks learned whose cells are free again."""
+    """Trained tasks that are retired, so that their cells are free."""
     needs_inputs: int | None = None
-    """Free input directions that the next task's A needs at every site; None where it is drawn freely."""
-    takes_as_many: bool = False
-    """Whether a task takes just as many as it needs; or else what it takes is known once it is learned."""
+    """Free input directions that the next task's A needs at every site; None if none are excluded."""
+    takes_needed_inputs: bool = False
+    """Whether a task takes exactly the directions it needs; if False, the number is known after training."""
 
     @property
     def cells(self) -> int:
-        """All cells of the adapter."""
+        """Total cells of the adapter."""
         return sum(site.cells for site in self.by_site.values())
 
     @property
     def free(self) -> int:
-        """Cells that the next task may claim."""
+        """Cells available to the next task."""
         return sum(site.free for site in self.by_site.values())
 
     @property
     def overlap(self) -> bool:
-        """Whether a task may claim cells that another one owns, so that they never run out."""
+        """Whether a task may claim cells of another task, so that cells never run out."""
         return any(site.overlap for site in self.by_site.values())
 
     @property
-    def keeps_inputs(self) -> bool:
-        """Whether sites have input directions that later tasks keep out of."""
+    def excludes_inputs(self) -> bool:
+        """Whether later tasks exclude input directions of earlier ones."""
         return any(site.inputs is not None for site in self.by_site.values())
 
     @property
-    def scarcest(self) -> tuple[str, int] | None:
-        """The site with the fewest free input directions, and how many; None where A's are drawn freely."""
+    def fewest_inputs_free(self) -> tuple[str, int] | None:
+        """The site with the fewest free input directions, and their number; None if none are excluded."""
         left = {name: site.inputs_free for name, site in self.by_site.items() if site.inputs_free is not None}
         return min(left.items(), key=lambda item: item[1]) if left else None
 
     @property
-    def more_by_inputs(self) -> int | None:
-        """How many more tasks find the input directions that they need; None where that sets no limit yet."""
-        if self.scarcest is None or not self.needs_inputs:
+    def more_tasks_by_inputs(self) -> int | None:
+        """How many more tasks the free input directions allow; None if they set no known limit."""
+        if self.fewest_inputs_free is None or not self.needs_inputs:
             return None
-        _, left = self.scarcest
-        if self.takes_as_many:
+        _, left = self.fewest_inputs_free
+        if self.takes_needed_inputs:
             return left // self.needs_inputs
         return None if left >= self.needs_inputs else 0
 
     @property
     def more_tasks(self) -> int | None:
-        """How many more tasks of that density fit; None where nothing sets a limit."""
+        """How many more tasks of this density fit; None if there is no limit."""
         by_cells = self.free // self.cells_per_task if self.cells_per_task else 0
-        limits = [None if self.overlap else by_cells, self.more_by_inputs]
+        limits = [None if self.overlap else by_cells, self.more_tasks_by_inputs]
         return min((limit for limit in limits if limit is not None), default=None)
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the capacity as JSON values."""
         return {
             "cells": self.cells,
             "free": self.free,
@@ -127,21 +127,21 @@ class Capacity:
 
 
 def capacity_of(run: Run) -> Capacity | None:
-    """The run's capacity; None where every stage overwrites the whole adapter, so nothing is claimed."""
+    """Return the run's capacity; None if every stage overwrites the whole adapter and claims no cells."""
     if run.projection is None:
         return None
     rank, kind = run.rank or run.projection.rank, run.projection.kind
     overlap = run.curriculum["masks"].get("overlap") == "allow"
     masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
-    taken = _inputs_taken(run.projection, run.stages)
+    inputs_taken = _inputs_taken(run.projection, run.stages)
     sites = {
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
             overlap=overlap,
-            inputs=in_features if kind in KEEP_OUT else None,
+            inputs=in_features if kind in EXCLUDING_KINDS else None,
             # A site that no input of a task reached has no entry.
-            inputs_taken={task: of.get(site, 0) for task, of in taken.items()},
+            inputs_taken={task: by_site.get(site, 0) for task, by_site in inputs_taken.items()},
         )
         for site, (out, in_features) in run.projection.sites.items()
     }
@@ -154,28 +154,28 @@ def capacity_of(run: Run) -> Capacity | None:
         grow=run.curriculum.get("adapter", {}).get("grow"),
         retired=tuple(stage.task for stage in run.stages if stage.retired_after is not None),
         needs_inputs=_needs_inputs(run, rank),
-        takes_as_many=kind == ORTHOGONAL,
+        takes_needed_inputs=kind == ORTHOGONAL,
     )
 
 
 def _inputs_taken(a: Projection, stages: Sequence[Stage]) -> dict[str, Mapping[str, int]]:
-    """By task and site, the input directions that the next task's A keeps out of."""
+    """Return, by task and site, the number of input directions that the next task's A excludes."""
     if a.kind == ORTHOGONAL:
         masks = {s.task: s.mask for s in stages if s.mask is not None and s.retired_after is None}
         return {task: dict.fromkeys(a.sites, mask.rank or a.rank) for task, mask in masks.items()}
-    feeding = [stages[position] for position in still_kept([s.retired_after for s in stages])]
-    return {s.task: s.mask.directions for s in feeding if s.mask is not None and s.mask.directions}
+    protected = [stages[position] for position in protected_stages([s.retired_after for s in stages])]
+    return {s.task: s.mask.directions for s in protected if s.mask is not None and s.mask.directions}
 
 
 def _needs_inputs(run: Run, rank: int) -> int | None:
-    if run.projection is None or run.projection.kind not in KEEP_OUT:
+    if run.projection is None or run.projection.kind not in EXCLUDING_KINDS:
         return None
     return (run.curriculum.get("adapter", {}).get("null_space") or {}).get("min_free") or rank
 
 
 def _budget(run: Run, free: int) -> tuple[float, int]:
-    """What the next task would claim: (fraction of the cells that the adapter began with, cells)."""
-    assert run.projection is not None, "a run that claims nothing has no capacity"
+    """Return what the next task would claim: (fraction of the initial cells, number of cells)."""
+    assert run.projection is not None, "a run without a projection has no capacity"
     cells, masks = run.projection.cells(), run.curriculum["masks"]
     if masks.get("budget") == "even":
         tasks_left = len(run.tasks) - len(run.stages)

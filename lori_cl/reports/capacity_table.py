@@ -1,4 +1,4 @@
-"""A run's capacity in the terminal."""
+"""Print a run's capacity in the terminal."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from rich.console import Console
 
 from lori_cl.registry import Run
 from lori_cl.reports.capacity import Capacity, SiteCapacity, capacity_of
-from lori_cl.reports.plain import add_row, plain_table, say
-from lori_cl.reports.wording import capacity_line, share
+from lori_cl.reports.phrases import capacity_line, share
+from lori_cl.reports.plain_tables import add_row, plain_table, print_line
 
 
 def print_capacity(run: Run, console: Console) -> None:
-    """Each task's cells site by site, each task's total, and what is left."""
+    """Print the cells of each task by site, the total of each task, and the remaining capacity."""
     capacity = capacity_of(run)
     if capacity is not None:
         _print_sites(capacity, console)
         _print_totals(capacity, console)
-    say(console, f"{run.name}: {capacity_line(capacity)}")
+    print_line(console, f"{run.name}: {capacity_line(capacity)}")
 
 
 def _print_sites(capacity: Capacity, console: Console) -> None:
-    say(console, "Cells claimed at each site", "bold")
-    inputs = ["inputs free", "inputs"] if capacity.keeps_inputs else []
+    print_line(console, "Cells claimed at each site", "bold")
+    inputs = ["inputs free", "inputs"] if capacity.excludes_inputs else []
     numbers = [*capacity.by_task, "free", "cells", *inputs]
     table = plain_table(["site", *numbers], numbers=len(numbers))
 
@@ -37,7 +37,7 @@ def _counts(site: SiteCapacity) -> list[str]:
 
 
 def _print_totals(capacity: Capacity, console: Console) -> None:
-    say(console, "Cells claimed by each task", "bold")
+    print_line(console, "Cells claimed by each task", "bold")
     table = plain_table(["task", "cells", "share"], numbers=2)
 
     for task, count in {**capacity.by_task, "(free)": capacity.free}.items():

@@ -1,4 +1,4 @@
-"""From the registry to a report: everything is computed here, so that formats only render."""
+"""Build a report from the registry. Everything is computed here; formats only render."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lori_cl.reports.eval_sets import facts_by_task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 from lori_cl.reports.routing import ROUTED
 
-CURRENT = "current"  # lori_cl.spec's View.CURRENT; importing pydantic for one word would slow every report
+CURRENT = "current"  # lori_cl.spec's View.CURRENT; importing it (pydantic) would slow every report
 
 Scored = Mapping[tuple[int, int], Evaluation]
 """By (stage, task index from 0)."""
 
 
 def gather(registry: Registry, run_name: str, artifacts: ArtifactStore | None = None) -> RunReport:
-    """Everything a report says about one run, finished or not.
+    """Build the report of one run, finished or not.
 
-    Where the artifacts are given, repeated inputs of the eval sets count once in tests, and are reported.
+    With `artifacts`, repeated inputs of the eval sets count once in tests, and are reported.
     Raises: UnknownRun.
     """
     run = registry.run(run_name)
@@ -31,25 +31,25 @@ def gather(registry: Registry, run_name: str, artifacts: ArtifactStore | None = 
     single = _single_task_scores(registry, run)
     facts = {} if artifacts is None else facts_by_task(run, artifacts)
     views = tuple(_view(run, view, evaluations, single, facts) for view in _views(run, evaluations))
-    warnings = [f"{task}: {warning}" for task, found in facts.items() for warning in found.warnings]
+    warnings = [f"{task}: {warning}" for task, of_task in facts.items() for warning in of_task.warnings]
     return RunReport(run, views, capacity_of(run), tuple(warnings))
 
 
 def _views(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Those of the curriculum, and `routed` where the run was scored under it later."""
+    """Return the views of the curriculum, and `routed` if the run was scored under it later."""
     named = [str(view) for view in run.curriculum["eval"]["views"]]
     routed = any(e.view == ROUTED and e.stage <= len(run.stages) for e in evaluations)
     return [*named, ROUTED] if routed and ROUTED not in named else named
 
 
 def _single_task_scores(registry: Registry, run: Run) -> dict[str, float]:
-    """By task: its score in a run of the same settings that learned it first, so with nothing before it."""
+    """Return, by task, its score in a run with the same settings that trained it first."""
     settings = _comparable(run.curriculum)
     return registry.first_stage_scores(run, lambda curriculum: _comparable(curriculum) == settings)
 
 
 def _comparable(curriculum: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for scores of two runs on one base model to be compared."""
+    """Return the settings that must be equal for scores of two runs on one base model to be comparable."""
     settings = {key: value for key, value in curriculum.items() if key not in {"name", "tasks", "model"}}
     return {**settings, "eval": {**settings["eval"], "views": None}}
 
@@ -65,7 +65,7 @@ def _view(
     tasks, stages = [task.label for task in run.tasks], len(run.stages)
     matrix = ForgettingMatrix.from_cells(tasks, view, stages, {at: _cell(e) for at, e in scored.items()})
     changes = _changes(matrix, scored, facts) if view == CURRENT else ()
-    # In the order of the stages, so that the last one stays.
+    # In stage order, so that the last stage wins.
     last = {j: e for (_, j), e in sorted(scored.items(), key=lambda item: item[0])}
     return ViewReport(
         matrix=matrix,
@@ -78,9 +78,9 @@ def _view(
 
 
 def _scored(run: Run, view: str, evaluations: Sequence[Evaluation]) -> Scored:
-    """The scores under a view; row 0, the base model's, belongs to every view."""
+    """Return the scores under a view. Row 0 (the base model) belongs to every view."""
     column = {task.label: j for j, task in enumerate(run.tasks)}
-    # A run that is going on may commit a stage between our reading the run and its scores.
+    # A run in progress may commit a stage after the run was read and before its scores are read.
     return {
         (e.stage, column[e.task]): e
         for e in evaluations
@@ -96,12 +96,12 @@ def _cell(evaluation: Evaluation) -> Cell:
 def _changes(
     matrix: ForgettingMatrix, scored: Scored, facts: Mapping[str, EvalSetFacts]
 ) -> tuple[Change, ...]:
-    """Every earlier task, last stage against its own; tasks scored at only one of the two are left out."""
+    """Compare every earlier task's last stage with its own, if the task was scored at both."""
     last, since = matrix.stages, matrix.change_since_learned()
-    found = ((j, number(since[last, j])) for j in range(last - 1))
+    change_by_task = ((j, number(since[last, j])) for j in range(last - 1))
     return tuple(
         _change(matrix.tasks[j], change, scored[j + 1, j], scored[last, j], facts.get(matrix.tasks[j]))
-        for j, change in found
+        for j, change in change_by_task
         if change is not None
     )
 

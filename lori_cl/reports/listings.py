@@ -1,4 +1,4 @@
-"""Tasks and runs in the terminal, listed or one by one."""
+"""Print tasks and runs in the terminal, as lists or one by one."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lori_cl.registry import Leftover, Run, RunSummary, SetAside, Task, flat
+from lori_cl.registry import GarbageFile, HeldBackStage, Run, RunSummary, Task, flatten
 from lori_cl.reports.lineage import lineage_sections
-from lori_cl.reports.plain import add_row, plain_table, say
-from lori_cl.reports.wording import minute, run_title, seconds, short, source_words, stage_name
+from lori_cl.reports.phrases import describe_source, minute, run_title, seconds, short, stage_name
+from lori_cl.reports.plain_tables import add_row, plain_table, print_line
 
 
 def print_tasks(tasks: Sequence[Task], console: Console) -> None:
-    """Every version of every task, one a line."""
+    """Print every version of every task, one per line."""
     if not tasks:
-        return say(console, "no tasks yet; add one: lori-cl add-task FILE")
+        return print_line(console, "no tasks yet; add one: lori-cl add-task FILE")
     table = plain_table(["task", "version", "kind", "metric", "eval examples", "eval set", "source"])
     for task in tasks:
         examples = f"{task.eval_set.n:,}"
@@ -27,38 +27,38 @@ def print_tasks(tasks: Sequence[Task], console: Console) -> None:
 
 
 def print_task(task: Task, console: Console) -> None:
-    """One version of a task, its declaration line by line."""
-    say(console, task.label, "bold")
-    told = {
+    """Print one version of a task with all fields of its declaration."""
+    print_line(console, task.label, "bold")
+    facts = {
         "version": task.version,
         "added": minute(task.created_at),
-        "declared in": task.declared_in or ".",
+        "folder": task.declared_in or ".",
         "eval set": f"{task.eval_set.n:,} examples, digest {task.eval_set.digest}",
     }
-    for key, value in {**told, **_set({k: v for k, v in task.spec.items() if k != "name"})}.items():
-        say(console, f"  {key}: {value}")
+    for key, value in {**facts, **_set_fields({k: v for k, v in task.spec.items() if k != "name"})}.items():
+        print_line(console, f"  {key}: {value}")
 
 
 def print_runs(runs: Sequence[Run | RunSummary], console: Console) -> None:
-    """Every run, one a line."""
+    """Print every run, one per line."""
     if not runs:
-        return say(console, "no runs yet; begin one: lori-cl run CURRICULUM")
-    table = plain_table(["run", "method", "seed", "stages", "model", "begun (UTC)"])
+        return print_line(console, "no runs yet; start one: lori-cl run CURRICULUM")
+    table = plain_table(["run", "method", "seed", "stages", "model", "started (UTC)"])
     for run in runs:
         stages = f"{run.stages_done} of {len(run.task_labels)}"
-        begun = minute(run.created_at)
-        add_row(table, run.name, run.method, str(run.seed), stages, run.base_path, begun)
+        started = minute(run.created_at)
+        add_row(table, run.name, run.method, str(run.seed), stages, run.base_path, started)
     return console.print(table)
 
 
-def print_run(run: Run, console: Console, *, aside: SetAside | None = None) -> None:
-    """One run: its stages done, set aside and to come, and its settings."""
-    say(console, f"{run.name}: {run_title(run)}", "bold")
-    table = plain_table(["stage", "eval examples", "cells", "trained on", "took", "artifact"])
+def print_run(run: Run, console: Console, *, held_back: HeldBackStage | None = None) -> None:
+    """Print one run: its finished, held back and pending stages, and its settings."""
+    print_line(console, f"{run.name}: {run_title(run)}", "bold")
+    table = plain_table(["stage", "eval examples", "cells", "trained on", "duration", "artifact"])
     done = {stage.task: stage for stage in run.stages}
     for position, task in enumerate(run.tasks, start=1):
         stage = done.get(task.label)
-        learned = (
+        training = (
             (
                 f"{stage.mask.cells:,}" if stage.mask else "all",
                 f"{stage.n_train:,} examples",
@@ -66,56 +66,57 @@ def print_run(run: Run, console: Console, *, aside: SetAside | None = None) -> N
                 short(stage.artifact),
             )
             if stage
-            else ("", "to come", "", "")
+            else ("", "pending", "", "")
         )
-        if aside is not None and aside.stage.position == position:
-            learned = ("", "set aside", seconds(aside.stage.elapsed_s), short(aside.stage.artifact))
-        add_row(table, stage_name(position, task.label), f"{task.eval_set.n:,}", *learned)
+        if held_back is not None and held_back.stage.position == position:
+            duration, artifact = seconds(held_back.stage.elapsed_s), short(held_back.stage.artifact)
+            training = ("", "held back", duration, artifact)
+        add_row(table, stage_name(position, task.label), f"{task.eval_set.n:,}", *training)
     console.print(table)
-    if aside is not None:
-        take = f"lori-cl run CURRICULUM --name {run.name} --accept {aside.stage.task}"
-        say(console, f"set aside: {aside.why}; take it: {take}")
+    if held_back is not None:
+        accept = f"lori-cl run CURRICULUM --name {run.name} --accept {held_back.stage.task}"
+        print_line(console, f"held back: {held_back.why}; accept it: {accept}")
     console.print()
-    told = {"begun": f"{minute(run.created_at)} UTC", "base digest": run.base_digest}
-    for key, value in {**told, **_set(run.curriculum)}.items():
-        say(console, f"  {key}: {value}")
+    facts = {"started": f"{minute(run.created_at)} UTC", "base digest": run.base_digest}
+    for key, value in {**facts, **_set_fields(run.curriculum)}.items():
+        print_line(console, f"  {key}: {value}")
 
 
-def print_leftovers(found: Sequence[Leftover], console: Console, *, deleted: bool) -> None:
-    """What nothing needs, one a line, and how to be rid of it."""
+def print_unused_files(found: Sequence[GarbageFile], console: Console, *, deleted: bool) -> None:
+    """Print unused files, one per line, and the command that deletes them."""
     if not found:
-        return say(console, "nothing is left over")
-    table = plain_table(["left over", "why", "bytes"], numbers=1)
-    for leftover in found:
-        add_row(table, leftover.name, leftover.why, f"{leftover.bytes:,}")
+        return print_line(console, "no unused files")
+    table = plain_table(["unused file", "reason", "bytes"], numbers=1)
+    for file in found:
+        add_row(table, file.name, file.why, f"{file.bytes:,}")
     console.print(table)
-    in_all = f"{len(found):,} left over, {sum(leftover.bytes for leftover in found):,} bytes"
-    return say(console, f"{in_all}: deleted" if deleted else f"{in_all}; lori-cl gc --delete deletes them")
+    total = f"{len(found):,} unused, {sum(file.bytes for file in found):,} bytes"
+    return print_line(console, f"{total}: deleted" if deleted else f"{total}; delete: lori-cl gc --delete")
 
 
 def print_lineage(run: Run, console: Console) -> None:
-    """What one run was made from, every digest written out."""
-    say(console, f"{run.name}: {run_title(run)}", "bold")
+    """Print the lineage of one run with full digests."""
+    print_line(console, f"{run.name}: {run_title(run)}", "bold")
     for section in lineage_sections(run):
-        say(console, section.title, "bold")
+        print_line(console, section.title, "bold")
         for fact in section.facts:
-            told = ", ".join(filter(None, (fact.value, fact.digest and f"digest {fact.digest}")))
-            # Not wrapped: a digest on two lines cannot be searched for.
-            console.print(Text(f"  {fact.name}: {told}"), soft_wrap=True)
+            text = ", ".join(filter(None, (fact.value, fact.digest and f"digest {fact.digest}")))
+            # Not wrapped: a digest that spans two lines cannot be searched for.
+            console.print(Text(f"  {fact.name}: {text}"), soft_wrap=True)
 
 
 def _source(task: Task) -> str:
-    """'local agnews or hub fancyzhx/ag_news', and whether nobody has checked that."""
+    """Return 'local agnews or hub fancyzhx/ag_news', with ' (unverified)' if it is."""
     source = task.spec.get("source") or {}
-    places = source_words(source)
-    learned_from = (task.spec.get("train") or {}).get("source") or {}
-    unverified = source.get("unverified") or learned_from.get("unverified")
+    places = describe_source(source)
+    train_source = (task.spec.get("train") or {}).get("source") or {}
+    unverified = source.get("unverified") or train_source.get("unverified")
     return f"{places} (unverified)" if unverified else places
 
 
-def _set(record: Mapping[str, Any]) -> dict[str, str]:
-    """Every field of a declaration in words; what is not set is left out."""
-    fields = flat(record).items()
+def _set_fields(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return every field of a declaration as text, without unset fields."""
+    fields = flatten(record).items()
     return {
         field: ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         for field, value in fields

@@ -1,32 +1,32 @@
 """Reports, runs and tasks as JSON values.
 
-Schema 1 of a report; a key is never renamed or removed within a schema, new ones may be added:
+Schema 1 of a report. Within a schema, keys are never renamed or removed; new keys may be added:
 
     schema      1
     run         run_summary(): name, method, seed, status, stages_done, tasks, base, begun
-    tasks       labels in the order of learning; the columns of every matrix
-    views       by view's name:
+    tasks       labels in training order; the columns of every matrix
+    views       by view name:
       matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
-                    null where a task was not evaluated
-      n             examples each task is scored on; null where it never was
-      distinct      different inputs among them; null where the eval set's file was not read
-      parts         further numbers of each task's last score as fractions, by name: pass@5, refusal_rate
-      truncated     how many of them were too long to be read whole
-      source        'measured' or 'proved' for every score; null where there is none
-      stderr        standard error of every score; null where unknown
-      change        score − score when learned, negative is worse; null before the task was learned
-      overall_performance  for every stage: mean over the tasks learned so far; null if one is missing
+                    null if a task was not evaluated
+      n             number of examples each task is scored on; null if it was never scored
+      distinct      number of distinct inputs among them; null if the eval set's file was not read
+      parts         additional metrics of each task's last score as fractions, by name: pass@5, refusal_rate
+      truncated     number of truncated examples among them
+      source        'measured' or 'proved' (cached) for every score; null if there is none
+      stderr        standard error of every score; null if unknown
+      change        score − score when trained, negative is worse; null before the task was trained
+      overall_performance  for every stage: mean over the trained tasks; null if a score is missing
       metrics       acc, bwt, forgetting, learning_accuracy, average_anytime_accuracy, fwt,
-                    single_task_gap, retention (against runs of the same settings that learned the task
-                    first); null if missing
-      missing       by metric's name: why it is null
-      significance  of view 'current', for each earlier task, last stage against its own:
+                    single_task_gap, retention (compared with runs of the same settings that trained the
+                    task first); null if missing
+      missing       by metric name: why it is null
+      significance  in view 'current', for each earlier task, last stage compared with its own:
                     task, change, test, p_value, n, worsened, improved
-    warnings    what makes scores over the eval sets say little, one line each
+    warnings    reasons why scores over the eval sets are of limited use, one line each
     capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks
-                (null where nothing sets a limit); null for a method without masks
-    lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null where it
-                is the run's), data (of every task its source and eval set), environment, curriculum
+                (null if there is no limit); null for a method without masks
+    lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null if it is
+                that of the run), data (source and eval set of every task), environment, curriculum
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from lori_cl.registry import Run, RunSummary, SetAside, Stage, Task
+from lori_cl.registry import HeldBackStage, Run, RunSummary, Stage, Task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 
 SCHEMA = 1
 
 
 def to_record(report: RunReport) -> dict[str, Any]:
-    """A report as JSON values, in the schema above."""
+    """Return a report as JSON values, in the schema above."""
     return {
         "schema": SCHEMA,
         "run": run_summary(report.run),
@@ -55,7 +55,7 @@ def to_record(report: RunReport) -> dict[str, Any]:
 
 
 def run_summary(run: Run | RunSummary) -> dict[str, Any]:
-    """A run in a list of runs."""
+    """Return the record of a run in a list of runs."""
     return {
         "name": run.name,
         "method": run.method,
@@ -68,14 +68,18 @@ def run_summary(run: Run | RunSummary) -> dict[str, Any]:
     }
 
 
-def run_record(run: Run, aside: SetAside | None) -> dict[str, Any]:
-    """One run with its stages and lineage; `set_aside` is the stage that was learned and not accepted."""
-    kept = {"position": aside.stage.position, "task": aside.stage.task, "why": aside.why} if aside else None
-    return {**run_summary(run), **lineage(run), "set_aside": kept}
+def run_record(run: Run, held_back: HeldBackStage | None) -> dict[str, Any]:
+    """Return the record of one run with its stages and lineage; `set_aside` is the held back stage."""
+    stage = held_back and {
+        "position": held_back.stage.position,
+        "task": held_back.stage.task,
+        "why": held_back.why,
+    }
+    return {**run_summary(run), **lineage(run), "set_aside": stage}
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """A version of a task."""
+    """Return the record of one version of a task."""
     return {
         "name": task.name,
         "version": task.version,
@@ -91,7 +95,7 @@ def task_record(task: Task) -> dict[str, Any]:
 
 
 def lineage(run: Run) -> dict[str, Any]:
-    """What the run was made from, by digest, seed and version."""
+    """Return the inputs of a run with their digests, seeds and versions."""
     return {
         "base": _base(run),
         "projection": _projection(run),
@@ -115,8 +119,9 @@ def _projection(run: Run) -> dict[str, Any] | None:
 
 def _stage(run: Run, stage: Stage) -> dict[str, Any]:
     committed = stage.committed_at.isoformat() if stage.committed_at else None
-    own = None if stage.environment == run.environment else stage.environment
-    return {**asdict(stage), "seeds": dict(stage.seeds), "committed_at": committed, "environment": own}
+    environment = None if stage.environment == run.environment else stage.environment
+    seeds = dict(stage.seeds)
+    return {**asdict(stage), "seeds": seeds, "committed_at": committed, "environment": environment}
 
 
 def _data(task: Task) -> dict[str, Any]:

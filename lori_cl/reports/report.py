@@ -1,4 +1,4 @@
-"""What a report holds, as frozen values that any format renders."""
+"""The contents of a report, as frozen values that any format renders."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from lori_cl.forgetting import Cell, ForgettingMatrix, Metric, PairedTest, overa
 from lori_cl.registry import Run
 from lori_cl.reports.capacity import Capacity
 
-COMPARED = frozenset({"single_task_gap", "retention"})
+SINGLE_TASK_METRICS = frozenset({"single_task_gap", "retention"})
 """Metrics that need runs of single tasks."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of a matrix, with what a reader wants to see beside it."""
+    """A cell of a matrix with its change."""
 
     cell: Cell
     change: float | None
-    """Since the task was learned, negative is worse; None before."""
+    """Change since the task was trained, negative is worse; None before that."""
     own: bool
-    """Whether the task was learned at this stage."""
+    """Whether the task was trained at this stage."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,22 @@ class Row:
     stage: int
     """0 is the base model."""
     task: str | None
-    """What was learned at this stage; None in row 0."""
+    """The task trained at this stage; None in row 0."""
     entries: tuple[Entry | None, ...]
-    """One a task; None where it was not evaluated."""
+    """One entry per task; None if the task was not evaluated."""
     overall: float | None
-    """Overall performance, the mean over the tasks learned so far; None in row 0, or if one is missing."""
+    """Overall performance: the mean over the trained tasks; None in row 0 or if a score is missing."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """An earlier task: its score after the last stage against that of its own stage."""
+    """An earlier task's score after the last stage, compared with the score of its own stage."""
 
     task: str
     score: float
     """Difference of the two scores; negative is worse."""
     test: PairedTest | None
-    """Of the answers, example by example; None where the two were scored on different examples."""
+    """Paired test of the answers; None if the two were scored on different examples."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ class ViewReport:
 
     matrix: ForgettingMatrix
     metrics: tuple[Metric, ...]
-    """In the order of a table."""
+    """In display order."""
     changes: tuple[Change, ...]
-    """One for each earlier task; empty under views other than `current`."""
+    """One per earlier task; empty in views other than `current`."""
     truncated: tuple[int, ...]
-    """Of each task's examples, those that were too long to be read whole, in the last row that has it."""
+    """For each task, the number of truncated examples, from the last row that has it."""
     parts: tuple[Mapping[str, float], ...]
-    """Of each task, further numbers of its answers by name, in the last row that has it."""
+    """For each task, additional metrics by name, from the last row that has it."""
     distinct: tuple[int | None, ...] = ()
-    """Of each task's examples, the different inputs; None where the eval set was not read."""
+    """For each task, the number of distinct inputs; None if the eval set was not read."""
 
     @property
     def name(self) -> str:
@@ -72,24 +72,24 @@ class ViewReport:
         return self.matrix.view
 
     @property
-    def told(self) -> tuple[Metric, ...]:
-        """The metrics that a reader is shown: those against other runs only where there are such runs."""
-        return tuple(m for m in self.metrics if m.value is not None or m.name not in COMPARED)
+    def shown_metrics(self) -> tuple[Metric, ...]:
+        """The metrics to show: those that need runs of single tasks are omitted if there are no such runs."""
+        return tuple(m for m in self.metrics if m.value is not None or m.name not in SINGLE_TASK_METRICS)
 
     @property
     def repeats(self) -> bool:
-        """Whether inputs of a task are repeated, so that there are fewer distinct ones than examples."""
+        """Whether a task has repeated inputs, so fewer distinct inputs than examples."""
         return any(
             d is not None and n is not None and d < n for d, n in zip(self.distinct, self.n, strict=False)
         )
 
     @property
     def n(self) -> tuple[int | None, ...]:
-        """Examples a task is scored on; None where it was never scored."""
-        return tuple(int(most) or None for most in self.matrix.n.max(axis=0))
+        """The number of examples each task is scored on; None if it was never scored."""
+        return tuple(int(largest) or None for largest in self.matrix.n.max(axis=0))
 
     def rows(self) -> tuple[Row, ...]:
-        """The matrix row by row, the base model first."""
+        """Return the rows of the matrix, starting with the base model."""
         changes = self.matrix.change_since_learned()
         return tuple(
             Row(
@@ -107,22 +107,22 @@ class ViewReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that is said about one run."""
+    """The report on one run."""
 
     run: Run
     views: tuple[ViewReport, ...]
-    """In the curriculum's order; `routed` last where lori-cl route added it."""
+    """In the curriculum's order; `routed` is last if lori-cl route added it."""
     capacity: Capacity | None
-    """None for a run whose every stage overwrites the whole adapter."""
+    """None if every stage overwrites the whole adapter."""
     warnings: tuple[str, ...] = ()
-    """What makes scores over its eval sets say little."""
+    """Reasons why scores over its eval sets are of limited use."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Labels, in the order of learning."""
+        """Task labels, in training order."""
         return tuple(task.label for task in self.run.tasks)
 
 
 def number(value: float) -> float | None:
-    """None for NaN, which neither JSON nor a reader knows."""
+    """Return the value, or None for NaN, which JSON cannot represent."""
     return None if math.isnan(value) else float(value)

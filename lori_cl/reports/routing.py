@@ -1,4 +1,4 @@
-"""How a run does where nobody says which task a text belongs to."""
+"""Scores of a run under the view `routed`, in which a router predicts the task of each input."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lori_cl.errors import ArtifactDamaged
-from lori_cl.registry import ArtifactStore, Evaluation, Registry, acts_after
+from lori_cl.registry import ArtifactStore, Evaluation, Registry, is_active_after
 
-ROUTED = "routed"  # lori_cl.spec's View.ROUTED; importing pydantic for one word would slow every report
+ROUTED = "routed"  # lori_cl.spec's View.ROUTED; importing it (pydantic) would slow every report
 ROUTING_ACCURACY = "routing_accuracy"
-"""The part of a routed score that says how many examples were taken for their own task's."""
+"""The part of a routed score that holds the fraction of examples routed to their own task."""
 
 
 @dataclass(frozen=True)
 class RoutedTask:
-    """A learned task after the last stage, under every view."""
+    """A trained task after the last stage, under every view."""
 
     task: str
     as_trained: float | None
-    """Told the task; None where the run was not scored so."""
+    """Score with the task id; None if the run was not scored under this view."""
     current: float | None
-    """With everything learned; None where the run was not scored so."""
+    """Score with the whole adapter; None if the run was not scored under this view."""
     routed: float
-    """The task guessed."""
+    """Score with the predicted task."""
     routing_accuracy: float
-    """Fraction of its examples that were taken for its own."""
+    """Fraction of its examples routed to the task itself."""
     n: int
-    """Examples."""
+    """Number of examples."""
     sent_to: Mapping[str, int]
-    """How many of its examples were taken for each learned task's, in the order of learning."""
+    """Number of its examples routed to each trained task, in training order."""
     retired: bool = False
-    """Whether its task is, so that nothing is taken for one of its own any more."""
+    """Whether the task is retired, so that no example is routed to it."""
 
 
 @dataclass(frozen=True)
 class Routing:
-    """A run's tasks, none of them told."""
+    """A run's tasks scored without task ids."""
 
     run: str
     stage: int
-    """Stages done when they were scored."""
+    """Number of finished stages when the tasks were scored."""
     tasks: tuple[RoutedTask, ...]
-    """In the order of learning."""
+    """In training order."""
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the scores as JSON values."""
         return {"run": self.run, "stage": self.stage, "tasks": [asdict(task) for task in self.tasks]}
 
 
 def gather_routing(registry: Registry, artifacts: ArtifactStore, run_name: str) -> Routing:
-    """What is registered of a run's last stage under `routed`; tasks without such a score are left out.
+    """Return the scores of a run's last stage under `routed`; tasks without such a score are omitted.
 
-    Raises: UnknownRun; ArtifactMissing or ArtifactDamaged, if answers cannot be read back.
+    Raises: UnknownRun; ArtifactMissing or ArtifactDamaged, if answers cannot be read.
     """
     run = registry.run(run_name)
     stage, labels = len(run.stages), [done.task for done in run.stages]
@@ -69,7 +69,7 @@ def gather_routing(registry: Registry, artifacts: ArtifactStore, run_name: str) 
             routing_accuracy=routed.parts[ROUTING_ACCURACY],
             n=routed.n,
             sent_to=_sent_to(artifacts, routed, labels),
-            retired=not acts_after(done.retired_after, stage),
+            retired=not is_active_after(done.retired_after, stage),
         )
         for label, done in zip(labels, run.stages, strict=True)
         if (routed := scored.get((label, ROUTED)))
@@ -88,6 +88,6 @@ def _sent_to(artifacts: ArtifactStore, routed: Evaluation, labels: list[str]) ->
         counted = Counter(json.loads(line)["sent_to"] for line in lines if line)
     except (ValueError, LookupError, TypeError):
         raise ArtifactDamaged(
-            f"the answers {routed.answers} do not say which task each was sent to"
+            f"the answers {routed.answers} do not all name the task they were sent to"
         ) from None
     return {label: counted[label] for label in labels}

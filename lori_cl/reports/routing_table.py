@@ -1,44 +1,44 @@
-"""A routed run in the terminal: every view beside the others, and who was taken for whom."""
+"""Print a routed run in the terminal: the scores under every view, and the confusion matrix of tasks."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
 
-from lori_cl.reports.plain import add_row, plain_table, say
+from lori_cl.reports.phrases import VIEWS, percent
+from lori_cl.reports.plain_tables import add_row, plain_table, print_line
 from lori_cl.reports.routing import RoutedTask, Routing
-from lori_cl.reports.wording import VIEWS, percent
 
 VIEW_NAMES = ("as_trained", "current", "routed")
 
 
 def print_routing(routing: Routing, console: Console) -> None:
-    """Scores under each view, then the confusion of tasks, then how to read them."""
-    say(console, f"Run {routing.run} after stage {routing.stage}, in percent", "bold")
+    """Print the scores under each view, the confusion matrix of tasks, and how to read them."""
+    print_line(console, f"Run {routing.run} after stage {routing.stage}, in percent", "bold")
     console.print(_scores(routing))
     console.print()
-    say(console, "Which task the examples of each were taken for", "bold")
+    print_line(console, "Confusion matrix: the task that the examples of each task were routed to", "bold")
     console.print(_confusion(routing))
     console.print()
     for name in VIEW_NAMES:
-        say(console, f"{name}: {VIEWS[name]}", "dim")
+        print_line(console, f"{name}: {VIEWS[name]}", "dim")
 
 
 def _scores(routing: Routing) -> Table:
     table = plain_table(["task", *VIEW_NAMES, "routing accuracy", "examples"], numbers=5)
     for task in routing.tasks:
-        add_row(table, _named(task), *map(_percent, _numbers(task)), f"{task.n:,}")
+        add_row(table, _label(task), *map(_percent, _numbers(task)), f"{task.n:,}")
     table.add_section()
     add_row(table, "mean", *_means(routing), f"{sum(task.n for task in routing.tasks):,}", style="dim")
     return table
 
 
-def _named(task: RoutedTask) -> str:
+def _label(task: RoutedTask) -> str:
     return f"{task.task} (retired)" if task.retired else task.task
 
 
 def _means(routing: Routing) -> list[str]:
-    """Over the tasks, each weighing the same; missing where a task's is."""
+    """Return the unweighted means over the tasks; missing if a task's value is missing."""
     columns = zip(*map(_numbers, routing.tasks), strict=True)
     return [_percent(_mean(column)) for column in columns]
 

@@ -1,4 +1,4 @@
-"""Reports in the terminal: every number is readable without colour."""
+"""Print reports in the terminal. Every number is readable without colour."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from rich.text import Text
 from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
 from lori_cl.reports.lineage import changed_environments
-from lori_cl.reports.plain import add_row, plain_table, say
-from lori_cl.reports.report import Entry, RunReport, ViewReport
-from lori_cl.reports.tables import MetricTable, metric_tables
-from lori_cl.reports.wording import (
+from lori_cl.reports.phrases import (
     CHANGES,
     capacity_line,
     change_line,
+    describe_projection,
     megabytes,
     missing_metrics,
     notes,
     part_lines,
     percent,
     points,
-    projection_words,
     run_title,
     seconds,
     short,
     stage_name,
-    stage_words,
+    stage_title,
 )
+from lori_cl.reports.plain_tables import add_row, plain_table, print_line
+from lori_cl.reports.report import Entry, RunReport, ViewReport
+from lori_cl.reports.tables import MetricTable, metric_tables
 
 HEAT = (
     (-0.099, "bold white on red"),
@@ -40,28 +40,28 @@ HEAT = (
     (0.0005, ""),
     (0.049, "cyan"),
 )
-"""Styles of a change below each bound; red and cyan are told apart by colour-blind readers too."""
+"""Style of a change below each bound. Colour-blind readers can distinguish red and cyan."""
 GAIN = "bold cyan"
 
 
 def print_report(reports: Sequence[RunReport], console: Console) -> None:
-    """Metrics side by side, then each run's matrices, then how to read them."""
+    """Print the metrics of all runs, the matrices of each run, and how to read them."""
     for table in metric_tables(reports):
-        say(console, table.title, "bold")
+        print_line(console, table.title, "bold")
         console.print(_metrics(table))
         console.print()
     for report in reports:
         _print_run(report, console)
     for note in notes(reports):
-        say(console, note, "dim")
+        print_line(console, note, "dim")
 
 
 def print_outcome(report: RunReport, console: Console) -> None:
-    """What a run ends with: its matrices and its capacity, and where the rest stands."""
+    """Print the result of a run: its matrices, its capacity, and the command for the full report."""
     for view in report.views:
         _print_view(view, console)
     _print_capacity(report, console)
-    say(console, f"Metrics and lineage: lori-cl report {report.run.name}", "dim")
+    print_line(console, f"Metrics and lineage: lori-cl report {report.run.name}", "dim")
 
 
 def _metrics(metrics: MetricTable) -> Table:
@@ -83,24 +83,24 @@ def _print_run(report: RunReport, console: Console) -> None:
 
 
 def _print_view(view: ViewReport, console: Console) -> None:
-    say(console, f"View {view.name}: score, and change since learned", "bold")
+    print_line(console, f"View {view.name}: score, and change since learned", "bold")
     console.print(_matrix(view))
     for line in part_lines(view):
-        say(console, line)
+        print_line(console, line)
     if view.changes:
-        say(console, f"{CHANGES}:")
+        print_line(console, f"{CHANGES}:")
         for change in view.changes:
-            say(console, f"  {change_line(change)}")
+            print_line(console, f"  {change_line(change)}")
     console.print()
 
 
 def _print_capacity(report: RunReport, console: Console) -> None:
-    """What is left, after what is missing from all that stands above."""
+    """Print missing metrics, the capacity and warnings."""
     for line in missing_metrics(report.views):
-        say(console, line, "dim")
-    say(console, f"Capacity: {capacity_line(report.capacity)}")
+        print_line(console, line, "dim")
+    print_line(console, f"Capacity: {capacity_line(report.capacity)}")
     for warning in report.warnings:
-        say(console, f"Warning: {warning}")
+        print_line(console, f"Warning: {warning}")
 
 
 def _matrix(view: ViewReport) -> Table:
@@ -118,7 +118,7 @@ def _matrix(view: ViewReport) -> Table:
 
 
 def _entry(entry: Entry | None) -> Text:
-    """' 78.1= −12.3'; where the column is narrow the change goes to a second line."""
+    """Return ' 78.1= −12.3'. In a narrow column the change is on a second line."""
     if entry is None:
         return Text("    ·", "dim")
     mark = "=" if entry.cell.source == "proved" else ""
@@ -136,27 +136,27 @@ def _heat(change: float) -> str:
 def _print_lineage(run: Run, console: Console) -> None:
     revision = f", revision {run.base_revision}" if run.base_revision else ""
     base = f"base model {run.base_path}{revision}, digest {short(run.base_digest)}"
-    say(console, f"Lineage: {base}, seed {run.seed}")
+    print_line(console, f"Lineage: {base}, seed {run.seed}")
     if run.projection is not None:
-        say(console, f"Projection: {projection_words(run)}")
+        print_line(console, f"Projection: {describe_projection(run)}")
     if run.stages:
         console.print(_stages(run.stages))
         console.print()
         console.print(_seeds(run.stages))
         console.print()
-    say(console, ", ".join(f"{key} {value}" for key, value in run.environment.items()), "dim")
+    print_line(console, ", ".join(f"{key} {value}" for key, value in run.environment.items()), "dim")
     for line in changed_environments(run):
-        say(console, line, "dim")
+        print_line(console, line, "dim")
     console.print()
 
 
 def _stages(stages: Sequence[Stage]) -> Table:
-    titles = ["stage", "artifact", "mask", "data", "examples", "cut", "training", "whole", "peak"]
+    titles = ["stage", "artifact", "mask", "data", "examples", "cut", "training", "total", "peak"]
     table = plain_table(titles, numbers=5)
     for stage in stages:
         add_row(
             table,
-            stage_words(stage),
+            stage_title(stage),
             short(stage.artifact),
             short(stage.mask.digest if stage.mask else None),
             short(stage.train_digest),

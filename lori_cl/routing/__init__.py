@@ -1,4 +1,4 @@
-"""Which task a text belongs to, from statistics of what a frozen model makes of the training texts."""
+"""Task routing: predict the task of a text from statistics of a frozen model's features."""
 
 from lori_cl.routing.router import Router
 from lori_cl.routing.statistics import TaskStatistics

@@ -1,4 +1,4 @@
-"""Linear discriminant analysis from statistics alone: class means and one covariance shared by all."""
+"""Linear discriminant analysis from class means and one shared covariance."""
 
 from __future__ import annotations
 
@@ -20,51 +20,54 @@ Square = Float[np.ndarray, "d d"]
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """Guesses the task of a text from its features, every task equally likely beforehand."""
+    """Predict the task of a text from its features, with equal priors."""
 
     tasks: tuple[str, ...]
-    """Labels, in the order of learning."""
+    """Task labels, in training order."""
     shrinkage: float
-    """How far the pooled covariance is drawn towards its diagonal, in [0, 1]."""
+    """Shrinkage of the pooled covariance towards its diagonal, in [0, 1]."""
     _weights: Float[np.ndarray, "tasks d"]
     _offsets: Float[np.ndarray, "tasks"]
-    """A text's task has the largest weights · features + offset."""
+    """The predicted task has the largest weights · features + offset."""
 
     @classmethod
     def fit(cls, statistics: Mapping[str, TaskStatistics]) -> Self:
-        """From each task's statistics by label, in the order of learning; at least one task.
+        """Fit a router to each task's statistics, keyed by label in training order; at least one task.
 
-        The covariance is pooled within the tasks and shrunk, so that it can be inverted where there are
-        fewer texts than features. Source: Fisher 1936. scikit-learn's LinearDiscriminantAnalysis, fitted to
-        texts, guesses the same; from moments it is least squares, which take twenty times as long as this.
-        Raises: ArtifactDamaged, if they are not the statistics of any texts.
+        The covariance is pooled within the tasks and shrunk, so that it is invertible even with fewer texts
+        than features. scikit-learn's LinearDiscriminantAnalysis, fitted to texts, gives the same predictions.
+        Fitted to moments it solves least squares, which takes twenty times as long.
+        Source: Fisher 1936.
+        Raises: ArtifactDamaged: no texts can have these statistics.
         """
-        of = list(statistics.values())
-        covariance, shrinkage = shrunk(_pooled(of), sum(task.n for task in of))
-        means = np.stack([task.mean for task in of])  # (tasks, d)
+        moments = list(statistics.values())
+        covariance, shrinkage = shrink_covariance(_pooled(moments), sum(task.n for task in moments))
+        means = np.stack([task.mean for task in moments])  # (tasks, d)
         try:
             weights = cho_solve(cho_factor(covariance), means.T).T  # (tasks, d)
         except LinAlgError:
-            raise ArtifactDamaged("the tasks' statistics together are those of no texts") from None
+            raise ArtifactDamaged(
+                "the tasks' statistics are invalid: their pooled covariance is not positive definite"
+            ) from None
         return cls(tuple(statistics), shrinkage, weights, -(weights * means).sum(axis=1) / 2)
 
-    def among(self, tasks: Sequence[str]) -> Router:
-        """What guesses between these of its tasks alone."""
-        kept = [self.tasks.index(task) for task in tasks]
-        return replace(self, tasks=tuple(tasks), _weights=self._weights[kept], _offsets=self._offsets[kept])
+    def restricted_to(self, tasks: Sequence[str]) -> Router:
+        """Return a router that chooses only among these of its tasks."""
+        rows = [self.tasks.index(task) for task in tasks]
+        return replace(self, tasks=tuple(tasks), _weights=self._weights[rows], _offsets=self._offsets[rows])
 
     def route(self, features: Features) -> list[str]:
-        """Each row's likeliest task; ties go to the task that was learned first."""
+        """Return the most likely task of each row; ties go to the task that was trained first."""
         scores = features.astype(np.float64) @ self._weights.T + self._offsets  # (texts, tasks)
         return [self.tasks[k] for k in scores.argmax(axis=1)]
 
 
-def shrunk(covariance: Square, n: int) -> tuple[Square, float]:
-    """(the covariance drawn towards its diagonal, how far), for a covariance estimated over n texts.
+def shrink_covariance(covariance: Square, n: int) -> tuple[Square, float]:
+    """Shrink a covariance, estimated over n texts, towards its diagonal; return it and the amount.
 
-    The amount is that of OAS (Chen, Wiesel, Eldar & Hero 2010, eq. 23, without the terms in 2/d, as
-    scikit-learn has it), taken of the correlations: a few features of a language model can vary a thousand
-    times more than all others, and would otherwise set the scale for all. Where nothing varies at all, it is
+    The amount is that of OAS (Chen, Wiesel, Eldar & Hero 2010, eq. 23, without the terms in 2/d, as in
+    scikit-learn), computed from the correlations. A few features of a language model can vary a thousand
+    times more than all others, and would otherwise dominate the amount. If no feature varies, the result is
     the identity: the nearest mean wins.
     """
     d = len(covariance)
@@ -82,5 +85,5 @@ def shrunk(covariance: Square, n: int) -> tuple[Square, float]:
 
 
 def _pooled(statistics: Sequence[TaskStatistics]) -> Square:
-    pooled: Square = reduce(add, (of.scatter for of in statistics)) / sum(of.n for of in statistics)
+    pooled: Square = reduce(add, (task.scatter for task in statistics)) / sum(task.n for task in statistics)
     return pooled

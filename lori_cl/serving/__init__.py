@@ -1,1 +1,1 @@
-"""What is done with a learned run: exported, imported, merged, asked."""
+"""Using a trained run: export, import, merge, predict, route, retire and verify."""

@@ -1,4 +1,4 @@
-"""A learned task, or everything learned, as an ordinary PEFT LoRA folder."""
+"""Export a trained task, or all trained tasks, as a standard PEFT LoRA folder."""
 
 from __future__ import annotations
 
@@ -15,56 +15,61 @@ from torch import Tensor
 
 from lori_cl.adapters import check_writable, is_transposed, save_peft
 from lori_cl.errors import ExportDiffers, InputError
-from lori_cl.methods import Learned
-from lori_cl.serving.beside import heads_of, write_beside
+from lori_cl.methods import StageState
+from lori_cl.serving.model_card import collect_heads, write_model_card
 from lori_cl.training import LoadedRun
 from lori_cl.training.base_model import load_base
-from lori_cl.training.preparation import architecture_of
+from lori_cl.training.task_data import architecture_of
 
 VERIFIED_EXAMPLES = 8
-"""Eval examples of every task whose outputs are compared."""
+"""Number of eval examples per task whose outputs are compared."""
 
 ROUNDING = 1e-5
-"""Of the largest output, in float32: 84 times its last bit, which sums in another order leave after some
-dozen layers. On a CPU nothing is summed in another order, and the difference is 0."""
+"""Allowed difference in float32, as a fraction of the largest output.
+
+This is 84 times the last bit: what sums in another order can change over some dozen layers. On a CPU the
+order of sums is the same, and the difference is 0.
+"""
 
 SHARE = 0.1
-"""Of what the adapter changes the outputs by, in the Euclidean norm, that a difference may have. Half
-precision rounds by far more than `ROUNDING`, and an adapter that does nothing differs by the whole."""
+"""Allowed difference as a fraction of the adapter's effect on the outputs, both as Euclidean norms.
+
+Half precision rounds by far more than `ROUNDING`. An adapter that is not active differs by the whole effect.
+"""
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written."""
+class ExportResult:
+    """The exported folder and its content."""
 
     folder: Path
     rank: int
     tasks: tuple[str, ...]
-    """Those that it was written for."""
-    beneath: tuple[str, ...]
-    """Those learned before whose cells act in it, too, since the task was trained on top of them."""
+    """The exported tasks."""
+    stacked_on: tuple[str, ...]
+    """Earlier tasks whose cells are part of the adapter, because the task was trained on top of them."""
     heads: tuple[str, ...]
-    """Files of classification heads."""
+    """File names of classification heads."""
     largest_difference: float | None
-    """Between PEFT's outputs and ours, 0.0 being bitwise equality; None where nobody looked."""
+    """Between PEFT's outputs and ours; 0.0 means bitwise equal, None not compared."""
 
 
-def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = True) -> Exported:
-    """Write the adapter of one task as it was trained, or with None of everything learned.
+def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = True) -> ExportResult:
+    """Write the adapter of one task as trained, or of all trained tasks if `task` is None.
 
-    Raises: UnknownTask; InputError, if nothing would act, or the folder holds something; WorkspaceUnusable;
-    ExportDiffers, if PEFT loads something else than what acts here; the folder is gone then.
+    Raises: UnknownTask; InputError, if the adapter is zero or the folder is not empty; WorkspaceUnusable;
+    ExportDiffers, if the outputs with PEFT differ from those of the run. The folder is removed then.
     """
     check_writable(folder)
     acting = loaded.acting(task)
     weights = loaded.weights(acting)
-    label = None if task is None else loaded.history[loaded.position(task)].learned.task
-    if not weights.acts:
+    label = None if task is None else loaded.history[loaded.position(task)].state.task
+    if not weights.nonzero:
         raise InputError(
             f"the adapter of {label or 'the current view'} in run '{loaded.run.name}' is zero everywhere: "
-            "exported, it would be the base model; look at lori-cl report"
+            "the export would equal the base model; see lori-cl report"
         )
-    told = [each.task for each in acting] if label is None else [label]
+    exported = [each.task for each in acting] if label is None else [label]
     base = loaded.run
     save_peft(
         folder,
@@ -75,21 +80,23 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
         fan_in_fan_out=is_transposed(loaded.model),
     )
     try:
-        heads = heads_of(loaded, told)
+        heads = collect_heads(loaded, exported)
         title = f"{label or 'Everything learned'} of {base.name}"
-        write_beside(folder, title, base.base_path, f"run `{base.name}`", heads)
-        difference = _verified(loaded, folder, told) if verify else None
+        write_model_card(folder, title, base.base_path, f"run `{base.name}`", heads)
+        difference = _verify_outputs(loaded, folder, exported) if verify else None
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # nobody has seen it act
+        shutil.rmtree(folder, ignore_errors=True)  # its outputs were not verified
         raise
     rank = next(iter(weights.a.values())).shape[0]
-    beneath = tuple(each.task for each in acting if each.task not in told)
-    return Exported(folder, rank, tuple(told), beneath, tuple(head.file for head in heads), difference)
+    stacked_on = tuple(each.task for each in acting if each.task not in exported)
+    return ExportResult(
+        folder, rank, tuple(exported), stacked_on, tuple(head.file for head in heads), difference
+    )
 
 
-def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[Learned]) -> Mapping[str, Any]:
+def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[StageState]) -> Mapping[str, Any]:
     run = loaded.run
-    artifacts = {memory.learned.task: memory.artifact for memory in loaded.history}
+    artifacts = {finished.state.task: finished.artifact for finished in loaded.history}
     return {
         "run": run.name,
         "view": "current" if task is None else "as_trained",
@@ -99,15 +106,15 @@ def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[Learned]) ->
     }
 
 
-def _verified(loaded: LoadedRun, folder: Path, tasks: Sequence[str]) -> float:
-    """The largest difference of any output between this model and a fresh base model under PEFT's loader.
+def _verify_outputs(loaded: LoadedRun, folder: Path, tasks: Sequence[str]) -> float:
+    """Return the largest difference of any output between this model and a fresh one loaded with PEFT.
 
-    Raises: ExportDiffers, if it is more than rounding.
+    Raises: ExportDiffers, if the difference is larger than rounding.
     """
     batches = [_batch(loaded, task) for task in tasks]
     ours = [_outputs(loaded.model, batch) for batch in batches]
-    learned = loaded.run.tasks[: len(loaded.history)]
-    base = load_base(loaded.curriculum.model, architecture_of(learned))
+    trained = loaded.run.tasks[: len(loaded.history)]
+    base = load_base(loaded.curriculum.model, architecture_of(trained))
     theirs_model = PeftModel.from_pretrained(base.model, folder).to(loaded.model.device)
     theirs = [_outputs(theirs_model, batch) for batch in batches]
     if all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True)):
@@ -119,32 +126,32 @@ def _verified(loaded: LoadedRun, folder: Path, tasks: Sequence[str]) -> float:
     rounding = ROUNDING * _largest(ours) if ours[0].dtype == torch.float32 else math.inf
     if not (math.isfinite(distance) and distance <= SHARE * effect and difference <= rounding):
         raise ExportDiffers(
-            f"{folder}: loaded by PEFT its outputs differ by up to {difference:g}, in all by {distance:g}, "
-            f"and the adapter changes them by {effect:g}; it was removed again"
+            f"{folder}: loaded with PEFT, its outputs differ by up to {difference:g} (norm {distance:g}; the "
+            f"effect of the adapter has norm {effect:g}); the folder was removed"
         )
     return difference
 
 
 def _distance(ones: Iterable[Tensor], others: Iterable[Tensor]) -> float:
-    """The Euclidean norm of all differences together."""
+    """Return the Euclidean norm of all differences together."""
     pairs = zip(ones, others, strict=True)
     return math.hypot(*(float(torch.linalg.vector_norm(a.float() - b.float())) for a, b in pairs))
 
 
 def _largest(tensors: Iterable[Tensor]) -> float:
-    """The largest magnitude of any number; NaN where one is none."""
+    """Return the largest magnitude; NaN if any number is NaN."""
     return float(torch.stack([tensor.float().abs().max() for tensor in tensors]).max())
 
 
 def _batch(loaded: LoadedRun, task: str) -> dict[str, Tensor]:
-    question = loaded.questions[loaded.position(task)]
-    examples = question.examples[:VERIFIED_EXAMPLES]
-    return question.prompt_batch(loaded.base.tokenizer, examples, loaded.model.device)
+    eval_task = loaded.eval_tasks[loaded.position(task)]
+    examples = eval_task.examples[:VERIFIED_EXAMPLES]
+    return eval_task.prompt_batch(loaded.base.tokenizer, examples, loaded.model.device)
 
 
 @torch.inference_mode()
 def _outputs(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
-    """What the base architecture puts out first: hidden states, or logits."""
+    """Return the first output of the base architecture: hidden states, or logits."""
     model.eval()
     outputs: Tensor = model(**batch)[0]
     return outputs

@@ -1,4 +1,4 @@
-"""What each task's update has to do with every other's, and how well that foretells forgetting."""
+"""Interference of the updates of each pair of tasks, and its correlation with forgetting."""
 
 from __future__ import annotations
 
@@ -21,49 +21,51 @@ from lori_cl.adapters import (
     record_inputs,
 )
 from lori_cl.masks import Mask
-from lori_cl.methods.passes import passes
+from lori_cl.methods.site_batches import passes
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
 from lori_cl.training import LoadedRun
 
 EXAMPLES = 256
-"""Eval inputs of a task that its second moments are gathered over."""
+"""Number of eval inputs per task over which second moments are computed."""
 
 
 @dataclass(frozen=True)
 class SiteInterference:
-    """A later task's update beside an earlier one's, at one site."""
+    """The update of a later task compared with that of an earlier task, at one site."""
 
     site: str
     cosine: float
-    """Between the two ΔW as vectors."""
+    """Cosine between the two ΔW as vectors."""
     angles: Sequence[float]
-    """Cosines of the principal angles between their A's, largest first: 1 where they share a direction."""
+    """Cosines of the principal angles between their projections A, largest first; 1 is a shared direction."""
     shared_cells: int | None
-    """Cells of B that both own; None for a method whose tasks own none."""
+    """Cells of B that both tasks own; None for a method whose tasks own no cells."""
     ratio: float
-    """‖Δ_later x‖ / ‖Δ_earlier x‖, root mean square over the earlier task's eval inputs."""
+    """‖Δ_later x‖ / ‖Δ_earlier x‖, as root mean squares over the eval inputs of the earlier task."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An earlier task and a later one."""
+class TaskPair:
+    """An earlier and a later task."""
 
     earlier: str
     later: str
     sites: Sequence[SiteInterference]
     change: float | None
-    """What the earlier task's score changed by in the current view when the later one was learned; None where
-    that was not scored, or a task was retired between."""
+    """Change of the earlier task's score in the current view when the later task was trained.
+
+    None if it was not scored, or a task was retired in between.
+    """
 
     @property
     def ratio(self) -> float:
-        """Root mean square of the sites' ratios; sites where the earlier task has no update are left out."""
+        """Root mean square of the sites' ratios, without sites where the earlier task has no update."""
         squares = [s.ratio**2 for s in self.sites if math.isfinite(s.ratio)]
         return math.sqrt(float(np.mean(squares))) if squares else math.nan
 
     def to_record(self) -> dict[str, Any]:
-        """As JSON values."""
+        """Return the pair as JSON values."""
         return {
             "earlier": self.earlier,
             "later": self.later,
@@ -75,11 +77,11 @@ class Pair:
 
 def interference(
     loaded: LoadedRun, evaluations: Sequence[Evaluation], examples: int = EXAMPLES
-) -> list[Pair]:
-    """Every pair of learned tasks, the earlier one's inputs as its own cells leave them."""
+) -> list[TaskPair]:
+    """Compare every pair of trained tasks, on the site inputs of the earlier task in its as_trained view."""
     updates = [loaded.update(position) for position in range(len(loaded.history))]
-    masks = [loaded.method.mask_of(memory.learned) for memory in loaded.history]
-    tasks = [memory.learned.task for memory in loaded.history]
+    masks = [loaded.method.mask_of(finished.state) for finished in loaded.history]
+    tasks = [finished.state.task for finished in loaded.history]
     changes = _changes(evaluations, {stage.retired_after for stage in loaded.run.stages})
     pairs = []
     for early in range(len(updates) - 1):
@@ -92,21 +94,23 @@ def interference(
                     energies = own, output_energy(updates[late], site, moment)
                     sites.append(_at_site(site, updates[early], updates[late], energies, cells))
         pairs += [
-            Pair(tasks[early], tasks[late], sites, changes.get((late + 1, tasks[early])))
+            TaskPair(tasks[early], tasks[late], sites, changes.get((late + 1, tasks[early])))
             for late, sites in found.items()
         ]
     return pairs
 
 
-def rank_correlation(pairs: Sequence[Pair]) -> tuple[float, int] | None:
-    """Spearman's ρ between the ratio and the loss of the earlier task, and over how many pairs; None where
-    fewer than three have both."""
-    told = [(p.ratio, -p.change) for p in pairs if p.change is not None and math.isfinite(p.ratio)]
-    if len(told) < 3:
+def rank_correlation(pairs: Sequence[TaskPair]) -> tuple[float, int] | None:
+    """Return Spearman's ρ between ratio and score loss of the earlier task, and the number of pairs.
+
+    None if fewer than three pairs have both, or ρ is undefined.
+    """
+    known = [(p.ratio, -p.change) for p in pairs if p.change is not None and math.isfinite(p.ratio)]
+    if len(known) < 3:
         return None
-    ratios, losses = ([pair[i] for pair in told] for i in (0, 1))
+    ratios, losses = ([pair[i] for pair in known] for i in (0, 1))
     rho = float(spearmanr(ratios, losses).statistic)
-    return None if math.isnan(rho) else (rho, len(told))
+    return None if math.isnan(rho) else (rho, len(known))
 
 
 def _at_site(
@@ -116,7 +120,7 @@ def _at_site(
     energies: tuple[float, float],
     shared_cells: int | None,
 ) -> SiteInterference:
-    """`energies` are Σ ‖ΔW x‖² of both over the earlier task's inputs."""
+    """Compare two updates; `energies` are Σ ‖ΔW x‖² of both over the earlier task's inputs."""
     own, other = energies
     return SiteInterference(
         site=site,
@@ -130,7 +134,7 @@ def _at_site(
 def _shared(site: str, early: Mask | None, late: Mask | None) -> int | None:
     if early is None or late is None:
         return None
-    rank = min(early.rank, late.rank)  # what one has grown beyond, the other cannot own
+    rank = min(early.rank, late.rank)  # the other task owns no cells beyond its rank
     return int((early.by_site[site][:, :rank] & late.by_site[site][:, :rank]).sum())
 
 
@@ -138,27 +142,29 @@ def _shared(site: str, early: Mask | None, late: Mask | None) -> int | None:
 def _eval_moments(
     loaded: LoadedRun, position: int, sites: Sequence[Site], examples: int
 ) -> Iterator[Mapping[str, torch.Tensor]]:
-    """By site, Σ x xᵀ over a task's eval inputs, as they are while its as_trained cells act.
+    """Yield Σ x xᵀ by site over a task's eval inputs, in the task's as_trained view.
 
-    On the model's device, and as many sites at a time as fit into its memory.
+    The sums are on the model's device; each item has as many sites as fit into its memory.
     """
-    question = loaded.questions[position]
-    loaded.method.activate(loaded.acting(question.label))
+    eval_task = loaded.eval_tasks[position]
+    loaded.method.activate(loaded.acting(eval_task.label))
     model = loaded.model.eval()
-    layers, chosen = lora_layers(model), question.examples[:examples]
+    layers, chosen = lora_layers(model), eval_task.examples[:examples]
     for names in passes(sites):
         with record_inputs(model, {name: layers[name] for name in names}) as moments:
-            for start in range(0, len(chosen), question.batch_size):
-                batch = chosen[start : start + question.batch_size]
-                model(**question.prompt_batch(loaded.base.tokenizer, batch, model.device))
-        yield {site: moments.sums[leader] for leader, fed in moments.sites.items() for site in fed}
+            for start in range(0, len(chosen), eval_task.batch_size):
+                batch = chosen[start : start + eval_task.batch_size]
+                model(**eval_task.prompt_batch(loaded.base.tokenizer, batch, model.device))
+        yield {site: moments.sums[leader] for leader, sharing in moments.sites.items() for site in sharing}
 
 
 def _changes(
     evaluations: Sequence[Evaluation], retirements: Collection[int | None]
 ) -> dict[tuple[int, str], float]:
-    """By (stage, task): the score in the current view, less the one a stage earlier; but for where a task was
-    retired between, whose cells were then switched off, too."""
+    """Return, by (stage, task), the change of the score in the current view since the previous stage.
+
+    Stages after a retirement are left out: the retired task's cells were switched off at the same time.
+    """
     current = {(e.stage, e.task): e.score for e in evaluations if e.view == View.CURRENT}
     return {
         (stage, task): score - current[stage - 1, task]

@@ -1,4 +1,4 @@
-"""Several tasks' adapters as one, written as an ordinary PEFT folder and scored as it was written."""
+"""Merge the adapters of several tasks into one standard PEFT folder, and score it."""
 
 from __future__ import annotations
 
@@ -15,122 +15,121 @@ from lori_cl.adapters import (
     Merged,
     is_transposed,
     merge,
+    resolve_settings,
+    resolve_weights,
     save_peft,
-    settled_settings,
-    settled_weights,
 )
 from lori_cl.errors import InputError, WorkspaceUnusable
 from lori_cl.registry import Registry, Workspace
-from lori_cl.reports.wording import listed
-from lori_cl.serving.beside import Head, heads_of, write_beside
-from lori_cl.serving.merge_request import Choice, MergeRequest, choose
-from lori_cl.serving.merge_scores import Exam, MergedScore, merged_score, own_exam
-from lori_cl.training.loading import LoadedRun, load_run
-from lori_cl.training.observer import Observer
+from lori_cl.reports.phrases import listed
+from lori_cl.serving.merge_request import MergeInput, MergeRequest, resolve_inputs
+from lori_cl.serving.merge_scores import MergedScore, OwnScore, merged_score, own_score
+from lori_cl.serving.model_card import Head, collect_heads, write_model_card
+from lori_cl.training.loaded_run import LoadedRun, load_run
+from lori_cl.training.progress import Progress
 
 
 @dataclass(frozen=True)
 class MergeOutcome:
-    """What a merge made."""
+    """The result of a merge."""
 
     request: MergeRequest
-    choices: Sequence[Choice]
+    inputs: Sequence[MergeInput]
     weights: Sequence[float]
-    """One a choice, as they were used."""
+    """One per input, as used."""
     rank: int
     truncation_error: float | None
-    """Relative Frobenius error of factoring the merged ΔW; None where nothing was factored."""
+    """Relative Frobenius error of factoring the merged ΔW; None if nothing was factored."""
     heads: tuple[str, ...]
-    """Files of classification heads."""
+    """File names of classification heads."""
     scores: Sequence[MergedScore]
-    """One a choice; empty where nothing was scored."""
+    """One per input; empty if nothing was scored."""
 
 
 @dataclass(frozen=True)
 class _Part:
     weights: LoRAWeights
     heads: Sequence[Head]
-    """The task's, where it has one."""
-    exam: Exam | None
+    """The task's head, if it has one."""
+    own_score: OwnScore | None
 
 
-def merge_tasks(workspace: Workspace, request: MergeRequest, observer: Observer) -> MergeOutcome:
-    """Merge the tasks' adapters, write the folder, and score what was written where that is asked for.
+def merge_tasks(workspace: Workspace, request: MergeRequest, progress: Progress) -> MergeOutcome:
+    """Merge the adapters of the tasks, write the folder, and score it if `request.evaluate` is set.
 
-    A task's adapter is what its own stage trained: of a stacked run its own cells alone, since the as_trained
-    view of a later task holds the earlier tasks' cells too, and merging both would count those twice.
+    A task contributes what its own stage trained; in a stacked run, only its own cells. The as_trained view
+    of a later task contains the earlier tasks' cells too: merging both would count those twice.
     Nothing in the workspace changes.
-    Raises: InputError; UnknownRun; UnknownTask; ModelError; RunConflict, if the base model is another one
-    now; ArtifactMissing; ArtifactDamaged; WorkspaceUnusable, if the folder cannot be written.
+    Raises: InputError; UnknownRun; UnknownTask; ModelError; RunConflict, if the base model has changed;
+    ArtifactMissing; ArtifactDamaged; WorkspaceUnusable, if the folder cannot be written.
     """
     with workspace.read() as registry:
-        choices = choose(registry, request)
-        parts, loaded = _gather(workspace, registry, request, choices, observer)
-    adapters = [parts[choice.shown].weights for choice in choices]
+        inputs = resolve_inputs(registry, request)
+        parts, loaded = _load_parts(workspace, registry, request, inputs, progress)
+    adapters = [parts[each.name].weights for each in inputs]
     merged = merge(adapters, request.method, request.weights, request.settings)
-    weights = settled_weights(request.method, len(choices), request.weights)
-    if not merged.weights.acts:
+    weights = resolve_weights(request.method, len(inputs), request.weights)
+    if not merged.weights.nonzero:
         raise InputError(
             f"merged by {request.method} with the weights {', '.join(f'{w:g}' for w in weights)}, the "
-            "adapter is zero everywhere: it would be the base model; give other --weights"
+            "adapter is zero everywhere and equals the base model; give other --weights"
         )
     if not merged.weights.finite:
         raise InputError(
             f"merged with the weights {', '.join(f'{w:g}' for w in weights)}, the adapter is too large for "
             "float32; give smaller --weights"
         )
-    _write(request, choices, weights, merged, loaded)
-    heads = _write_beside(request, choices, parts)
-    exams = [exam for choice in choices if (exam := parts[choice.shown].exam) is not None]
+    _write_adapter(request, inputs, weights, merged, loaded)
+    heads = _write_model_card(request, inputs, parts)
+    own_scores = [own for each in inputs if (own := parts[each.name].own_score) is not None]
     return MergeOutcome(
         request=request,
-        choices=choices,
+        inputs=inputs,
         weights=weights,
         rank=next(iter(merged.weights.a.values())).shape[0],
         truncation_error=merged.truncation_error,
         heads=heads,
-        scores=_scores(request, loaded, exams, observer) if exams else [],
+        scores=_merged_scores(request, loaded, own_scores, progress) if own_scores else [],
     )
 
 
-def _gather(
+def _load_parts(
     workspace: Workspace,
     registry: Registry,
     request: MergeRequest,
-    choices: Sequence[Choice],
-    observer: Observer,
+    inputs: Sequence[MergeInput],
+    progress: Progress,
 ) -> tuple[Mapping[str, _Part], LoadedRun]:
-    """Every choice's weights and own score, and the last of the runs, loaded."""
+    """Return the weights and own score of every input by name, and the last of the runs, loaded."""
     parts: dict[str, _Part] = {}
     loaded: LoadedRun | None = None
-    for run in dict.fromkeys(choice.run.name for choice in choices):
-        loaded = None  # one base model in memory at a time
+    for run in dict.fromkeys(each.run.name for each in inputs):
+        loaded = None  # keep only one base model in memory
         loaded = load_run(workspace, registry, run)
-        for choice in choices:
-            if choice.run.name == run:
-                at = choice.position
-                exam = own_exam(loaded, at, registry, observer) if request.evaluate else None
-                heads = heads_of(loaded, [choice.task.label])
-                parts[choice.shown] = _Part(own_weights(loaded, at), heads, exam)
+        for each in inputs:
+            if each.run.name == run:
+                own = own_score(loaded, each.position, registry, progress) if request.evaluate else None
+                heads = collect_heads(loaded, [each.task.label])
+                parts[each.name] = _Part(own_weights(loaded, each.position), heads, own)
     assert loaded is not None, "a request names at least one task"
     return parts, loaded
 
 
 def own_weights(loaded: LoadedRun, position: int) -> LoRAWeights:
-    """What a task's own stage trained, without what earlier ones did where the method keeps them apart."""
+    """Return what a task's own stage trained; without earlier tasks, unless the method overwrites them."""
     if loaded.method.overwrites:
-        return loaded.weights([loaded.history[position].learned])
+        return loaded.weights([loaded.history[position].state])
     return loaded.update(position)
 
 
-def _write(
+def _write_adapter(
     request: MergeRequest,
-    choices: Sequence[Choice],
+    inputs: Sequence[MergeInput],
     weights: Sequence[float],
     merged: Merged,
     loaded: LoadedRun,
 ) -> None:
-    run = choices[0].run
+    run = inputs[0].run
     save_peft(
         request.out,
         merged.weights,
@@ -138,26 +137,29 @@ def _write(
         run.base_revision,
         {
             "base": {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest},
-            "merge": merge_record(request, choices, weights),
+            "merge": merge_record(request, inputs, weights),
         },
         fan_in_fan_out=is_transposed(loaded.model),
     )
 
 
-def _write_beside(
-    request: MergeRequest, choices: Sequence[Choice], parts: Mapping[str, _Part]
+def _write_model_card(
+    request: MergeRequest, inputs: Sequence[MergeInput], parts: Mapping[str, _Part]
 ) -> tuple[str, ...]:
-    """Write a README and the tasks' heads into the folder, or remove it; the heads' files."""
-    labels = [choice.task.label for choice in choices]
+    """Write a README and the tasks' heads into the folder; return the head files.
+
+    If that fails, the folder is removed.
+    """
+    labels = [each.task.label for each in inputs]
     heads = [
-        head if labels.count(head.task) == 1 else replace(head, file=f"{choice.run.name}.{head.file}")
-        for choice in choices
-        for head in parts[choice.shown].heads
+        head if labels.count(head.task) == 1 else replace(head, file=f"{each.run.name}.{head.file}")
+        for each in inputs
+        for head in parts[each.name].heads
     ]
-    shown = listed([f"`{choice.run.name}:{choice.task.label}`" for choice in choices])
+    origin = listed([f"`{each.run.name}:{each.task.label}`" for each in inputs])
     try:
         title = f"{listed(labels)}, merged by {request.method}"
-        write_beside(request.out, title, choices[0].run.base_path, shown, heads)
+        write_model_card(request.out, title, inputs[0].run.base_path, origin, heads)
     except WorkspaceUnusable:
         shutil.rmtree(request.out, ignore_errors=True)
         raise
@@ -165,10 +167,10 @@ def _write_beside(
 
 
 def merge_record(
-    request: MergeRequest, choices: Sequence[Choice], weights: Sequence[float]
+    request: MergeRequest, inputs: Sequence[MergeInput], weights: Sequence[float]
 ) -> dict[str, Any]:
-    """How an adapter was merged and from what, as JSON values."""
-    settings = settled_settings(request.method, request.settings)
+    """Return the settings and inputs of a merge as JSON values."""
+    settings = resolve_settings(request.method, request.settings)
     return {
         "method": request.method,
         "on": settings.on,
@@ -177,19 +179,19 @@ def merge_record(
         "seed": settings.seed,
         "adapters": [
             {
-                "run": choice.run.name,
-                "task": choice.task.label,
+                "run": each.run.name,
+                "task": each.task.label,
                 "weight": weight,
-                "artifact": choice.run.stages[choice.position].artifact,
+                "artifact": each.run.stages[each.position].artifact,
             }
-            for choice, weight in zip(choices, weights, strict=True)
+            for each, weight in zip(inputs, weights, strict=True)
         ],
     }
 
 
-def _scores(
-    request: MergeRequest, loaded: LoadedRun, exams: Sequence[Exam], observer: Observer
+def _merged_scores(
+    request: MergeRequest, loaded: LoadedRun, own_scores: Sequence[OwnScore], progress: Progress
 ) -> list[MergedScore]:
-    """Of the folder as anybody would load it."""
+    """Score the written folder, loaded with PEFT."""
     model = PeftModel.from_pretrained(loaded.model.unload(), request.out, adapter_name=ADAPTER_NAME)
-    return [merged_score(exam, model, loaded.base.tokenizer, observer) for exam in exams]
+    return [merged_score(own, model, loaded.base.tokenizer, progress) for own in own_scores]

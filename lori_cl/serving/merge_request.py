@@ -1,4 +1,4 @@
-"""What a merge is asked for, checked as far as the registry alone can say."""
+"""A request to merge adapters, and its validation against the registry."""
 
 from __future__ import annotations
 
@@ -6,94 +6,94 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lori_cl.adapters import MergeSettings, check_writable, settled_settings, settled_weights
+from lori_cl.adapters import MergeSettings, check_writable, resolve_settings, resolve_weights
 from lori_cl.errors import InputError
 from lori_cl.methods import METHODS
-from lori_cl.registry import Registry, Run, Task, acts_after
-from lori_cl.training.preparation import check_code_execution
+from lori_cl.registry import Registry, Run, Task, is_active_after
+from lori_cl.training.task_data import check_code_execution
 
 
 @dataclass(frozen=True)
 class MergeRequest:
-    """Which adapters become one, how, and where it is written."""
+    """The adapters to merge, the method, and the output folder."""
 
     run: str
     tasks: Sequence[str]
-    """Tasks of the run, or OTHER_RUN:TASK."""
+    """Tasks of the run, or OTHER_RUN:TASK for tasks of another run."""
     method: str
     out: Path
-    """The PEFT folder to be made."""
+    """The PEFT folder to write."""
     weights: Sequence[float] | None = None
-    """One a task; None means 1 each."""
+    """One per task; None means 1 each."""
     settings: MergeSettings = field(default_factory=MergeSettings)
     evaluate: bool = False
-    """Score the merged adapter on every task in it."""
+    """Score the merged adapter on each of its tasks."""
     allow_code_execution: bool = False
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One task's adapter."""
+class MergeInput:
+    """The adapter of one task."""
 
     run: Run
     position: int
-    """Of the task among the run's, from 0."""
-    shown: str
-    """The task's label, with its run's name where that is another one."""
+    """Position of the task in the run, from 0."""
+    name: str
+    """The task's label; prefixed by the run's name if it is not the run of the request."""
 
     @property
     def task(self) -> Task:
-        """The task at the version that the run learned."""
+        """The task, in the version that the run was trained on."""
         return self.run.tasks[self.position]
 
     @property
-    def carries_earlier(self) -> bool:
+    def trained_on_earlier(self) -> bool:
         """Whether it was trained on top of earlier tasks."""
         before = self.run.stages[: self.position]
-        stacks = self.run.stacks or METHODS[self.run.method].overwrites
-        return stacks and any(acts_after(s.retired_after, self.position + 1) for s in before)
+        stacks = self.run.is_stacked or METHODS[self.run.method].overwrites
+        return stacks and any(is_active_after(s.retired_after, self.position + 1) for s in before)
 
     @property
-    def holds_earlier(self) -> bool:
-        """Whether what it is merged by holds those, too."""
-        return self.carries_earlier and METHODS[self.run.method].overwrites
+    def contains_earlier(self) -> bool:
+        """Whether the merged weights contain those earlier tasks too."""
+        return self.trained_on_earlier and METHODS[self.run.method].overwrites
 
 
-def choose(registry: Registry, request: MergeRequest) -> list[Choice]:
-    """The adapters that are asked for, in order; nothing is loaded.
+def resolve_inputs(registry: Registry, request: MergeRequest) -> list[MergeInput]:
+    """Validate a request and return its adapters in order; nothing is loaded.
 
-    Raises: UnknownRun; UnknownTask; InputError, if the request cannot be met.
+    Raises: UnknownRun; UnknownTask; InputError, if the request is invalid.
     """
-    settled_settings(request.method, request.settings)
+    resolve_settings(request.method, request.settings)
     check_writable(request.out)
-    choices = [_choice(registry, request.run, name) for name in request.tasks]
-    if not choices:
+    inputs = [_resolve_input(registry, request.run, name) for name in request.tasks]
+    if not inputs:
         raise InputError("a merge needs at least one task: --tasks a,b")
-    shown = [choice.shown for choice in choices]
-    for name in shown:
-        if shown.count(name) > 1:
+    names = [each.name for each in inputs]
+    for name in names:
+        if names.count(name) > 1:
             raise InputError(f"'{name}' is named twice; give it a larger weight instead")
-    settled_weights(request.method, len(choices), request.weights)
-    for choice in choices[1:]:
-        _check_same_base(choices[0].run, choice.run)
+    resolve_weights(request.method, len(inputs), request.weights)
+    for each in inputs[1:]:
+        _check_same_base(inputs[0].run, each.run)
     if request.evaluate:
-        check_code_execution([choice.task for choice in choices], request.allow_code_execution)
-    return choices
+        check_code_execution([each.task for each in inputs], request.allow_code_execution)
+    return inputs
 
 
-def _choice(registry: Registry, run_name: str, name: str) -> Choice:
+def _resolve_input(registry: Registry, run_name: str, name: str) -> MergeInput:
     other, colon, task = name.rpartition(":")
     run = registry.run(other if colon else run_name)
     position = run.position(task)
     label = run.tasks[position].label
-    return Choice(run, position, label if run.name == run_name else f"{run.name}:{label}")
+    return MergeInput(run, position, label if run.name == run_name else f"{run.name}:{label}")
 
 
 def _check_same_base(first: Run, other: Run) -> None:
     if first.base_digest != other.base_digest:
         raise InputError(
-            f"run '{first.name}' learned on {_base(first)} and run '{other.name}' on {_base(other)}, and "
-            "adapters of different base models cannot be merged; name runs on one, see lori-cl runs"
+            f"run '{first.name}' was trained on {_base(first)} and run '{other.name}' on {_base(other)}: "
+            "adapters of different base models cannot be merged; choose runs on one base model (lori-cl runs)"
         )
 
 

@@ -1,4 +1,4 @@
-"""A merged adapter's scores, beside those of the adapters that went into it."""
+"""Scores of a merged adapter, and of the adapters that were merged."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ from lori_cl.tasks import kind_of
 from lori_cl.tasks.scorers.base import input_groups
 from lori_cl.training.cached_scores import find_cached
 from lori_cl.training.encoding import encoding_digest
-from lori_cl.training.evaluate import Question, measure
-from lori_cl.training.loading import LoadedRun
-from lori_cl.training.observer import Observer
+from lori_cl.training.eval_task import EvalTask, measure
+from lori_cl.training.loaded_run import LoadedRun
+from lori_cl.training.progress import Progress
 
 
 @dataclass(frozen=True)
-class Exam:
-    """A task, and what its own adapter scores on it."""
+class OwnScore:
+    """A task, and the score of its own adapter on it."""
 
-    question: Question
+    eval_task: EvalTask
     head: nn.Module | None
-    """The task's own."""
+    """The task's own head, if it has one."""
     score: float
     outcomes: Sequence[float]
-    """One an example, in the eval set's order."""
+    """One per example, in the order of the eval set."""
 
 
 @dataclass(frozen=True)
 class MergedScore:
-    """One task, by its own adapter and by the merged one."""
+    """The scores of one task with its own adapter and with the merged one."""
 
     metric: str
     own: float
-    """Of the adapter as trained, under the same head and on the same examples."""
+    """Score of the adapter as trained, with the same head and examples."""
     merged: float
     test: PairedTest
-    """Of the answers, example by example."""
+    """Paired test over the outcomes of the examples."""
 
 
-def own_exam(loaded: LoadedRun, position: int, registry: Registry, observer: Observer) -> Exam:
-    """Score a learned task with its adapter as trained; a cached score is used."""
-    question, memory = loaded.questions[position], loaded.history[position]
-    loaded.method.activate(loaded.acting(memory.learned.task))
+def own_score(loaded: LoadedRun, position: int, registry: Registry, progress: Progress) -> OwnScore:
+    """Score a trained task with its adapter as trained; use a cached score if there is one."""
+    eval_task, finished = loaded.eval_tasks[position], loaded.history[position]
+    loaded.method.activate(loaded.acting(finished.state.task))
     acting = loaded.method.acting_digest()
-    encoding = encoding_digest(question, loaded.base.tokenizer)
-    inputs = question.input_digest(loaded.base.digest, acting, memory.head, encoding)
+    encoding = encoding_digest(eval_task, loaded.base.tokenizer)
+    inputs = eval_task.input_digest(loaded.base.digest, acting, finished.head, encoding)
     known = find_cached(registry, loaded.workspace.artifacts, inputs)
     if known is not None:
-        return Exam(question, memory.head, known.score, known.outcomes)
-    learner = kind_of(question.spec).learner(loaded.model, memory.head)
-    title = f"scoring {question.label}, its own adapter"
-    grade = measure(question, learner, loaded.base.tokenizer, observer, title).grade
-    return Exam(question, memory.head, grade.score, grade.outcomes.tolist())
+        return OwnScore(eval_task, finished.head, known.score, known.outcomes)
+    learner = kind_of(eval_task.spec).learner(loaded.model, finished.head)
+    title = f"scoring {eval_task.label}, its own adapter"
+    grade = measure(eval_task, learner, loaded.base.tokenizer, progress, title).grade
+    return OwnScore(eval_task, finished.head, grade.score, grade.outcomes.tolist())
 
 
-def merged_score(exam: Exam, model: Any, tokenizer: Any, observer: Observer) -> MergedScore:
-    """Score a task under the merged adapter that acts in the model, with the task's own head."""
-    question = exam.question
-    learner = kind_of(question.spec).learner(model, exam.head)
-    title = f"scoring {question.label}, merged"
-    grade = measure(question, learner, tokenizer, observer, title).grade
+def merged_score(own: OwnScore, model: Any, tokenizer: Any, progress: Progress) -> MergedScore:
+    """Score a task with the merged adapter that is active in the model, and with the task's own head."""
+    eval_task = own.eval_task
+    learner = kind_of(eval_task.spec).learner(model, own.head)
+    title = f"scoring {eval_task.label}, merged"
+    grade = measure(eval_task, learner, tokenizer, progress, title).grade
     return MergedScore(
-        metric=question.spec.metric,
-        own=exam.score,
+        metric=eval_task.spec.metric,
+        own=own.score,
         merged=grade.score,
-        test=paired_test(exam.outcomes, grade.outcomes, groups=input_groups(question.examples)),
+        test=paired_test(own.outcomes, grade.outcomes, groups=input_groups(eval_task.examples)),
     )

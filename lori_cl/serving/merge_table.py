@@ -1,4 +1,4 @@
-"""A merge in the terminal, and as JSON values."""
+"""The result of a merge as text for the terminal, and as JSON values."""
 
 from __future__ import annotations
 
@@ -6,79 +6,81 @@ from typing import Any
 
 from rich.console import Console
 
-from lori_cl.reports.plain import add_row, plain_table, say
-from lori_cl.reports.wording import TESTS, listed, percent, points
+from lori_cl.reports.phrases import TESTS, listed, percent, points
+from lori_cl.reports.plain_tables import add_row, plain_table, print_line
 from lori_cl.serving.merge import MergeOutcome, merge_record
-from lori_cl.serving.merge_request import Choice
+from lori_cl.serving.merge_request import MergeInput
 
 
 def print_merge(outcome: MergeOutcome, console: Console) -> None:
-    """What was merged and where it is, what each task lost, and what to know about it."""
+    """Print the scores of each task, the settings and folder of the merge, and notes."""
     if outcome.scores:
         _print_scores(outcome, console)
     merged = " + ".join(
-        f"{weight:g} {choice.shown}" for weight, choice in zip(outcome.weights, outcome.choices, strict=True)
+        f"{weight:g} {each.name}" for weight, each in zip(outcome.weights, outcome.inputs, strict=True)
     )
-    beside = f", with {listed(outcome.heads)}" if outcome.heads else ""
-    say(console, f"{outcome.request.method}: {merged}, rank {outcome.rank}, in {outcome.request.out}{beside}")
+    heads = f", with {listed(outcome.heads)}" if outcome.heads else ""
+    print_line(
+        console, f"{outcome.request.method}: {merged}, rank {outcome.rank}, in {outcome.request.out}{heads}"
+    )
     for note in notes(outcome):
-        say(console, note)
+        print_line(console, note)
 
 
 def _print_scores(outcome: MergeOutcome, console: Console) -> None:
     titles = ["task", "metric", "own adapter", "merged", "difference", "n", "p"]
     table = plain_table(titles, numbers=5)
-    for choice, score in zip(outcome.choices, outcome.scores, strict=True):
+    for each, score in zip(outcome.inputs, outcome.scores, strict=True):
         difference = points(score.merged - score.own)
         numbers = (percent(score.own), percent(score.merged), difference, f"{score.test.n:,}")
-        add_row(table, choice.shown, score.metric, *numbers, _p(score.test.p_value))
+        add_row(table, each.name, score.metric, *numbers, _p(score.test.p_value))
     console.print(table)
     console.print()
 
 
 def notes(outcome: MergeOutcome) -> list[str]:
-    """What a reader must know of this merge, one line a matter."""
-    told = []
+    """Return notes on how to read the result of a merge, one line each."""
+    lines = []
     if outcome.scores:
         tests = " and ".join(dict.fromkeys(TESTS[score.test.name] for score in outcome.scores))
-        told.append(
-            "Each task was scored on its own eval set, under its own head where it has one, by its adapter "
-            f"as trained and by the merged one. Scores are percent, differences points; p: {tests} over the "
-            "answers, not corrected for several tasks."
+        lines.append(
+            "Each task was scored on its own eval set, with its own head if it has one: with its adapter as "
+            f"trained, and with the merged adapter. Scores are in percent, differences in points; p: {tests} "
+            "over the answers, not corrected for multiple tasks."
         )
     if outcome.truncation_error is not None:
-        told.append(
-            f"The merged ΔW was cut to rank {outcome.rank}: relative Frobenius error "
+        lines.append(
+            f"The merged ΔW was truncated to rank {outcome.rank}: relative Frobenius error "
             f"{outcome.truncation_error:.2%}."
         )
-    told += _shared_with_earlier(
-        "own cells alone were merged, without the earlier ones that it was trained on top of; "
-        "adapter.composition: isolated trains adapters that stand alone",
-        [each for each in outcome.choices if each.carries_earlier and not each.holds_earlier],
+    lines += _note_on_earlier_tasks(
+        "own cells were merged, without the earlier cells that they were trained on top of; "
+        "adapter.composition: isolated trains adapters that do not depend on each other",
+        [each for each in outcome.inputs if each.trained_on_earlier and not each.contains_earlier],
     )
-    told += _shared_with_earlier(
-        "adapter holds the tasks before it too, since every stage trains the whole adapter on",
-        [each for each in outcome.choices if each.holds_earlier],
+    lines += _note_on_earlier_tasks(
+        "adapter contains the earlier tasks too, because every stage continues to train the whole adapter",
+        [each for each in outcome.inputs if each.contains_earlier],
     )
-    return told
+    return lines
 
 
-def _shared_with_earlier(what: str, choices: list[Choice]) -> list[str]:
-    whose = "its" if len(choices) == 1 else "each one's"
-    return [f"{', '.join(each.shown for each in choices)}: {whose} {what}."] if choices else []
+def _note_on_earlier_tasks(what: str, inputs: list[MergeInput]) -> list[str]:
+    whose = "its" if len(inputs) == 1 else "each one's"
+    return [f"{', '.join(each.name for each in inputs)}: {whose} {what}."] if inputs else []
 
 
 def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:
-    """A merge as JSON values; scores are fractions."""
+    """Return the result of a merge as JSON values; scores are fractions."""
     return {
         "out": str(outcome.request.out),
-        **merge_record(outcome.request, outcome.choices, outcome.weights),
+        **merge_record(outcome.request, outcome.inputs, outcome.weights),
         "merged_rank": outcome.rank,
         "truncation_error": outcome.truncation_error,
         "heads": list(outcome.heads),
         "scores": [
             {
-                "task": choice.shown,
+                "task": each.name,
                 "metric": score.metric,
                 "own": score.own,
                 "merged": score.merged,
@@ -87,7 +89,7 @@ def merge_outcome_record(outcome: MergeOutcome) -> dict[str, Any]:
                 "test": score.test.name,
                 "p_value": score.test.p_value,
             }
-            for choice, score in zip(outcome.choices, outcome.scores, strict=False)
+            for each, score in zip(outcome.inputs, outcome.scores, strict=False)
         ],
         "notes": notes(outcome),
     }

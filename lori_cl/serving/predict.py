@@ -1,4 +1,4 @@
-"""Answers to new texts: each by its own task's cells, several tasks in one batch where that can be."""
+"""Predict answers for new texts with the adapters of their tasks; a batch can mix tasks."""
 
 from __future__ import annotations
 
@@ -12,161 +12,171 @@ from torch import nn
 
 from lori_cl.adapters import add_adapter, lora_layers, record_calls
 from lori_cl.errors import LoriError
-from lori_cl.serving.asked import Asked, example_of
+from lori_cl.serving.requests import Request, read_example
 from lori_cl.tasks import Example, kind_of
 from lori_cl.tasks.kinds.classification import read_texts
 from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.training import LoadedRun
-from lori_cl.training.evaluate import Question
+from lori_cl.training.eval_task import EvalTask
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer."""
+    """The predicted answer for one row."""
 
     task: str
     answer: str
     scores: Mapping[str, float] | None = None
-    """By label, the softmax of a classification head's logits."""
+    """Softmax of a classification head's logits, by label; None for other tasks."""
     truncated: bool = False
-    """Whether the row was too long to be read whole."""
+    """Whether the row was truncated to train.max_length."""
 
 
-def answered(predictor: Predictor, asked: Sequence[Asked], batch_size: int) -> Iterator[dict[str, Any]]:
-    """Each row as `input`, with its task and answer beside it, as JSON values, in order.
+def predict_rows(
+    predictor: Predictor, requests: Sequence[Request], batch_size: int
+) -> Iterator[dict[str, Any]]:
+    """Yield one record of JSON values per request, in order: `input`, `task`, `answer` and scores.
 
-    A row that was cut says so, and at the end a warning counts them.
+    Truncated rows are marked, and a warning at the end counts them.
     """
-    cut = []
-    for start in range(0, len(asked), batch_size):
-        batch = asked[start : start + batch_size]
-        for each, found in zip(batch, predictor.answer(batch), strict=True):
-            record: dict[str, Any] = {"input": dict(each.row), "task": found.task, "answer": found.answer}
-            if found.scores is not None:
-                record["scores"] = dict(found.scores)
-            if found.truncated:
+    truncated = []
+    for start in range(0, len(requests), batch_size):
+        batch = requests[start : start + batch_size]
+        for each, prediction in zip(batch, predictor.answer(batch), strict=True):
+            record: dict[str, Any] = {
+                "input": dict(each.row),
+                "task": prediction.task,
+                "answer": prediction.answer,
+            }
+            if prediction.scores is not None:
+                record["scores"] = dict(prediction.scores)
+            if prediction.truncated:
                 record["truncated"] = True
-                cut.append(each.where)
+                truncated.append(each.where)
             yield record
-    if cut:
-        told = f"{len(cut):,} of {len(asked):,}, the first is {cut[0]}"
-        log.warning("longer than the run reads (train.max_length), so answered from a part: %s", told)
+    if truncated:
+        counts = f"{len(truncated):,} of {len(requests):,}, the first is {truncated[0]}"
+        log.warning("inputs truncated to train.max_length: %s", counts)
 
 
 class Predictor:
-    """The adapter of every task that is asked for, side by side in one model."""
+    """Predicts answers; loads the adapters of all requested tasks into one model."""
 
     def __init__(self, loaded: LoadedRun) -> None:
         self._loaded = loaded
-        self._questions = {question.label: question for question in loaded.questions}
-        self._heads = {memory.learned.task: memory.head for memory in loaded.history}
+        self._eval_tasks = {eval_task.label: eval_task for eval_task in loaded.eval_tasks}
+        self._heads = {finished.state.task: finished.head for finished in loaded.history}
         self._adapters: dict[str, str] = {}
         self._mixes = _mixes_adapters(loaded.model)
 
-    def answer(self, asked: Sequence[Asked]) -> list[Prediction]:
-        """Answer one batch, in its order.
+    def answer(self, requests: Sequence[Request]) -> list[Prediction]:
+        """Predict one batch, in order.
 
         Raises: DataError, if a row lacks what its task reads.
         """
-        examples = [example_of(self._questions[each.task].spec, each) for each in asked]
-        for task in dict.fromkeys(each.task for each in asked):
-            self._join(task)
+        examples = [read_example(self._eval_tasks[each.task].spec, each) for each in requests]
+        for task in dict.fromkeys(each.task for each in requests):
+            self._load_adapter(task)
         answers: dict[int, Prediction] = {}
         with torch.inference_mode():
-            for positions in self._batches(asked):
-                rows = [(asked[i].task, examples[i]) for i in positions]
-                answers |= dict(zip(positions, self._answer_together(rows), strict=True))
-        cut = [self._cut(each.task, example) for each, example in zip(asked, examples, strict=True)]
-        return [replace(answers[i], truncated=cut[i]) for i in range(len(asked))]
+            for positions in self._batches(requests):
+                rows = [(requests[i].task, examples[i]) for i in positions]
+                answers |= dict(zip(positions, self._answer_batch(rows), strict=True))
+        truncated = [self._truncated(each.task, e) for each, e in zip(requests, examples, strict=True)]
+        return [replace(answers[i], truncated=truncated[i]) for i in range(len(requests))]
 
-    def _cut(self, task: str, example: Example) -> bool:
-        """Whether its task reads only a part of the example."""
-        return self._questions[task].truncated(self._loaded.base.tokenizer, [example]) > 0
+    def _truncated(self, task: str, example: Example) -> bool:
+        """Whether the example is truncated to the task's maximum length."""
+        return self._eval_tasks[task].truncated(self._loaded.base.tokenizer, [example]) > 0
 
-    def _join(self, task: str) -> None:
-        """Put the task's own adapter into the model, when it is first asked for."""
+    def _load_adapter(self, task: str) -> None:
+        """Add the task's as_trained adapter to the model, unless it is loaded."""
         if task not in self._adapters:
             self._adapters[task] = f"task{len(self._adapters)}"
             weights = self._loaded.weights(self._loaded.acting(task))
             add_adapter(self._loaded.model, self._adapters[task], weights)
             self._loaded.model.eval()
 
-    def _batches(self, asked: Sequence[Asked]) -> Iterator[list[int]]:
-        """Positions that one pass can answer: headed tasks all together, others by how they decode; each
-        task alone where the model cannot mix adapters, and each text where padding changes answers."""
+    def _batches(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+        """Yield the positions that one forward pass can answer.
+
+        Tasks with a head share a pass; other tasks share one if they decode alike. If the model cannot mix
+        adapters, each task has its own pass; if padding changes answers, each text has its own.
+        """
         if not self._loaded.base.ignores_padding:
-            yield from ([position] for position in range(len(asked)))
+            yield from ([position] for position in range(len(requests)))
             return
         groups: dict[Any, list[int]] = {}
-        for position, each in enumerate(asked):
-            spec = self._questions[each.task].spec
+        for position, each in enumerate(requests):
+            spec = self._eval_tasks[each.task].spec
             key = "heads" if self._heads[each.task] is not None else kind_of(spec).decoding(spec)
             groups.setdefault((key or each.task) if self._mixes else each.task, []).append(position)
         yield from groups.values()
 
-    def _answer_together(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
+    def _answer_batch(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
         tasks = [task for task, _ in rows]
         learner = self._learner([self._adapters[task] for task in tasks])
         if self._heads[tasks[0]] is not None:
             return self._classify(rows, learner)
-        question = self._questions[tasks[0]]
-        answers = kind_of(question.spec).answers(
-            question.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], question.max_length
+        eval_task = self._eval_tasks[tasks[0]]
+        answers = kind_of(eval_task.spec).answers(
+            eval_task.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], eval_task.max_length
         )
         return [Prediction(task, answer) for task, answer in zip(tasks, answers, strict=True)]
 
     def _learner(self, names: Sequence[str]) -> Any:
-        """The model with each row of the next batch under its own adapter."""
+        """Return the model with each row of the next batch assigned to its adapter."""
         if self._mixes:
-            return _RowByRow(self._loaded.model, names)
-        assert len(set(names)) == 1, "a model that cannot mix adapters is asked task by task"
+            return _MixedBatchModel(self._loaded.model, names)
+        assert len(set(names)) == 1, "a model that cannot mix adapters answers one task at a time"
         self._loaded.model.set_adapter(names[0])
         self._loaded.model.requires_grad_(False)
         return self._loaded.model
 
     def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
-        longest = max(self._questions[task].max_length for task, _ in rows)
+        longest = max(self._eval_tasks[task].max_length for task, _ in rows)
         texts = [example.text for _, example in rows]
         batch = read_texts(self._loaded.base.tokenizer, texts, longest, self._loaded.model.device)
         pooled = mean_pooled(learner, **batch)  # (B, d)
         return [
-            self._by_head(self._questions[task], state) for (task, _), state in zip(rows, pooled, strict=True)
+            self._by_head(self._eval_tasks[task], state)
+            for (task, _), state in zip(rows, pooled, strict=True)
         ]
 
-    def _by_head(self, question: Question, state: torch.Tensor) -> Prediction:
-        head = self._heads[question.label]
+    def _by_head(self, eval_task: EvalTask, state: torch.Tensor) -> Prediction:
+        head = self._heads[eval_task.label]
         assert head is not None, "a classification task has a head"
-        shares = head(state).softmax(dim=0)  # (labels,)
-        if not bool(shares.isfinite().all()):
+        probabilities = head(state).softmax(dim=0)  # (labels,)
+        if not bool(probabilities.isfinite().all()):
             raise LoriError(
-                f"task '{question.label}': the model's logits are not finite, so they answer nothing"
+                f"task '{eval_task.label}': the model's logits are not finite; no label can be predicted"
             )
-        labels = question.spec.labels
-        scores = dict(zip(labels, shares.tolist(), strict=True))
-        return Prediction(question.label, labels[int(shares.argmax())], scores)
+        labels = eval_task.spec.labels
+        scores = dict(zip(labels, probabilities.tolist(), strict=True))
+        return Prediction(eval_task.label, labels[int(probabilities.argmax())], scores)
 
 
 def _mixes_adapters(model: Any) -> bool:
-    """Whether every site sees a batch's rows on its first axis, as PEFT's mixed batches need it.
+    """Whether every site receives a batch's rows on its first axis, as PEFT's mixed batches require.
 
-    OPT's MLPs, experts and Longformer's attention see the tokens of all rows as one list.
+    OPT's MLPs, experts and Longformer's attention receive the tokens of all rows flattened.
     """
     return not record_calls(model, lora_layers(model)).flattened
 
 
-class _RowByRow(nn.Module):
-    """The model, each row of the next batch under an adapter of its own: PEFT's mixed batches."""
+class _MixedBatchModel(nn.Module):
+    """The model with one adapter per row of the next batch (PEFT's mixed batches)."""
 
     def __init__(self, model: Any, names: Sequence[str]) -> None:
         super().__init__()
-        self._model = [model]  # no child: nothing is moved or switched with this wrapper
+        self._model = [model]  # in a list, so that it is not a submodule of this wrapper
         self._names = list(names)
 
     @property
     def device(self) -> torch.device:
-        """Where the model stands."""
+        """The model's device."""
         device: torch.device = self._model[0].device
         return device
 
@@ -177,20 +187,20 @@ class _RowByRow(nn.Module):
 
     @property
     def generation_config(self) -> Any:
-        """Where the model names its end tokens."""
+        """The model's generation configuration, with its end tokens."""
         return self._model[0].generation_config
 
     def forward(self, **inputs: Any) -> Any:
-        """One pass; where a prompt's choices are rows of their own, all rows are of one task."""
+        """Run one forward pass. If the choices of a prompt are separate rows, all rows belong to one task."""
         rows = inputs["input_ids"].shape[0]
         same = len(set(self._names)) == 1
         assert same or rows == len(self._names), "rows of several tasks were multiplied"
         return self._model[0](**inputs, adapter_names=self._names[:1] * rows if same else self._names)
 
     def get_base_model(self) -> Any:
-        """The model without its adapters, as PEFT calls it."""
+        """Return the model without its adapters, under PEFT's method name."""
         return self._model[0].get_base_model()
 
     def generate(self, **inputs: Any) -> Any:
-        """Decode."""
+        """Generate with one adapter per row."""
         return self._model[0].generate(**inputs, adapter_names=self._names)

@@ -1,4 +1,4 @@
-"""Measure a run's scores again from its files, and compare them with the registry example by example."""
+"""Measure a run's scores again from its files, and compare every outcome with the registry."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from lori_cl.errors import InputError, Untruth
-from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Workspace, acts_after
-from lori_cl.serving.verify import Checked
+from lori_cl.errors import InputError, VerificationError
+from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Workspace, is_active_after
+from lori_cl.serving.verify import CheckResult
 from lori_cl.spec import View
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
-from lori_cl.training import LoadedRun, Observer, load_run
-from lori_cl.training.environment import decisive, differing, environment
-from lori_cl.training.examiner import Examiner
-from lori_cl.training.gathering import read_gathered
-from lori_cl.training.preparation import check_code_execution
-from lori_cl.training.stage_file import StageMemory
+from lori_cl.training import LoadedRun, Progress, load_run
+from lori_cl.training.environment import differing, environment, result_relevant
+from lori_cl.training.evaluator import Evaluator
+from lori_cl.training.routing_statistics import read_gathered
+from lori_cl.training.stage_file import FinishedStage
+from lori_cl.training.task_data import check_code_execution
 
 
 @dataclass(frozen=True)
 class RemeasureOptions:
-    """What is scored again."""
+    """Which scores to measure again."""
 
     tasks: tuple[str, ...] = ()
-    """Labels or names of learned tasks; none means all."""
+    """Labels or names of trained tasks; empty means all."""
     allow_code_execution: bool = False
-    """Run the programs that the model writes, contained, where a task is scored by that."""
+    """Run model-generated programs, contained, for tasks that are scored by running them."""
     stages: frozenset[int] | None = None
-    """Rows of the matrix, 0 being the base model's; None means all."""
+    """Rows of the score matrix; 0 is the base model. None means all."""
 
 
 def remeasure(
-    workspace: Workspace, registry: Registry, name: str, options: RemeasureOptions, observer: Observer
-) -> Iterator[Checked]:
-    """Score every cell of the matrix again: row 0, every stage, every view; nothing is written.
+    workspace: Workspace, registry: Registry, name: str, options: RemeasureOptions, progress: Progress
+) -> Iterator[CheckResult]:
+    """Score every cell of the score matrix again: row 0, every stage, every view. Nothing is written.
 
-    Cells whose scores depend on the same inputs are measured once. A cell that is not measured is named, with
-    the reason.
-    Raises, at once: UnknownRun; UnknownTask; InputError, as `check_code_execution` says, or for a stage that
-    is not there. From the iterator: InputError, as `load_run` says; Untruth, at the first score of which an
-    outcome differs.
+    Cells whose scores depend on the same inputs are measured once. Skipped cells are yielded with the
+    reason.
+    Raises immediately: UnknownRun; UnknownTask; InputError, from `check_code_execution`, or for an unknown
+    stage. Raises while iterating: InputError, from `load_run`; VerificationError, at the first score of which
+    an outcome differs.
     """
     run = registry.run(name)
     learned = run.tasks[: len(run.stages)]
@@ -54,7 +54,7 @@ def remeasure(
     if options.tasks:
         labels = {task.label for task in wanted}
         cells = [cell for cell in cells if cell.task in labels]
-    return _measured_again(workspace, registry, run, cells, options.stages, observer)
+    return _measured_again(workspace, registry, run, cells, options.stages, progress)
 
 
 def _check_stages(run: Run, stages: Collection[int] | None) -> None:
@@ -69,42 +69,42 @@ def _measured_again(
     run: Run,
     cells: Sequence[Evaluation],
     stages: Collection[int] | None,
-    observer: Observer,
-) -> Iterator[Checked]:
+    progress: Progress,
+) -> Iterator[CheckResult]:
     loaded = load_run(workspace, registry, run.name)
     loaded = replace(loaded, history=_with_statistics(loaded, registry))
     here, compared, skipped = environment(workspace.root), 0, 0
     with tempfile.TemporaryDirectory() as scratch:
-        examiner = _Counting.of(loaded, ArtifactStore(Path(scratch)), observer)
+        evaluator = _CountingEvaluator.of(loaded, ArtifactStore(Path(scratch)), progress)
         for (stage, view), row in groupby(sorted(cells, key=_by_row), key=_by_row):
-            recorded, asked = {cell.task: cell for cell in row}, []
+            recorded, measured = {cell.task: cell for cell in row}, []
             for task, cell in recorded.items():
                 if (reason := _unmeasured(loaded, cell, stages)) is None:
-                    asked.append(task)
+                    measured.append(task)
                     continue
                 skipped += 1
-                yield Checked("not measured again", f"{_where(run, cell)}: {reason}")
-            for score in _row(examiner, loaded, stage, view, asked):
+                yield CheckResult("not measured again", f"{_where(run, cell)}: {reason}")
+            for score in _row(evaluator, loaded, stage, view, measured):
                 yield _compared(run, here, recorded[score.task], score)
                 compared += 1
-        yield Checked("remeasure", _summary(compared, examiner.measured, skipped))
+        yield CheckResult("remeasure", _summary(compared, evaluator.measured, skipped))
 
 
 @dataclass
-class _Counting(Examiner):
-    """An examiner that takes no score from the registry, and counts what it measures."""
+class _CountingEvaluator(Evaluator):
+    """An evaluator that ignores scores in the registry, and counts its measurements."""
 
     measured: int = 0
 
     @classmethod
-    def of(cls, loaded: LoadedRun, scratch: ArtifactStore, observer: Observer) -> _Counting:
-        """For a run; what it measures once, it does not measure again."""
+    def of(cls, loaded: LoadedRun, scratch: ArtifactStore, progress: Progress) -> _CountingEvaluator:
+        """Create it for a run; each distinct input is measured once."""
         return cls(
             loaded.base,
             loaded.model,
             loaded.method,
             scratch,
-            observer,
+            progress,
             find_measured=lambda _: None,
             measure_all=False,
         )
@@ -119,31 +119,31 @@ def _by_row(cell: Evaluation) -> tuple[int, str]:
 
 
 def _row(
-    examiner: Examiner, loaded: LoadedRun, stage: int, view: str, tasks: Sequence[str]
+    evaluator: Evaluator, loaded: LoadedRun, stage: int, view: str, tasks: Sequence[str]
 ) -> Sequence[Evaluation]:
     if not tasks:
         return []
     if stage == 0:
-        return examiner.row_zero([question for question in loaded.questions if question.label in tasks])
-    return examiner.row([View(view)], loaded.history[:stage], loaded.questions, only=tasks)
+        return evaluator.row_zero([eval_task for eval_task in loaded.eval_tasks if eval_task.label in tasks])
+    return evaluator.row([View(view)], loaded.history[:stage], loaded.eval_tasks, only=tasks)
 
 
-def _with_statistics(loaded: LoadedRun, registry: Registry) -> list[StageMemory]:
-    """Every finished stage, with its task's statistics where they are registered."""
+def _with_statistics(loaded: LoadedRun, registry: Registry) -> list[FinishedStage]:
+    """Return every finished stage, with its task's statistics if they are registered."""
     known = {of.task: of.artifact for of in registry.statistics(loaded.run.name)}
     return [
-        replace(memory, gathered=read_gathered(loaded, known[memory.learned.task]))
-        if memory.learned.task in known
-        else memory
-        for memory in loaded.history
+        replace(finished, gathered=read_gathered(loaded, known[finished.state.task]))
+        if finished.state.task in known
+        else finished
+        for finished in loaded.history
     ]
 
 
 def _unmeasured(loaded: LoadedRun, cell: Evaluation, stages: Collection[int] | None) -> str | None:
-    """Why a cell is not measured; None where it is."""
+    """Return why a cell is not measured, or None if it is."""
     if stages is not None and cell.stage not in stages:
         return f"--stages names {', '.join(str(stage) for stage in sorted(stages))}"
-    learned = [memory.learned.task for memory in loaded.history]
+    learned = [finished.state.task for finished in loaded.history]
     if cell.task not in learned:
         return "the run has not learned its task, so its question is not loaded"
     if cell.view == View.ROUTED:
@@ -152,9 +152,9 @@ def _unmeasured(loaded: LoadedRun, cell: Evaluation, stages: Collection[int] | N
 
 
 def _unrouted(loaded: LoadedRun, cell: Evaluation) -> str | None:
-    for memory in loaded.history[: cell.stage]:
-        if memory.gathered is None and acts_after(memory.learned.retired_after, cell.stage):
-            return f"the registry has no statistics of task {memory.learned.task}"
+    for finished in loaded.history[: cell.stage]:
+        if finished.gathered is None and is_active_after(finished.state.retired_after, cell.stage):
+            return f"the registry has no statistics of task {finished.state.task}"
     return None
 
 
@@ -163,26 +163,26 @@ def _where(run: Run, cell: Evaluation) -> str:
     return f"{at}, {cell.task} under {cell.view}"
 
 
-def _compared(run: Run, here: Mapping[str, Any], recorded: Evaluation, score: Evaluation) -> Checked:
-    """Raises: Untruth, with how many outcomes differ and by how much."""
+def _compared(run: Run, here: Mapping[str, Any], recorded: Evaluation, score: Evaluation) -> CheckResult:
+    """Raises: VerificationError, with the number of different outcomes and the largest difference."""
     stage = run.stages[recorded.stage - 1] if recorded.stage else None
     elsewhere = _elsewhere(run.environment if stage is None else run.environment_of(stage), here)
     with_what = run.base_digest if stage is None else stage.artifact
     where = _where(run, recorded)
     if len(score.outcomes) != len(recorded.outcomes):
-        raise Untruth(
+        raise VerificationError(
             f"{where}: measured again on {len(score.outcomes):,} examples, and the registry has the outcomes "
             f"of {len(recorded.outcomes):,}"
         )
     gaps = [abs(one - other) for one, other in zip(score.outcomes, recorded.outcomes, strict=True)]
     differ = sum(gap > 0 for gap in gaps)
     if differ or repeatable_parts(score.parts) != repeatable_parts(recorded.parts):
-        raise Untruth(
+        raise VerificationError(
             f"{where}: measured again with {with_what}, {differ:,} of {len(gaps):,} outcomes differ, by "
             f"{max(gaps):g} at most: the score is {score.score:g} by the answers {score.answers}, and the "
             f"registry says {recorded.score:g} by {recorded.answers}{elsewhere}"
         )
-    return Checked("measured again", f"{where}: all {len(gaps):,} outcomes are equal{elsewhere}")
+    return CheckResult("measured again", f"{where}: all {len(gaps):,} outcomes are equal{elsewhere}")
 
 
 def _summary(compared: int, measured: int, skipped: int) -> str:
@@ -192,7 +192,7 @@ def _summary(compared: int, measured: int, skipped: int) -> str:
 
 
 def _elsewhere(then: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What of the environment can make the last bits differ; empty where nothing can."""
-    changed = differing(decisive(then), here)
-    told = ", ".join(f"{field} {here[field]} (then {then[field]})" for field in changed)
-    return f"; last bits may differ, with {told}" if told else ""
+    """Return the differences of the environment that can change last bits; empty if there are none."""
+    changed = differing(result_relevant(then), here)
+    changes = ", ".join(f"{field} {here[field]} (then {then[field]})" for field in changed)
+    return f"; last bits may differ, with {changes}" if changes else ""

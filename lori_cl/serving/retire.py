@@ -1,4 +1,4 @@
-"""Retiring a task: its cells become free for later ones, and what was learned before stays as it is."""
+"""Retire a task: free its cells for later tasks, and keep all recorded scores."""
 
 from __future__ import annotations
 
@@ -9,61 +9,62 @@ from lori_cl.registry import Registry, Run, Workspace
 
 
 @dataclass(frozen=True)
-class Retired:
-    """What became of a task's cells."""
+class RetireResult:
+    """The retired task and its cells."""
 
     task: str
     """Its label."""
     cells: int
     """Cells that it owned."""
     overlap: bool
-    """Whether tasks may own the same cells, which are never taken then."""
-    stacked_on_it: tuple[str, ...]
-    """Tasks that were trained on top of it; under as_trained they keep its cells."""
+    """Whether tasks may own the same cells; then cells are always free for every task."""
+    dependents: tuple[str, ...]
+    """Tasks that were trained on top of it; their as_trained views keep its cells."""
 
 
-def retire_task(workspace: Workspace, run_name: str, task: str, *, force: bool = False) -> Retired:
-    """Free a learned task's cells for the stages to come.
+def retire_task(workspace: Workspace, run_name: str, task: str, *, force: bool = False) -> RetireResult:
+    """Free the cells of a trained task for later stages.
 
-    Its own scores and those of every other task learned so far stay what they are: as_trained goes on with
-    the cells that acted then. What is learned from now on neither stands on its cells nor keeps off them, and
-    they no longer act in the current view. Of a null-space task the input directions are freed when no task
-    stands any more that was learned beside it.
+    The scores of this and all other trained tasks stay valid: as_trained views keep the cells that were
+    active then. The current view no longer uses the task's cells. Later tasks neither depend on these cells
+    nor avoid them. The input directions of a null-space task are freed once every task that was trained next
+    to it is retired too.
 
-    Raises: UnknownRun; UnknownTask; RunConflict, if another process is at the run; InputError, if it has no
-    cells to free, if later tasks stand on it and `force` is not given, or if they trained its cells on.
+    Raises: UnknownRun; UnknownTask; RunConflict, if another process uses the run; InputError, if the task has
+    no cells to free, if later tasks depend on it and `force` is not set, or if they trained its cells
+    further.
     """
-    with workspace.open_held(run_name) as registry:
+    with workspace.open_locked(run_name) as registry:
         return _retire(registry, run_name, task, force)
 
 
-def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retired:
+def _retire(registry: Registry, run_name: str, task: str, force: bool) -> RetireResult:
     run = registry.run(run_name)
     stage = run.stages[run.position(task)]
     label = stage.task
     if stage.mask is None:
         raise InputError(
-            f"the tasks of run '{run_name}' own no cells ({run.method}): there is nothing to free"
+            f"the tasks of run '{run_name}' own no cells ({run.method}); there is nothing to free"
         )
     stacked = _stacked_on(run, stage.position)
     if stacked and not run.curriculum["masks"].get("freeze", True):
         raise InputError(
-            f"'{label}' cannot be retired: {', '.join(stacked)} trained its cells on (masks.freeze: false): "
-            "what it learned stands in theirs. Begin a new run without it"
+            f"'{label}' cannot be retired: {', '.join(stacked)} trained its cells further "
+            "(masks.freeze: false), so its values are part of theirs. Start a new run without it"
         )
     if stacked and not force:
         others = f"{', '.join(stacked)} {'was' if len(stacked) == 1 else 'were'}"
         raise InputError(
             f"'{label}' cannot be retired: {others} trained on top of its cells, and would lose them in the "
-            "current view. Go ahead with --force"
+            "current view. Use --force to retire it anyway"
         )
     registry.retire(run_name, label)
     overlap = run.curriculum["masks"].get("overlap") == "allow"
-    return Retired(label, stage.mask.cells, overlap, stacked)
+    return RetireResult(label, stage.mask.cells, overlap, stacked)
 
 
 def _stacked_on(run: Run, position: int) -> tuple[str, ...]:
-    if not run.stacks:
+    if not run.is_stacked:
         return ()
     return tuple(
         stage.task for stage in run.stages if stage.position > position and stage.retired_after is None

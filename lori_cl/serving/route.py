@@ -1,4 +1,4 @@
-"""A run without task ids: each text's task is guessed, and that task answers."""
+"""Score a run without task ids: the task of each text is predicted, and that task's adapter answers."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from lori_cl.routing import Router
 from lori_cl.spec import View
 from lori_cl.tasks import Example
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
-from lori_cl.training import LoadedRun, Observer, SilentObserver, load_run
+from lori_cl.training import LoadedRun, Progress, SilentProgress, load_run
 from lori_cl.training.cached_scores import find_cached
-from lori_cl.training.evaluate import Question
-from lori_cl.training.examiner import Examiner
-from lori_cl.training.features import read_features
-from lori_cl.training.gathering import read_gathered, recall
-from lori_cl.training.preparation import check_code_execution
+from lori_cl.training.eval_task import EvalTask
+from lori_cl.training.evaluator import Evaluator
+from lori_cl.training.routing_features import read_features
+from lori_cl.training.routing_statistics import load_statistics, read_gathered
+from lori_cl.training.task_data import check_code_execution
 
 
 @dataclass(frozen=True)
 class RouteOptions:
-    """How a run is scored under `routed`."""
+    """Options for scoring a run in the view `routed`."""
 
     measure_all: bool = False
-    """Measure again what is there already, and make sure that it comes out the same."""
+    """Measure existing scores again, and check that they are equal."""
     allow_code_execution: bool = False
-    """Run the programs that the model writes, contained, where a task is scored by that."""
+    """Run model-generated programs, contained, for tasks that are scored by running them."""
 
 
-def route_run(workspace: Workspace, name: str, options: RouteOptions, observer: Observer) -> None:
-    """Score every learned task of a run under `routed`, after its last stage, and commit the scores.
+def route_run(workspace: Workspace, name: str, options: RouteOptions, progress: Progress) -> None:
+    """Score every trained task of a run in the view `routed` after its last stage, and commit the scores.
 
-    Statistics that the run lacks are gathered first. Does nothing where the scores are there already.
-    Raises: UnknownRun; RunConflict, if another process is at the run; InputError, if nothing is learned yet,
-    or the data, the model or what may be run does not allow it; LoriError, if a score that was measured again
-    comes out otherwise.
+    Missing routing statistics are gathered first. Does nothing if all scores exist.
+    Raises: UnknownRun; RunConflict, if another process uses the run; InputError, if no task is trained yet,
+    if data or model do not allow it, or if code execution is not allowed; LoriError, if a score that was
+    measured again differs.
     """
-    with workspace.open_held(name) as registry:
+    with workspace.open_locked(name) as registry:
         run = registry.run(name)
         learned = run.tasks[: len(run.stages)]
         known = _routed_scores(registry, name, stage=len(run.stages))
@@ -47,61 +47,61 @@ def route_run(workspace: Workspace, name: str, options: RouteOptions, observer: 
             return
         check_code_execution(learned, options.allow_code_execution)
         loaded = load_run(workspace, registry, name)
-        recalled = recall(loaded, registry, observer)
-        examiner = Examiner(
+        statistics = load_statistics(loaded, registry, progress)
+        evaluator = Evaluator(
             loaded.base,
             loaded.model,
             loaded.method,
             workspace.artifacts,
-            observer,
+            progress,
             partial(find_cached, registry, workspace.artifacts),
             options.measure_all,
         )
-        scores = examiner.row([View.ROUTED], recalled.history, loaded.questions)
+        scores = evaluator.row([View.ROUTED], statistics.history, loaded.eval_tasks)
         _check_same(known, scores)
-        files = {**recalled.files, **examiner.take_written()}
+        files = {**statistics.files, **evaluator.pop_written()}
         fresh = [score for score in scores if score.task not in known]
-        registry.commit_stage(name, None, fresh, files, recalled.records)
+        registry.commit_stage(name, None, fresh, files, statistics.records)
 
 
 def load_router(loaded: LoadedRun) -> Router:
-    """What guesses between the tasks of a run that are not retired, from statistics that were registered.
+    """Fit the router over the tasks of a run that are not retired, from their registered statistics.
 
-    Raises: InputError, if those of a task were never gathered, or all are retired; ArtifactMissing;
+    Raises: InputError, if statistics of a task are missing, or all tasks are retired; ArtifactMissing;
     ArtifactDamaged.
     """
     with loaded.workspace.read() as registry:
         known = {of.task: of.artifact for of in registry.statistics(loaded.run.name)}
     tasks = [learned.task for learned in loaded.acting(None)]
     if not tasks:
-        raise InputError(f"every task that run '{loaded.run.name}' has learned is retired; learn another")
+        raise InputError(f"all trained tasks of run '{loaded.run.name}' are retired; train another task")
     missing = [task for task in tasks if task not in known]
     if missing:
         raise InputError(
-            f"run '{loaded.run.name}' has not gathered what it could tell the texts of {len(missing)} of its "
-            f"{len(tasks)} tasks by ('{missing[0]}' is the first); do it: lori-cl route {loaded.run.name}"
+            f"run '{loaded.run.name}' has no routing statistics for {len(missing)} of its {len(tasks)} tasks "
+            f"('{missing[0]}' is the first); gather them with: lori-cl route {loaded.run.name}"
         )
     return Router.fit({task: read_gathered(loaded, known[task]).statistics for task in tasks})
 
 
-def guess(
+def predict_tasks(
     loaded: LoadedRun,
     router: Router,
-    question: Question,
+    eval_task: EvalTask,
     examples: Sequence[Example],
-    observer: Observer | None = None,
+    progress: Progress | None = None,
 ) -> list[str]:
-    """The label of each example's likeliest task; the examples are read as `question` asks them.
+    """Return the label of each example's most likely task; the examples are encoded as for `eval_task`.
 
-    To an encoder all questions are alike; to a language model an example's text is the whole prompt, in
-    which a task's own wording is a strong hint.
+    An encoder encodes the examples of all tasks alike. For a language model, the text of an example is the
+    whole prompt, and the wording of a task's prompt is a strong hint.
     """
-    features = read_features(loaded.base, loaded.model, question, examples, observer or SilentObserver())
+    features = read_features(loaded.base, loaded.model, eval_task, examples, progress or SilentProgress())
     return router.route(features)
 
 
 def _routed_scores(registry: Registry, name: str, stage: int) -> Mapping[str, Evaluation]:
-    """Those that are committed, by task."""
+    """Return the committed routed scores of a stage, by task."""
     found = registry.evaluations(name)
     return {e.task: e for e in found if e.stage == stage and e.view == View.ROUTED}
 
@@ -115,7 +115,7 @@ def _check_same(known: Mapping[str, Evaluation], scores: Sequence[Evaluation]) -
         before = known.get(score.task)
         if before is not None and _outcome(before) != _outcome(score):
             raise LoriError(
-                f"'{score.task}' under routed came out at {score.score:.4f}, and {before.score:.4f} is "
-                "committed: this machine or its packages compute otherwise; lori-cl runs says what it was "
-                "computed with"
+                f"'{score.task}' under routed: measured {score.score:.4f} now, but {before.score:.4f} is "
+                "committed: this machine or its packages compute differently; lori-cl runs --lineage shows the "
+                "recorded environment"
             )

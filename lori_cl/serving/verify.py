@@ -1,4 +1,4 @@
-"""Whether a run is what the registry says of it, check by check."""
+"""Verify a run against the registry, check by check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from lori_cl.errors import UnknownRun, Untruth
+from lori_cl.errors import UnknownRun, VerificationError
 from lori_cl.registry import Registry, Workspace
 from lori_cl.serving.checks import CHECKS, Evidence
 
@@ -15,30 +15,32 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A check that a run has passed."""
+class CheckResult:
+    """The result of a check that a run has passed."""
 
     check: str
     found: str
-    """What it is now certain of, in a few words."""
+    """What was verified, in a few words."""
 
 
-def verify(workspace: Workspace, registry: Registry, name: str) -> Iterator[Checked]:
+def verify(workspace: Workspace, registry: Registry, name: str) -> Iterator[CheckResult]:
     """Check a run against the registry and its files, without its base model; nothing is written.
 
-    Raises: UnknownRun; Untruth, at the first check that finds something else.
+    Raises: UnknownRun; VerificationError, at the first check that fails.
     """
-    evidence = _look("registry", partial(Evidence.of, workspace, registry, name))
+    evidence = _run_check("registry", partial(Evidence.of, workspace, registry, name))
     for title, check in CHECKS.items():
-        yield Checked(title, _look(title, partial(check, evidence)))
+        yield CheckResult(title, _run_check(title, partial(check, evidence)))
 
 
-def _look(title: str, look: Callable[[], T]) -> T:
-    """What a look gives; what cannot even be read is an untruth, too."""
+def _run_check(title: str, check: Callable[[], T]) -> T:
+    """Run a check; records that cannot be read raise VerificationError too."""
     try:
-        return look()
-    except (Untruth, UnknownRun):
+        return check()
+    except (VerificationError, UnknownRun):
         raise
     except Exception as error:
-        said = str(error).partition("\n")[0]
-        raise Untruth(f"{title}: what is recorded cannot be read: {type(error).__name__}: {said}") from error
+        message = str(error).partition("\n")[0]
+        raise VerificationError(
+            f"{title}: what is recorded cannot be read: {type(error).__name__}: {message}"
+        ) from error

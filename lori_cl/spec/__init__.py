@@ -1,4 +1,4 @@
-"""What a user writes, validated: tasks, curricula, and how they are read from YAML."""
+"""Validated specs for tasks and curricula, and their YAML loaders."""
 
 from lori_cl.spec.curriculum import (
     AdapterSpec,
@@ -15,9 +15,9 @@ from lori_cl.spec.kinds import (
     ClassificationSpec,
     CodeSpec,
     GenerationSpec,
+    GenerativeSpec,
     MultipleChoiceSpec,
     SafetySpec,
-    WritingSpec,
     task_from_record,
 )
 from lori_cl.spec.loading import load_curriculum, load_task
@@ -32,6 +32,7 @@ __all__ = [
     "CurriculumSpec",
     "EvalSpec",
     "GenerationSpec",
+    "GenerativeSpec",
     "MasksSpec",
     "ModelSpec",
     "MultipleChoiceSpec",
@@ -40,7 +41,6 @@ __all__ = [
     "TaskSpec",
     "TrainSpec",
     "View",
-    "WritingSpec",
     "load_curriculum",
     "load_task",
     "task_from_record",

@@ -1,4 +1,4 @@
-"""What every spec shares: frozen, no unknown fields, whole numbers that are whole."""
+"""Base class and field types of all specs: frozen, no unknown fields, strict integers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pydantic_core import PydanticCustomError
 T = TypeVar("T", bound=Hashable)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-"""A name that is safe in a file name and on a command line."""
+"""A name that is safe in file names and on a command line."""
 
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,159}")
-"""A run's name; long enough for curriculum-method-seed."""
+"""The form of a run name; long enough for curriculum-method-seed."""
 
 Count = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
-"""A whole number of at least one."""
+"""An integer of at least 1."""
 
 
-def twice(values: Sequence[T]) -> T | None:
-    """The first value that stands a second time; None where all differ."""
+def first_duplicate(values: Sequence[T]) -> T | None:
+    """Return the first value that occurs twice, or None if all values differ."""
     seen: set[T] = set()
     for value in values:
         if value in seen:
@@ -31,17 +31,17 @@ def twice(values: Sequence[T]) -> T | None:
     return None
 
 
-def _no_truth_value(value: Any) -> Any:
-    if isinstance(value, bool):  # YAML 1.1 reads `yes` as true, and pydantic true as 1.0
+def _reject_bool(value: Any) -> Any:
+    if isinstance(value, bool):  # YAML 1.1 reads `yes` as true, and pydantic converts true to 1.0
         raise PydanticCustomError("number", "Input should be a number")
     return value
 
 
-Number = Annotated[float, BeforeValidator(_no_truth_value)]
-"""A finite number; YAML 1.1 reads 5e-3 as text, which is taken as well."""
+Number = Annotated[float, BeforeValidator(_reject_bool)]
+"""A finite number. Text such as 5e-3 is accepted too, because YAML 1.1 reads it as text."""
 
 
 class Spec(BaseModel):
-    """A frozen declaration that refuses fields it does not know."""
+    """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

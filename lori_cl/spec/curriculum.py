@@ -8,43 +8,43 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lori_cl.errors import SpecError
-from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec, twice
-from lori_cl.spec.complaints import shown
+from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec, first_duplicate
+from lori_cl.spec.error_messages import shown
 
 
 class View(StrEnum):
     """Which cells are active when a task is scored."""
 
     AS_TRAINED = "as_trained"
-    """The adapter as it stood when that task's stage ended."""
+    """The adapter as it was at the end of that task's stage."""
     CURRENT = "current"
-    """Everything learned so far: what a model without a task id runs."""
+    """All cells trained so far: the task-agnostic model, which gets no task id."""
     ROUTED = "routed"
-    """The task is guessed from each text; the guessed task's `as_trained` cells and head answer."""
+    """The task is predicted from each text; the predicted task's `as_trained` cells and head are used."""
 
 
 class ModelSpec(Spec):
     """The frozen base model."""
 
     path: str = Field(min_length=1)
-    """A hub id, a local folder, or `package:NAME/FOLDER` for weights inside an installed package."""
+    """A hub id, a local folder, or `package:NAME/FOLDER` for weights in an installed package."""
     revision: str | None = None
-    """The commit of a hub model."""
+    """Commit of a hub model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What the frozen weights are held in; the adapter's values are always float32."""
+    """Data type of the frozen weights. The adapter's values are always float32."""
 
 
 class NullSpaceSpec(Spec):
-    """How much of each site's inputs `projection: null-space` keeps later tasks away from."""
+    """How much of each site's input space `projection: null-space` protects from later tasks."""
 
     energy: Number = Field(default=0.95, gt=0, le=1)
-    """Fraction of a task's input energy (the trace of the inputs' second moment) that is protected."""
+    """Fraction of a task's input energy (the trace of the inputs' second moment) to protect."""
     max_directions: Count | None = None
-    """Directions that one task may take of a site's inputs at most; None sets no limit."""
+    """Maximum number of input directions that one task may protect at a site; None sets no limit."""
     examples: Count = 256
-    """Training examples that the second moment is gathered over."""
+    """Training examples used to estimate the second moment."""
     min_free: Count | None = None
-    """Free input directions a site must have for a task to begin; None means the adapter's rank."""
+    """Free input directions that a site needs before a task starts; None means the adapter's rank."""
 
 
 class AdapterSpec(Spec):
@@ -53,135 +53,136 @@ class AdapterSpec(Spec):
     rank: int = Field(default=32, strict=True, ge=1, le=16_384)
     alpha: Number = Field(default=64.0, gt=0)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    """`all-linear`, or the ends of module names, such as [q_proj, v_proj]."""
+    """`all-linear`, or suffixes of module names, such as [q_proj, v_proj]."""
     projection: Literal["shared", "per-task", "orthogonal", "null-space"] = "shared"
     """`shared`: one frozen A for the whole run. `per-task`: one for each task. `orthogonal`: one for each
-    task, orthogonal to all earlier ones. `null-space`: one for each task, blind to what earlier tasks feed
-    in."""
+    task, orthogonal to all earlier ones. `null-space`: one for each task, orthogonal to the protected input
+    directions of earlier tasks."""
     distribution: Literal["uniform", "normal"] = "uniform"
-    """What A is drawn from: U(±1/√d_in), or a normal of the same variance, 1/(3·d_in)."""
+    """Distribution of A: U(±1/√d_in), or a normal distribution with the same variance, 1/(3·d_in)."""
     kept_in: Literal["float32", "bfloat16"] = "float32"
-    """What a stage's values are kept in. They train in float32; bfloat16 rounds them once, before the stage
-    is scored, so that what is scored is what is kept."""
+    """Data type of a stage's stored values. Training uses float32. With bfloat16 the values are rounded once,
+    before the stage is scored, so the scored values are the stored values."""
     composition: Literal["stacked", "isolated"] = "stacked"
-    """`stacked`: a task trains on top of all earlier cells. `isolated`: from the base model alone."""
+    """`stacked`: a task trains on top of all earlier cells. `isolated`: on top of the base model only."""
     grow: Count | None = None
-    """Rows that A and B are lengthened by whenever a task finds too few free cells; None never grows."""
+    """Ranks added to A and B when a task finds too few free cells; None never adds any."""
     null_space: NullSpaceSpec = NullSpaceSpec()
 
     @model_validator(mode="after")
-    def _sets_what_its_projection_reads(self) -> Self:
+    def _require_null_space_projection(self) -> Self:
         if self.projection != "null-space" and self.null_space != NullSpaceSpec():
             raise ValueError(
-                f"'adapter.null_space' is read by adapter.projection: null-space alone, and it is "
-                f"{self.projection}; set the one or leave out the other"
+                f"'adapter.null_space' is only used with adapter.projection: null-space, and "
+                f"adapter.projection is {self.projection}; set adapter.projection: null-space "
+                "or remove adapter.null_space"
             )
         return self
 
     @field_validator("targets", mode="before")
     @classmethod
-    def _names_targets(cls, value: Any) -> Any:
+    def _check_targets(cls, value: Any) -> Any:
         listed = isinstance(value, list | tuple) and value and all(isinstance(v, str) and v for v in value)
         if value != "all-linear" and not listed:
-            wanted = "'all-linear' or a list such as [q_proj, v_proj]"
-            raise ValueError(f"'adapter.targets' should be {wanted}, not {shown(value)}")
+            expected = "'all-linear' or a list such as [q_proj, v_proj]"
+            raise ValueError(f"'adapter.targets' should be {expected}, not {shown(value)}")
         return value
 
 
 class CalibrationSpec(Spec):
-    """What `magnitude` (a short dense training, LoRI-D) and `gradient` masks are read from."""
+    """The calibration that `magnitude` masks (a short dense training, LoRI-D) and `gradient` masks use."""
 
     epochs: Number | None = Field(default=None, gt=0)
-    """Passes over the training examples; None means as many as the stage itself for `magnitude`, and a
-    twentieth of one for `gradient`."""
+    """Passes over the training examples. None means as many as the stage for `magnitude`, and a twentieth of
+    a pass for `gradient`."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
     """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
 
 
 class MasksSpec(Spec):
-    """How each task's cells are chosen from the free ones."""
+    """How each task's cells are selected from the free cells."""
 
     strategy: str = "magnitude"
     budget: Literal["density", "even"] = "density"
-    """`density`: every task claims that fraction of all cells. `even`: the tasks that are not learned yet
-    divide the free cells."""
+    """`density`: every task claims the fraction `density` of all cells. `even`: the free cells are divided
+    evenly among the tasks that are not trained yet."""
     density: Number = Field(default=0.1, gt=0, le=1)
     """Fraction of all cells that one task claims; 1.0 is LoRI-D."""
     granularity: Literal["model", "module", "projection", "layer", "matrix"] = "model"
-    """Within what cells compete: the whole model; attention and MLP; all sites of one name; a layer; a
-    site."""
+    """The group within which cells compete. `model`: the whole model. `module`: attention or MLP.
+    `projection`: all sites of one name. `layer`: one layer. `matrix`: one site."""
     overlap: Literal["forbid", "allow"] = "forbid"
-    """Whether a task may claim cells that another one owns, as in the paper."""
+    """Whether a task may claim cells that another task owns, as in the paper."""
     freeze: bool = True
-    """Whether earlier cells stay as they are; False carries B on, as in the paper, and needs overlap:
-    allow."""
+    """Whether the values of earlier cells stay fixed. False continues training B, as in the paper, and needs
+    `overlap: allow`."""
     calibration: CalibrationSpec = CalibrationSpec()
 
     @model_validator(mode="after")
-    def _counts_cells_in_one_way(self) -> Self:
+    def _require_one_cell_budget(self) -> Self:
         if self.budget == "even" and self.density != type(self).model_fields["density"].default:
             raise ValueError(
                 f"'masks.budget: even' divides the free cells, so 'masks.density: {self.density:g}' would "
-                "count for nothing; leave out one of them"
+                "be unused; remove one of them"
             )
         return self
 
     @model_validator(mode="after")
-    def _carries_on_only_what_may_overlap(self) -> Self:
+    def _require_overlap_without_freeze(self) -> Self:
         if not self.freeze and self.overlap == "forbid":
             raise ValueError(
-                "'masks.freeze: false' trains earlier cells on, which 'masks.overlap: forbid' rules out; "
+                "'masks.freeze: false' trains earlier cells again, which 'masks.overlap: forbid' forbids; "
                 "set masks.overlap: allow"
             )
         return self
 
     @model_validator(mode="after")
-    def _divides_only_what_runs_out(self) -> Self:
+    def _forbid_even_budget_with_overlap(self) -> Self:
         if self.budget == "even" and self.overlap == "allow":
             raise ValueError(
-                "'masks.budget: even' divides the free cells, and with 'masks.overlap: allow' all are always "
-                "free; set masks.budget: density"
+                "'masks.budget: even' divides the free cells, and with 'masks.overlap: allow' every cell is "
+                "always free; set masks.budget: density"
             )
         return self
 
 
 class TrainSpec(Spec):
-    """How one stage trains; everything here is handed to transformers.Trainer."""
+    """How one stage trains; all fields are passed to transformers.Trainer."""
 
     epochs: Number = Field(default=1.0, gt=0, le=1e6)
     epochs_of: dict[Name, Annotated[Number, Field(gt=0, le=1e6)]] = Field(default={})
-    """By a task's name: as many epochs instead."""
+    """Task name → number of epochs, which overrides `epochs` for that task."""
     batch_size: Count = 32
-    """Examples a step and device."""
+    """Examples per step and device."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
-    """Peak learning rate of the adapter; None means the method's own default."""
+    """Peak learning rate of the adapter; None means the default of the method."""
     head_lr: Number = Field(default=5e-3, gt=0, le=1e30)
     """Peak learning rate of a classification head."""
     max_length: Count = 128
-    """Tokens; longer texts are truncated and counted."""
+    """Maximum number of tokens; longer texts are truncated and counted."""
     limit: Count | None = None
-    """Learn from so many training examples, drawn by the task's seed; None takes all."""
+    """Number of training examples, drawn with the task's seed; None uses all."""
     optimizer: str = "adamw_torch"
-    """A name that transformers.TrainingArguments knows as `optim`."""
+    """A value of `optim` in transformers.TrainingArguments."""
     weight_decay: Number = Field(default=0.0, ge=0)
-    """Decay of this stage's own cells and head; earlier cells cannot decay."""
+    """Weight decay of this stage's own cells and head; earlier cells never decay."""
     scheduler: str = "constant"
-    """A name that transformers.TrainingArguments knows as `lr_scheduler_type`."""
+    """A value of `lr_scheduler_type` in transformers.TrainingArguments."""
     warmup_steps: int = Field(default=0, ge=0, strict=True)
     gradient_accumulation: Count = 1
-    """Batches a step."""
+    """Batches per optimizer step."""
     max_grad_norm: Number = Field(default=1.0, ge=0)
-    """Clip the gradient's norm; 0 does not clip."""
+    """Maximum norm for gradient clipping; 0 turns clipping off."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision of the forward and backward pass."""
     gradient_checkpointing: bool = False
     save_steps: Count | None = 500
-    """Optimizer steps between checkpoints, which a stage that was killed goes on from; None keeps none."""
+    """Optimizer steps between checkpoints, from which an interrupted stage resumes; None writes none."""
     loggers: tuple[str, ...] = ()
-    """Names that transformers.TrainingArguments knows as `report_to`."""
+    """Values of `report_to` in transformers.TrainingArguments."""
 
     def epochs_for(self, task: str) -> float:
-        """Passes over the training examples of a task, by its name."""
+        """Return the number of epochs for a task, by its name."""
         return self.epochs_of.get(task, self.epochs)
 
 
@@ -189,20 +190,20 @@ class EvalSpec(Spec):
     """How tasks are scored after every stage."""
 
     limit: Count | None = None
-    """Score so many examples of a task's eval set, drawn by the task's seed; None scores all."""
+    """Number of examples of a task's eval set to score, drawn with the task's seed; None scores all."""
     batch_size: Count = 64
     views: tuple[View, ...] = Field(default=(View.AS_TRAINED, View.CURRENT), min_length=1)
 
     @field_validator("views")
     @classmethod
-    def _names_each_view_once(cls, views: tuple[View, ...]) -> tuple[View, ...]:
-        if (view := twice(views)) is not None:
-            raise ValueError(f"'eval.views' names '{view}' twice")
+    def _require_distinct_views(cls, views: tuple[View, ...]) -> tuple[View, ...]:
+        if (view := first_duplicate(views)) is not None:
+            raise ValueError(f"'eval.views' lists '{view}' twice")
         return views
 
 
 class CurriculumSpec(Spec):
-    """What `lori-cl run` is given."""
+    """The configuration of one `lori-cl run`."""
 
     name: Name
     model: ModelSpec
@@ -215,53 +216,53 @@ class CurriculumSpec(Spec):
     eval: EvalSpec = EvalSpec()
 
     @model_validator(mode="after")
-    def _carries_on_one_b(self) -> Self:
-        apart = (self.adapter.projection, self.adapter.composition) != ("shared", "stacked")
-        if not self.masks.freeze and apart:
+    def _require_shared_stacked_without_freeze(self) -> Self:
+        separate = (self.adapter.projection, self.adapter.composition) != ("shared", "stacked")
+        if not self.masks.freeze and separate:
             raise ValueError(
-                "'masks.freeze: false' carries one B on from task to task, which needs "
+                "'masks.freeze: false' trains one B for all tasks in turn, which needs "
                 "adapter.projection: shared and adapter.composition: stacked"
             )
         return self
 
     @model_validator(mode="after")
-    def _grows_only_where_cells_run_out(self) -> Self:
+    def _forbid_unused_growth(self) -> Self:
         if self.adapter.grow and (self.masks.budget, self.masks.overlap) != ("density", "forbid"):
             raise ValueError(
-                "'adapter.grow' makes room for a task that finds too few free cells, which none does with "
-                "masks.budget: even or masks.overlap: allow; leave it out"
+                "'adapter.grow' adds rank when a task finds too few free cells, which cannot happen with "
+                "masks.budget: even or masks.overlap: allow; remove adapter.grow"
             )
         return self
 
     @field_validator("tasks")
     @classmethod
-    def _names_each_task_once(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
-        if (task := twice(tasks)) is not None:
+    def _require_distinct_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        if (task := first_duplicate(tasks)) is not None:
             raise ValueError(
-                f"tasks name '{task}' twice; to learn it again, change its file and add it: "
-                "it becomes a new version"
+                f"'tasks' lists '{task}' twice; to train it again, change its file and add it "
+                "as a new version"
             )
         return tasks
 
     def run_name(self, given: str | None) -> str:
-        """The name that the user gave, or else curriculum-method-seed.
+        """Return the name that the user gave, or curriculum-method-seed.
 
-        Raises: SpecError, if the name is none for a file or a command line.
+        Raises: SpecError, if the name is not safe in a file name or on a command line.
         """
         if given is None:
             return self.default_run_name
         if not RUN_NAME.fullmatch(given):
             raise SpecError(
-                f"a run cannot be named {shown(given)}: use at most 160 of a-z, 0-9, '_', '.' and '-', "
+                f"invalid run name {shown(given)}: use at most 160 of a-z, 0-9, '_', '.' and '-', "
                 "beginning with a letter or digit"
             )
         return given
 
     @property
     def default_run_name(self) -> str:
-        """The run's name where the user gives none: curriculum-method-seed."""
+        """The run name if the user gives none: curriculum-method-seed."""
         return f"{self.name}-{self.method}-{self.seed}"
 
     def to_record(self) -> dict[str, Any]:
-        """The curriculum as JSON values, every default written out."""
+        """Return the curriculum as JSON values, including every default."""
         return self.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""From a YAML file to a validated spec, or to one line that says what is wrong in which line."""
+"""Load and validate YAML specs; an error is one line with the file, the line and the problem."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import ValidationError
 
 from lori_cl.errors import SpecError, suggestion
 from lori_cl.spec.base import Spec
-from lori_cl.spec.complaints import complaint, dotted, shown
 from lori_cl.spec.curriculum import CurriculumSpec
+from lori_cl.spec.error_messages import dotted, shown, validation_message
 from lori_cl.spec.kinds import TASK_SPECS
 from lori_cl.spec.task import TaskSpec
-from lori_cl.spec.yaml_lines import UNREADABLE, Document, Location, parse, read_document
+from lori_cl.spec.yaml_lines import YAML_ERRORS, Document, Location, parse, read_document
 
 S = TypeVar("S", bound=Spec)
 
 Known = Mapping[str, Collection[str]]
-"""For a dotted field, the names it may hold: {"method": ["lori", …]}."""
+"""Dotted field name → allowed names: {"method": ["lori", …]}."""
 
 
 def load_task(path: Path) -> TaskSpec:
@@ -31,7 +31,7 @@ def load_task(path: Path) -> TaskSpec:
     kind = document.data.get("kind")
     if kind is None:
         raise SpecError(
-            f"{document.where(())}: 'kind' is missing from a task; it is one of {_list(TASK_SPECS)}"
+            f"{document.where(())}: 'kind' is missing from a task; use one of {_list(TASK_SPECS)}"
         )
     _require_known(document, {}, ("kind",), kind, TASK_SPECS)
     if "skipped" in document.data:
@@ -40,9 +40,9 @@ def load_task(path: Path) -> TaskSpec:
 
 
 def load_curriculum(path: Path, settings: Sequence[str] = (), known: Known | None = None) -> CurriculumSpec:
-    """Read and validate one curriculum file, with `key=value` settings laid over it.
+    """Read and validate one curriculum file; `key=value` settings override its fields.
 
-    `known` holds the names that only other rooms know (methods, strategies, registered tasks).
+    `known` holds the allowed names that other packages define (methods, strategies, registered tasks).
     Raises: SpecError, naming the file and line (or the setting), what is wrong and the nearest valid name.
     """
     document = read_document(path)
@@ -58,14 +58,14 @@ def load_curriculum(path: Path, settings: Sequence[str] = (), known: Known | Non
     return spec
 
 
-def _validate(model: type[S], document: Document, origins: Mapping[Location, str], whole: str) -> S:
+def _validate(model: type[S], document: Document, origins: Mapping[Location, str], kind: str) -> S:
     try:
         return model.model_validate(document.data)
     except ValidationError as failure:
         first = failure.errors()[0]
         more = f" (and {failure.error_count() - 1} more)" if failure.error_count() > 1 else ""
         place = _origin(document, origins, first["loc"])
-        raise SpecError(f"{place}: {complaint(first, model, whole)}{more}") from None
+        raise SpecError(f"{place}: {validation_message(first, model, kind)}{more}") from None
 
 
 def _origin(document: Document, origins: Mapping[Location, str], location: Location) -> str:
@@ -85,13 +85,13 @@ def _apply(data: dict[str, Any], setting: str) -> Location:
         raise SpecError(f"--set {setting}: write key=value, for instance --set train.limit=200")
     try:
         _, value = parse(text)
-    except UNREADABLE:
+    except YAML_ERRORS:
         value = text
     *parents, last = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise SpecError(f"--set {setting}: '{parent}' is a value and holds no fields")
+            raise SpecError(f"--set {setting}: '{parent}' is a value, not a section with fields")
     data[last] = value
     return (*parents, last)
 
@@ -102,8 +102,8 @@ def _require_known(
     if isinstance(name, str) and name in names:
         return
     place = _origin(document, origins, location)
-    near = suggestion(shown(name).strip("'"), names) or f" There are: {_list(names)}."
-    raise SpecError(f"{place}: '{dotted(location)}' names {shown(name)}, which nobody knows.{near}")
+    near = suggestion(shown(name).strip("'"), names) or f" Available: {_list(names)}."
+    raise SpecError(f"{place}: unknown {dotted(location)} {shown(name)}.{near}")
 
 
 def _value_at(spec: Spec, location: Location) -> Any:

@@ -1,4 +1,4 @@
-"""A task: a named, immutable declaration of data, prompt, kind, metric and seed."""
+"""Task specs: a named, immutable declaration of data, prompt, kind, metric and seed."""
 
 from __future__ import annotations
 
@@ -8,39 +8,40 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from lori_cl.spec.base import Count, Name, Spec
-from lori_cl.spec.complaints import shown
+from lori_cl.spec.error_messages import shown
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-"""OWNER/NAME: what `datasets` would take for a folder, or for one of its own readers, is none."""
+"""OWNER/NAME. Excludes names that `datasets` would treat as a folder or as one of its own readers."""
 
 
 class Source(Spec):
-    """Where a task's examples come from. Where both are named and the local copy is there, it is used."""
+    """Where a task's examples come from. With both `local` and `hub`, an existing local copy is used."""
 
     local: str | None = None
-    """A folder with `train.*` and `test.*`: beside the task's file, or under $LORI_CL_DATA, which a relative
-    path must not leave, be it by a link; an absolute path may lie anywhere."""
+    """A folder with `train.*` and `test.*`. A relative path is looked up next to the task's file, then in
+    $LORI_CL_DATA, and must not leave that folder, including through a link. An absolute path may be
+    anywhere."""
     hub: str | None = None
     """A data set id on the Hugging Face hub, OWNER/NAME."""
     config: str | None = None
-    """The hub data set's configuration (subset), where it has several."""
+    """The configuration (subset) of the hub data set, if it has several."""
     revision: str | None = None
     """The commit of the hub data set, so that it cannot change under the task."""
     skip_invalid: int = Field(default=0, strict=True, ge=0, lt=2**31)
-    """How many invalid rows of a split are skipped, named and counted; one more refuses the split."""
+    """Maximum number of invalid rows of a split to skip and report; with more, the split is rejected."""
     unverified: bool = False
-    """Nobody has checked yet that the source gives what the declaration says; only then a hub data set may
-    be named without its revision."""
+    """Marks a source that was not checked against the declaration yet. Only an unverified hub data set may
+    omit `revision`."""
 
     @field_validator("hub")
     @classmethod
-    def _names_a_data_set(cls, hub: str | None) -> str | None:
+    def _check_hub_id(cls, hub: str | None) -> str | None:
         if hub is not None and (not HUB_ID.fullmatch(hub) or ".." in hub):
             raise ValueError(f"source.hub should be a data set's OWNER/NAME on the hub, not {shown(hub)}")
         return hub
 
     @model_validator(mode="after")
-    def _names_a_source(self) -> Self:
+    def _require_source(self) -> Self:
         if self.local is None and self.hub is None:
             raise ValueError("source needs 'local' (a folder) or 'hub' (a data set id)")
         if self.hub is not None and self.revision is None and not self.unverified:
@@ -49,40 +50,40 @@ class Source(Spec):
 
 
 class TrainSplit(Spec):
-    """Which examples a task learns from."""
+    """The examples that a task trains on."""
 
     split: str = "train"
-    """The split's name; of a local source the file's name without its ending."""
+    """The name of the split; for a local source, the file name without its extension."""
     source: Source | None = None
-    """Another source than the one that the task is scored on."""
+    """The source of the training examples, if it differs from the source of the eval set."""
 
 
 class EvalSplit(Spec):
-    """Which examples a task is scored on."""
+    """The examples that a task is scored on."""
 
     split: str = "test"
-    """The split's name; of a local source the file's name without its ending."""
+    """The name of the split; for a local source, the file name without its extension."""
     limit: Count | None = None
-    """Keep so many examples, drawn by the task's seed; None keeps all."""
+    """Number of examples, drawn with the task's seed; None keeps all."""
 
 
 class SkippedRows(Spec):
-    """Invalid rows of a split that were left out of a task."""
+    """Invalid rows of a split that were skipped."""
 
     split: str
     n: Count
     first: tuple[str, ...]
-    """What is wrong with the first ones, each with its file and place."""
+    """The problems of the first rows, each with its file and line."""
 
     def words(self) -> str:
-        """'skipped 3 invalid rows of test: FILE, line 4: …; …'."""
+        """Return a summary: 'skipped 3 invalid rows of test: FILE, line 4: …; …'."""
         rows = "1 invalid row" if self.n == 1 else f"{self.n:,} invalid rows"
         more = "; …" if self.n > len(self.first) else ""
         return f"skipped {rows} of {self.split}: {'; '.join(self.first)}{more}"
 
 
 class TaskSpec(Spec):
-    """What every kind of task declares."""
+    """The fields of every kind of task."""
 
     name: Name
     kind: str
@@ -90,18 +91,18 @@ class TaskSpec(Spec):
     train: TrainSplit = TrainSplit()
     eval: EvalSplit = EvalSplit()
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
-    """Mixed into every seed drawn for this task."""
+    """Part of every random seed that is derived for this task."""
     allow_duplicates: bool = False
-    """Whether an eval example may stand among the training examples, too."""
+    """Whether an eval example may also be a training example."""
     description: str = ""
     skipped: tuple[SkippedRows, ...] = ()
-    """Rows that were skipped when the task was added; `add-task` writes it, no task file does."""
+    """Rows that were skipped when the task was added. Written by `add-task`; not allowed in a task file."""
 
     @property
     def unverified(self) -> bool:
-        """Whether a source of it is unverified."""
+        """Whether one of its sources is unverified."""
         return self.source.unverified or (self.train.source is not None and self.train.source.unverified)
 
     def to_record(self) -> dict[str, Any]:
-        """The declaration as JSON values, every default written out."""
+        """Return the declaration as JSON values, including every default."""
         return self.model_dump(mode="json")

@@ -1,12 +1,9 @@
-"""What a task does: its sources, prompts, kinds and scorers."""
+"""Tasks: data sources, prompts, kinds and scorers."""
 
-from lori_cl.forgetting.subset import drawn
+from lori_cl.forgetting.subset import random_subset
 from lori_cl.tasks.answer_checks import check_answers, check_programs, eval_set_warnings
-from lori_cl.tasks.examples import Example, check_whole_characters, examples_digest, from_jsonl, to_jsonl
-from lori_cl.tasks.kinds import KINDS, Kind, kind_of
-from lori_cl.tasks.kinds.padding import right_padded
-from lori_cl.tasks.kinds.pooling import pooled_states
-from lori_cl.tasks.materialise import (
+from lori_cl.tasks.example_sets import (
+    TaskData,
     both_splits,
     eval_examples,
     near_duplicates_line,
@@ -15,6 +12,10 @@ from lori_cl.tasks.materialise import (
     require_scorable,
     train_examples,
 )
+from lori_cl.tasks.examples import Example, check_encodable, examples_digest, from_jsonl, to_jsonl
+from lori_cl.tasks.kinds import KINDS, Kind, kind_of
+from lori_cl.tasks.kinds.padding import right_padded
+from lori_cl.tasks.kinds.pooling import pooled_states
 from lori_cl.tasks.scorers import SCORERS, Grade, Scorer
 
 __all__ = [
@@ -24,11 +25,11 @@ __all__ = [
     "Grade",
     "Kind",
     "Scorer",
+    "TaskData",
     "both_splits",
     "check_answers",
+    "check_encodable",
     "check_programs",
-    "check_whole_characters",
-    "drawn",
     "eval_examples",
     "eval_set_warnings",
     "examples_digest",
@@ -36,6 +37,7 @@ __all__ = [
     "kind_of",
     "near_duplicates_line",
     "pooled_states",
+    "random_subset",
     "read_task",
     "require_no_duplicates",
     "require_scorable",

@@ -1,4 +1,4 @@
-"""The rows of a CSV file, read line by line."""
+"""Read the rows of a CSV file line by line."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from typing import TextIO
 from lori_cl.errors import DataError
 
 
-def csv_rows(path: Path, longest: int) -> Iterator[tuple[int, list[str] | DataError]]:
-    """(the line on which a row begins, its cells, or what is wrong with it); the header first.
+def csv_rows(path: Path, max_characters: int) -> Iterator[tuple[int, list[str] | DataError]]:
+    """Yield (first line of a row, its cells or the error), beginning with the header.
 
-    A row has at most `longest` characters. Blank lines are left out.
+    A row has at most `max_characters` characters. Blank lines are skipped.
     """
-    csv.field_size_limit(longest)  # a text may be longer than the 128 KiB that csv expects
+    csv.field_size_limit(max_characters)  # a text may exceed the default limit of csv, 128 KiB
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines = _Lines(path, file, longest)
+        lines = _Lines(path, file, max_characters)
         reader = csv.reader(lines, strict=True)
         header = True
         while True:
-            begins = reader.line_num + 1
+            first_line = reader.line_num + 1
             lines.begin_row()
             try:
                 cells = next(reader)
             except StopIteration:
                 break
             except csv.Error as error:
-                yield begins, DataError(f"{path}, line {begins}: cannot be read as CSV: {error}")
+                yield first_line, DataError(f"{path}, line {first_line}: cannot be read as CSV: {error}")
             except DataError as error:
-                yield begins, error
+                yield first_line, error
             else:
                 if cells or header:
-                    yield begins, cells
+                    yield first_line, cells
             header = False
         if header:
             yield 1, []
 
 
 class _Lines:
-    """The lines of a file, as long as a row may be, and UTF-8."""
+    """Iterate over the lines of a file; check the length of a row and the UTF-8 encoding."""
 
-    def __init__(self, path: Path, file: TextIO, longest: int) -> None:
+    def __init__(self, path: Path, file: TextIO, max_characters: int) -> None:
         self._path = path
         self._file = file
-        self._longest = longest
-        self._left = longest
+        self._max_characters = max_characters
+        self._left = max_characters
         self._number = 0
 
     def begin_row(self) -> None:
-        """The next line begins a row."""
-        self._left = self._longest
+        """Start a new row at the next line."""
+        self._left = self._max_characters
 
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline(self._longest + 1)
+        line = self._file.readline(self._max_characters + 1)
         if not line:
             raise StopIteration
         self._number += 1
@@ -65,9 +65,11 @@ class _Lines:
         where = f"{self._path}, line {self._number}"
         if self._left < 0:
             rest = line
-            while not rest.endswith(("\n", "\r")) and (rest := self._file.readline(self._longest)):
+            while not rest.endswith(("\n", "\r")) and (rest := self._file.readline(self._max_characters)):
                 pass
-            raise DataError(f"{where}: a row has at most {self._longest:,} characters")
+            raise DataError(
+                f"{where}: the row is too long; a row has at most {self._max_characters:,} characters"
+            )
         try:
             line.encode()
         except UnicodeEncodeError as error:

@@ -1,10 +1,10 @@
-"""Eval examples that stand among the training examples: exactly, but for how they are set, or nearly.
+"""Find eval examples that are also training examples: exact, normalised or near duplicates.
 
 - Exact: the same text and choices.
-- Normalised: the same after NFKC, case folding, and without repeated spaces and punctuation. Operators, and
-  points and commas inside numbers, stay: `3 * 4` is not `3 + 4`, and 1.5 is not 15.
-- Near: at least NEAR of the word triples of the eval example stand in one training example. Triples that more
-  than MOST_SHARED eval texts have in common, such as those of a prompt template, do not count.
+- Normalised: the same after NFKC, case folding, and removal of punctuation and repeated spaces. Operators,
+  and points and commas in numbers, are kept: `3 * 4` is not `3 + 4`, and 1.5 is not 15.
+- Near: one training example contains at least NEAR of the eval example's word triples. Triples that occur in
+  more than MOST_SHARED eval texts, such as those of a prompt template, do not count.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from lori_cl.tasks.examples import Example
 NEAR = 0.8
 MOST_SHARED = 20
 FEWEST_TRIPLES = 3
-"""A text of fewer word triples of its own is too short to be nearly another."""
+"""A text with fewer word triples of its own is too short to be a near duplicate."""
 MOST_TRIPLES = 2_000_000
-"""Word triples of training examples that are looked up, so that it takes a few seconds at most."""
+"""Maximum number of word triples of training examples to look up, which takes a few seconds."""
 
 _PUNCTUATION = re.compile(r"[^\w\s+*/=<>^%|&~$#@\\-](?!\d)|_")
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """An eval example, and the training example that it repeats."""
+    """An eval example and the training example that it duplicates."""
 
     held_out: Example
     train: Example
@@ -37,22 +37,22 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Eval examples that are nearly a training example, and not the same one."""
+    """Eval examples that are near duplicates of a training example, but neither exact nor normalised ones."""
 
     n: int
     first: Duplicate | None
     compared: int
-    """Training examples that were looked at; fewer than there are where these are many and long."""
+    """Number of training examples compared; less than all of them if MOST_TRIPLES is reached."""
 
 
 def normalised(text: str) -> str:
-    """A text without what does not tell it from another."""
+    """Return the normalised text: NFKC, case folded, without punctuation and repeated spaces."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(_PUNCTUATION.sub(" ", folded).split())
 
 
 def duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> list[Duplicate]:
-    """The eval examples that are training examples after normalisation, each with the first such."""
+    """Return the eval examples that equal a training example after normalisation, with the first one."""
     seen: dict[tuple[str, ...], Example] = {}
     for example in train:
         seen.setdefault(_key(example), example)
@@ -60,17 +60,17 @@ def duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> list[Du
 
 
 def near_duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> NearDuplicates:
-    """Count the eval examples that are nearly a training example."""
+    """Count the eval examples that are near duplicates of a training example."""
     same = {id(found.held_out) for found in duplicates(train, held_out)}
     texts = {_joined(e): e for e in held_out if id(e) not in same}
     triples = [set(_triples(text)) for text in texts]
-    shared = Counter(triple for of in triples for triple in of)
+    shared = Counter(triple for of_text in triples for triple in of_text)
     index: dict[str, list[int]] = {}
-    for i, of in enumerate(triples):
-        for triple in of:
+    for i, of_text in enumerate(triples):
+        for triple in of_text:
             if shared[triple] <= MOST_SHARED:
                 index.setdefault(triple, []).append(i)
-    own = Counter(i for of in index.values() for i in of)
+    own = Counter(i for indices in index.values() for i in indices)
     examples, found, budget, compared = list(texts.values()), dict[int, Example](), MOST_TRIPLES, 0
     for example in train:
         looked_up = set(_triples(_joined(example)))
@@ -88,7 +88,7 @@ def near_duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> Ne
 
 
 def _key(example: Example) -> tuple[str, ...]:
-    """Equal for examples that normalisation makes one; a text of signs alone stands for itself."""
+    """Return the normalised text and choices; a text of punctuation only stays as it is."""
     return tuple(normalised(text) or text for text in (example.text, *example.choices))
 
 

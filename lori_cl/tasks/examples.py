@@ -1,4 +1,4 @@
-"""One example as a model meets it, and how a set of them is written down."""
+"""Rendered examples, and their JSON Lines serialization."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from dataclasses import asdict, dataclass
 
 from lori_cl import digest
 from lori_cl.errors import ArtifactDamaged, DataError, first_line
-from lori_cl.strict_json import NoJSON, decoded
+from lori_cl.strict_json import InvalidJSON, parse_json
 
 COMPLETION = "{{ completion }}"
-"""The place in a program for what the model wrote."""
+"""The placeholder for the completion in a program."""
 
 LATER = frozenset({"choices", "check", "answers"})
-"""Fields that not every kind has."""
+"""Fields that only some kinds use; omitted from the file if empty."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A rendered input and what is wanted for it."""
+    """A rendered input and its expected output."""
 
     id: int
-    """Its row in the source's split, counted from 0."""
+    """Row number in the source's split, from 0."""
     text: str
     """The input, after the prompt template."""
     target: str
-    """The label, the answer to be written, or the right choice."""
+    """The label, the reference answer, or the correct choice."""
     choices: tuple[str, ...] = ()
-    """Those of a multiple-choice task."""
+    """The choices of a multiple-choice task."""
     check: str = ""
-    """What an answer is held against where that is not the target: a program with a place for the
-    completion, or whether to `refuse` or to `answer`."""
+    """The data that an answer is checked with instead of the target: a program with a placeholder for the
+    completion, or `refuse` or `answer`."""
     answers: tuple[str, ...] = ()
-    """Every right answer, the target first, where there are several; the best match counts."""
+    """All reference answers, the target first, if there are several; the best match counts."""
 
     @property
     def golds(self) -> tuple[str, ...]:
-        """Every right answer; the target alone where there is one."""
+        """All reference answers; only the target if there is one."""
         return self.answers or (self.target,)
 
     def texts(self) -> tuple[str, ...]:
-        """Every text of it."""
+        """Return every text of the example."""
         return (self.text, self.target, self.check, *self.choices, *self.answers)
 
 
-def check_whole_characters(example: Example, where: str) -> None:
-    """Make sure that an example can be written down.
+def check_encodable(example: Example, where: str) -> None:
+    """Make sure that an example can be encoded as UTF-8.
 
-    Raises: DataError, if half of a character (a lone surrogate) stands in it.
+    Raises: DataError, if a text contains half of a character (a lone surrogate).
     """
     try:
         "".join(example.texts()).encode()
@@ -58,38 +58,40 @@ def check_whole_characters(example: Example, where: str) -> None:
 
 
 def to_jsonl(examples: Sequence[Example]) -> bytes:
-    """One JSON object a line."""
+    """Serialize examples as JSON Lines, one object per line."""
     records = (asdict(e) for e in examples)
-    # Without what is empty, so that an eval set keeps its digest from before there was such a field.
+    # Empty fields are omitted, so that older eval sets keep their digests when a field is added.
     kept = ({key: value for key, value in record.items() if value or key not in LATER} for record in records)
     return "".join(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n" for record in kept).encode()
 
 
 def from_jsonl(raw: bytes) -> list[Example]:
-    """Undo `to_jsonl`.
+    """Parse the output of `to_jsonl`.
 
-    Raises: ArtifactDamaged, naming the first line that is no example.
+    Raises: ArtifactDamaged, naming the first line that is not an example.
     """
     try:
-        # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
+        # Not splitlines(): a text may contain U+2028, which JSON does not escape.
         lines = raw.decode().split("\n")
     except UnicodeDecodeError as error:
-        raise ArtifactDamaged(f"an eval set's byte {error.start} is not UTF-8") from None
+        raise ArtifactDamaged(f"byte {error.start} of an eval set is not UTF-8") from None
     return [_example(line, number) for number, line in enumerate(lines, start=1) if line]
 
 
 def _example(line: str, number: int) -> Example:
     try:
-        record = decoded(line)
+        record = parse_json(line)
         record |= {field: tuple(record.get(field, ())) for field in ("choices", "answers")}
         example = Example(**record)
-    except (NoJSON, TypeError, AttributeError) as error:
-        raise ArtifactDamaged(f"an eval set's line {number} is no example: {first_line(error)}") from None
+    except (InvalidJSON, TypeError, AttributeError) as error:
+        raise ArtifactDamaged(
+            f"line {number} of an eval set is not an example: {first_line(error)}"
+        ) from None
     if type(example.id) is not int or not all(isinstance(text, str) for text in example.texts()):
-        raise ArtifactDamaged(f"an eval set's line {number} is no example: a field is of another kind")
+        raise ArtifactDamaged(f"line {number} of an eval set is not an example: a field has the wrong type")
     return example
 
 
 def examples_digest(examples: Sequence[Example]) -> str:
-    """SHA-256 of `to_jsonl`."""
+    """Return the SHA-256 of `to_jsonl`."""
     return digest.of_bytes(to_jsonl(examples))

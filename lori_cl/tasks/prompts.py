@@ -1,4 +1,4 @@
-"""Prompt templates: Jinja over a row's columns, in a sandbox."""
+"""Render prompt templates: Jinja over the columns of a row, in a sandbox."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ T = TypeVar("T")
 
 
 def render(template: str, row: Row, field: str, where: str) -> str:
-    """Fill the template `field` with a row.
+    """Render the template `field` with a row.
 
-    Raises: DataError, if it is no template, names a missing column, reaches for Python's internals, or writes
-    something that is not a text or a number.
+    Raises: DataError, if it is not a template, uses a missing column, accesses Python's internals, or writes
+    something that is not text or a number.
     """
-    return _computed(fill, template, row, field, where)
+    return _compute(fill, template, row, field, where)
 
 
-def listed(template: str, row: Row, field: str, where: str) -> list[Any]:
-    """The list that the one expression of the template `field` gives for a row.
+def render_list(template: str, row: Row, field: str, where: str) -> list[Any]:
+    """Return the list that the single expression of the template `field` gives for a row.
 
-    Raises: DataError, as `render`, and if it gives no list.
+    Raises: DataError, as `render`, and if the value is not a list.
     """
-    return _computed(fill_list, template, row, field, where)
+    return _compute(fill_list, template, row, field, where)
 
 
-def _computed(compute: Callable[[str, Row], T], template: str, row: Row, field: str, where: str) -> T:
+def _compute(compute: Callable[[str, Row], T], template: str, row: Row, field: str, where: str) -> T:
     try:
         return compute(template, row)
     except UndefinedError as error:
         columns = ", ".join(getattr(row, "columns", row))
         raise DataError(f"{where}: {field}: {error.message}. Columns: {columns}.") from None
     except SecurityError as error:
-        raise DataError(f"{where}: {field} reaches outside its sandbox: {error}") from None
+        raise DataError(f"{where}: {field} accesses something outside the sandbox: {error}") from None
     except TemplateError as error:
-        raise DataError(f"{where}: {field} is no Jinja template: {error}") from None
-    except Exception as error:  # a template computes: 1 / 0, a number of a text, a range too large
+        raise DataError(f"{where}: {field} is not a valid Jinja template: {error}") from None
+    except Exception as error:  # a template can compute: 1 / 0, int(text), a range that is too large
         raise DataError(f"{where}: {field} fails on this row: {first_line(error)}") from None
 
 
 def is_template(text: str) -> bool:
-    """Whether a text is a template, and not the name of a column."""
+    """Whether a text is a template; otherwise it is the name of a column."""
     return "{{" in text
 
 
 def columns_read(*templates: str) -> set[str]:
-    """The columns that the templates may read; of a template with an error, none."""
+    """Return the columns that the templates may read; none for a template with an error."""
     read: set[str] = set()
     for template in templates:
-        with suppress(Exception):  # what is wrong is said with a row's place when the template is filled
+        with suppress(Exception):  # rendering reports the error, with the place of the row
             read |= find_undeclared_variables(SANDBOX.parsed(template))
     return read
 
 
 def only_column(*templates: str) -> str | None:
-    """The one column that the templates read; None where they read several, or none."""
+    """Return the column that the templates read; None if they read several or none."""
     read = columns_read(*templates)
     return read.pop() if len(read) == 1 else None

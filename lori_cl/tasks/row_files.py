@@ -1,11 +1,11 @@
-"""Rows from files: JSON lines, JSON, CSV and Parquet, each of limited size and taken as it stands.
+"""Read rows from JSON Lines, JSON, CSV and Parquet files of limited size, without type conversion.
 
-Local files are not read through `datasets`: it guesses types, so that the text "2024-01-01" becomes a time,
-"007" a 7 and "NA" nothing; it serves a changed file of the same modification time from its cache; and it
-forgets on which line a row stood.
+Local files are not read through `datasets`. It guesses types: the text "2024-01-01" becomes a time, "007"
+becomes 7 and "NA" becomes null. It returns a stale cache entry for a changed file with the same modification
+time. It does not keep the line of a row.
 
-Only the columns that a task reads are kept, and Parquet unpacks only those. A small file can unpack to much:
-its content may grow to FREE_BYTES, and beyond that to GROWTH times the file.
+Only the columns that a task reads are kept, and Parquet decodes only those. A small file can decode to a
+large size: the content may have FREE_BYTES, plus GROWTH times the size of the file.
 """
 
 from __future__ import annotations
@@ -16,68 +16,68 @@ from pathlib import Path
 from typing import Any
 
 from lori_cl.errors import DataError
-from lori_cl.spec.base import twice
-from lori_cl.strict_json import NoJSON, array_items, decoded
+from lori_cl.spec.base import first_duplicate
+from lori_cl.strict_json import InvalidJSON, array_items, parse_json
 from lori_cl.tasks.csv_rows import csv_rows
 from lori_cl.tasks.parquet_rows import read_parquet
 from lori_cl.tasks.rows import InvalidRows, RowCollector, Rows
 
 MAX_FILE_BYTES = 2**30
-"""Of one file, and of the columns of it that are read, unpacked."""
+"""Maximum size of one file, and of its decoded columns."""
 FREE_BYTES = 2**28
-"""Content that every file may unpack to, however small it is."""
+"""Decoded size that every file may have, however small the file is."""
 GROWTH = 32
-"""How much larger than a file its content may be, beyond FREE_BYTES."""
+"""Decoded bytes per byte of the file, in addition to FREE_BYTES."""
 MAX_LINE_BYTES = 2**22
-"""Of one row: a million tokens, more than a language model reads at once."""
+"""Maximum size of one row: about a million tokens, more than the context of a language model."""
 MAX_ROWS = 10_000_000
 FREE_ROWS = 1_000_000
-"""Rows that every file may have; a larger number of rows takes a byte of the file each."""
+"""Number of rows that every file may have, plus one row per byte of the file."""
 MAX_COLUMNS = 1_000
-"""Columns that are read, or named in the rows of a JSON file."""
+"""Maximum number of columns to read, or of names in the rows of a JSON file."""
 
 
 def read_file(path: Path, columns: Collection[str] | None = None, invalid: InvalidRows | None = None) -> Rows:
-    """The rows of a file, as its ending says; at least one. Of the columns, only the named ones are kept.
+    """Read a file in the format of its extension; keep only the given columns.
 
-    Raises: DataError, with the line where there are lines, if it is empty, too large or no such file;
+    Raises: DataError, with the line if the format has lines, if the file is empty, too large or invalid;
     OSError, if it cannot be read.
     """
     size = path.stat().st_size
     if size == 0:
         raise DataError(f"{path}: the file is empty")
     _require(path, size <= MAX_FILE_BYTES, f"{size:,} bytes; a file has at most {MAX_FILE_BYTES:,}")
-    into = RowCollector(
+    collector = RowCollector(
         str(path),
         None if columns is None else frozenset(columns),
         invalid or InvalidRows(),
         max_rows=min(MAX_ROWS, FREE_ROWS + size),
         max_bytes=min(MAX_FILE_BYTES, FREE_BYTES + GROWTH * size),
     )
-    READERS[path.suffix](path, into)
-    rows = into.collected()
+    READERS[path.suffix](path, collector)
+    rows = collector.collected()
     if not rows.rows:
-        raise DataError(f"{path}: no examples in it")
+        raise DataError(f"{path}: no examples")
     return rows
 
 
-def _read_jsonl(path: Path, into: RowCollector) -> None:
+def _read_jsonl(path: Path, collector: RowCollector) -> None:
     for number, raw in enumerate(_lines(path), start=1):
         if not raw.strip():
             continue
-        where = into.begin(number)
+        where = collector.begin(number)
         try:
             if len(raw) > MAX_LINE_BYTES:
-                raise DataError(f"{where}: a row has at most {MAX_LINE_BYTES:,} bytes")
+                raise DataError(f"{where}: the row is too long; a row has at most {MAX_LINE_BYTES:,} bytes")
             row = _row(where, raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw)
         except DataError as problem:
-            into.drop(problem)
+            collector.drop(problem)
         else:
-            _keep(path, row, into)
+            _keep(path, row, collector)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file; of one that is too long, only the beginning."""
+    """Yield the lines of a file; of a line that is too long, only the beginning."""
     with path.open("rb") as file:
         while raw := file.readline(MAX_LINE_BYTES + 1):
             rest = raw
@@ -88,55 +88,55 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _row(where: str, raw: bytes) -> dict[str, Any]:
     try:
-        row = decoded(_utf8(where, raw))
-    except NoJSON as problem:
-        raise DataError(f"{where}: this is no JSON: {problem}") from None
+        row = parse_json(_utf8(where, raw))
+    except InvalidJSON as problem:
+        raise DataError(f"{where}: invalid JSON: {problem}") from None
     if not isinstance(row, dict):
-        raise DataError(f"{where}: expected one JSON object a line")
+        raise DataError(f"{where}: expected one JSON object per line")
     return row
 
 
-def _keep(path: Path, row: Mapping[str, Any], into: RowCollector) -> None:
-    into.columns |= dict.fromkeys(row)
-    named = len(into.columns)
-    _require(path, named <= MAX_COLUMNS, f"{named:,} columns; at most {MAX_COLUMNS:,}")
-    into.keep(row)
+def _keep(path: Path, row: Mapping[str, Any], collector: RowCollector) -> None:
+    collector.columns |= dict.fromkeys(row)
+    n_columns = len(collector.columns)
+    _require(path, n_columns <= MAX_COLUMNS, f"{n_columns:,} columns; the maximum is {MAX_COLUMNS:,}")
+    collector.keep(row)
 
 
-def _read_json(path: Path, into: RowCollector) -> None:
+def _read_json(path: Path, collector: RowCollector) -> None:
     text = _utf8(path, path.read_bytes().removeprefix(codecs.BOM_UTF8))
     try:
         for row in array_items(text, MAX_LINE_BYTES):
-            where = into.begin()
+            where = collector.begin()
             if isinstance(row, dict):
-                _keep(path, row, into)
+                _keep(path, row, collector)
             else:
-                into.drop(DataError(f"{where}: expected a list of JSON objects"))
+                collector.drop(DataError(f"{where}: expected a list of JSON objects"))
     except TypeError:
         raise DataError(f"{path}: expected a list of JSON objects") from None
-    except NoJSON as problem:
+    except InvalidJSON as problem:
         line = f", line {problem.line}" if problem.line else ""
-        raise DataError(f"{path}{line}: this is no JSON: {problem}") from None
+        raise DataError(f"{path}{line}: invalid JSON: {problem}") from None
 
 
-def _read_csv(path: Path, into: RowCollector) -> None:
+def _read_csv(path: Path, collector: RowCollector) -> None:
     _, columns = next(rows := csv_rows(path, MAX_LINE_BYTES))
     if isinstance(columns, DataError):
         raise columns
-    into.columns |= dict.fromkeys(columns)
-    _check_columns(path, [name for name in columns if into.reads(name)])
+    collector.columns |= dict.fromkeys(columns)
+    _check_columns(path, [name for name in columns if collector.reads(name)])
     for line, cells in rows:
-        where = into.begin(line)
+        where = collector.begin(line)
         if isinstance(cells, DataError):
-            into.drop(cells)
+            collector.drop(cells)
         elif len(cells) != len(columns):
-            into.drop(DataError(f"{where}: {len(cells)} cells under {len(columns)} columns"))
+            collector.drop(DataError(f"{where}: {len(cells)} cells, but {len(columns)} columns"))
         else:
-            into.keep(dict(zip(columns, cells, strict=True)))
+            collector.keep(dict(zip(columns, cells, strict=True)))
 
 
-def _read_parquet(path: Path, into: RowCollector) -> None:
-    read_parquet(path, into, lambda columns: _check_columns(path, columns), MAX_LINE_BYTES)
+def _read_parquet(path: Path, collector: RowCollector) -> None:
+    read_parquet(path, collector, lambda columns: _check_columns(path, columns), MAX_LINE_BYTES)
 
 
 READERS: Mapping[str, Callable[[Path, RowCollector], None]] = {
@@ -145,7 +145,7 @@ READERS: Mapping[str, Callable[[Path, RowCollector], None]] = {
     ".csv": _read_csv,
     ".parquet": _read_parquet,
 }
-"""By a file's ending."""
+"""File extension → reader."""
 
 
 def _utf8(where: Path | str, raw: bytes) -> str:
@@ -156,12 +156,12 @@ def _utf8(where: Path | str, raw: bytes) -> str:
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
-    """Make sure that the columns that are read are not too many, and have different names."""
-    _require(path, len(columns) <= MAX_COLUMNS, f"{len(columns):,} columns; at most {MAX_COLUMNS:,}")
-    if (column := twice(columns)) is not None:
+    """Make sure that the columns to read are not too many and have distinct names."""
+    _require(path, len(columns) <= MAX_COLUMNS, f"{len(columns):,} columns; the maximum is {MAX_COLUMNS:,}")
+    if (column := first_duplicate(columns)) is not None:
         raise DataError(f"{path}: two columns are named '{column}'")
 
 
-def _require(where: Path | str, holds: bool, limit: str) -> None:
-    if not holds:
-        raise DataError(f"{where}: {limit}; take the data set from the hub, or cut it")
+def _require(where: Path | str, condition: bool, problem: str) -> None:
+    if not condition:
+        raise DataError(f"{where}: {problem}; use the hub data set or shorten the file")

@@ -1,4 +1,4 @@
-"""The rows of a data set, where each of them stands, and which of them are invalid."""
+"""The rows of a data set with their file positions, and the collection of invalid rows."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from lori_cl.errors import DataError, first_line, suggestion
-from lori_cl.tasks.examples import Example, check_whole_characters
+from lori_cl.tasks.examples import Example, check_encodable
 
 Row = Mapping[str, Any]
 
 SHOWN_INVALID = 5
-"""Invalid rows that are named; the others are counted."""
+"""Maximum number of invalid rows whose problem is reported; the others are only counted."""
 
 
 class FileRow(dict[str, Any]):
-    """One row: the columns that the task reads, a null where the row does not have one."""
+    """One row with the columns that the task reads; a missing value is null."""
 
     __slots__ = ("columns",)
 
@@ -28,11 +28,11 @@ class FileRow(dict[str, Any]):
 
 
 class Skipped(NamedTuple):
-    """Invalid rows of a split that were left out."""
+    """Invalid rows of a split that were skipped."""
 
     n: int
     first: tuple[str, ...]
-    """What is wrong with the first ones, each with its place."""
+    """The problems of the first rows, each with its file and line."""
 
 
 class InvalidRows:
@@ -40,28 +40,28 @@ class InvalidRows:
 
     def __init__(self, limit: int = 0) -> None:
         self._limit = limit
-        self._found: list[str] = []
+        self._problems: list[str] = []
         self._n = 0
 
     def add(self, problem: DataError) -> None:
-        """Leave a row out.
+        """Skip an invalid row.
 
-        Raises: the problem itself where none may be left out; DataError, where there are too many.
+        Raises: the problem itself, if no row may be skipped; DataError, if there are too many.
         """
         self._n += 1
         if self._limit == 0:
             raise problem
         if self._n <= SHOWN_INVALID:
-            self._found.append(str(problem))
+            self._problems.append(str(problem))
         if self._n > self._limit:
             raise DataError(
-                f"more than {self._limit:,} invalid rows, which is source.skip_invalid; the first: "
-                f"{self._found[0]}. Row number {self._n:,} of them: {problem}"
+                f"more than {self._limit:,} invalid rows, the limit in source.skip_invalid; the first: "
+                f"{self._problems[0]}. Invalid row number {self._n:,}: {problem}"
             )
 
     def skipped(self, folder: str) -> Skipped:
-        """What was left out; places are said without the folder, so that they are the same everywhere."""
-        return Skipped(self._n, tuple(found.removeprefix(folder) for found in self._found))
+        """Return the skipped rows; paths omit the folder, so the text is the same on all machines."""
+        return Skipped(self._n, tuple(problem.removeprefix(folder) for problem in self._problems))
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ class Rows:
     columns: list[str]
     """The names of the columns."""
     origin: str
-    """What the user calls it: a file, or a hub id with its split."""
+    """The source as shown to users: a file, or a hub id with its split."""
     lines: Sequence[int] | None = None
-    """The line on which each row begins, invalid ones included, where the file has lines."""
+    """The first line of each row, including invalid rows; None if the file has no lines."""
     numbers: Sequence[int] | None = None
-    """The position of each row in the file, from 0; None where no row was left out."""
+    """The position of each row in the file, from 0; None if no row was skipped."""
     invalid: InvalidRows = field(default_factory=InvalidRows, compare=False)
-    """The rows that were left out."""
+    """The skipped rows."""
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
-        """(position in the file, row)."""
+        """Yield (position in the file, row)."""
         if self.numbers is not None:
             return zip(self.numbers, self.rows, strict=True)
         return enumerate(self.rows) if isinstance(self.rows, list) else self._of_data_set()
@@ -97,22 +97,22 @@ class Rows:
             yield index, FileRow(row, self.columns)
 
     def where(self, index: int) -> str:
-        """'FILE, line N' of a row, or its row counted from 1."""
+        """Return 'FILE, line N' of a row, or 'FILE, row N', counted from 1."""
         if self.lines is None:
             return f"{self.origin}, row {index + 1}"
         return f"{self.origin}, line {self.lines[index]}"
 
     def valid(self, example_of: Callable[[int, Row, str], Example]) -> list[Example]:
-        """The example of every valid row; `example_of` is given its position, the row, and its place.
+        """Return the example of every valid row; `example_of` gets the position, the row and its place.
 
-        Raises: DataError, at the first invalid row, or where more are invalid than may be left out.
+        Raises: DataError, at the first invalid row, or if more rows are invalid than may be skipped.
         """
         examples = []
         for index, row in self:
             where = self.where(index)
             try:
                 example = example_of(index, row, where)
-                check_whole_characters(example, where)
+                check_encodable(example, where)
             except DataError as problem:
                 self.invalid.add(problem)
             else:
@@ -121,19 +121,19 @@ class Rows:
 
 
 class RowCollector:
-    """Collects the rows of a file: only the columns that are read, within the limits of memory."""
+    """Collects the rows of a file: only the required columns, within memory limits."""
 
     def __init__(
         self,
         origin: str,
-        wanted: frozenset[str] | None,
+        required: frozenset[str] | None,
         invalid: InvalidRows,
         *,
         max_rows: int,
         max_bytes: int,
     ) -> None:
         self._origin = origin
-        self._wanted = wanted
+        self._required = required
         self._invalid = invalid
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self._rows: list[dict[str, Any]] = []
@@ -145,41 +145,45 @@ class RowCollector:
 
     def reads(self, column: str) -> bool:
         """Whether the task reads the column."""
-        return self._wanted is None or column in self._wanted
+        return self._required is None or column in self._required
 
     def begin(self, line: int | None = None) -> str:
-        """Count a row; gives its place. Raises: DataError."""
+        """Count a row and return its place; Raises: DataError."""
         self._read += 1
-        self._require(self._read <= self._max_rows, f"a file has at most {self._max_rows:,} rows")
+        self._require(
+            self._read <= self._max_rows, f"too many rows; a file has at most {self._max_rows:,} rows"
+        )
         if line is None:
             return f"{self._origin}, row {self._read}"
         self._lines.append(line)
         return f"{self._origin}, line {line}"
 
     def keep(self, row: Mapping[str, Any]) -> None:
-        """Keep the row that began last; Raises: DataError, where the rows become too large."""
+        """Keep the current row; Raises: DataError, if the rows become too large."""
         kept = {name: row[name] for name in row if self.reads(name)}
         self.grow(sum(map(decoded_size, kept.values())) + CELL_BYTES * len(self.read_columns()))
         self._rows.append(kept)
         self._numbers.append(self._read - 1)
 
     def grow(self, size: int) -> None:
-        """Count bytes of content; Raises: DataError."""
+        """Add to the size of the content; Raises: DataError, if it becomes too large."""
         self._bytes += size
-        self._require(self._bytes <= self._max_bytes, f"it unpacks to more than {self._max_bytes:,} bytes")
+        self._require(
+            self._bytes <= self._max_bytes, f"the decoded content exceeds {self._max_bytes:,} bytes"
+        )
 
     def drop(self, problem: DataError) -> None:
-        """Leave out the row that began last; Raises: DataError, where it may not be."""
+        """Skip the current row; Raises: DataError, if it may not be skipped."""
         self._invalid.add(problem)
 
     def read_columns(self) -> list[str]:
         """The file's columns that the task reads."""
-        if self._wanted is None:
+        if self._required is None:
             return list(self.columns)
-        return [name for name in self._wanted if name in self.columns]
+        return [name for name in self._required if name in self.columns]
 
     def collected(self) -> Rows:
-        """All rows; what a row does not name is null."""
+        """Return all rows; a missing value is null."""
         columns, empty = list(self.columns), dict.fromkeys(self.read_columns())
         for index, row in enumerate(self._rows):
             self._rows[index] = FileRow(empty | row, columns)
@@ -192,17 +196,17 @@ class RowCollector:
             invalid=self._invalid,
         )
 
-    def _require(self, holds: bool, limit: str) -> None:
-        if not holds:
-            raise DataError(f"{self._origin}: {limit}; take the data set from the hub, or cut it")
+    def _require(self, condition: bool, problem: str) -> None:
+        if not condition:
+            raise DataError(f"{self._origin}: {problem}; use the hub data set or shorten the file")
 
 
 CELL_BYTES = 8
-"""What a cell takes besides its content."""
+"""Bytes of a cell in addition to its content."""
 
 
 def decoded_size(value: Any) -> int:
-    """Bytes of a value's content, the places in lists and tables included."""
+    """Return the bytes of a value's content, including the cells of lists and tables."""
     size, waiting = 0, [value]
     while waiting:
         part = waiting.pop()
@@ -220,10 +224,10 @@ def decoded_size(value: Any) -> int:
 
 
 def require_column(rows: Rows, column: str, field: str) -> None:
-    """Make sure that a column is there.
+    """Make sure that a column exists.
 
-    Raises: DataError, naming the columns there are.
+    Raises: DataError, listing the available columns.
     """
     if column not in rows.columns:
-        near = suggestion(column, rows.columns) or f" There are: {', '.join(rows.columns)}."
-        raise DataError(f"{rows.origin}: {field} names '{column}', which is no column.{near}")
+        near = suggestion(column, rows.columns) or f" Available: {', '.join(rows.columns)}."
+        raise DataError(f"{rows.origin}: {field}: unknown column '{column}'.{near}")

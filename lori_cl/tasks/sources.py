@@ -1,4 +1,4 @@
-"""Where a task's rows come from: a local folder, or a hub data set through `datasets`."""
+"""Read a task's rows from a local folder, or from a hub data set through `datasets`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lori_cl.errors import DataError, first_line
-from lori_cl.paths import expanded
-from lori_cl.spec.complaints import shown
+from lori_cl.paths import expand_user
+from lori_cl.spec.error_messages import shown
 from lori_cl.spec.task import Source
 from lori_cl.tasks.row_files import READERS, read_file
 from lori_cl.tasks.rows import InvalidRows, Rows
 
 DATA = "LORI_CL_DATA"
-"""The environment variable with the folder where data is that is not beside its task's file."""
+"""The environment variable with the folder of data that is not next to its task file."""
 
 
-def read_split(source: Source, split: str, beside: Path, columns: Collection[str] | None = None) -> Rows:
-    """Read a split of the local copy where it is there, or else of the hub's; only the named columns.
+def read_split(source: Source, split: str, task_folder: Path, columns: Collection[str] | None = None) -> Rows:
+    """Read the given columns of a split, from the local copy if it exists, otherwise from the hub.
 
-    `beside` is the folder of the task's file. Raises: DataError, if nothing is there, it is unreadable, or a
-    relative path leads out of the folder that it is relative to.
+    `task_folder` is the folder of the task file. Raises: DataError, if there is no data, it is unreadable,
+    or a relative path leads out of its base folder.
     """
-    roots = _roots(source, beside)
+    roots = _roots(source, task_folder)
     invalid = InvalidRows(source.skip_invalid)
     for root, local in roots:
         try:
@@ -34,78 +34,82 @@ def read_split(source: Source, split: str, beside: Path, columns: Collection[str
             raise DataError(f"{local}: cannot be read: {error.strerror}") from error
     if source.hub is None:
         tried = " and ".join(str(local) for _, local in roots)
-        raise DataError(f"source.local '{source.local}' is no folder: looked for {tried}{_hint()}")
+        raise DataError(f"source.local: no folder '{source.local}'; tried {tried}{_hint()}")
     return _read_hub(source, split, columns, invalid)
 
 
-def _roots(source: Source, beside: Path) -> list[tuple[Path | None, Path]]:
-    """(the folder that must not be left, where the data may lie); an absolute path may lie anywhere."""
+def _roots(source: Source, task_folder: Path) -> list[tuple[Path | None, Path]]:
+    """Return pairs (base folder, candidate path); a path must stay in its base folder if it has one."""
     if source.local is None:
         return []
-    local = expanded(source.local, "source.local")
+    local = expand_user(source.local, "source.local")
     if local.is_absolute():
         return [(None, local)]
-    return [(root, root / local) for root in (beside, *_data_folder())]
+    return [(root, root / local) for root in (task_folder, *_data_folder())]
 
 
 def _data_folder() -> list[Path]:
-    """The folder that $LORI_CL_DATA names, where it is set."""
+    """Return the folder in $LORI_CL_DATA; empty if it is not set."""
     named = os.environ.get(DATA)
-    return [expanded(named, DATA)] if named else []
+    return [expand_user(named, DATA)] if named else []
 
 
 def _hint() -> str:
-    """What to do about $LORI_CL_DATA where a source was not found."""
+    """Return the advice about $LORI_CL_DATA for a source that was not found."""
     named = os.environ.get(DATA)
     if not named:
         return f"; set {DATA} to the folder that holds your data"
-    return "" if expanded(named, DATA).is_dir() else f"; {DATA} is '{named}', which is no folder: correct it"
+    return (
+        ""
+        if expand_user(named, DATA).is_dir()
+        else f"; {DATA} is '{named}', which is not a folder: correct it"
+    )
 
 
 def _inside(root: Path | None, path: Path) -> Path:
-    """The path, if no `..` and no link on it leads out of the root.
+    """Return the path if neither `..` nor a link leads out of the root.
 
-    A task's file may come from anybody, and its relative path must not reach what its reader did not mean.
+    A task file is untrusted input, so its relative path must not reach other files of the user.
     """
     try:
         if root is None or path.resolve().is_relative_to(root.resolve()):
             return path
-        leads = f"leads out of {root.resolve()}, to {path.resolve()}"
-    except (RuntimeError, ValueError) as error:  # a link to itself; a null byte
-        leads = f"leads nowhere ({first_line(error)})"
-    raise DataError(f"{path} {leads}; name an absolute path in source.local, or set LORI_CL_DATA")
+        problem = f"leads out of {root.resolve()}, to {path.resolve()}"
+    except (RuntimeError, ValueError) as error:  # a circular link; a null byte
+        problem = f"cannot be resolved ({first_line(error)})"
+    raise DataError(f"{path} {problem}; use an absolute path in source.local, or set LORI_CL_DATA")
 
 
 def _file(folder: Path, split: str) -> Path:
-    """The one file that holds the split."""
+    """Return the only file of the split."""
     if Path(split).name != split:
-        raise DataError(f"{folder}: the split {shown(split)} is no file's name")
+        raise DataError(f"{folder}: the split {shown(split)} is not a file name")
     found = [folder / f"{split}{ending}" for ending in READERS if (folder / f"{split}{ending}").is_file()]
     if not found:
         stems = sorted({p.stem for p in folder.iterdir() if p.suffix in READERS})
-        there = f" There are: {', '.join(stems)}." if stems else ""
-        raise DataError(f"{folder}: no {split}.jsonl, .json, .csv or .parquet.{there}")
+        available = f" Available: {', '.join(stems)}." if stems else ""
+        raise DataError(f"{folder}: no {split}.jsonl, .json, .csv or .parquet.{available}")
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
-        raise DataError(f"{folder}: {names} are both there; leave one, so that it is clear which is meant")
+        raise DataError(f"{folder}: ambiguous split: {names} exist; remove all but one")
     return found[0]
 
 
 def _read_hub(source: Source, split: str, columns: Collection[str] | None, invalid: InvalidRows) -> Rows:
-    import datasets  # slow to import, and only the hub needs it
+    import datasets  # slow to import, and only needed for the hub
 
     assert source.hub is not None
     if Path(source.hub).exists():
         raise DataError(
-            f"'{source.hub}' lies in this folder, and `datasets` would read it in place of the hub's data "
-            "set of that name; work in another folder"
+            f"'{source.hub}' exists in the current folder, and `datasets` would read it instead of the hub "
+            "data set; run in another folder"
         )
     datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(source.hub, source.config, split=split, revision=source.revision)
-    except Exception as error:  # the hub's client raises what its transport raises
+    except Exception as error:  # the hub client also raises the errors of its transport
         raise DataError(f"hub data set '{source.hub}', split '{split}': {first_line(error)}") from error
     names = list(rows.column_names)
-    if columns is not None:  # the others are never decoded: images, audio
+    if columns is not None:  # do not decode other columns, such as images and audio
         rows = rows.select_columns([name for name in names if name in columns])
     return Rows(rows, names, f"{source.hub}[{split}]", invalid=invalid)

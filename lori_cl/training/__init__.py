@@ -1,22 +1,22 @@
-"""Stages in sequence: train, score everything again, commit."""
+"""Training: train each stage, score all tasks, commit."""
 
-from lori_cl.training.enrolment import Enrolled, enrol
 from lori_cl.training.gate import Gate
-from lori_cl.training.imported import Imported
-from lori_cl.training.loading import LoadedRun, load_run
-from lori_cl.training.observer import Observer, SilentObserver
+from lori_cl.training.import_checks import ImportedAdapter
+from lori_cl.training.loaded_run import LoadedRun, load_run
+from lori_cl.training.progress import Progress, SilentProgress
 from lori_cl.training.sequence import RunOptions, import_adapter, run_curriculum
+from lori_cl.training.task_registration import RegisteredTask, register_tasks
 
 __all__ = [
-    "Enrolled",
     "Gate",
-    "Imported",
+    "ImportedAdapter",
     "LoadedRun",
-    "Observer",
+    "Progress",
+    "RegisteredTask",
     "RunOptions",
-    "SilentObserver",
-    "enrol",
+    "SilentProgress",
     "import_adapter",
     "load_run",
+    "register_tasks",
     "run_curriculum",
 ]

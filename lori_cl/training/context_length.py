@@ -1,4 +1,4 @@
-"""How many tokens a model can really read: its config says it in several fields, and not always rightly."""
+"""Determine a model's usable context length; its config may state it in several fields, or wrongly."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from lori_cl.adapters import ordinary_ids, probing, read_ids, word_table
+from lori_cl.adapters import ordinary_ids, probing, read_ids, token_embeddings
 from lori_cl.errors import ModelError
 
 UNLIMITED = 2**31
-CLAIMS = ("max_position_embeddings", "n_positions", "max_seq_len")
-"""Config fields that name a context length; transformers maps some other names to the first."""
+CONFIG_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
+"""Config fields for the context length; transformers maps some other names to the first."""
 
 CHEAP = 10**9
-"""Parameters times tokens of a forward pass that is worth a check."""
+"""Maximum of parameters times tokens for a forward pass used as a check."""
 CHEAP_TOKENS = 4096
 
 
 @dataclass
 class TableLookups(TorchFunctionMode):
-    """The largest row that is looked up in each embedding table while it is entered, but for the words'.
+    """Record the largest row looked up in each embedding table, except the word table, while active.
 
-    Raises IndexError before a lookup outside of a table, which would end a GPU's process.
+    Raises IndexError before a lookup outside a table, because on a GPU such a lookup ends the process.
     """
 
     words: Tensor
-    """The table of the words."""
+    """The table of word embeddings."""
     largest: dict[int, int] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
-    """By the same key, the size of the table."""
+    """Size of each table, by the same key."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class TableLookups(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Note an embedding lookup; everything else is as ever."""
+        """Record embedding lookups and call the function."""
         if func is functional.embedding and args[0].numel():
             indices, table = args[:2]
             if table is not self.words:
-                self._note(table, int(indices.max()))
+                self._record(table, int(indices.max()))
         return func(*args, **(kwargs or {}))
 
-    def _note(self, table: Tensor, index: int) -> None:
+    def _record(self, table: Tensor, index: int) -> None:
         if index >= table.shape[0]:
             raise IndexError(f"row {index} of an embedding table of {table.shape[0]} rows")
         self.rows[id(table)] = table.shape[0]
@@ -56,46 +56,46 @@ class TableLookups(TorchFunctionMode):
 
 
 def table_limits(short: TableLookups, n_short: int, long: TableLookups, n_long: int) -> list[int]:
-    """The lengths at which tables of positions end, as two texts of these lengths have used them, ascending.
+    """Return the context lengths of the position tables, ascending, from the lookups of two texts.
 
-    A table of relative positions may look like one; `usable_context` finds out.
+    A table of relative positions may look like a position table; `usable_context` checks it.
     """
     grown = [t for t, i in short.largest.items() if long.largest.get(t, i) - i == n_long - n_short]
     return sorted(short.rows[t] - (short.largest[t] - (n_short - 1)) for t in grown)
 
 
 def usable_context(model: Any, tokenizer: Any, limits: Iterable[int]) -> int:
-    """The tokens that the model can read: no more than config, tokenizer and tables of positions allow."""
+    """Return the number of tokens the model can read, as limited by config, tokenizer and position tables."""
     claimed: int = min([*_claims(model.config), tokenizer.model_max_length, UNLIMITED])
     for limit in limits:
         if limit >= claimed:
-            return claimed  # the table has room for all that is claimed
+            return claimed  # the table is large enough for the stated length
         if not _reads(model, limit + 1):
             return limit
     return claimed if not _is_cheap(model, claimed) else _longest(model, claimed)
 
 
 def _claims(config: Any) -> list[int]:
-    values = [getattr(of, name, None) for of in (config, text_config(config)) for name in CLAIMS]
+    values = [getattr(of, name, None) for of in (config, text_config(config)) for name in CONFIG_FIELDS]
     return [value for value in values if isinstance(value, int) and value > 0]
 
 
 def text_config(config: Any) -> Any:
-    """The config of the language model, where it stands inside a multimodal one."""
+    """Return the language model's config, also from inside a multimodal config."""
     try:
         return config.get_text_config()
-    except (AttributeError, ValueError):  # none, or several
+    except (AttributeError, ValueError):  # no text config, or several
         return config
 
 
 def _is_cheap(model: Any, tokens: int) -> bool:
-    # On a GPU, what reaches beyond a buffer ends the process.
+    # On a GPU, access outside a buffer ends the process.
     on_cpu = next(model.parameters()).device.type == "cpu"
     return on_cpu and tokens <= CHEAP_TOKENS and tokens * sum(p.numel() for p in model.parameters()) <= CHEAP
 
 
 def _longest(model: Any, claimed: int) -> int:
-    """The longest text up to `claimed` tokens that a forward pass reads."""
+    """Return the longest input of up to `claimed` tokens that a forward pass accepts."""
     if _reads(model, claimed):
         return claimed
     works, fails = 1, claimed
@@ -107,7 +107,7 @@ def _longest(model: Any, claimed: int) -> int:
 
 def _reads(model: Any, tokens: int) -> bool:
     try:
-        with probing(model), TableLookups(word_table(model)):
+        with probing(model), TableLookups(token_embeddings(model)):
             read_ids(model, [ordinary_ids(model, tokens)])
     except ModelError:
         return False

@@ -1,4 +1,4 @@
-"""The same command gives the same bits: derived seeds and deterministic kernels."""
+"""Bit-for-bit reproducibility: derived seeds and deterministic kernels."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A seed of 32 bits (what every generator takes) from a run seed and names."""
+    """Derive a 32-bit seed, which every generator accepts, from a run seed and names."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
 def make_deterministic() -> None:
-    """Ask torch for kernels whose result does not depend on chance; warn where it has none."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's own condition for it
+    """Enable torch's deterministic kernels; torch warns where it has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by CUDA for determinism
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling fresh memory costs time and changes nothing that is read.
+    # Filling uninitialised memory costs time and affects no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def determinism_flags() -> dict[str, Any]:
-    """What torch was told; of a GPU's libraries only where there is one."""
+    """Return torch's determinism settings; those of GPU libraries only if a GPU is available."""
     flags = {
         "deterministic": ("off", "warn", "error")[torch.get_deterministic_debug_mode()],
         "float32_matmul_precision": torch.get_float32_matmul_precision(),

@@ -1,4 +1,4 @@
-"""The token ids that a model reads for a task, as one digest."""
+"""Digests of the token ids that a model reads for a task."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 from lori_cl.digest import canonical_json
 from lori_cl.errors import DataError
 from lori_cl.tasks import kind_of
-from lori_cl.training.evaluate import Question
+from lori_cl.training.eval_task import EvalTask
 
-FIRST_TIMES = 16
-"""Encodings of the first example: a template that draws one of two texts gives equal ones too easily."""
+FIRST_REPEATS = 16
+"""Encodings of the first example; two would often agree for a template that chooses between two texts."""
 
 
-def encoding_digest(question: Question, tokenizer: Any) -> str:
-    """SHA-256 of every token id that a score of the question depends on, labels and choices included.
+def encoding_digest(eval_task: EvalTask, tokenizer: Any) -> str:
+    """SHA-256 of every token id that a score of the eval task depends on, including labels and choices.
 
-    Each example is encoded twice, and the first one more often.
+    Each example is encoded twice, the first one `FIRST_REPEATS` times.
     Raises: DataError, naming the first example whose second encoding differs.
     """
-    kind = kind_of(question.spec)
-    sha256 = hashlib.sha256(_line(kind.shared_tokens(question.spec, tokenizer)))
-    for position, example in enumerate(question.examples):
+    kind = kind_of(eval_task.spec)
+    sha256 = hashlib.sha256(_line(kind.shared_tokens(eval_task.spec, tokenizer)))
+    for position, example in enumerate(eval_task.examples):
         first, *others = (
-            _line(kind.scored_tokens(question.spec, tokenizer, example, question.max_length))
-            for _ in range(2 if position else FIRST_TIMES)
+            _line(kind.scored_tokens(eval_task.spec, tokenizer, example, eval_task.max_length))
+            for _ in range(2 if position else FIRST_REPEATS)
         )
         if any(other != first for other in others):
             raise DataError(
-                f"task '{question.label}', row {example.id + 1}: the model's tokenizer or its chat template "
+                f"task '{eval_task.label}', row {example.id + 1}: the model's tokenizer or its chat template "
                 "encodes the same text differently each time, so no score could be reproduced; "
                 "use a tokenizer without sampling and a template without random choices"
             )
@@ -41,8 +41,8 @@ def encoding_digest(question: Question, tokenizer: Any) -> str:
 def features_digest(fields: Iterable[Any]) -> str:
     """SHA-256 of training examples as token ids and labels."""
     sha256 = hashlib.sha256()
-    for of in fields:
-        sha256.update(_line(of))
+    for example in fields:
+        sha256.update(_line(example))
     return sha256.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What stages are computed with, and whether a run goes on with what it was computed with so far."""
+"""The environment that stages are computed in, and the check that a run is resumed in the same one."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ import torch
 from lori_cl.errors import RunConflict
 from lori_cl.registry import Run
 from lori_cl.training.determinism import determinism_flags
-from lori_cl.training.launch import is_writer, processes
+from lori_cl.training.distributed import is_rank_0, processes
 
 log = logging.getLogger(__name__)
 
 version = cache(metadata.version)
-"""Of an installed package; every score asks for some, and reading one takes milliseconds."""
+"""Version of an installed package, cached: every score needs several, and reading one takes milliseconds."""
 
 PACKAGES = (
     *("lori-cl", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "scipy"),
     *("scikit-learn", "datasets", "safetensors"),
 )
 
-TOLD_ONLY = frozenset({"python", "datasets", "safetensors", "platform", "git_revision"})
-"""What may differ between the stages of a run: it changes no result, or digests find it when it does."""
+INFORMATIONAL = frozenset({"python", "datasets", "safetensors", "platform", "git_revision"})
+"""Fields that may differ between a run's stages: they change no result, or digests detect the change."""
 
 GIT_TIMEOUT_S = 5
 
 
 def environment(folder: Path) -> dict[str, Any]:
-    """What is computed with here; the git revision, where there is one, is that of the folder."""
+    """Return the current environment; the git revision, if any, is that of the folder."""
     revision = git_revision(folder)
     return {
         "python": platform.python_version(),
@@ -49,7 +49,7 @@ def environment(folder: Path) -> dict[str, Any]:
 
 
 def compute() -> dict[str, Any]:
-    """The part of the environment that a score's last bits depend on."""
+    """Return the part of the environment that a score depends on bit for bit."""
     return {
         **{_key(name): version(name) for name in ("lori-cl", "torch", "transformers", "peft")},
         "machine": platform.machine(),
@@ -58,13 +58,13 @@ def compute() -> dict[str, Any]:
     }
 
 
-def decisive(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an environment that can change results."""
-    return {field: value for field, value in environment.items() if field not in TOLD_ONLY}
+def result_relevant(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an environment that can change results."""
+    return {field: value for field, value in environment.items() if field not in INFORMATIONAL}
 
 
 def git_revision(folder: Path) -> str | None:
-    """The commit that is checked out around a folder; None outside a repository, or without git."""
+    """Return the checked-out commit of a folder's repository; None outside a repository, or without git."""
     command = ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"]  # runs no hook, writes nothing
     try:
         done = subprocess.run(  # noqa: S603
@@ -81,20 +81,19 @@ def git_revision(folder: Path) -> str | None:
 
 
 def check_same_environment(run: Run, here: Mapping[str, Any], *, change_allowed: bool) -> None:
-    """Make sure that a run goes on with what its newest stage was computed with; tell what differs all the
-    same.
+    """Check that a run is resumed in the environment of its newest stage; log the differences it allows.
 
-    What one of the two does not record is no difference.
-    Raises: RunConflict, naming all that can change results, with both values and what to do, unless a change
-    is allowed.
+    A field that only one of the two records is not a difference.
+    Raises: RunConflict, naming every difference that can change results, with both values and what to do,
+    unless a change is allowed.
     """
     newest = run.stages[-1] if run.stages else None
     before = run.environment if newest is None else run.environment_of(newest)
-    since = "it was begun" if newest is None else f"stage {newest.position} was computed"
+    since = "it was started" if newest is None else f"stage {newest.position} was computed"
     changed = differing(before, here)
-    refused = [] if change_allowed else [field for field in changed if field not in TOLD_ONLY]
+    refused = [] if change_allowed else [field for field in changed if field not in INFORMATIONAL]
     for field in changed:
-        if field not in refused and is_writer():
+        if field not in refused and is_rank_0():
             log.warning(
                 "run '%s': %s was %s when %s, and is %s now",
                 run.name,
@@ -108,21 +107,22 @@ def check_same_environment(run: Run, here: Mapping[str, Any], *, change_allowed:
         remedies = "; ".join(filter(None, (_remedy(field, before[field]) for field in refused)))
         raise RunConflict(
             f"run '{run.name}': {since} with {values}, which can change results. "
-            f"{f'As before: {remedies}. ' if remedies else ''}With what is here: --allow-environment-change"
+            f"{f'To restore them: {remedies}. ' if remedies else ''}"
+            "To resume here: use --allow-environment-change"
         )
 
 
 def differing(before: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """The fields that both record, with other values."""
+    """Return the fields that both record with different values."""
     return [field for field, value in here.items() if field in before and before[field] != value]
 
 
 def _remedy(field: str, before: Any) -> str | None:
-    """What brings a field's old value back, where a user can."""
+    """Return the action that restores a field's old value; None if a user cannot."""
     if field == "threads":
         return f"set OMP_NUM_THREADS={before}"
     if field == "processes":
-        return f"start {before} of them with torchrun"
+        return f"start {before} processes with torchrun"
     package = next((name for name in PACKAGES if _key(name) == field), None)
     return None if package is None else f"pip install {package}=={before}"
 

@@ -1,4 +1,4 @@
-"""A regression gate: what a stage may cost the tasks before it, and what becomes of one that costs more."""
+"""Regression gate: hold back a stage that lowers an earlier task's score by more than a limit."""
 
 from __future__ import annotations
 
@@ -12,52 +12,53 @@ from typing import Any, cast
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, RegressionFound
 from lori_cl.forgetting import paired_test
 from lori_cl.forgetting.distinct import Groups
-from lori_cl.registry import Evaluation, Registry, Run, SetAside, Task, Workspace
+from lori_cl.registry import Evaluation, HeldBackStage, Registry, Run, Task, Workspace
 from lori_cl.registry.artifacts import Suffix
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.tasks import drawn, from_jsonl
+from lori_cl.tasks import from_jsonl, random_subset
 from lori_cl.tasks.scorers.base import input_groups
-from lori_cl.training.committing import clear, commit
-from lori_cl.training.continuing import settings_of
-from lori_cl.training.launch import is_writer, wait
-from lori_cl.training.opening import OpenRun
+from lori_cl.training.distributed import is_rank_0, wait
+from lori_cl.training.resume_checks import settings_of
+from lori_cl.training.run_setup import OpenRun
+from lori_cl.training.stage_commit import clear, commit
 
 log = logging.getLogger(__name__)
 
 SIGNIFICANCE = 0.05
-"""A drop counts where chance alone would give one as large less often than this."""
-
+"""Significance level of the paired test: a drop counts if its p-value is below this."""
 
 ROUNDING = 1e-9
-"""Points that a difference of two fractions may be off by."""
+"""Rounding error of a difference of two fractions, in points."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """How far an earlier task may fall below its best score."""
+    """The drop below its best score that is allowed for an earlier task."""
 
     max_drop: float
     """Points."""
     view: View = View.CURRENT
 
-    def losses(
+    def drops(
         self,
         before: Sequence[Evaluation],
         now: Sequence[Evaluation],
         groups: Mapping[str, Groups | None] | None = None,
     ) -> list[str]:
-        """Of the tasks that are scored now, under the gate's view, those that fell by more than is allowed
-        since their best score before, if the paired test says that it is real: each in words with its
-        numbers. `groups` say by task which examples have the same input."""
+        """Describe every significant drop larger than `max_drop`, one message a task.
+
+        A task's score in the gate's view is compared with its best earlier score in that view, by the paired
+        test. `groups` maps a task to the groups of its examples that have the same input.
+        """
         found = []
         for score in now:
             known = [e for e in before if (e.task, e.view) == (score.task, score.view)]
             if score.view == self.view and known:
                 best = max(known, key=lambda e: (e.score, -e.stage))
-                found.append(self._loss(best, score, (groups or {}).get(score.task)))
-        return [loss for loss in found if loss is not None]
+                found.append(self._drop(best, score, (groups or {}).get(score.task)))
+        return [drop for drop in found if drop is not None]
 
-    def _loss(self, best: Evaluation, now: Evaluation, groups: Groups | None) -> str | None:
+    def _drop(self, best: Evaluation, now: Evaluation, groups: Groups | None) -> str | None:
         drop = 100 * (best.score - now.score)
         test = paired_test(best.outcomes, now.outcomes, groups=groups)
         if drop <= self.max_drop + ROUNDING or test.p_value is None or test.p_value >= SIGNIFICANCE:
@@ -69,19 +70,19 @@ class Gate:
 
 
 def check_gate(gate: Gate | None, curriculum: CurriculumSpec) -> None:
-    """Make sure that the gate can close, and that the run is scored under its view.
+    """Check that the gate's limit is finite, and that the run is scored in the gate's view.
 
     Raises: InputError.
     """
     views = curriculum.eval.views
     if gate is not None and not math.isfinite(gate.max_drop):
-        raise InputError(f"--max-drop {gate.max_drop}: no drop is larger; give a number of points")
+        raise InputError(f"--max-drop {gate.max_drop}: not a finite number; give a number of points")
     if gate is not None and gate.view not in views:
-        raise InputError(f"--view {gate.view}: the curriculum's eval.views are {', '.join(views)}")
+        raise InputError(f"--view {gate.view}: not one of the curriculum's eval.views ({', '.join(views)})")
 
 
-def declared(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
-    """All that decides what a task's stage learns and scores, but for the stages before it: JSON values."""
+def stage_inputs(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
+    """Return all inputs of a task's stage and scores, except earlier stages, as JSON values."""
     return {
         "settings": settings_of(curriculum, task),
         "eval": curriculum.eval.model_dump(mode="json"),
@@ -90,19 +91,19 @@ def declared(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
     }
 
 
-def admit(opened: OpenRun, stage: SetAside, gate: Gate) -> None:
-    """Let a stage that was just scored pass, or set it aside.
+def apply_gate(opened: OpenRun, stage: HeldBackStage, gate: Gate) -> None:
+    """Check a stage that was just scored against the gate; hold it back if it fails.
 
     Raises: RegressionFound, if an earlier task fell by more than the gate allows; WorkspaceUnusable.
     """
     name = opened.run.name
-    groups = {question.label: input_groups(question.examples) for question in opened.questions}
-    _pass_or_keep(
-        opened.registry, opened.registry.run(name), stage, gate, opened.workspace.aside(name), groups
+    groups = {eval_task.label: input_groups(eval_task.examples) for eval_task in opened.eval_tasks}
+    _pass_or_hold_back(
+        opened.registry, opened.registry.run(name), stage, gate, opened.workspace.held_back_file(name), groups
     )
 
 
-def settle(
+def resolve_held_back(
     workspace: Workspace,
     registry: Registry,
     curriculum: CurriculumSpec,
@@ -111,123 +112,132 @@ def settle(
     gate: Gate | None,
     accept: str | None,
 ) -> Run | None:
-    """The run, once it is decided what becomes of a stage of it that was set aside; `tasks` are the
-    curriculum's.
+    """Commit, keep or ignore the run's stage that is held back; return the run as it is then.
 
-    It is committed if its task is accepted, or if it passes the gate now. Where it is not what comes next any
-    more, it is left, and what comes next is trained.
-    Raises: RegressionFound, if it stays aside; InputError, if the accepted task is neither aside nor
-    committed; ArtifactDamaged; WorkspaceUnusable.
+    `tasks` are the curriculum's. The stage is committed if its task is accepted or if it passes the gate
+    now. A stage that no longer matches the next task to train is ignored, and the next task is trained.
+    Raises: RegressionFound, if the stage stays held back; InputError, if the accepted task is neither held
+    back nor committed; ArtifactDamaged; WorkspaceUnusable.
     """
-    kept = SetAside.read(workspace.aside(run.name)) if run is not None else None
-    wait()  # every process has read the run and the file before the writer changes one
-    if run is not None and kept is not None and kept.stage.artifact in {done.artifact for done in run.stages}:
-        if is_writer():
-            clear(workspace, run.name)  # a kill left it there after the commit
-        kept = None
-    fits = run is not None and kept is not None and _comes_next(kept, run, tasks, curriculum)
-    accepted = None if accept is None else _accepted(accept, tasks, run, kept, fits=fits)
-    if run is None or kept is None:
+    held_back = HeldBackStage.read(workspace.held_back_file(run.name)) if run is not None else None
+    wait()  # every process must have read the run and the file before rank 0 changes one
+    if (
+        run is not None
+        and held_back is not None
+        and held_back.stage.artifact in {done.artifact for done in run.stages}
+    ):
+        if is_rank_0():
+            clear(workspace, run.name)  # the process was killed between the commit and the removal
+        held_back = None
+    fits = run is not None and held_back is not None and _is_next(held_back, run, tasks, curriculum)
+    accepted = None if accept is None else _accepted(accept, tasks, run, held_back, fits=fits)
+    if run is None or held_back is None:
         return run
     if not fits:
-        if is_writer() and len(run.stages) < len(tasks):
+        if is_rank_0() and len(run.stages) < len(tasks):
             log.warning(
-                "run '%s': %s; %s is trained", run.name, _outdated(kept), tasks[len(run.stages)].label
+                "run '%s': %s; training %s", run.name, _outdated(held_back), tasks[len(run.stages)].label
             )
         return run
-    file = workspace.aside(run.name)
-    _check_files(workspace, kept, file)
-    if accepted != kept.stage.task:
+    file = workspace.held_back_file(run.name)
+    _check_files(workspace, held_back, file)
+    if accepted != held_back.stage.task:
         if gate is None:
-            raise RegressionFound(_words(kept, file))
+            raise RegressionFound(_message(held_back, file))
         groups = {task.label: _groups(workspace, task, curriculum) for task in tasks}
-        _pass_or_keep(registry, run, kept, gate, file, groups)
-    commit(workspace, registry, run.name, kept)
+        _pass_or_hold_back(registry, run, held_back, gate, file, groups)
+    commit(workspace, registry, run.name, held_back)
     return registry.run(run.name)
 
 
-def _check_files(workspace: Workspace, kept: SetAside, file: Path) -> None:
-    """Make sure, before a stage that was held back is committed, that all files it names are there.
+def _check_files(workspace: Workspace, held_back: HeldBackStage, file: Path) -> None:
+    """Check, before a held-back stage is committed, that every file it refers to exists and is intact.
 
     Raises: ArtifactMissing or ArtifactDamaged, with what to do.
     """
     try:
-        for sha256, (suffix, _) in kept.files.items():
+        for sha256, (suffix, _) in held_back.files.items():
             workspace.artifacts.get(sha256, cast(Suffix, suffix))
-        for score in kept.evaluations:
+        for score in held_back.evaluations:
             workspace.artifacts.get(score.answers, "jsonl")
     except (ArtifactMissing, ArtifactDamaged) as error:
-        stage = f"stage {kept.stage.position} {kept.stage.task}, which is held back, cannot be committed"
+        name = f"stage {held_back.stage.position} {held_back.stage.task}"
+        stage = f"{name}, which is held back, cannot be committed"
         raise type(error)(f"{stage}: {error}; or remove {file} to train it again") from None
 
 
-def _comes_next(kept: SetAside, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:
-    """Whether what was set aside is what the run would learn now."""
+def _is_next(held_back: HeldBackStage, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:
+    """Whether the held-back stage is the stage that the run would train next."""
     done = len(run.stages)
-    if not kept.follows(run) or min(len(tasks), len(run.tasks)) <= done:
+    if not held_back.follows(run) or min(len(tasks), len(run.tasks)) <= done:
         return False
-    asked, planned = tasks[done], run.tasks[done]
-    return asked.label == planned.label == kept.stage.task and kept.made_from == declared(curriculum, asked)
+    next_task, planned = tasks[done], run.tasks[done]
+    return next_task.label == planned.label == held_back.stage.task and held_back.made_from == stage_inputs(
+        curriculum, next_task
+    )
 
 
 def _accepted(
-    accept: str, tasks: Sequence[Task], run: Run | None, kept: SetAside | None, *, fits: bool
+    accept: str, tasks: Sequence[Task], run: Run | None, held_back: HeldBackStage | None, *, fits: bool
 ) -> str | None:
-    """The label of the task that is accepted, which may be committed already: a command is given again when a
-    run goes on.
+    """Return the label of the accepted task.
 
-    Raises: InputError, with what is set aside.
+    The task may be committed already, because the same command is repeated to resume a run.
+    Raises: InputError, naming the stage that is held back.
     """
     labels = {**{task.name: task.label for task in tasks}, **{task.label: task.label for task in tasks}}
     label = labels.get(accept)
     if run is not None and label in {done.task for done in run.stages}:
         return label
-    if kept is None:
-        raise InputError(f"--accept {accept}: no stage of this run is set aside")
+    if held_back is None:
+        raise InputError(f"--accept {accept}: no stage of this run is held back")
     if not fits:
-        raise InputError(f"--accept {accept}: {_outdated(kept)}; without --accept the run goes on without it")
-    if label != kept.stage.task:
         raise InputError(
-            f"--accept {accept}: set aside is stage {kept.stage.position} {kept.stage.task}; "
-            f"--accept {kept.stage.task} takes it"
+            f"--accept {accept}: {_outdated(held_back)}; repeat the command without --accept to ignore it"
+        )
+    if label != held_back.stage.task:
+        raise InputError(
+            f"--accept {accept}: the stage held back is {held_back.stage.position} {held_back.stage.task}; "
+            f"use --accept {held_back.stage.task} to commit it"
         )
     return label
 
 
-def _outdated(kept: SetAside) -> str:
-    stage = f"stage {kept.stage.position} {kept.stage.task}"
-    return f"{stage}, which is set aside, was made for other tasks, stages or settings than there are now"
+def _outdated(held_back: HeldBackStage) -> str:
+    stage = f"stage {held_back.stage.position} {held_back.stage.task}"
+    return f"{stage}, which is held back, was trained for different tasks, stages or settings"
 
 
 def _groups(workspace: Workspace, task: Task, curriculum: CurriculumSpec) -> Groups | None:
-    """Which examples of a task's eval set have the same input."""
+    """Return the groups of examples of a task's eval set that have the same input."""
     examples = from_jsonl(workspace.artifacts.get(task.eval_set.digest, "jsonl"))
-    return input_groups(drawn(examples, curriculum.eval.limit, task.seed))
+    return input_groups(random_subset(examples, curriculum.eval.limit, task.seed))
 
 
-def _pass_or_keep(
+def _pass_or_hold_back(
     registry: Registry,
     run: Run,
-    stage: SetAside,
+    stage: HeldBackStage,
     gate: Gate,
     file: Path,
     groups: Mapping[str, Groups | None],
 ) -> None:
-    learned = {done.task for done in run.stages if done.retired_after is None}
-    before = [e for e in registry.evaluations(run.name) if e.task in learned and e.stage > 0]
-    losses = gate.losses(before, stage.evaluations, groups)
-    if not losses:
+    trained = {done.task for done in run.stages if done.retired_after is None}
+    before = [e for e in registry.evaluations(run.name) if e.task in trained and e.stage > 0]
+    drops = gate.drops(before, stage.evaluations, groups)
+    if not drops:
         return
-    why = (
+    reason = (
         f"stage {stage.stage.position}/{len(run.tasks)} {stage.stage.task}: in the view {gate.view}, "
-        f"{'; '.join(losses)}; {gate.max_drop:g} points are allowed"
+        f"{'; '.join(drops)}; the limit is {gate.max_drop:g} points"
     )
-    stage = replace(stage, why=why)
-    if is_writer():
+    stage = replace(stage, why=reason)
+    if is_rank_0():
         stage.write(file)
     wait()
-    raise RegressionFound(_words(stage, file))
+    raise RegressionFound(_message(stage, file))
 
 
-def _words(stage: SetAside, file: Path) -> str:
-    return f"{stage.why}. It is set aside and not committed: see {file}; --accept {stage.stage.task} takes it"
+def _message(stage: HeldBackStage, file: Path) -> str:
+    remedy = f"to commit it, use --accept {stage.stage.task}"
+    return f"{stage.why}. It is held back, not committed: see {file}; {remedy}"

@@ -1,7 +1,8 @@
-"""Limits of what a model folder may make of memory and time, before and while it is loaded.
+"""Limits on the memory and time that loading a model folder may take.
 
-A model folder is untrusted input, as a task file is. Its weights are read from safetensors, and no code of it
-is run. But `config.json` can ask for a million layers, and `tokenizer.json` can multiply a text without end.
+A model folder is untrusted input, like a task file. Its weights are read from safetensors, and none of its
+code is run. But `config.json` can request a million layers, and `tokenizer.json` can multiply a text without
+limit.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from lori_cl.errors import ModelError, first_line
 from lori_cl.training.tokenizer_growth import check_tokenizer_json
 
 MAX_JSON_BYTES = 2**24
-"""Of config.json and the like."""
+"""Maximum size of config.json and similar files."""
 MAX_TOKENIZER_BYTES = 2**27
-"""Of tokenizer.json; the largest known has some 35 MB."""
+"""Maximum size of tokenizer.json; the largest known file has about 35 MB."""
 MAX_COUNT = 10_000
-"""Layers, experts, labels and other parts that a configuration counts."""
+"""Maximum number of layers, experts, labels and other parts in a configuration."""
 COUNTED = re.compile(r"layers|labels|experts|blocks|depth|groups|stages|codebooks|^n_layer$|^n_head$|_heads$")
-"""Fields of a configuration that count parts, of which Python makes lists."""
+"""Configuration fields that count parts; Python creates a list for each."""
 FREE_VALUES, VALUES_A_BYTE = 2**27, 2
-"""Values of parameters and buffers that a model may have beyond those of its weights files."""
+"""Allowance for values of parameters and buffers: a constant, plus so many for each byte of weights files."""
 FREE_MODULES, MODULES_A_TENSOR = 10_000, 20
-"""Modules that a model may have, beyond so many for each tensor in its weights files."""
+"""Allowance for modules: a constant, plus so many for each tensor in the weights files."""
 
 
 def check_config_file(path: str, file: Path | None) -> None:
-    """Make sure that a configuration counts no absurd number of parts.
+    """Check that no count in a configuration exceeds the limit.
 
     Raises: ModelError.
     """
@@ -54,7 +55,7 @@ def check_config_file(path: str, file: Path | None) -> None:
 
 
 def check_tokenizer_file(path: str, file: Path | None) -> float:
-    """Make sure that a tokenizer does not multiply a text: how many times longer it may make one.
+    """Check a tokenizer file; return how many times longer the tokenizer may make a text.
 
     Raises: ModelError.
     """
@@ -64,7 +65,7 @@ def check_tokenizer_file(path: str, file: Path | None) -> float:
 
 
 def find_file(place: str, name: str, revision: str | None) -> Path | None:
-    """A file of a model, on the hub or in a folder; None where it has none."""
+    """Return the path of a model's file, from the hub or a folder; None if the model lacks it."""
     try:
         file = cached_file(
             place,
@@ -73,7 +74,7 @@ def find_file(place: str, name: str, revision: str | None) -> Path | None:
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,
         )
-    except (OSError, ValueError):  # no model's name, or no such model: loading it says so
+    except (OSError, ValueError):  # an invalid or unknown model name; loading reports it
         return None
     return None if file is None else Path(file)
 
@@ -81,18 +82,18 @@ def find_file(place: str, name: str, revision: str | None) -> Path | None:
 def _read_json(path: str, file: Path, largest: int) -> dict[str, Any]:
     size = file.stat().st_size
     if size > largest:
-        raise ModelError(f"model.path '{path}': {file.name} has {size:,} bytes; at most {largest:,} are read")
+        raise ModelError(f"model.path '{path}': {file.name} has {size:,} bytes; the limit is {largest:,}")
     try:
         read = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"model.path '{path}': {file.name} is no JSON: {first_line(error)}") from None
+        raise ModelError(f"model.path '{path}': {file.name} is not valid JSON: {first_line(error)}") from None
     if not isinstance(read, dict):
-        raise ModelError(f"model.path '{path}': {file.name} holds no JSON object")
+        raise ModelError(f"model.path '{path}': {file.name} is not a JSON object")
     return read
 
 
 def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a configuration, also of those inside it, with its field."""
+    """Yield every number of a configuration, including nested ones, with its field."""
     waiting = [(name, value)]
     while waiting:
         name, value = waiting.pop()
@@ -106,9 +107,9 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 @contextmanager
 def bounded_model(path: str, place: str, revision: str | None) -> Iterator[None]:
-    """Models that are made inside have about as many modules and values as their weights files hold.
+    """Limit models created in this context to about as many modules and values as their weights files hold.
 
-    Modules, parameters and buffers are counted while transformers makes them, before they take memory.
+    Modules, parameters and buffers are counted while transformers creates them, before they take memory.
     Raises: ModelError.
     """
     tensors, size = _weights(place, revision)
@@ -122,7 +123,7 @@ def bounded_model(path: str, place: str, revision: str | None) -> Iterator[None]
         if left[what] < 0:
             raise ModelError(
                 f"model.path '{path}': config.json describes a model with more {what} than its weights files "
-                f"hold ({tensors:,} tensors, {size:,} bytes); it belongs to another model"
+                f"hold ({tensors:,} tensors, {size:,} bytes); use the config.json that belongs to the weights"
             )
 
     def count_module(module: nn.Module, name: str, child: Any) -> None:
@@ -144,7 +145,7 @@ def bounded_model(path: str, place: str, revision: str | None) -> Iterator[None]
 
 
 def _weights(place: str, revision: str | None) -> tuple[int, int]:
-    """(tensors, bytes) of a model's safetensors files; (0, 0) where they cannot be read: loading says why."""
+    """Return (tensors, bytes) of a model's safetensors files; (0, 0) if unreadable: loading reports it."""
     try:
         index = find_file(place, "model.safetensors.index.json", revision)
         names = ["model.safetensors"]
@@ -162,7 +163,7 @@ def _weights(place: str, revision: str | None) -> tuple[int, int]:
 
 @contextmanager
 def no_panic(path: str, what: str) -> Iterator[None]:
-    """A panic of a Rust library, which is no Exception, leaves as a ModelError."""
+    """Convert a panic of a Rust library, which is not an Exception, to a ModelError."""
     try:
         yield
     except BaseException as error:
@@ -172,7 +173,7 @@ def no_panic(path: str, what: str) -> Iterator[None]:
 
 
 def guard_tokenizer(path: str, tokenizer: Any, growth: float, longest: int = 2**25) -> None:
-    """Let a tokenizer's panics leave as ModelErrors, and refuse a text that it would lengthen too much."""
+    """Convert a tokenizer's panics to ModelErrors, and reject texts that it would lengthen too much."""
     for name, what in (("_encode_plus", "on a text"), ("_decode", "on an answer")):
         _guard(path, tokenizer, name, what, growth if name == "_encode_plus" else 1.0, longest)
 
@@ -185,8 +186,8 @@ def _guard(path: str, tokenizer: Any, name: str, what: str, growth: float, longe
             size = max(map(len, _texts([*args, *kwargs.values()])), default=0)
             if size * growth > longest:
                 raise ModelError(
-                    f"model.path '{path}': its tokenizer may make a text {growth:g} times longer, and one of "
-                    f"{size:,} characters is too long for that"
+                    f"model.path '{path}': its tokenizer may make a text {growth:g} times longer; a text of "
+                    f"{size:,} characters is too long for it"
                 )
         with no_panic(path, what):
             return method(*args, **kwargs)

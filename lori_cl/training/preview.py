@@ -1,4 +1,4 @@
-"""What a task will look like to a model, before anything is stored."""
+"""Preview a task: its examples and their token lengths; nothing is stored."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from lori_cl.tasks import Example, check_answers, eval_set_warnings, kind_of, re
 from lori_cl.training.base_model import load_tokenizer
 
 SHOWN = 3
-"""Examples of each split."""
+"""Number of examples shown of each split."""
 
-UNCUT = 2**30
-"""Tokens, more than any text has."""
+UNLIMITED = 2**30
+"""Maximum length in tokens that no text exceeds."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a split's inputs, without what is to be written after them, under one tokenizer."""
+    """Token lengths of a split's inputs, without the answers, for one tokenizer."""
 
     median: int
     longest: int
     truncated: int
-    """How many will be cut, so that they fit into `max_length` with what is written after them."""
+    """Number of inputs that are truncated to fit into `max_length` together with their answers."""
     max_length: int
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A split of a task that is not registered yet."""
+    """Preview of one split of a task."""
 
     task: str
     split: str
     n: int
     first: Sequence[Example]
     lengths: Lengths | None
-    """None where no model was named."""
+    """None if no model was given."""
     warnings: Sequence[str] = ()
-    """What makes scores over an eval set say less than they seem to."""
+    """Problems that make scores over the eval set less meaningful."""
     skipped: str | None = None
-    """Which invalid rows of it were skipped, in words; None where there are none."""
+    """Message about skipped invalid rows; None if there are none."""
 
 
 def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
-    """The task's splits: how many examples, the first ones rendered, and their lengths in tokens.
+    """Return a preview of each split: the number of examples, the first ones rendered, and token lengths.
 
-    Raises: SpecError; DataError, also where an answer leaves no room for its prompt; ModelError.
+    Raises: SpecError; DataError, also if an answer leaves no room for its prompt; ModelError.
     """
     spec = load_task(file)
     tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
@@ -74,7 +74,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
 
 def _lengths(spec: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> Lengths:
     kind = kind_of(spec)
-    counts = [len(kind.prompt_tokens(spec, tokenizer, e, UNCUT)) for e in examples]
+    counts = [len(kind.prompt_tokens(spec, tokenizer, e, UNLIMITED)) for e in examples]
     return Lengths(
         median=int(np.median(counts)),
         longest=max(counts),

@@ -1,4 +1,4 @@
-"""What of a base model tasks would adapt, before anything is stored."""
+"""Preview the sites of a base model that tasks would adapt; nothing is stored."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from lori_cl.training.base_model import load_base
 
 
 def preview_sites(files: Sequence[Path], model: str) -> list[str]:
-    """Lines that say what `adapter.targets: all-linear` adapts of the model, and what not; or why the model
-    cannot be used for the tasks in these files.
+    """Return lines that say which sites `adapter.targets: all-linear` adapts, for the tasks in these files.
+
+    For a task type that the model does not support, a line states the reason.
 
     Raises: SpecError.
     """

@@ -1,4 +1,4 @@
-"""A stage's artifact: what its method and its task's head left behind, in one safetensors file."""
+"""A stage's artifact: the tensors of its method and of its task's head in one safetensors file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from lori_cl.adapters import METADATA_KEY
 from lori_cl.digest import canonical_json
 from lori_cl.errors import ArtifactDamaged, first_line
-from lori_cl.methods import Learned
+from lori_cl.methods import StageState
 from lori_cl.routing import TaskStatistics
-from lori_cl.strict_json import decoded
+from lori_cl.strict_json import parse_json
 
 HEAD = "head/"
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """What a task's texts can be told by, and the file that holds it."""
+class StoredStatistics:
+    """A task's router statistics and the file that holds them."""
 
     statistics: TaskStatistics
     artifact: str
@@ -30,30 +30,30 @@ class Gathered:
 
 
 @dataclass(frozen=True)
-class StageMemory:
-    """A finished stage, as later stages and views need it."""
+class FinishedStage:
+    """A finished stage, with what later stages and views need."""
 
-    learned: Learned
-    """What the method knows of it."""
+    state: StageState
+    """The stage's state as methods use it."""
     head: nn.Module | None
     """The task's own head."""
     artifact: str
     """Digest of the file."""
-    gathered: Gathered | None = None
-    """Where the run's tasks are told apart."""
+    gathered: StoredStatistics | None = None
+    """Router statistics, if the run is scored in the view `routed`."""
 
 
 def stage_bytes(tensors: Mapping[str, Tensor], head: nn.Module | None, metadata: Mapping[str, Any]) -> bytes:
-    """The file's content; equal inputs give equal bytes."""
+    """Return the file's content; equal inputs give equal bytes."""
     of_head = {f"{HEAD}{key}": t.detach().cpu() for key, t in head.state_dict().items()} if head else {}
     content = {key: tensor.contiguous() for key, tensor in {**tensors, **of_head}.items()}
     return safetensors_torch.save(content, {METADATA_KEY: canonical_json(metadata)})
 
 
 def read_stage(content: bytes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(the method's tensors, the head's state).
+    """Return (the method's tensors, the head's state dict).
 
-    Raises: ArtifactDamaged, if it is no safetensors file.
+    Raises: ArtifactDamaged, if the content is not a safetensors file.
     """
     tensors = read_tensors(content, "a stage's file")
     head = {key.removeprefix(HEAD): t for key, t in tensors.items() if key.startswith(HEAD)}
@@ -61,42 +61,42 @@ def read_stage(content: bytes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def read_tensors(content: bytes, what: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """Return the tensors of a safetensors file.
 
-    Raises: ArtifactDamaged, if it is none.
+    Raises: ArtifactDamaged, if the content is not a safetensors file.
     """
     try:
         return safetensors_torch.load(content)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:  # or an unknown dtype
-        raise ArtifactDamaged(f"{what} is no safetensors file: {first_line(error)}") from None
+        raise ArtifactDamaged(f"{what} is not a safetensors file: {first_line(error)}") from None
 
 
 def read_metadata(content: bytes) -> dict[str, Any]:
-    """What `stage_bytes` was told beside the tensors.
+    """Return the metadata that `stage_bytes` wrote.
 
-    Raises: ArtifactDamaged, if it was told nothing.
+    Raises: ArtifactDamaged, if there is none or it is invalid.
     """
     header_bytes = int.from_bytes(content[:8], "little")
     try:
-        header = decoded(content[8 : 8 + header_bytes].decode())
-        metadata = decoded(header["__metadata__"][METADATA_KEY])
+        header = parse_json(content[8 : 8 + header_bytes].decode())
+        metadata = parse_json(header["__metadata__"][METADATA_KEY])
     except (ValueError, LookupError, TypeError) as error:
-        raise ArtifactDamaged(f"a stage's file says nothing of itself: {first_line(error)}") from None
+        raise ArtifactDamaged(f"a stage's file has no valid metadata: {first_line(error)}") from None
     if not isinstance(metadata, dict):
-        raise ArtifactDamaged(f"a stage's file says {str(metadata)[:60]} of itself, which is no table")
+        raise ArtifactDamaged(f"a stage's file has metadata {str(metadata)[:60]}, which is not a JSON object")
     return metadata
 
 
-def misfit(head: nn.Module, state: Mapping[str, Tensor]) -> str | None:
-    """What keeps the state from being the head's; None where it is."""
+def head_mismatch(head: nn.Module, state: Mapping[str, Tensor]) -> str | None:
+    """Describe why the state dict does not fit the head; None if it fits."""
     wanted = head.state_dict()
     if wanted.keys() != state.keys():
-        odd = min(wanted.keys() ^ state.keys())
-        return f"'{odd}' is in one of the file and the task's head only"
+        name = min(wanted.keys() ^ state.keys())
+        return f"'{name}' is in only one of the file and the task's head"
     for key, tensor in state.items():
         if tensor.shape != wanted[key].shape or tensor.dtype != wanted[key].dtype:
-            found, right = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, wanted[key]))
-            return f"'{key}' is {found}, and the task's head has {right}"
+            found, expected = (f"{tuple(t.shape)} of {t.dtype}" for t in (tensor, wanted[key]))
+            return f"'{key}' is {found}, but the task's head has {expected}"
         if not bool(tensor.isfinite().all()):
-            return f"a number of '{key}' is not finite"
+            return f"a value of '{key}' is not finite"
     return None

@@ -1,4 +1,4 @@
-"""Tokenizers that cut a text at random are made deterministic, or refused."""
+"""Make tokenizers with random segmentation deterministic, or reject them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lori_cl.errors import ModelError
 log = logging.getLogger(__name__)
 
 SAMPLING = {"dropout": "BPE dropout", "alpha": "unigram sampling", "nbest_size": "unigram sampling"}
-"""Fields of a `tokenizers` model that make its output random, and what that is called."""
+"""Fields of a `tokenizers` model that make its output random, and the names of the techniques."""
 
 PROBE = (
     "The quick brown fox jumps over the lazy dog, and 1,234 reviewers disagree about whether unbelievably "
@@ -19,11 +19,11 @@ PROBE = (
 """A text with many possible segmentations."""
 
 PROBES = 16
-"""Encodings that are compared."""
+"""Number of encodings that are compared."""
 
 
 def make_deterministic_tokenizer(path: str, tokenizer: Any) -> None:
-    """Switch off random segmentation, which is meant for training a model and not for reading with it.
+    """Disable random segmentation, which is a training technique.
 
     Raises: ModelError, if the tokenizer still encodes one text in several ways.
     """
@@ -32,11 +32,11 @@ def make_deterministic_tokenizer(path: str, tokenizer: Any) -> None:
         value = getattr(model, field, None)
         if value:
             setattr(model, field, None)
-            log.warning("model.path '%s': its tokenizer's %s (%s: %s) is off", path, name, field, value)
+            log.warning("model.path '%s': disabled its tokenizer's %s (%s: %s)", path, name, field, value)
     if _samples(tokenizer) or len({tuple(tokenizer(PROBE)["input_ids"]) for _ in range(PROBES)}) > 1:
         raise ModelError(
-            f"model.path '{path}' has a tokenizer that encodes the same text differently each time; switch "
-            "its sampling off: remove enable_sampling from sp_model_kwargs in tokenizer_config.json"
+            f"model.path '{path}' has a tokenizer that encodes the same text differently each time; "
+            "disable sampling: remove enable_sampling from sp_model_kwargs in tokenizer_config.json"
         )
 
 

@@ -1,7 +1,7 @@
-"""How much longer a tokenizer may make a text, from its `tokenizer.json`.
+"""Upper bound of how much longer a tokenizer may make a text, from its `tokenizer.json`.
 
-The parts of a tokenizer run in Rust, where a text that does not fit into memory ends the process. What they
-can make of a text is therefore computed from their settings, before one of them is made.
+The parts of a tokenizer run in Rust, where a text that does not fit into memory ends the process. The bound
+is therefore computed from their settings before they are created.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from typing import Any
 from lori_cl.errors import ModelError
 
 MAX_GROWTH = 64
-"""Characters that one character may become; a byte-level tokenizer makes 2, a known character map 18."""
+"""Maximum characters produced from one; a byte-level tokenizer makes 2, a known character map 18."""
 MAX_TEXT = 1_000
-"""Characters of a text in a tokenizer's settings, and tokens around a text."""
+"""Maximum characters of a text in a tokenizer's settings, and maximum tokens added around a text."""
 MAX_COPIES = 4
-"""How often a text may stand in what is read of it."""
+"""Maximum number of copies of a text in its encoding."""
 MAX_PADDED = 2**20
-"""Tokens that a tokenizer may pad each text to."""
+"""Maximum number of tokens that a tokenizer may pad each text to."""
 MAX_REPEATS = 10_000
-"""Repetitions that a regular expression may count: a{9}{9} counts 81."""
+"""Maximum counted repetitions in a regular expression: a{9}{9} counts 81."""
 
 REPEATED = re.compile(r"\{(\d+)?,?(\d+)?\}")
 """A counted repetition."""
 CHILDREN = ("normalizers", "pretokenizers", "decoders", "processors")
-"""Where a sequence holds its parts."""
+"""Fields in which a sequence holds its parts."""
 STEPS = ("normalizer", "pre_tokenizer", "decoder")
 
 
 def check_tokenizer_json(path: str, tokenizer: Mapping[str, Any]) -> float:
-    """How many times longer the tokenizer may make a text.
+    """Return how many times longer the tokenizer may make a text.
 
-    Raises: ModelError, if that is too much, or it pads or surrounds a text with too much.
+    Raises: ModelError, if the factor, the padding or the added tokens exceed their limits.
     """
     problem = _problem(tokenizer)
-    read = _growth(tokenizer.get("normalizer")) * _growth(tokenizer.get("pre_tokenizer"))
-    written = _growth(tokenizer.get("decoder"))
-    for factor in (read, written):
+    encoded = _growth(tokenizer.get("normalizer")) * _growth(tokenizer.get("pre_tokenizer"))
+    decoded = _growth(tokenizer.get("decoder"))
+    for factor in (encoded, decoded):
         if factor > MAX_GROWTH:
-            problem = f"it makes up to {factor:,.0f} characters of one; at most {MAX_GROWTH} are allowed"
+            problem = f"it makes up to {factor:,.0f} characters from one; at most {MAX_GROWTH} are allowed"
     if problem is not None:
         raise ModelError(f"model.path '{path}': tokenizer.json: {problem}")
-    return read
+    return encoded
 
 
 def _problem(tokenizer: Mapping[str, Any]) -> str | None:
-    """What else of the settings multiplies; None where nothing does."""
+    """Return the first other setting that exceeds its limit; None if there is none."""
     for part in _parts([tokenizer.get(step) for step in (*STEPS, "post_processor")]):
         for name, value in part.items():
             if isinstance(value, str) and name != "precompiled_charsmap" and len(value) > MAX_TEXT:
@@ -60,9 +60,9 @@ def _problem(tokenizer: Mapping[str, Any]) -> str | None:
         repeats = _repeats(part.get("pattern"))
         if repeats > MAX_REPEATS:
             return f"a pattern counts {repeats:,} repetitions; at most {MAX_REPEATS:,} are allowed"
-        around = _around(part)
-        if around is not None:
-            return around
+        problem = _added_tokens(part)
+        if problem is not None:
+            return problem
     model = tokenizer.get("model")
     for name, value in model.items() if isinstance(model, Mapping) else ():
         if isinstance(value, str) and len(value) > MAX_TEXT:
@@ -82,7 +82,7 @@ def _parts(found: list[Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _growth(part: Any) -> float:
-    """Characters that a step makes of one at most."""
+    """Return the maximum number of characters that a step produces from one."""
     if not isinstance(part, Mapping):
         return 1.0
     children = next((part[name] for name in CHILDREN if isinstance(part.get(name), list)), None)
@@ -103,13 +103,14 @@ def _replaced(pattern: Any, content: str) -> float:
     text = pattern.get("String") if isinstance(pattern, Mapping) else None
     if isinstance(text, str):
         return max(1.0, len(content) / len(text)) if text else 1.0 + len(content)
-    return 1.0 + len(content)  # a regular expression may match nothing, before every character
+    return 1.0 + len(content)  # a regular expression may match the empty text before every character
 
 
 def _charsmap(part: Mapping[str, Any]) -> list[bytes] | None:
-    """The texts of SentencePiece's character map: the size of a trie, the trie, texts that end in a zero.
+    """Return the texts of SentencePiece's character map; None if the map is damaged.
 
-    None where it is damaged: tokenizers believes the size, and the process aborts.
+    The map holds the size of a trie, the trie, and zero-terminated texts. The tokenizers library trusts the
+    size, so a wrong size aborts the process.
     """
     try:
         blob = base64.b64decode(part.get("precompiled_charsmap") or "", validate=True)
@@ -121,20 +122,21 @@ def _charsmap(part: Mapping[str, Any]) -> list[bytes] | None:
     return blob[4 + size :].split(b"\0")
 
 
-def _around(part: Mapping[str, Any]) -> str | None:
-    """What a post-processor puts around a text, where it is too much."""
+def _added_tokens(part: Mapping[str, Any]) -> str | None:
+    """Return a message if a post-processor adds too much around a text."""
     for form in ("single", "pair"):
         pieces = part.get(form)
         if not isinstance(pieces, list):
             continue
         copies = sum(isinstance(piece, Mapping) and "Sequence" in piece for piece in pieces)
         if copies > MAX_COPIES or len(pieces) > MAX_TEXT:
-            return f"post_processor.{form} has {len(pieces):,} pieces, the text {copies:,} times among them"
+            return f"post_processor.{form} has {len(pieces):,} pieces with {copies:,} copies of the text"
     tokens = part.get("special_tokens")
     for name, token in tokens.items() if isinstance(tokens, Mapping) else ():
         ids = token.get("ids") if isinstance(token, Mapping) else None
         if isinstance(ids, list) and len(ids) > MAX_TEXT:
-            return f"post_processor puts {len(ids):,} tokens for {str(name)[:40]}; at most {MAX_TEXT:,}"
+            limit = f"at most {MAX_TEXT:,} are allowed"
+            return f"post_processor inserts {len(ids):,} tokens for {str(name)[:40]}; {limit}"
     return None
 
 
@@ -144,11 +146,13 @@ def _padding(padding: Any) -> str | None:
     strategy = padding.get("strategy")
     fixed = strategy.get("Fixed") if isinstance(strategy, Mapping) else 0
     longest = max((n for n in (fixed, padding.get("pad_to_multiple_of")) if isinstance(n, int)), default=0)
-    return f"it pads to {longest:,} tokens; at most {MAX_PADDED:,}" if longest > MAX_PADDED else None
+    return (
+        f"it pads to {longest:,} tokens; at most {MAX_PADDED:,} are allowed" if longest > MAX_PADDED else None
+    )
 
 
 def _repeats(pattern: Any) -> int:
-    """The product of all counted repetitions of a regular expression, which is what nesting them makes."""
+    """Return the product of all counted repetitions of a regular expression, the bound for nested ones."""
     text = pattern.get("Regex") if isinstance(pattern, Mapping) else None
     if not isinstance(text, str):
         return 0

@@ -1,4 +1,4 @@
-"""Whether a task is trained on the data that it was trained on before."""
+"""Detect training data that changed since a task was first trained, or since a stage was started."""
 
 from __future__ import annotations
 
@@ -9,49 +9,51 @@ from pathlib import Path
 from lori_cl.errors import RunConflict, WorkspaceUnusable, first_line
 from lori_cl.registry import Registry, Task, Workspace
 from lori_cl.registry.artifacts import write_durably
-from lori_cl.strict_json import NoJSON, decoded
-from lori_cl.tasks import drawn, examples_digest
-from lori_cl.training.preparation import TrainingSet
+from lori_cl.strict_json import InvalidJSON, parse_json
+from lori_cl.tasks import examples_digest, random_subset
+from lori_cl.training.task_data import TrainingSet
 
 FILE = "training-data.json"
-"""Beside a run's checkpoints: by task, the digest of the training data of the stage that is under way."""
+"""File beside a run's checkpoints: the training data's digest of the stage in progress, by task."""
 
 
 def changed_since_first_use(registry: Registry, task: Task, training_set: TrainingSet) -> str | None:
-    """A warning where the first stage that any run committed for this task had other training data.
+    """Return a warning if the first stage that any run committed for this task had other training data.
 
-    Its examples are drawn again, by its own limit and seed, from the data as it is now.
+    That stage's examples are drawn again from the current data, with its limit and seed.
     """
     first = registry.first_training(task.name, task.version)
     if first is None or "data" not in first.seeds:
         return None
-    now = examples_digest(drawn(training_set.source, first.limit, first.seeds["data"]))
+    now = examples_digest(random_subset(training_set.source, first.limit, first.seeds["data"]))
     if now == first.train_digest:
         return None
     return (
         f"task '{task.label}': the training data changed: run '{first.run}' was trained on digest "
-        f"{first.train_digest[:16]}… ({first.n_train:,} examples), and the source gives {now[:16]}… now, so "
-        "their scores cannot be compared; restore the data, or add it as a task of another name"
+        f"{first.train_digest[:16]}… ({first.n_train:,} examples), and the source now gives {now[:16]}…, so "
+        "their scores cannot be compared; restore the data, or add it as a task with another name"
     )
 
 
 def check_same_data(workspace: Workspace, run: str, task: Task, training_set: TrainingSet) -> None:
-    """Make sure that an interrupted stage is resumed with the training data that it was begun with.
+    """Check that an interrupted stage is resumed with the training data that it was started with.
 
     Raises: RunConflict, with both digests.
     """
     folder = workspace.checkpoints / run
-    begun = _read(folder / FILE).get(task.label)
-    if begun not in (None, training_set.digest):
+    recorded = _read(folder / FILE).get(task.label)
+    if recorded not in (None, training_set.digest):
         raise RunConflict(
-            f"run '{run}': stage '{task.label}' was begun with training data of digest {str(begun)[:16]}…, "
-            f"and the source gives {training_set.digest[:16]}… now; restore the data, or remove the folder "
-            f"{folder} to train the stage from its start on the data as it is now"
+            f"run '{run}': stage '{task.label}' was started with training data of digest "
+            f"{str(recorded)[:16]}…, and the source now gives {training_set.digest[:16]}…; restore the data, "
+            f"or remove the folder {folder} to train the stage from its start on the current data"
         )
 
 
 def note_data(workspace: Workspace, run: str, task: Task, training_set: TrainingSet) -> None:
-    """Write down what a stage is begun with; it is removed with the stage's checkpoints.
+    """Record the digest of the training data that a stage is started with.
+
+    The file is removed with the stage's checkpoints.
 
     Raises: WorkspaceUnusable.
     """
@@ -64,15 +66,15 @@ def note_data(workspace: Workspace, run: str, task: Task, training_set: Training
 
 
 def clear_data_note(workspace: Workspace, run: str) -> None:
-    """Forget what the stage was begun with, once it is trained and scored."""
+    """Remove the stage's training data record, once the stage is trained and scored."""
     (workspace.checkpoints / run / FILE).unlink(missing_ok=True)
 
 
 def _read(file: Path) -> Mapping[str, str]:
     try:
-        found = decoded(file.read_text())
+        found = parse_json(file.read_text())
     except FileNotFoundError:
         return {}
-    except (OSError, NoJSON, UnicodeDecodeError) as error:
+    except (OSError, InvalidJSON, UnicodeDecodeError) as error:
         raise WorkspaceUnusable(f"{file} cannot be read: {first_line(error)}; remove it") from None
     return found if isinstance(found, dict) else {}

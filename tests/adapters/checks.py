@@ -1,4 +1,4 @@
-"""The adapter's promises as functions: the tests call them, and planted faults must make them fail."""
+"""The adapter's guarantees as check functions; planted faults must make them fail."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .tiny import (
     adamw,
     adapted,
     batch,
-    closed,
     freeze,
     logits,
     lora_layers,
     loss,
     train,
     trainable,
+    trained_cells,
     two_masks,
     write_open_values,
 )
 
 
-def sparse_b_and_dense_twin() -> tuple[SparseB, nn.Linear, Tensor]:
-    """A SparseB with earlier cells and open ones, the dense Linear of the same weights, and the open mask."""
+def sparse_b_and_dense_copy() -> tuple[SparseB, nn.Linear, Tensor]:
+    """A SparseB with frozen and open cells, a dense Linear with the same weights, and the open mask."""
     generator = torch.Generator().manual_seed(0)
     owner = torch.randint(3, (11, 5), generator=generator)
     sparse = SparseB(11, 5, torch.device("cpu"))
@@ -51,9 +51,9 @@ def inputs_and_gradient(*leading: int) -> tuple[Tensor, Tensor]:
     return torch.randn(*leading, 5, generator=generator), torch.randn(*leading, 11, generator=generator)
 
 
-def check_compact_gradient_is_the_masked_dense_one(*leading: int) -> None:
-    """Bitwise: what an open cell gets is what the dense B's cell would get."""
-    sparse, dense, mask = sparse_b_and_dense_twin()
+def check_compact_gradient_matches_masked_dense_gradient(*leading: int) -> None:
+    """Check that open cells get bitwise the gradients of the dense B."""
+    sparse, dense, mask = sparse_b_and_dense_copy()
     h, g = inputs_and_gradient(*leading)
     sparse(h).backward(g)
     dense(h).backward(g)
@@ -63,9 +63,9 @@ def check_compact_gradient_is_the_masked_dense_one(*leading: int) -> None:
     assert torch.equal(sparse.values.grad, dense.weight.grad[mask])
 
 
-def check_gradient_to_the_input_is_the_dense_one(*leading: int) -> None:
-    """What flows back through B is g B."""
-    sparse, dense, _ = sparse_b_and_dense_twin()
+def check_input_gradient_matches_dense_layer(*leading: int) -> None:
+    """Check that the input gradient of B is g B."""
+    sparse, dense, _ = sparse_b_and_dense_copy()
     h, g = inputs_and_gradient(*leading)
     through_sparse, through_dense = h.clone().requires_grad_(), h.clone().requires_grad_()
     sparse(through_sparse).backward(g)
@@ -75,7 +75,7 @@ def check_gradient_to_the_input_is_the_dense_one(*leading: int) -> None:
 
 
 def plain_lora(base: nn.Module, attached: Any) -> Any:
-    """PEFT's own LoRA on another copy of the base, with the attached adapter's A and B written in."""
+    """PEFT's own LoRA on another copy of the base, with the A and B of the attached adapter."""
     config = LoraConfig(
         r=SPEC.rank,
         lora_alpha=SPEC.alpha,
@@ -91,27 +91,27 @@ def plain_lora(base: nn.Module, attached: Any) -> Any:
 
 
 def two_stage_model(base: nn.Module) -> tuple[Any, SparseAdapter, Masks]:
-    """A model with one frozen stage and a second one open, none of whose values is 0, and the open mask."""
+    """A model with a frozen stage and a second open stage with nonzero values, and the open mask."""
     model, adapter = adapted(base)
     first, second = two_masks(adapter)
     adapter.open(first)
     write_open_values(model, seed=1)
-    freeze(adapter, [closed(adapter, first)])
+    freeze(adapter, [trained_cells(adapter, first)])
     adapter.open(second)
     write_open_values(model, seed=2)
     return model, adapter, second
 
 
-def check_outputs_are_those_of_plain_peft(make: Callable[[], nn.Module]) -> None:
-    """Bitwise: the attached adapter computes what PEFT's LoRA computes with the same A and B."""
+def check_outputs_match_plain_peft(make: Callable[[], nn.Module]) -> None:
+    """Check that the outputs are bitwise those of PEFT's LoRA with the same A and B."""
     model, *_ = two_stage_model(make())
     plain = plain_lora(make(), model)
     assert torch.equal(logits(model), logits(plain))
     assert not torch.equal(logits(model), logits(make()))
 
 
-def check_upstream_gradients_are_those_of_plain_peft(make: Callable[[], nn.Module]) -> None:
-    """Every open cell, in every layer, gets the gradient of plain PEFT's cell, and so do the embeddings."""
+def check_upstream_gradients_match_plain_peft(make: Callable[[], nn.Module]) -> None:
+    """Check that all open cells and the embeddings get the gradients of plain PEFT."""
     model, _, second = two_stage_model(make())
     plain = plain_lora(make(), model)
     embedded = []
@@ -133,70 +133,70 @@ def check_upstream_gradients_are_those_of_plain_peft(make: Callable[[], nn.Modul
 def check_earlier_cells_are_bit_identical(
     steps: int, make: Optimizer = adamw, accumulate: int = 1, clip: float | None = None
 ) -> None:
-    """After a second stage the first one's cells are untouched, and the free cells still hold 0."""
+    """Check that a second stage changes no cell of the first and that free cells stay 0."""
     model, adapter = adapted()
     first, second = two_masks(adapter)
     adapter.open(first)
     train(model, 5, make, accumulate, clip)
-    stage1 = closed(adapter, first)
-    assert all(bool(values.all()) for values in stage1.values.values()), "a cell of stage 1 never moved"
+    stage1 = trained_cells(adapter, first)
+    assert all(bool(values.all()) for values in stage1.values.values()), "a cell of stage 1 did not change"
 
     freeze(adapter, [stage1])
     adapter.open(second)
     train(model, steps, make, accumulate, clip)
-    assert any(bool(values.any()) for values in adapter.opened().values()), "stage 2 never moved"
+    assert any(bool(values.any()) for values in adapter.opened().values()), "stage 2 did not change"
     for site, acting in adapter.dense().items():
         assert torch.equal(acting[first[site]], stage1.values[site]), site
         assert not acting[~first[site] & ~second[site]].any(), site
 
 
 def check_as_trained_logits_do_not_change(steps: int) -> None:
-    """Stage 1 alone gives the same logits before and after stage 2 was trained, to the bit."""
+    """Check that the logits of stage 1 alone are bit-identical before and after stage 2 is trained."""
     model, adapter = adapted()
     first, second = two_masks(adapter)
     adapter.open(first)
     train(model, 5)
-    stage1 = closed(adapter, first)
+    stage1 = trained_cells(adapter, first)
     freeze(adapter, [stage1])
     before = logits(model)
 
     adapter.open(second)
     train(model, steps)
-    assert not torch.equal(logits(model), before), "stage 2 does not act"
+    assert not torch.equal(logits(model), before), "stage 2 has no effect"
     freeze(adapter, [stage1])
     assert torch.equal(logits(model), before)
 
 
-def check_only_open_values_train(model: Any, masks: Masks) -> None:
-    """The trainable parameters are one vector per site with open cells, as long as its mask is large."""
-    wanted = {
+def check_only_open_values_are_trainable(model: Any, masks: Masks) -> None:
+    """Check that the trainable parameters are one vector per site, one entry per open cell."""
+    expected = {
         f"base_model.model.{site}.lora_B.default.values": (int(mask.sum()),)
         for site, mask in masks.items()
         if mask.any()
     }
     found = {name: tuple(parameter.shape) for name, parameter in trainable(model)}
-    wrong = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    assert not wrong, [(name, found.get(name), wanted.get(name)) for name in wrong]
+    wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    assert not wrong, [(name, found.get(name), expected.get(name)) for name in wrong]
 
 
-def check_a_stays_frozen_when_peft_switches_gradients_on() -> None:
-    """Neither set_adapter() nor leaving disable_adapter() makes A trainable, and no optimizer moves it."""
+def check_a_stays_frozen_when_peft_enables_gradients() -> None:
+    """Check that set_adapter() and disable_adapter() leave A frozen and that no optimizer changes it."""
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     adapter.open(masks)
     digest = adapter.projection_digest()
-    check_only_open_values_train(model, masks)
+    check_only_open_values_are_trainable(model, masks)
     model.set_adapter("default")
-    check_only_open_values_train(model, masks)
+    check_only_open_values_are_trainable(model, masks)
     with model.disable_adapter():
         loss(model)
-    check_only_open_values_train(model, masks)
+    check_only_open_values_are_trainable(model, masks)
     train(model, 2)
     assert adapter.projection_digest() == digest
 
 
-def check_what_is_frozen_is_what_acts(stages: int) -> None:
-    """dense() of frozen stages is exactly their cells, written into zeros."""
+def check_dense_holds_exactly_the_frozen_cells(stages: int) -> None:
+    """Check that dense() of frozen stages holds exactly their cells and zeros elsewhere."""
     _, adapter = adapted()
     kept = [
         Cells(masks, {site: torch.randn(int(mask.sum())) for site, mask in masks.items()})
@@ -204,7 +204,7 @@ def check_what_is_frozen_is_what_acts(stages: int) -> None:
     ]
     freeze(adapter, kept)
     for site, acting in adapter.dense().items():
-        wanted = torch.zeros_like(acting)
+        expected = torch.zeros_like(acting)
         for cells in kept:
-            wanted[cells.masks[site]] = cells.values[site]
-        assert torch.equal(acting, wanted), site
+            expected[cells.masks[site]] = cells.values[site]
+        assert torch.equal(acting, expected), site

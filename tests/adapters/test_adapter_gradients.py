@@ -11,13 +11,13 @@ from .tiny import (
     MODELS,
     adamw,
     adapted,
-    closed,
     freeze,
     llama,
     logits,
     lora_layers,
     loss,
     trainable,
+    trained_cells,
     two_masks,
     write_open_values,
 )
@@ -26,13 +26,13 @@ LEADING = [(6,), (2, 3), (2, 2, 3)]
 
 
 @pytest.mark.parametrize("leading", LEADING)
-def test_the_compact_gradient_is_bitwise_the_masked_dense_one(leading: tuple[int, ...]) -> None:
-    checks.check_compact_gradient_is_the_masked_dense_one(*leading)
+def test_compact_gradient_is_bitwise_equal_to_the_masked_dense_gradient(leading: tuple[int, ...]) -> None:
+    checks.check_compact_gradient_matches_masked_dense_gradient(*leading)
 
 
 @pytest.mark.parametrize("leading", LEADING)
-def test_the_gradient_to_the_input_is_the_dense_one(leading: tuple[int, ...]) -> None:
-    checks.check_gradient_to_the_input_is_the_dense_one(*leading)
+def test_input_gradient_equals_that_of_the_dense_layer(leading: tuple[int, ...]) -> None:
+    checks.check_input_gradient_matches_dense_layer(*leading)
 
 
 def test_both_gradients_agree_with_finite_differences() -> None:
@@ -48,8 +48,8 @@ def test_both_gradients_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(product, (h, values))
 
 
-def test_backward_keeps_neither_the_wide_input_nor_a_filled_in_b() -> None:
-    sparse, *_ = checks.sparse_b_and_dense_twin()
+def test_backward_saves_neither_the_wide_input_nor_a_dense_b() -> None:
+    sparse, *_ = checks.sparse_b_and_dense_copy()
     a = FrozenA(torch.randn(5, 40))
     x = torch.randn(6, 40, requires_grad=True)
     kept: list[Tensor] = []
@@ -63,7 +63,7 @@ def test_backward_keeps_neither_the_wide_input_nor_a_filled_in_b() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_earlier_layers_receive_the_gradients_of_plain_peft(name: str) -> None:
-    checks.check_upstream_gradients_are_those_of_plain_peft(MODELS[name])
+    checks.check_upstream_gradients_match_plain_peft(MODELS[name])
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
@@ -89,7 +89,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(reentrant: bool) -> Non
         assert torch.equal(plain, checkpointed)
 
 
-def test_a_bf16_base_keeps_float32_values_projections_and_gradients() -> None:
+def test_bf16_base_keeps_float32_values_projections_and_gradients() -> None:
     model, *_ = checks.two_stage_model(llama().to(torch.bfloat16))
     loss(model).backward()
     dtypes = {parameter.dtype for _, parameter in trainable(model)}
@@ -108,12 +108,12 @@ def test_on_a_bf16_base_small_steps_move_every_cell_that_has_a_gradient() -> Non
         assert torch.equal(parameter != before[name], parameter.grad != 0), name
 
 
-def test_on_a_bf16_base_a_kept_stage_is_float32_to_the_bit() -> None:
+def test_stage_on_a_bf16_base_is_kept_in_exact_float32() -> None:
     model, adapter = adapted(llama().to(torch.bfloat16))
     first, _ = two_masks(adapter)
     adapter.open(first)
     write_open_values(model)
-    stage = closed(adapter, first)
+    stage = trained_cells(adapter, first)
     freeze(adapter, [stage])
     for site, acting in adapter.dense().items():
         assert acting.dtype == torch.float32
@@ -133,18 +133,18 @@ def test_under_bf16_autocast_forward_and_backward_agree_with_float32() -> None:
     assert 0.9 < float(mixed.norm() / exact.norm()) < 1.1
 
 
-def test_under_bf16_autocast_a_site_without_open_cells_multiplies_in_bf16_as_well() -> None:
+def test_under_bf16_autocast_a_site_without_open_cells_also_multiplies_in_bf16() -> None:
     model, adapter = adapted()
     adapter.open(two_masks(adapter)[0])
     write_open_values(model)
     with torch.autocast("cpu", torch.bfloat16):
         open_logits = logits(model)
-        freeze(adapter, [closed(adapter, two_masks(adapter)[0])])
+        freeze(adapter, [trained_cells(adapter, two_masks(adapter)[0])])
         assert torch.equal(logits(model), open_logits)
 
 
 def test_under_bf16_autocast_a_float32_input_is_multiplied_and_differentiated_in_bf16() -> None:
-    sparse, dense, mask = checks.sparse_b_and_dense_twin()
+    sparse, dense, mask = checks.sparse_b_and_dense_copy()
     h, g = checks.inputs_and_gradient(6)
     h.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
@@ -157,7 +157,7 @@ def test_under_bf16_autocast_a_float32_input_is_multiplied_and_differentiated_in
     torch.testing.assert_close(sparse.values.grad, (g.T @ h.detach())[mask], rtol=0.05, atol=0.1)
 
 
-def test_a_step_with_an_accumulated_gradient_is_the_step_with_its_sum() -> None:
+def test_step_with_accumulated_gradients_equals_step_with_their_sum() -> None:
     accumulated, *_ = checks.two_stage_model(llama())
     at_once, *_ = checks.two_stage_model(llama())
     for seed in (0, 1):

@@ -16,20 +16,20 @@ from .tiny import (
     MODELS,
     SPEC,
     adapted,
-    closed,
     freeze,
     llama,
     logits,
     lora_layers,
     trainable,
+    trained_cells,
     two_masks,
     write_open_values,
 )
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_outputs_are_bitwise_those_of_plain_peft_with_the_same_a_and_b(name: str) -> None:
-    checks.check_outputs_are_those_of_plain_peft(MODELS[name])
+def test_outputs_are_bitwise_equal_to_plain_peft_with_the_same_a_and_b(name: str) -> None:
+    checks.check_outputs_match_plain_peft(MODELS[name])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -48,7 +48,7 @@ def test_detaching_changes_no_logit_of_a_bf16_base() -> None:
     assert torch.equal(logits(model), attached)
 
 
-def test_a_detached_model_holds_plain_linears_with_the_acting_weights() -> None:
+def test_detached_model_has_plain_linears_with_the_active_weights() -> None:
     model, adapter = adapted()
     adapter.open(two_masks(adapter)[0])
     write_open_values(model)
@@ -59,7 +59,7 @@ def test_a_detached_model_holds_plain_linears_with_the_acting_weights() -> None:
         assert torch.equal(layer.lora_B["default"].weight, b)
 
 
-def test_a_detached_model_is_a_checkpoint_that_peft_loads_with_the_same_logits(tmp_path: Path) -> None:
+def test_detached_model_is_a_checkpoint_that_peft_loads_with_the_same_logits(tmp_path: Path) -> None:
     model, adapter, _ = checks.two_stage_model(llama())
     before = logits(model)
     adapter.detach()
@@ -74,7 +74,7 @@ def test_merging_into_the_base_gives_the_same_outputs() -> None:
     torch.testing.assert_close(logits(model.merge_and_unload()), before, rtol=1e-4, atol=1e-5)
 
 
-def test_merging_and_unmerging_leaves_the_adapter_as_it_was() -> None:
+def test_merging_and_unmerging_leaves_the_adapter_unchanged() -> None:
     model, adapter = adapted()
     adapter.open(two_masks(adapter)[0])
     write_open_values(model)
@@ -84,44 +84,44 @@ def test_merging_and_unmerging_leaves_the_adapter_as_it_was() -> None:
     assert adapter.acting_digest() == before
 
 
-def test_a_disabled_adapter_leaves_the_base() -> None:
+def test_disabled_adapter_gives_the_outputs_of_the_base() -> None:
     model, *_ = checks.two_stage_model(llama())
     with model.disable_adapter():
         assert torch.equal(logits(model), logits(llama()))
     assert not torch.equal(logits(model), logits(llama()))
 
 
-def test_attaching_anew_draws_the_same_a_and_takes_back_a_kept_stage() -> None:
+def test_attaching_again_draws_the_same_a_and_restores_a_stage() -> None:
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     adapter.open(masks)
     write_open_values(model)
-    stage, before = closed(adapter, masks), logits(model)
+    stage, before = trained_cells(adapter, masks), logits(model)
 
     torch.manual_seed(12345)
-    again = lora_model(llama(), SPEC)
-    adapter = attach(again, 0, "uniform")
+    reattached = lora_model(llama(), SPEC)
+    adapter = attach(reattached, 0, "uniform")
     freeze(adapter, [stage])
-    assert torch.equal(logits(again), before)
+    assert torch.equal(logits(reattached), before)
 
 
-def test_the_scale_is_alpha_by_rank() -> None:
-    whole, double = (adapted(spec=AdapterSpec(rank=4, alpha=alpha)) for alpha in (8, 16))
-    assert {layer.scaling["default"] for layer in lora_layers(whole[0])} == {2.0}
+def test_scale_is_alpha_divided_by_rank() -> None:
+    single, double = (adapted(spec=AdapterSpec(rank=4, alpha=alpha)) for alpha in (8, 16))
+    assert {layer.scaling["default"] for layer in lora_layers(single[0])} == {2.0}
     assert {layer.scaling["default"] for layer in lora_layers(double[0])} == {4.0}
 
 
-def test_equal_content_has_an_equal_digest_whatever_way_it_came() -> None:
+def test_open_and_frozen_cells_of_equal_content_have_equal_digests() -> None:
     opened, adapter = adapted()
     masks, _ = two_masks(adapter)
     adapter.open(masks)
     write_open_values(opened)
     _, frozen = adapted()
-    freeze(frozen, [closed(adapter, masks)])
+    freeze(frozen, [trained_cells(adapter, masks)])
     assert frozen.acting_digest() == adapter.acting_digest() != adapted()[1].acting_digest()
 
 
-def test_one_value_that_changes_in_its_last_bit_changes_the_digest() -> None:
+def test_changing_the_last_bit_of_one_value_changes_the_digest() -> None:
     model, adapter = adapted()
     adapter.open(two_masks(adapter)[0])
     write_open_values(model)
@@ -142,11 +142,11 @@ def test_one_value_that_changes_in_its_last_bit_changes_the_digest() -> None:
     ],
     ids=["seed", "alpha", "distribution", "targets"],
 )
-def test_whatever_acts_otherwise_has_another_digest(spec: AdapterSpec, seed: int) -> None:
+def test_different_spec_or_seed_gives_a_different_digest(spec: AdapterSpec, seed: int) -> None:
     assert adapted(spec=spec, seed=seed)[1].acting_digest() != adapted()[1].acting_digest()
 
 
-def test_one_changed_entry_of_a_changes_the_projections_digest() -> None:
+def test_changing_one_entry_of_a_changes_the_projection_digest() -> None:
     model, adapter = adapted()
     before = adapter.projection_digest()
     lora_layers(model)[-1].lora_A["default"].weight[0, 0] += 1e-3

@@ -8,7 +8,6 @@ from lori_cl.adapters import Cells
 from . import checks
 from .tiny import (
     adapted,
-    closed,
     freeze,
     llama,
     logits,
@@ -16,6 +15,7 @@ from .tiny import (
     sgd,
     train,
     trainable,
+    trained_cells,
     two_masks,
     write_open_values,
 )
@@ -33,17 +33,17 @@ def test_earlier_cells_are_bit_identical_under_accumulated_and_clipped_gradients
     checks.check_earlier_cells_are_bit_identical(steps=10, accumulate=2, clip=0.1)
 
 
-def test_the_as_trained_logits_of_a_stage_are_the_same_after_a_later_stage() -> None:
+def test_as_trained_logits_of_a_stage_do_not_change_after_a_later_stage() -> None:
     checks.check_as_trained_logits_do_not_change(steps=20)
 
 
-def test_stepping_the_last_stages_optimizer_again_moves_nothing_that_acts() -> None:
+def test_stepping_the_optimizer_of_a_frozen_stage_changes_nothing() -> None:
     model, adapter = adapted()
     first, second = two_masks(adapter)
     adapter.open(first)
     optimizer = train(model, 5)
     stale = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    freeze(adapter, [closed(adapter, first)])
+    freeze(adapter, [trained_cells(adapter, first)])
     adapter.open(second)
     before = adapter.acting_digest()
     for parameter in stale:
@@ -52,45 +52,45 @@ def test_stepping_the_last_stages_optimizer_again_moves_nothing_that_acts() -> N
     assert adapter.acting_digest() == before
 
 
-def test_only_the_open_values_are_trainable() -> None:
+def test_only_open_values_are_trainable() -> None:
     model, adapter = adapted()
     first, _ = two_masks(adapter)
     adapter.open(first)
-    checks.check_only_open_values_train(model, first)
+    checks.check_only_open_values_are_trainable(model, first)
 
 
-def test_a_site_without_open_cells_has_no_parameter() -> None:
+def test_site_without_open_cells_has_no_parameter() -> None:
     model, adapter = adapted()
     first, _ = two_masks(adapter)
     emptied, left_out, *_ = first
     masks = {site: mask for site, mask in first.items() if site != left_out}
     masks[emptied] = torch.zeros_like(masks[emptied])
     adapter.open(masks)
-    checks.check_only_open_values_train(model, masks)
+    checks.check_only_open_values_are_trainable(model, masks)
     assert all(parameter.numel() for parameter in model.parameters())
     assert set(adapter.opened()) == set(masks) - {emptied}
 
 
-def test_nothing_trains_before_cells_are_opened_and_after_they_are_frozen() -> None:
+def test_nothing_is_trainable_before_opening_and_after_freezing_cells() -> None:
     model, adapter = adapted()
     assert trainable(model) == []
     first, _ = two_masks(adapter)
     adapter.open(first)
-    freeze(adapter, [closed(adapter, first)])
+    freeze(adapter, [trained_cells(adapter, first)])
     assert trainable(model) == []
 
 
-def test_a_is_no_parameter() -> None:
+def test_a_is_not_a_parameter() -> None:
     model, _ = adapted()
     assert not [name for name, _ in model.named_parameters() if "lora_A" in name]
     assert len([name for name, _ in model.named_buffers() if "lora_A" in name]) == 14
 
 
-def test_a_stays_frozen_when_peft_switches_gradients_on() -> None:
-    checks.check_a_stays_frozen_when_peft_switches_gradients_on()
+def test_a_stays_frozen_when_peft_enables_gradients() -> None:
+    checks.check_a_stays_frozen_when_peft_enables_gradients()
 
 
-def test_the_base_weights_are_not_trained() -> None:
+def test_base_weights_are_not_trained() -> None:
     model, adapter = adapted()
     before = {name: weight.clone() for name, weight in llama().state_dict().items()}
     adapter.open(two_masks(adapter)[0])
@@ -100,7 +100,7 @@ def test_the_base_weights_are_not_trained() -> None:
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
-def test_opened_cells_begin_at_0_and_change_no_output() -> None:
+def test_opened_cells_start_at_0_and_change_no_output() -> None:
     model, adapter = adapted()
     first, second = two_masks(adapter)
     freeze(adapter, [Cells(first, {site: torch.ones(int(mask.sum())) for site, mask in first.items()})])
@@ -109,7 +109,7 @@ def test_opened_cells_begin_at_0_and_change_no_output() -> None:
     assert torch.equal(logits(model), before)
 
 
-def test_with_nothing_frozen_the_model_is_its_base() -> None:
+def test_model_without_frozen_stages_equals_its_base() -> None:
     model, adapter = adapted()
     adapter.open(two_masks(adapter)[0])
     write_open_values(model)
@@ -119,11 +119,11 @@ def test_with_nothing_frozen_the_model_is_its_base() -> None:
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2])
-def test_exactly_the_frozen_stages_cells_act(stages: int) -> None:
-    checks.check_what_is_frozen_is_what_acts(stages)
+def test_exactly_the_cells_of_frozen_stages_are_active(stages: int) -> None:
+    checks.check_dense_holds_exactly_the_frozen_cells(stages)
 
 
-def test_the_view_of_one_stage_holds_nothing_of_a_stage_that_was_frozen_before() -> None:
+def test_view_of_one_stage_holds_no_cells_of_an_earlier_frozen_stage() -> None:
     _, adapter = adapted()
     first, second = (
         Cells(masks, {site: torch.ones(int(mask.sum())) for site, mask in masks.items()})
@@ -137,7 +137,7 @@ def test_the_view_of_one_stage_holds_nothing_of_a_stage_that_was_frozen_before()
     assert adapter.acting_digest() == as_trained
 
 
-def test_a_stage_may_leave_sites_out() -> None:
+def test_stage_may_omit_sites() -> None:
     _, adapter = adapted()
     site, mask = next(iter(two_masks(adapter)[0].items()))
     freeze(adapter, [Cells({site: mask}, {site: torch.ones(int(mask.sum()))})])
@@ -145,13 +145,13 @@ def test_a_stage_may_leave_sites_out() -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_what_is_read_out_is_a_copy(frozen: bool) -> None:
+def test_opened_and_dense_return_copies(frozen: bool) -> None:
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     adapter.open(masks)
     write_open_values(model)
     if frozen:
-        freeze(adapter, [closed(adapter, masks)])
+        freeze(adapter, [trained_cells(adapter, masks)])
     before = adapter.acting_digest()
     for tensors in (adapter.opened(), adapter.dense()):
         for tensor in tensors.values():
@@ -159,7 +159,7 @@ def test_what_is_read_out_is_a_copy(frozen: bool) -> None:
     assert adapter.acting_digest() == before
 
 
-def test_freezing_keeps_no_hold_on_the_cells_it_was_given() -> None:
+def test_freezing_copies_the_given_cells() -> None:
     _, adapter = adapted()
     masks, _ = two_masks(adapter)
     values = {site: torch.ones(int(mask.sum())) for site, mask in masks.items()}

@@ -1,4 +1,4 @@
-"""Faults planted on purpose: a check that still passes then would prove nothing."""
+"""Planted faults: every check must fail when its guarantee is broken."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .tiny import llama, sgd
 
 @pytest.fixture
 def gradient_lost_in_b(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = _SparseLinear.backward
+    original = _SparseLinear.backward
 
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        grad_h, grad_values, *_ = sound(ctx, *grads)
+        grad_h, grad_values, *_ = original(ctx, *grads)
         return None if grad_h is None else torch.zeros_like(grad_h), grad_values, None, None
 
     monkeypatch.setattr(_SparseLinear, "backward", staticmethod(backward))
@@ -29,10 +29,10 @@ def gradient_lost_in_b(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gradient_of_the_wrong_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = _SparseLinear.backward
+    original = _SparseLinear.backward
 
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        grad_h, grad_values, *_ = sound(ctx, *grads)
+        grad_h, grad_values, *_ = original(ctx, *grads)
         return grad_h, None if grad_values is None else grad_values.roll(1), None, None
 
     monkeypatch.setattr(_SparseLinear, "backward", staticmethod(backward))
@@ -40,28 +40,28 @@ def gradient_of_the_wrong_cells(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def every_cell_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = SparseB.open
-    monkeypatch.setattr(SparseB, "open", lambda self, mask, **_: sound(self, torch.ones_like(mask)))
+    original = SparseB.open
+    monkeypatch.setattr(SparseB, "open", lambda self, mask, **_: original(self, torch.ones_like(mask)))
 
 
 @pytest.fixture
 def every_cell_opened_in_the_second_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = SparseB.open
+    original = SparseB.open
     monkeypatch.setattr(
         SparseB,
         "open",
-        lambda self, mask, **_: sound(self, torch.ones_like(mask) if self.frozen.any() else mask),
+        lambda self, mask, **_: original(self, torch.ones_like(mask) if self.frozen.any() else mask),
     )
 
 
 @pytest.fixture
 def dense_b_with_masked_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published code's way, in the second stage: all of B trains, a mask is laid over its gradient."""
-    sound = SparseB.open
+    """Train the second stage like the published code: all of B trains under a masked gradient."""
+    original = SparseB.open
 
     def open_dense(self: SparseB, mask: Tensor, **_: Any) -> None:
         if not self.frozen.any():
-            return sound(self, mask)
+            return original(self, mask)
         self.index = torch.arange(mask.numel())
         self.values = nn.Parameter(self.frozen.flatten().clone())
         self.values.register_hook(lambda gradient: gradient * mask.flatten())
@@ -81,10 +81,10 @@ def a_as_a_frozen_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def freezing_forgets_the_first_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = SparseAdapter.install
+    original = SparseAdapter.install
 
     def install(self: SparseAdapter, banks: Any) -> None:
-        sound(self, banks)
+        original(self, banks)
         for b in self._b().values():
             b.frozen.flatten()[b.frozen.flatten().nonzero()[:1]] = 0.0
 
@@ -92,8 +92,8 @@ def freezing_forgets_the_first_cell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def freezing_keeps_what_acted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cells of a later stage stay in B when an earlier view is asked for."""
+def freezing_keeps_earlier_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the cells of a later stage in B when an earlier view is requested."""
 
     def install(self: SparseAdapter, banks: Any) -> None:
         for b in self._b().values():
@@ -112,61 +112,61 @@ def b_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("gradient_lost_in_b")
-def test_a_gradient_lost_in_b_is_found_at_the_input() -> None:
+def test_gradient_lost_in_b_is_detected_at_the_input() -> None:
     with pytest.raises(AssertionError):
-        checks.check_gradient_to_the_input_is_the_dense_one(6)
+        checks.check_input_gradient_matches_dense_layer(6)
 
 
 @pytest.mark.usefixtures("gradient_lost_in_b")
-def test_a_gradient_lost_in_b_is_found_in_earlier_layers() -> None:
+def test_gradient_lost_in_b_is_detected_in_earlier_layers() -> None:
     with pytest.raises(AssertionError):
-        checks.check_upstream_gradients_are_those_of_plain_peft(llama)
+        checks.check_upstream_gradients_match_plain_peft(llama)
 
 
 @pytest.mark.usefixtures("gradient_of_the_wrong_cells")
-def test_a_gradient_of_the_wrong_cells_is_found() -> None:
+def test_gradient_of_the_wrong_cells_is_detected() -> None:
     with pytest.raises(AssertionError):
-        checks.check_compact_gradient_is_the_masked_dense_one(6)
+        checks.check_compact_gradient_matches_masked_dense_gradient(6)
 
 
 @pytest.mark.usefixtures("every_cell_opened_in_the_second_stage")
-def test_a_mask_that_is_ignored_is_found_by_the_earlier_cells() -> None:
+def test_ignored_mask_is_detected_by_the_earlier_cells() -> None:
     with pytest.raises(AssertionError, match=r"q_proj"):
         checks.check_earlier_cells_are_bit_identical(steps=2)
 
 
 @pytest.mark.usefixtures("every_cell_opened")
-def test_a_mask_that_is_ignored_is_found_in_the_list_of_what_trains() -> None:
+def test_ignored_mask_is_detected_in_the_trainable_parameters() -> None:
     with pytest.raises(AssertionError, match="lora_B"):
-        checks.check_a_stays_frozen_when_peft_switches_gradients_on()
+        checks.check_a_stays_frozen_when_peft_enables_gradients()
 
 
 @pytest.mark.usefixtures("dense_b_with_masked_gradients")
-def test_masked_gradients_of_a_dense_b_are_found_by_the_decay_of_earlier_cells() -> None:
+def test_masked_gradients_of_a_dense_b_are_detected_by_weight_decay() -> None:
     for optimizer in (checks.adamw, sgd):
         with pytest.raises(AssertionError, match=r"q_proj"):
             checks.check_earlier_cells_are_bit_identical(steps=1, make=optimizer)
 
 
 @pytest.mark.usefixtures("a_as_a_frozen_parameter")
-def test_an_a_that_is_a_parameter_is_found_once_peft_switches_its_gradient_on() -> None:
+def test_trainable_a_is_detected_once_peft_enables_its_gradient() -> None:
     with pytest.raises(AssertionError, match="lora_A"):
-        checks.check_a_stays_frozen_when_peft_switches_gradients_on()
+        checks.check_a_stays_frozen_when_peft_enables_gradients()
 
 
 @pytest.mark.usefixtures("freezing_forgets_the_first_cell")
-def test_a_cell_lost_in_freezing_is_found() -> None:
+def test_cell_lost_in_freezing_is_detected() -> None:
     with pytest.raises(AssertionError, match=r"q_proj"):
-        checks.check_what_is_frozen_is_what_acts(2)
+        checks.check_dense_holds_exactly_the_frozen_cells(2)
 
 
-@pytest.mark.usefixtures("freezing_keeps_what_acted")
-def test_later_cells_that_stay_in_an_earlier_view_are_found() -> None:
+@pytest.mark.usefixtures("freezing_keeps_earlier_cells")
+def test_later_cells_left_in_an_earlier_view_are_detected() -> None:
     with pytest.raises(AssertionError):
         checks.check_as_trained_logits_do_not_change(steps=2)
 
 
 @pytest.mark.usefixtures("b_in_half_precision")
-def test_a_b_rounded_to_half_precision_is_found() -> None:
+def test_b_rounded_to_half_precision_is_detected() -> None:
     with pytest.raises(AssertionError):
-        checks.check_outputs_are_those_of_plain_peft(llama)
+        checks.check_outputs_match_plain_peft(llama)

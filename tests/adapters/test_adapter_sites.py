@@ -20,43 +20,43 @@ def refusal(base: object, *targets: str) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_all_linear_never_takes_the_output_head(name: str) -> None:
+def test_all_linear_never_selects_the_output_head(name: str) -> None:
     base = MODELS[name]()
     assert HEADS[name] in dict(base.named_modules())
     assert HEADS[name] not in {site.name for site in adapted(base)[1].sites}
 
 
-def test_all_linear_never_takes_a_head_that_is_tied_to_the_embeddings() -> None:
+def test_all_linear_never_selects_a_head_tied_to_the_embeddings() -> None:
     sites = adapted(llama(tie_word_embeddings=True))[1].sites
     assert len(sites) == 14
     assert "lm_head" not in {site.name for site in sites}
 
 
-def test_all_linear_takes_the_seven_linears_of_every_layer_by_their_names_in_the_base() -> None:
+def test_all_linear_selects_the_seven_linears_of_every_layer_by_name() -> None:
     names = {site.name for site in adapted()[1].sites}
     attention = {f"self_attn.{letter}_proj" for letter in "qkvo"}
     mlp = {f"mlp.{part}_proj" for part in ("gate", "up", "down")}
     assert names == {f"model.layers.{layer}.{end}" for layer in (0, 1) for end in attention | mlp}
 
 
-def test_a_site_knows_its_size() -> None:
+def test_site_has_its_dimensions_and_cell_count() -> None:
     sites = {site.name: site for site in adapted()[1].sites}
     assert sites["model.layers.0.mlp.down_proj"] == Site("model.layers.0.mlp.down_proj", 24, 16, 4)
     assert sites["model.layers.0.mlp.down_proj"].cells == 64
 
 
-def test_a_conv1d_is_a_site_with_its_inputs_and_outputs_the_right_way_round() -> None:
+def test_conv1d_site_has_its_inputs_and_outputs_in_the_right_order() -> None:
     sites = {site.name: site for site in adapted(gpt2())[1].sites}
     assert sites["transformer.h.0.attn.c_attn"] == Site("transformer.h.0.attn.c_attn", 16, 48, 4)
 
 
-def test_the_adapters_cells_are_the_sum_of_its_sites() -> None:
+def test_adapter_cells_are_the_sum_over_its_sites() -> None:
     adapter = adapted()[1]
     # q and o 16, k and v 8, gate and up 24, down 16 rows, of rank 4, in 2 layers
     assert adapter.cells == sum(site.cells for site in adapter.sites) == 2 * 4 * (32 + 16 + 48 + 16)
 
 
-def test_targets_name_the_ends_of_module_names() -> None:
+def test_targets_match_the_ends_of_module_names() -> None:
     adapter = adapted(spec=AdapterSpec(rank=4, targets=("q_proj", "layers.1.mlp.up_proj")))[1]
     assert [site.name for site in adapter.sites] == [
         "model.layers.0.self_attn.q_proj",
@@ -65,7 +65,7 @@ def test_targets_name_the_ends_of_module_names() -> None:
     ]
 
 
-def test_a_conv1d_may_be_named_as_a_target() -> None:
+def test_conv1d_may_be_named_as_a_target() -> None:
     adapter = adapted(gpt2(), AdapterSpec(rank=4, targets=("c_attn",)))[1]
     assert [site.name for site in adapter.sites] == [
         "transformer.h.0.attn.c_attn",
@@ -74,22 +74,22 @@ def test_a_conv1d_may_be_named_as_a_target() -> None:
 
 
 @pytest.mark.parametrize(("base", "embedding"), [(llama, "model.embed_tokens"), (gpt2, "transformer.wte")])
-def test_an_embedding_is_refused_by_its_name_and_class(base: type, embedding: str) -> None:
+def test_embedding_target_is_refused_with_its_name_and_class(base: type, embedding: str) -> None:
     message = refusal(base(), embedding.rsplit(".", 1)[-1])
     assert f"'{embedding}'" in message
     assert "Embedding" in message
 
 
-def test_an_embedding_is_refused_beside_good_targets() -> None:
+def test_embedding_target_is_refused_among_valid_targets() -> None:
     assert "'model.embed_tokens'" in refusal(llama(), "q_proj", "embed_tokens")
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_an_output_head_is_refused_by_its_name(tied: bool) -> None:
+def test_output_head_target_is_refused_with_its_name(tied: bool) -> None:
     assert "'lm_head'" in refusal(llama(tie_word_embeddings=tied), "lm_head")
 
 
-def test_an_output_head_deep_inside_is_refused_by_its_name() -> None:
+def test_nested_output_head_target_is_refused_with_its_name() -> None:
     assert "'cls.predictions.decoder'" in refusal(bert(), "decoder")
 
 
@@ -97,17 +97,17 @@ def test_an_output_head_deep_inside_is_refused_by_its_name() -> None:
     ("target", "found"),
     [("self_attn", "LlamaAttention"), ("norm", "LlamaRMSNorm"), ("1", "LlamaDecoderLayer")],
 )
-def test_what_is_no_linear_is_refused_by_its_class(target: str, found: str) -> None:
+def test_target_that_is_not_linear_is_refused_with_its_class(target: str, found: str) -> None:
     assert found in refusal(llama(), target)
 
 
-def test_an_unknown_target_suggests_the_nearest() -> None:
+def test_unknown_target_suggests_the_nearest() -> None:
     message = refusal(llama(), "q_prj")
     assert "'q_prj'" in message
     assert "Did you mean 'q_proj'?" in message
 
 
-def test_an_unknown_target_near_to_none_lists_what_can_be_adapted_and_not_the_head() -> None:
+def test_unknown_target_without_a_near_match_lists_the_targets_without_the_head() -> None:
     message = refusal(llama(), "zzz")
-    assert re.search(r"There are: down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj\.", message)
+    assert re.search(r"Available: down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj\.", message)
     assert "lm_head" not in message

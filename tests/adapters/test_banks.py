@@ -1,4 +1,4 @@
-"""Several A's side by side in one adapter, and cells that are carried on or lie over frozen ones."""
+"""Several projections A in one adapter, and cells carried on or opened over frozen cells."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from .tiny import MODELS, SPEC, Masks, adapted, llama, logits, train, trainable,
 SCALE = SPEC.alpha / SPEC.rank
 
 
-def opened_over_frozen(*, carry_on: bool) -> tuple[SparseB, Tensor]:
-    """A SparseB of random values whose open cells lie over some of the frozen ones and over some zeros."""
+def opened_over_frozen(*, keep_values: bool) -> tuple[SparseB, Tensor]:
+    """A SparseB of random values whose open cells overlap some frozen cells and some zeros."""
     generator = torch.Generator().manual_seed(0)
     sparse = SparseB(11, 5, torch.device("cpu"))
     frozen = torch.randn(11, 5, generator=generator)
@@ -36,16 +36,16 @@ def opened_over_frozen(*, carry_on: bool) -> tuple[SparseB, Tensor]:
     mask = torch.rand(11, 5, generator=generator) < 0.5
     assert bool((sparse.frozen[mask] != 0).any())
     assert bool((sparse.frozen[mask] == 0).any())
-    sparse.open(mask, carry_on=carry_on)
+    sparse.open(mask, keep_values=keep_values)
     return sparse, mask
 
 
-@pytest.mark.parametrize("carry_on", [True, False])
+@pytest.mark.parametrize("keep_values", [True, False])
 @pytest.mark.parametrize("leading", [(6,), (2, 3), (2, 2, 3)])
-def test_the_compact_gradient_is_bitwise_the_masked_dense_one_over_frozen_values_too(
-    leading: tuple[int, ...], carry_on: bool
+def test_compact_gradient_over_frozen_values_is_bitwise_the_masked_dense_one(
+    leading: tuple[int, ...], keep_values: bool
 ) -> None:
-    sparse, mask = opened_over_frozen(carry_on=carry_on)
+    sparse, mask = opened_over_frozen(keep_values=keep_values)
     assert sparse.values is not None
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -63,9 +63,9 @@ def test_the_compact_gradient_is_bitwise_the_masked_dense_one_over_frozen_values
     assert torch.equal(through_sparse.grad, through_dense.grad)
 
 
-def test_cells_that_are_carried_on_begin_at_their_values_and_the_others_at_zero() -> None:
-    carried, mask = opened_over_frozen(carry_on=True)
-    fresh, _ = opened_over_frozen(carry_on=False)
+def test_carried_on_cells_start_at_their_values_and_the_others_at_zero() -> None:
+    carried, mask = opened_over_frozen(keep_values=True)
+    fresh, _ = opened_over_frozen(keep_values=False)
     assert carried.values is not None is not fresh.values
     assert torch.equal(carried.values, carried.frozen[mask])
     assert not fresh.values.any()
@@ -73,9 +73,9 @@ def test_cells_that_are_carried_on_begin_at_their_values_and_the_others_at_zero(
     assert torch.equal(fresh.weight, fresh.frozen)
 
 
-@pytest.mark.parametrize("carry_on", [True, False])
-def test_training_open_cells_writes_nothing_into_the_frozen_ones_beneath(carry_on: bool) -> None:
-    sparse, mask = opened_over_frozen(carry_on=carry_on)
+@pytest.mark.parametrize("keep_values", [True, False])
+def test_training_open_cells_does_not_change_the_frozen_cells_below(keep_values: bool) -> None:
+    sparse, mask = opened_over_frozen(keep_values=keep_values)
     before = sparse.frozen.clone()
     optimizer = torch.optim.AdamW(sparse.parameters(), lr=0.1, weight_decay=0.5)
     for _ in range(3):
@@ -88,8 +88,8 @@ def test_training_open_cells_writes_nothing_into_the_frozen_ones_beneath(carry_o
     assert torch.equal(sparse.weight, before)
 
 
-def test_decay_pulls_cells_over_frozen_ones_back_to_those_and_not_to_zero() -> None:
-    sparse, mask = opened_over_frozen(carry_on=False)
+def test_weight_decay_pulls_cells_towards_the_frozen_values_below_them() -> None:
+    sparse, mask = opened_over_frozen(keep_values=False)
     assert sparse.values is not None
     with torch.no_grad():
         sparse.values += 1.0
@@ -116,7 +116,7 @@ def dense_b(cells: Cells, site: str, columns: int | None = None) -> Tensor:
 
 
 def three_banks(adapter: SparseAdapter) -> list[Bank]:
-    """The second of two stages; the third with two more rows."""
+    """Three banks: the second has two stages, the third has two more rows."""
     one, two = two_masks(adapter)
     return [
         Bank(projections(adapter, 1), [random_cells(one, 1)]),
@@ -125,7 +125,7 @@ def three_banks(adapter: SparseAdapter) -> list[Bank]:
     ]
 
 
-def wanted_delta(banks: Sequence[Bank], site: str) -> Tensor:
+def expected_delta(banks: Sequence[Bank], site: str) -> Tensor:
     total = torch.zeros(())
     for bank in banks:
         a = bank.projections[site]
@@ -135,29 +135,29 @@ def wanted_delta(banks: Sequence[Bank], site: str) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_banks_side_by_side_act_as_the_sum_of_their_products(name: str) -> None:
+def test_several_banks_give_the_sum_of_their_products(name: str) -> None:
     model, adapter = adapted(MODELS[name]())
     banks = three_banks(adapter)
     adapter.install(banks)
     weights = read_weights(model)
     assert weights.scaling == SCALE
     for site in adapter.sites:
-        torch.testing.assert_close(weights.delta(site.name), wanted_delta(banks, site.name))
+        torch.testing.assert_close(weights.delta(site.name), expected_delta(banks, site.name))
 
 
-def test_what_acts_in_the_model_is_that_sum() -> None:
+def test_model_outputs_match_the_sum_of_the_banks() -> None:
     model, adapter = adapted()
     banks = three_banks(adapter)
     adapter.install(banks)
     plain = llama()
     with torch.no_grad():
         for site in adapter.sites:
-            plain.get_submodule(site.name).weight += wanted_delta(banks, site.name)
+            plain.get_submodule(site.name).weight += expected_delta(banks, site.name)
     torch.testing.assert_close(logits(model), logits(plain), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(logits(model), logits(llama()), atol=1e-2)
 
 
-def test_switching_between_banks_and_back_gives_the_same_bits() -> None:
+def test_switching_banks_back_and_forth_is_bit_identical() -> None:
     model, adapter = adapted()
     banks = three_banks(adapter)
     states: list[Sequence[Bank]] = [banks, banks[:1], banks[1:], banks[:2], []]
@@ -172,7 +172,7 @@ def test_switching_between_banks_and_back_gives_the_same_bits() -> None:
         assert torch.equal(logits(model), before)
 
 
-def test_without_any_bank_the_base_alone_acts() -> None:
+def test_model_without_banks_equals_its_base() -> None:
     model, adapter = adapted()
     adapter.install(three_banks(adapter))
     adapter.install([])
@@ -181,7 +181,7 @@ def test_without_any_bank_the_base_alone_acts() -> None:
     assert set(adapter.opened()) == {site.name for site in adapter.sites}
 
 
-def test_a_bank_of_the_same_a_forgets_the_cells_of_the_one_before() -> None:
+def test_installing_a_bank_with_the_same_a_replaces_the_previous_cells() -> None:
     _, adapter = adapted()
     a, (one, two) = projections(adapter, 1), two_masks(adapter)
     adapter.install([Bank(a, [random_cells(one, 1)])])
@@ -191,7 +191,7 @@ def test_a_bank_of_the_same_a_forgets_the_cells_of_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("sums", [True, False])
-def test_a_cell_of_several_stages_holds_their_sum_or_the_last_ones_value(sums: bool) -> None:
+def test_cell_shared_by_stages_holds_their_sum_or_the_last_value(sums: bool) -> None:
     _, adapter = adapted()
     masks, _ = two_masks(adapter)
     stages = [random_cells(masks, seed) for seed in (1, 2, 3)]
@@ -216,7 +216,7 @@ def test_training_the_last_bank_leaves_the_earlier_ones_untouched() -> None:
         assert not b[:, 8:][~masks[site]].any()
 
 
-def test_what_was_opened_acts_the_same_when_it_is_installed() -> None:
+def test_opened_cells_give_the_same_logits_after_installation() -> None:
     model, adapter = adapted()
     banks, (_, masks) = three_banks(adapter)[:1], two_masks(adapter)
     a = projections(adapter, 9)
@@ -231,13 +231,13 @@ def test_what_was_opened_acts_the_same_when_it_is_installed() -> None:
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-def test_cells_opened_over_their_own_bank_act_the_same_when_they_are_installed(freeze: bool) -> None:
-    """`sums` where they were added to what is beneath, and the last value where they were carried on."""
+def test_cells_opened_over_their_own_bank_are_the_same_after_installation(freeze: bool) -> None:
+    """`sums` if the cells were added to frozen values; the last value if they were carried on."""
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     a, first = projections(adapter, 1), random_cells(masks, 1)
     adapter.install([Bank(a, [first])])
-    adapter.open(masks, carry_on=not freeze)
+    adapter.open(masks, keep_values=not freeze)
     train(model, 3)
     opened = adapter.dense()
     adapter.install([Bank(a, [first, Cells(masks, adapter.opened())], sums=freeze)])
@@ -245,7 +245,7 @@ def test_cells_opened_over_their_own_bank_act_the_same_when_they_are_installed(f
         assert torch.equal(b, opened[site])
 
 
-def test_gradients_that_are_taken_are_gone_from_the_adapter() -> None:
+def test_taken_gradients_are_removed_from_the_adapter() -> None:
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     adapter.open(masks)
@@ -256,7 +256,7 @@ def test_gradients_that_are_taken_are_gone_from_the_adapter() -> None:
     assert adapter.take_gradients() == {}
 
 
-def test_a_stage_may_leave_sites_out() -> None:
+def test_stage_may_omit_sites() -> None:
     _, adapter = adapted()
     masks, _ = two_masks(adapter)
     kept = adapter.sites[0].name
@@ -268,7 +268,7 @@ def test_a_stage_may_leave_sites_out() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_detached_model_of_several_banks_is_a_checkpoint_that_peft_loads(name: str, tmp_path: Path) -> None:
+def test_detached_model_of_several_banks_is_a_checkpoint_that_peft_loads(name: str, tmp_path: Path) -> None:
     make: Callable[[], Any] = MODELS[name]
     model, adapter = adapted(make())
     adapter.install(three_banks(adapter))
@@ -281,7 +281,7 @@ def test_a_detached_model_of_several_banks_is_a_checkpoint_that_peft_loads(name:
     torch.testing.assert_close(logits(loaded), before, rtol=1e-6, atol=1e-7)
 
 
-def test_rows_that_an_adapter_grows_by_leave_its_first_rows_as_they_were() -> None:
+def test_growing_an_adapter_leaves_its_first_rows_unchanged() -> None:
     _, adapter = adapted()
     plain, two, five = (projections(adapter, 1, grown_rows=rows) for rows in (0, 2, 5))
     for site in adapter.sites:
@@ -291,7 +291,7 @@ def test_rows_that_an_adapter_grows_by_leave_its_first_rows_as_they_were() -> No
         assert five[site.name].unique(dim=0).shape[0] == site.rank + 5
 
 
-def test_the_as_that_are_drawn_for_the_sites_are_those_that_attach_draws() -> None:
+def test_projections_drawn_for_the_sites_match_those_drawn_by_attach() -> None:
     _, adapter = adapted(seed=7)
     assert projections_digest(projections(adapter, 7)) == adapter.projection_digest()
 
@@ -309,12 +309,12 @@ def test_banks_on_a_bf16_base_keep_float32_values() -> None:
     assert torch.equal(adapter.dense()[first][:, :4], dense_b(banks[0].stages[0], first))
 
 
-def test_writing_values_into_open_cells_changes_no_cell_that_was_installed() -> None:
+def test_writing_values_into_open_cells_changes_no_installed_cell() -> None:
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     stage = random_cells(masks, 1)
     kept = {site: values.clone() for site, values in stage.values.items()}
     adapter.install([Bank(projections(adapter, 1), [stage])])
-    adapter.open(masks, carry_on=True)
+    adapter.open(masks, keep_values=True)
     write_open_values(model)
     assert all(torch.equal(stage.values[site], kept[site]) for site in kept)

@@ -1,4 +1,4 @@
-"""Adapter folders that somebody else wrote: a LoRA, or one line; nothing in them is run or waited for."""
+"""Adapter folders are untrusted input: read as a LoRA or refused in one line, without running or blocking."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lori_cl.adapters import read_foreign
-from lori_cl.adapters.foreign import INITIALISATIONS
-from lori_cl.adapters.foreign_files import read_tensors
+from lori_cl.adapters import read_external_adapter
+from lori_cl.adapters.external_adapter import INITIALISATIONS
+from lori_cl.adapters.external_files import read_tensors
 from lori_cl.errors import InputError
 from tests.attempts import refusal_of
 
@@ -44,34 +44,34 @@ def folder_of(path: Path, config: object = CONFIG, tensors: dict[str, Tensor] | 
     return path
 
 
-def test_the_folder_that_these_attacks_change_is_read(tmp_path: Path) -> None:
-    adapter = read_foreign(folder_of(tmp_path))
+def test_unmodified_adapter_folder_is_read(tmp_path: Path) -> None:
+    adapter = read_external_adapter(folder_of(tmp_path))
     assert (adapter.rank, adapter.alpha, adapter.base) == (2, 4.0, "some/model")
     assert adapter.weights.b["layer.query"].shape == (4, 2)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
-        ({"r": True}, "r is True; it should be a whole number"),
-        ({"r": 2.5}, "r is 2.5; it should be a whole number"),
-        ({"r": 0}, "r is 0; it should be a whole number"),
-        ({"r": 10**30}, "it should be a whole number from 1 to 16,384"),
+        ({"r": True}, "r is True; it must be an integer"),
+        ({"r": 2.5}, "r is 2.5; it must be an integer"),
+        ({"r": 0}, "r is 0; it must be an integer"),
+        ({"r": 10**30}, "it must be an integer from 1 to 16,384"),
         ({"r": "2"}, "r is '2'"),
         ({"r": None}, "r is None"),
-        ({"lora_alpha": float("nan")}, "NaN is no number"),
-        ({"lora_alpha": float("inf")}, "Infinity is no number"),
+        ({"lora_alpha": float("nan")}, "NaN is not a finite number"),
+        ({"lora_alpha": float("inf")}, "Infinity is not a finite number"),
         ({"lora_alpha": 1e300}, "at most 1e\\+09"),
         ({"lora_alpha": -1}, "lora_alpha is -1"),
         ({"lora_alpha": [4]}, r"lora_alpha is \[4\]"),
-        ({"base_model_name_or_path": ["a"]}, "which is no model's name"),
-        ({"base_model_name_or_path": "\ud800"}, "which is no model's name"),
-        ({"base_model_name_or_path": "a\x1b[2J"}, "which is no model's name"),
-        ({"peft_type": ["LORA"]}, r"describes \['LORA'\]; only a LORA"),
+        ({"base_model_name_or_path": ["a"]}, "it must be a model name"),
+        ({"base_model_name_or_path": "\ud800"}, "it must be a model name"),
+        ({"base_model_name_or_path": "a\x1b[2J"}, "it must be a model name"),
+        ({"peft_type": ["LORA"]}, r"describes \['LORA'\]; only LORA"),
         ({"use_dora": "yes"}, "sets use_dora"),
         ({"rank_pattern": {".*": 1}}, "sets rank_pattern"),
         ({"bias": {}}, "sets bias"),
-        ({"rank_pattern": {"a": 1}, "use_qalora": True}, "sets rank_pattern, use_qalora, which is more"),
+        ({"rank_pattern": {"a": 1}, "use_qalora": True}, "sets rank_pattern, use_qalora; only an update"),
         ({"alora_invocation_tokens": [1, 2]}, "sets alora_invocation_tokens"),
         ({"layer_replication": [[0, 1]]}, "sets layer_replication"),
         ({"arrow_config": {"top_k": 1}}, "sets arrow_config"),
@@ -88,9 +88,9 @@ def test_the_folder_that_these_attacks_change_is_read(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_setting_of_another_kind_is_refused(tmp_path: Path, changed: Fields, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        read_foreign(folder_of(tmp_path, CONFIG | changed))
+def test_unsupported_setting_is_refused(tmp_path: Path, changed: Fields, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_external_adapter(folder_of(tmp_path, CONFIG | changed))
 
 
 @pytest.mark.parametrize(
@@ -105,25 +105,29 @@ def test_a_setting_of_another_kind_is_refused(tmp_path: Path, changed: Fields, s
     ],
     ids=str,
 )
-def test_what_would_be_a_pattern_or_a_class_to_peft_is_never_asked(tmp_path: Path, ignored: Fields) -> None:
-    adapter = read_foreign(folder_of(tmp_path, CONFIG | ignored))
+def test_config_fields_that_peft_reads_as_patterns_or_classes_are_ignored(
+    tmp_path: Path, ignored: Fields
+) -> None:
+    adapter = read_external_adapter(folder_of(tmp_path, CONFIG | ignored))
     assert list(adapter.weights.a) == ["layer.query"]
 
 
-@pytest.mark.parametrize("begun", [True, False, None, "gaussian", "Gaussian", "orthogonal", "eva", "mica"])
-def test_whatever_peft_saves_of_an_ordinary_lora_is_read(tmp_path: Path, begun: bool | str | None) -> None:
+@pytest.mark.parametrize(
+    "initialisation", [True, False, None, "gaussian", "Gaussian", "orthogonal", "eva", "mica"]
+)
+def test_every_ordinary_lora_saved_by_peft_is_read(tmp_path: Path, initialisation: bool | str | None) -> None:
     plain = LoraConfig(r=2, lora_alpha=4, target_modules=["query"], lora_dropout=0.1, task_type="CAUSAL_LM")
     plain.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "adapter_config.json").read_text())
-    adapter = read_foreign(folder_of(tmp_path, saved | {"init_lora_weights": begun}))
+    adapter = read_external_adapter(folder_of(tmp_path, saved | {"init_lora_weights": initialisation}))
     assert list(adapter.weights.a) == ["layer.query"]
 
 
-def test_the_initialisations_that_are_read_leave_the_base_model_alone() -> None:
-    for begun in INITIALISATIONS[1:]:
+def test_accepted_initialisations_do_not_change_the_base_model() -> None:
+    for initialisation in INITIALISATIONS[1:]:
         base = torch.nn.ModuleDict({"query": torch.nn.Linear(4, 4)})
         before = base["query"].weight.clone()
-        config = LoraConfig(r=2, target_modules=["query"], init_lora_weights=begun)
+        config = LoraConfig(r=2, target_modules=["query"], init_lora_weights=initialisation)
         changed = inject_adapter_in_model(config, base)
         assert torch.equal(changed["query"].get_base_layer().weight, before)
 
@@ -143,20 +147,20 @@ def test_the_initialisations_that_are_read_leave_the_base_model_alone() -> None:
     ],
     ids=lambda text: text[:12],
 )
-def test_a_configuration_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
-    assert refusal_of(lambda: read_foreign(folder_of(tmp_path, text)))
+def test_invalid_configuration_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    assert refusal_of(lambda: read_external_adapter(folder_of(tmp_path, text)))
 
 
 @pytest.mark.parametrize(
-    ("tensors", "said"),
+    ("tensors", "message"),
     [
         ({}, "0 lora_A and 0 lora_B of 0 tensors"),
         (factors(extra=torch.ones(1)), "1 lora_A and 1 lora_B of 3 tensors"),
         (factors(**{"layer.query.lora_A.weight": torch.ones(2, 3)}), "1 lora_A and 1 lora_B of 3 tensors"),
-        (factors(**{f"{SITE}.lora_A.weight": torch.ones(3, 3)}), "is no factor of rank 2"),
-        (factors(**{f"{SITE}.lora_A.weight": torch.ones(6)}), "is no factor of rank 2"),
-        (factors(**{f"{SITE}.lora_B.weight": torch.ones(2, 2, 2)}), "is no factor of rank 2"),
-        (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2).long()}), "torch.int64, which is no factor"),
+        (factors(**{f"{SITE}.lora_A.weight": torch.ones(3, 3)}), "it must be a factor of rank 2"),
+        (factors(**{f"{SITE}.lora_A.weight": torch.ones(6)}), "it must be a factor of rank 2"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.ones(2, 2, 2)}), "it must be a factor of rank 2"),
+        (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2).long()}), "torch.int64; it must be a factor"),
         (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2).to(torch.float8_e5m2)}), "is no factor"),
         (factors(**{f"{SITE}.lora_B.weight": torch.ones(4, 2, dtype=torch.complex64)}), "is no factor"),
         (factors(**{f"{SITE}.lora_B.weight": torch.full((4, 2), torch.nan)}), "is not a finite number"),
@@ -168,25 +172,25 @@ def test_a_configuration_that_is_none_is_refused_in_one_line(tmp_path: Path, tex
     ],
     ids=range(12),
 )
-def test_tensors_that_are_no_lora_of_that_rank_are_refused(
-    tmp_path: Path, tensors: dict[str, Tensor], said: str
+def test_tensors_that_do_not_fit_the_lora_rank_are_refused(
+    tmp_path: Path, tensors: dict[str, Tensor], message: str
 ) -> None:
-    with pytest.raises(InputError, match=said):
-        read_foreign(folder_of(tmp_path, tensors=tensors))
+    with pytest.raises(InputError, match=message):
+        read_external_adapter(folder_of(tmp_path, tensors=tensors))
 
 
-def test_a_name_of_a_megabyte_is_no_line_of_a_megabyte(tmp_path: Path) -> None:
+def test_huge_tensor_name_is_shortened_in_the_message(tmp_path: Path) -> None:
     long = "\x1b\n" * 2**19
-    refused = refusal_of(lambda: read_foreign(folder_of(tmp_path, tensors={long: torch.ones(1)})))
+    refused = refusal_of(lambda: read_external_adapter(folder_of(tmp_path, tensors={long: torch.ones(1)})))
     assert refused is not None
     long_site = {f"{long}.lora_A.weight": torch.ones(1, 3), f"{long}.lora_B.weight": torch.ones(4, 1)}
-    refused = refusal_of(lambda: read_foreign(folder_of(tmp_path, tensors=long_site)))
+    refused = refusal_of(lambda: read_external_adapter(folder_of(tmp_path, tensors=long_site)))
     assert refused is not None
     assert len(refused) < 10_000
 
 
 class Danger:
-    """Unpickled, it makes the file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -197,7 +201,7 @@ class Danger:
 
 @pytest.fixture
 def binary(tmp_path: Path) -> Callable[[object], Path]:
-    """Put something into adapter_model.bin as torch.save does; the folder."""
+    """Save an object to adapter_model.bin with torch.save and return the folder."""
 
     def write(value: object) -> Path:
         folder = folder_of(tmp_path / "adapter")
@@ -208,35 +212,35 @@ def binary(tmp_path: Path) -> Callable[[object], Path]:
     return write
 
 
-def test_a_binary_of_plain_tensors_is_read(binary: Callable[[object], Path]) -> None:
-    assert list(read_foreign(binary(factors())).weights.a) == ["layer.query"]
+def test_bin_file_of_plain_tensors_is_read(binary: Callable[[object], Path]) -> None:
+    assert list(read_external_adapter(binary(factors())).weights.a) == ["layer.query"]
 
 
-@pytest.mark.parametrize("where", ["value", "name", "alone", "beside"])
-def test_a_pickles_code_is_never_run(tmp_path: Path, binary: Callable[[object], Path], where: str) -> None:
+@pytest.mark.parametrize("where", ["value", "name", "alone", "in list"])
+def test_pickle_code_is_never_executed(tmp_path: Path, binary: Callable[[object], Path], where: str) -> None:
     danger = Danger(tmp_path / "owned")
     value: object = {
         "value": {"x": danger},
         "name": {(danger,): torch.ones(1)},
         "alone": danger,
-        "beside": factors() | {"x": [danger]},
+        "in list": factors() | {"x": [danger]},
     }[where]
     folder = binary(value)
     with pytest.raises(InputError, match=r"adapter_model\.bin"):
-        read_foreign(folder)
+        read_external_adapter(folder)
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_bare_pickle_is_refused_unread(tmp_path: Path, binary: Callable[[object], Path]) -> None:
+def test_bare_pickle_is_refused_without_unpickling(tmp_path: Path, binary: Callable[[object], Path]) -> None:
     folder = binary({})
     for content in (pickle.dumps(Danger(tmp_path / "owned")), b"", b"\x80\x02.", b"PK\x03\x04" + b"\0" * 99):
         (folder / "adapter_model.bin").write_bytes(content)
-        with pytest.raises(InputError, match=r"is nothing that torch\.save has written|cannot be read"):
-            read_foreign(folder)
+        with pytest.raises(InputError, match=r"is not in the format of torch\.save|cannot be read"):
+            read_external_adapter(folder)
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_compressed_archive_is_refused_before_it_unpacks(
+def test_compressed_archive_is_refused_before_unpacking(
     tmp_path: Path, binary: Callable[[object], Path]
 ) -> None:
     folder = binary({"x": torch.zeros(2**20)})
@@ -246,22 +250,22 @@ def test_a_compressed_archive_is_refused_before_it_unpacks(
             new.writestr(name, old.read(name))
     packed.replace(stored)
     with pytest.raises(InputError, match="is compressed"):
-        read_foreign(folder)
+        read_external_adapter(folder)
 
 
-def test_an_archive_whose_entries_share_their_bytes_is_refused_before_it_unpacks(
+def test_archive_with_overlapping_entries_is_refused_before_unpacking(
     tmp_path: Path, binary: Callable[[object], Path]
 ) -> None:
     stored = binary({"x": torch.zeros(2**10)}) / "adapter_model.bin"
     with zipfile.ZipFile(stored, "a") as archive:
         (data,) = [entry for entry in archive.infolist() if entry.file_size == 4 * 2**10]
         for number in range(1_000):
-            again = copy.copy(data)
-            again.filename = f"{data.filename}{number}"
-            archive.filelist.append(again)
+            duplicate = copy.copy(data)
+            duplicate.filename = f"{data.filename}{number}"
+            archive.filelist.append(duplicate)
         archive._didModify = True
-    with pytest.raises(InputError, match=r"stands for 4,10\d,\d{3} bytes and has"):
-        read_foreign(stored.parent)
+    with pytest.raises(InputError, match=r"declares 4,10\d,\d{3} bytes and has"):
+        read_external_adapter(stored.parent)
 
 
 @pytest.mark.parametrize(
@@ -276,16 +280,16 @@ def test_an_archive_whose_entries_share_their_bytes_is_refused_before_it_unpacks
     ],
     ids=["stride 0", "sparse", "meta", "text", "list", "none"],
 )
-def test_a_tensor_that_is_not_what_it_seems_is_refused(
+def test_value_that_is_not_a_plain_dense_tensor_is_refused(
     binary: Callable[[object], Path], value: object
 ) -> None:
     with pytest.raises(InputError, match=r"adapter_model\.bin"):
-        read_foreign(binary(factors() | {"x": value}))
+        read_external_adapter(binary(factors() | {"x": value}))
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors", "mask.pt"])
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "missing"])
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, kind: str) -> None:
+def test_non_regular_files_are_refused_without_blocking(tmp_path: Path, name: str, kind: str) -> None:
     path = folder_of(tmp_path / "adapter") / name
     path.unlink(missing_ok=True)
     match kind:
@@ -297,14 +301,14 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, kind: str)
             path.mkdir()
     mask = path if name == "mask.pt" else None
     with pytest.raises(InputError, match=rf"{path.parent}"):
-        read_foreign(path.parent, mask)
+        read_external_adapter(path.parent, mask)
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.float8_e4m3fn, torch.int64], ids=str)
-def test_a_mask_of_numbers_that_are_no_mask_is_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_invalid_mask_values_are_refused(tmp_path: Path, dtype: torch.dtype) -> None:
     save_file({f"{SITE}.lora_B.weight": torch.ones(4, 2).to(dtype)}, tmp_path / "mask.safetensors")
     with pytest.raises(InputError, match=r"has no mask of shape \(4, 2\) for layer\.query"):
-        read_foreign(folder_of(tmp_path / "adapter"), tmp_path / "mask.safetensors")
+        read_external_adapter(folder_of(tmp_path / "adapter"), tmp_path / "mask.safetensors")
 
 
 values = st.one_of(
@@ -324,11 +328,11 @@ values = st.one_of(
         st.sampled_from([*CONFIG, "bias", "use_dora", "target_modules"]), values, max_size=4
     )
 )
-def test_any_configuration_is_an_adapters_or_one_line(
+def test_any_configuration_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, changed: Fields
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "any-configuration"
-    refusal_of(lambda: read_foreign(folder_of(folder, CONFIG | changed)))
+    refusal_of(lambda: read_external_adapter(folder_of(folder, CONFIG | changed)))
 
 
 @settings(deadline=None, max_examples=200)
@@ -337,7 +341,7 @@ def test_any_configuration_is_an_adapters_or_one_line(
     cut=st.integers(0, 400),
     ending=st.sampled_from(["safetensors", "bin"]),
 )
-def test_any_damage_to_the_weights_is_tensors_or_one_line(
+def test_damaged_weights_are_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, bytes]], cut: int, ending: str
 ) -> None:
     file = tmp_path_factory.getbasetemp() / f"damaged.{ending}"
@@ -355,7 +359,7 @@ def test_any_damage_to_the_weights_is_tensors_or_one_line(
     header=st.text(max_size=60).map(str.encode) | st.binary(max_size=60),
     claimed=st.integers(0, 2**64 - 1) | st.none(),
 )
-def test_any_header_of_a_safetensors_file_is_tensors_or_one_line(
+def test_any_safetensors_header_is_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, header: bytes, claimed: int | None
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "header.safetensors"

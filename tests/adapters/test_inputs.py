@@ -1,4 +1,4 @@
-"""What tasks feed into sites, and the A's that are blind to it."""
+"""Input moments of sites, and projections A that are orthogonal to the inputs of earlier tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lori_cl.adapters import InputMoments, blind, principal_directions, record_inputs
+from lori_cl.adapters import InputMoments, principal_directions, project_out, record_inputs
 
 from .tiny import MODELS, VOCABULARY, adapted, batch, bert, gpt2, llama, opt
 
@@ -28,7 +28,7 @@ def orthonormal(columns: int, seed: int = 1) -> Tensor:
 
 
 def moment_of(*energies: float, seed: int = 2) -> tuple[Tensor, Tensor]:
-    """A moment with these eigenvalues, and their eigenvectors."""
+    """Return a moment matrix with these eigenvalues, and its eigenvectors."""
     directions = orthonormal(len(energies), seed)
     return directions @ torch.diag(torch.tensor(energies, dtype=torch.float64)) @ directions.T, directions
 
@@ -46,27 +46,27 @@ def assert_orthonormal(directions: Tensor, known: Tensor = NONE) -> None:
 
 
 @given(taken=st.integers(0, D - 1), rows=st.integers(1, 6), seed=st.integers(0, 10**6))
-def test_a_blinded_a_is_orthogonal_to_the_directions_and_its_rows_keep_their_norms(
+def test_projected_a_is_orthogonal_to_the_directions_and_keeps_its_row_norms(
     taken: int, rows: int, seed: int
 ) -> None:
     drawn, directions = random(rows, D, seed=seed).float(), orthonormal(taken, seed + 1)
     before = drawn.clone()
-    blinded = blind(drawn, directions)
-    assert blinded.dtype == torch.float32
-    assert (blinded.double() @ directions).norm(dim=1).max() < 1e-6 * drawn.norm(dim=1).max()
-    torch.testing.assert_close(blinded.norm(dim=1), drawn.norm(dim=1))
+    projected = project_out(drawn, directions)
+    assert projected.dtype == torch.float32
+    assert (projected.double() @ directions).norm(dim=1).max() < 1e-6 * drawn.norm(dim=1).max()
+    torch.testing.assert_close(projected.norm(dim=1), drawn.norm(dim=1))
     assert torch.equal(drawn, before)
 
 
-def test_an_a_that_need_not_be_blind_to_anything_stays_the_same() -> None:
+def test_a_is_unchanged_without_directions_to_exclude() -> None:
     drawn = random(4, D).float()
-    assert torch.equal(blind(drawn, NONE), drawn)
+    assert torch.equal(project_out(drawn, NONE), drawn)
 
 
-def test_an_a_is_blind_although_nearly_all_of_it_lay_in_the_directions() -> None:
+def test_a_is_blind_even_if_it_lay_almost_entirely_in_the_directions() -> None:
     directions = orthonormal(5)
     drawn = (random(3, 5) @ directions.T + 1e-5 * random(3, D, seed=9)).float()
-    assert (blind(drawn, directions).double() @ directions).abs().max() < 1e-6
+    assert (project_out(drawn, directions).double() @ directions).abs().max() < 1e-6
 
 
 @given(
@@ -75,7 +75,7 @@ def test_an_a_is_blind_although_nearly_all_of_it_lay_in_the_directions() -> None
     rank=st.integers(1, D),
     seed=st.integers(0, 10**6),
 )
-def test_the_fewest_directions_that_hold_the_energy_are_taken(
+def test_fewest_directions_that_hold_the_energy_are_selected(
     energy: float, known: int, rank: int, seed: int
 ) -> None:
     inputs = random(40, rank, seed=seed) @ random(rank, D, seed=seed + 1)
@@ -88,48 +88,46 @@ def test_the_fewest_directions_that_hold_the_energy_are_taken(
         assert energy_in(moment, fewer) < energy
 
 
-def test_the_directions_are_the_eigenvectors_of_the_largest_eigenvalues() -> None:
+def test_directions_are_the_eigenvectors_of_the_largest_eigenvalues() -> None:
     moment, directions = moment_of(5.0, 3.0, 1.0, 1.0)
     found = principal_directions(moment, NONE, 0.79, None)
     torch.testing.assert_close((found.T @ directions[:, :2]).abs(), torch.eye(2).double())
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(1, 1), (3, 3), (None, 4), (99, 4)])
-def test_no_more_directions_than_the_limit_are_taken(limit: int | None, taken: int) -> None:
+def test_number_of_directions_is_limited(limit: int | None, taken: int) -> None:
     moment, _ = moment_of(5.0, 3.0, 1.0, 1.0)
     assert principal_directions(moment, NONE, 0.95, limit).shape == (D, taken)
 
 
-def test_directions_that_are_known_are_not_taken_again() -> None:
+def test_known_directions_are_not_selected_again() -> None:
     moment, directions = moment_of(5.0, 3.0, 1.0, 1.0)
     assert principal_directions(moment, directions[:, :2], 0.79, None).shape == (D, 0)
     found = principal_directions(moment, directions[:, 1:2], 0.79, None)
     torch.testing.assert_close((found.T @ directions[:, :1]).abs(), torch.eye(1).double())
 
 
-def test_a_moment_of_nothing_takes_nothing() -> None:
+def test_zero_moment_gives_no_directions() -> None:
     assert principal_directions(torch.zeros(D, D).double(), NONE, 1.0, None).shape == (D, 0)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("seed", range(5))
-def test_all_of_the_energy_of_few_inputs_takes_no_direction_that_they_do_not_use(
-    scale: float, seed: int
-) -> None:
+def test_full_energy_of_few_inputs_selects_no_unused_direction(scale: float, seed: int) -> None:
     inputs = (scale * random(5, D, seed=seed)).float().double()
     assert principal_directions(inputs.T @ inputs, NONE, 1.0, None).shape == (D, 5)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_what_rounding_leaves_of_known_directions_is_not_taken_as_new(seed: int) -> None:
+def test_rounding_residue_of_known_directions_is_not_a_new_direction(seed: int) -> None:
     inputs = random(5, D, seed=seed)
     moment = inputs.T @ inputs
-    known = principal_directions(moment, NONE, 1.0, None).float().double()  # as a stage keeps them
+    known = principal_directions(moment, NONE, 1.0, None).float().double()  # as stored in a stage
     assert principal_directions(moment, known, 1.0, None).shape == (D, 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_what_rounding_to_a_half_puts_beside_the_inputs_takes_no_direction(dtype: torch.dtype) -> None:
+def test_half_precision_rounding_noise_of_inputs_is_not_a_direction(dtype: torch.dtype) -> None:
     width, rank = 64, 8
     generator = torch.Generator().manual_seed(0)
     spanned = torch.randn(500, rank, generator=generator) @ torch.randn(rank, width, generator=generator)
@@ -138,7 +136,7 @@ def test_what_rounding_to_a_half_puts_beside_the_inputs_takes_no_direction(dtype
     assert principal_directions(rows.T @ rows, nothing, 1.0, None, dtype).shape == (width, rank)
 
 
-def test_where_every_direction_is_taken_nothing_is_left_to_take() -> None:
+def test_no_direction_is_left_when_all_are_known() -> None:
     inputs = random(50, D)
     known = orthonormal(D)
     assert principal_directions(inputs.T @ inputs, known, 1.0, None).shape == (D, 0)
@@ -156,7 +154,7 @@ def by_site(moments: InputMoments) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_moments_are_those_of_what_every_site_reads(name: str) -> None:
+def test_moments_match_the_inputs_of_every_site(name: str) -> None:
     model, adapter = adapted(MODELS[name]())
     read: dict[str, Tensor] = {}
     for site, layer in adapter.layers.items():
@@ -170,20 +168,20 @@ def test_the_moments_are_those_of_what_every_site_reads(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "bert"])
-def test_query_key_and_value_share_one_moment(name: str) -> None:
+def test_query_key_and_value_sites_share_one_moment(name: str) -> None:
     model, adapter = adapted(MODELS[name]())
     groups = [
         {site.rsplit(".", 1)[1] for site in s}
         for s in recorded(model, adapter.layers, batch()).sites.values()
     ]
-    together = {"q_proj", "k_proj", "v_proj"} if name == "llama" else {"query", "key", "value"}
-    assert groups.count(together) == 2
+    sharing = {"q_proj", "k_proj", "v_proj"} if name == "llama" else {"query", "key", "value"}
+    assert groups.count(sharing) == 2
     if name == "llama":
         assert groups.count({"gate_proj", "up_proj"}) == 2
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_several_passes_add_up_and_share_as_the_first_did(name: str) -> None:
+def test_moments_of_several_passes_add_up_under_the_same_sharing(name: str) -> None:
     model, adapter = adapted(MODELS[name]())
     model.eval()
     with torch.no_grad(), record_inputs(model, adapter.layers) as both:
@@ -197,33 +195,33 @@ def test_several_passes_add_up_and_share_as_the_first_did(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("model_of", "side"),
-    [(llama, "left"), (llama, "right"), (bert, "right")],  # BERT's positions are absolute
+    [(llama, "left"), (llama, "right"), (bert, "right")],  # BERT has absolute positions
     ids=["llama-left", "llama-right", "bert-right"],
 )
-def test_padding_tokens_do_not_count(model_of: Any, side: str) -> None:
+def test_padding_tokens_are_excluded_from_moments(model_of: Any, side: str) -> None:
     model, adapter = adapted(model_of())
     ids = torch.randint(VOCABULARY, (2, 6), generator=torch.Generator().manual_seed(5))
     real = torch.tensor([False, False, True, True, True, True])
     real = real if side == "left" else real.flip(0)
     mask = torch.stack([torch.ones_like(real), real]).long()
     padded = by_site(recorded(model, adapter.layers, ids * mask, mask))
-    whole, cut = (by_site(recorded(model, adapter.layers, x[None])) for x in (ids[0], ids[1][real]))
+    full, cut = (by_site(recorded(model, adapter.layers, x[None])) for x in (ids[0], ids[1][real]))
     for site in adapter.layers:
-        torch.testing.assert_close(padded[site], whole[site] + cut[site], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(padded[site], full[site] + cut[site], rtol=1e-5, atol=1e-6)
 
 
-def test_padding_does_not_count_where_a_model_flattens_its_tokens_either() -> None:
+def test_padding_is_excluded_even_if_the_model_flattens_its_tokens() -> None:
     model, adapter = adapted(opt())
     ids = torch.randint(VOCABULARY, (2, 6), generator=torch.Generator().manual_seed(5))
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]])
     padded = by_site(recorded(model, adapter.layers, ids, mask))
-    whole, cut = (by_site(recorded(model, adapter.layers, x[None])) for x in (ids[0], ids[1, :2]))
+    full, cut = (by_site(recorded(model, adapter.layers, x[None])) for x in (ids[0], ids[1, :2]))
     assert any(site.endswith("fc2") for site in padded)
     for site in adapter.layers:
-        torch.testing.assert_close(padded[site], whole[site] + cut[site], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(padded[site], full[site] + cut[site], rtol=1e-5, atol=1e-6)
 
 
-def test_the_dtype_that_inputs_were_rounded_to_is_kept() -> None:
+def test_dtype_of_the_inputs_is_recorded() -> None:
     model, adapter = adapted(llama().to(torch.bfloat16))
     assert set(recorded(model, adapter.layers, batch()).dtypes.values()) == {torch.bfloat16}
 
@@ -232,7 +230,7 @@ def hooks(model: nn.Module) -> int:
     return sum(len(module._forward_pre_hooks) for module in model.modules())
 
 
-def test_every_hook_is_gone_afterwards_even_where_something_went_wrong() -> None:
+def test_every_hook_is_removed_even_after_an_error() -> None:
     model, adapter = adapted()
     before = hooks(model)
     with record_inputs(model, adapter.layers):
@@ -244,7 +242,7 @@ def test_every_hook_is_gone_afterwards_even_where_something_went_wrong() -> None
     assert hooks(model) == before
 
 
-def test_recording_changes_no_output_and_keeps_no_input_alive() -> None:
+def test_recording_changes_no_output_and_holds_no_input() -> None:
     model, adapter = adapted()
     model.eval()
     read: list[weakref.ref[Tensor]] = []
@@ -261,7 +259,7 @@ def test_recording_changes_no_output_and_keeps_no_input_alive() -> None:
 
 
 @pytest.mark.parametrize("model_of", [llama, gpt2], ids=["llama", "gpt2"])
-def test_under_gradient_checkpointing_the_moments_are_the_same(model_of: Any) -> None:
+def test_moments_are_the_same_under_gradient_checkpointing(model_of: Any) -> None:
     model, adapter = adapted(model_of())
     plain = by_site(recorded(model, adapter.layers, batch()))
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -272,7 +270,7 @@ def test_under_gradient_checkpointing_the_moments_are_the_same(model_of: Any) ->
         torch.testing.assert_close(moment, plain[site])
 
 
-def test_the_moments_of_a_bf16_base_are_summed_in_float64() -> None:
+def test_moments_of_a_bf16_base_are_summed_in_float64() -> None:
     model, adapter = adapted(llama().to(torch.bfloat16))
     for moment in recorded(model, adapter.layers, batch()).sums.values():
         assert moment.dtype == torch.float64

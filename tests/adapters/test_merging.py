@@ -1,4 +1,4 @@
-"""Several adapters become one, and the one is what its name says."""
+"""Merging several adapters into one with every merge method."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ PRUNING = {"magnitude": "magnitude_prune", "ties": "ties", "dare": "dare_linear"
 
 
 def adapter(seed: int, *, rank: int = 3, a_seed: int | None = None, scaling: float = 2.0) -> LoRAWeights:
-    """Random and dense; adapters of one `a_seed` and rank share their A's."""
+    """A random dense adapter; adapters with equal `a_seed` and rank share their projections A."""
     of_b = torch.Generator().manual_seed(seed)
     of_a = torch.Generator().manual_seed(100 + (seed if a_seed is None else a_seed))
     return LoRAWeights(
@@ -31,13 +31,14 @@ def adapter(seed: int, *, rank: int = 3, a_seed: int | None = None, scaling: flo
     )
 
 
-def sparse(whole: LoRAWeights, keep: Mapping[str, Tensor]) -> LoRAWeights:
-    return LoRAWeights(whole.a, {site: b * keep[site] for site, b in whole.b.items()}, whole.scaling)
+def sparse(full: LoRAWeights, keep: Mapping[str, Tensor]) -> LoRAWeights:
+    return LoRAWeights(full.a, {site: b * keep[site] for site, b in full.b.items()}, full.scaling)
 
 
-def checkerboard(odd: int) -> dict[str, Tensor]:
+def checkerboard(parity: int) -> dict[str, Tensor]:
     return {
-        site: (torch.arange(out)[:, None] + torch.arange(3)) % 2 == odd for site, (out, _) in SHAPES.items()
+        site: (torch.arange(out)[:, None] + torch.arange(3)) % 2 == parity
+        for site, (out, _) in SHAPES.items()
     }
 
 
@@ -60,13 +61,13 @@ def test_cat_and_sum_are_the_weighted_sum_of_the_updates(
         torch.testing.assert_close(merged.weights.delta(site), summed(adapters, [0.4, 1.5, -0.3], site))
 
 
-def test_without_weights_every_adapter_counts_once() -> None:
+def test_default_weight_of_every_adapter_is_one() -> None:
     merged = merge(SHARED_AS, "sum")
     for site in SHAPES:
         torch.testing.assert_close(merged.weights.delta(site), summed(SHARED_AS, [1, 1, 1], site))
 
 
-def test_adapters_under_one_a_need_no_more_rank_and_act_as_their_concatenation() -> None:
+def test_adapters_with_a_shared_a_merge_without_additional_rank() -> None:
     merged = merge(SHARED_AS, "cat", [0.4, 0.3, 0.2])
     assert merged.weights.a["first"].shape == (3, 5)
     assert merge(DIFFERENT_AS, "cat").weights.a["first"].shape == (3 + 5 + 3, 5)
@@ -77,17 +78,17 @@ def test_adapters_under_one_a_need_no_more_rank_and_act_as_their_concatenation()
 
 
 def grown(seed: int, rows: int) -> LoRAWeights:
-    """An adapter under the A of `a_seed=0` that has grown by so many rows."""
-    begun, added = adapter(seed, a_seed=0), adapter(seed, rank=rows, a_seed=9)
+    """An adapter with the A of `a_seed=0`, grown by a number of rows."""
+    initial, added = adapter(seed, a_seed=0), adapter(seed, rank=rows, a_seed=9)
     return LoRAWeights(
-        a={site: torch.cat([a, added.a[site]]) for site, a in begun.a.items()},
-        b={site: torch.cat([b, added.b[site]], dim=1) for site, b in begun.b.items()},
-        scaling=begun.scaling,
+        a={site: torch.cat([a, added.a[site]]) for site, a in initial.a.items()},
+        b={site: torch.cat([b, added.b[site]], dim=1) for site, b in initial.b.items()},
+        scaling=initial.scaling,
     )
 
 
 @pytest.mark.parametrize("longest_first", [False, True])
-def test_an_a_that_has_grown_is_still_the_one_that_adapters_share(longest_first: bool) -> None:
+def test_grown_a_still_counts_as_shared(longest_first: bool) -> None:
     adapters = [adapter(1, a_seed=0), grown(2, rows=2)]
     adapters = adapters[::-1] if longest_first else adapters
     merged = merge(adapters, "cat", [0.4, 1.5])
@@ -103,7 +104,7 @@ def test_an_a_that_has_grown_is_still_the_one_that_adapters_share(longest_first:
 
 
 @pytest.mark.parametrize("method", ["magnitude", "ties", "dare"])
-def test_what_one_state_added_to_another_under_the_same_a_is_pruned_as_one_update(method: str) -> None:
+def test_difference_of_two_states_with_a_shared_a_is_pruned_as_one_update(method: str) -> None:
     before, after = adapter(1, a_seed=0), adapter(2, a_seed=0)
     added = after.minus(before)
     for site in SHAPES:
@@ -112,13 +113,13 @@ def test_what_one_state_added_to_another_under_the_same_a_is_pruned_as_one_updat
         torch.testing.assert_close(added.delta(site), after.delta(site) - before.delta(site))
     merged = merge([added], method, settings=MergeSettings(density=0.5))
     kept = [int((b != 0).sum()) for b in merged.weights.b.values()]
-    if method != "dare":  # which draws
+    if method != "dare":  # dare drops cells at random
         assert kept == [int(0.5 * b.numel()) for b in added.b.values()]
-    apart = adapter(3).minus(before)
-    assert {a.shape[0] for a in apart.a.values()} == {6}
+    separate = adapter(3).minus(before)
+    assert {a.shape[0] for a in separate.a.values()} == {6}
 
 
-def test_a_site_that_one_adapter_alone_has_keeps_its_update() -> None:
+def test_site_of_a_single_adapter_keeps_its_update() -> None:
     small = adapter(2, rank=5)
     small = LoRAWeights({"first": small.a["first"]}, {"first": small.b["first"]}, small.scaling)
     merged = merge([adapter(1), small], "cat").weights
@@ -151,7 +152,7 @@ def peft_model_with_two_adapters(shared: bool) -> Any:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_linear_of_factors_is_bitwise_what_peft_calls_linear(shared: bool) -> None:
+def test_linear_of_factors_is_bitwise_equal_to_linear_in_peft(shared: bool) -> None:
     model = peft_model_with_two_adapters(shared)
     model.add_weighted_adapter(["0", "1"], [0.7, -0.4], "theirs", combination_type="linear")
     ours = merge([read_weights(model, "0"), read_weights(model, "1")], "linear-of-factors", [0.7, -0.4])
@@ -162,13 +163,13 @@ def test_linear_of_factors_is_bitwise_what_peft_calls_linear(shared: bool) -> No
         assert torch.equal(ours.weights.b[site], theirs.b[site])
 
 
-def test_linear_of_factors_overscales_n_fold_under_one_a_and_is_no_sum_otherwise() -> None:
+def test_linear_of_factors_overscales_n_fold_with_a_shared_a_and_is_no_sum_otherwise() -> None:
     same = merge(SHARED_AS, "linear-of-factors").weights
     different = merge([adapter(1), adapter(2)], "linear-of-factors").weights
     for site in SHAPES:
         torch.testing.assert_close(same.delta(site), 3 * summed(SHARED_AS, [1, 1, 1], site))
-        wanted = summed([adapter(1), adapter(2)], [1, 1], site)
-        assert (different.delta(site) - wanted).norm() > 0.5 * wanted.norm()
+        expected = summed([adapter(1), adapter(2)], [1, 1], site)
+        assert (different.delta(site) - expected).norm() > 0.5 * expected.norm()
 
 
 def seed_of(method: str) -> int | None:
@@ -176,7 +177,7 @@ def seed_of(method: str) -> int | None:
 
 
 @pytest.mark.parametrize("method", PRUNING)
-def test_pruning_methods_are_pefts_on_dense_bs_under_one_a(method: str) -> None:
+def test_pruning_methods_match_peft_on_dense_b_with_a_shared_a(method: str) -> None:
     merged = merge(
         SHARED_AS, method, [0.4, 0.3, 0.2], MergeSettings(density=0.5, seed=seed_of(method))
     ).weights
@@ -190,10 +191,10 @@ def test_pruning_methods_are_pefts_on_dense_bs_under_one_a(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", PRUNING)
-def test_pruning_methods_are_pefts_on_the_updates(method: str) -> None:
+def test_pruning_methods_match_peft_on_the_updates(method: str) -> None:
     settings = MergeSettings(on="delta", density=0.5, seed=seed_of(method))
     merged = merge(DIFFERENT_AS, method, [0.4, 0.3, 0.2], settings)
-    assert merged.truncation_error == pytest.approx(0, abs=1e-5)  # 3 + 5 + 3 is full rank here
+    assert merged.truncation_error == pytest.approx(0, abs=1e-5)  # 3 + 5 + 3 is the full rank here
     with torch.random.fork_rng():
         torch.manual_seed(7)
         for site in SHAPES:
@@ -203,39 +204,39 @@ def test_pruning_methods_are_pefts_on_the_updates(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["magnitude", "dare"])
-def test_under_different_as_each_b_is_pruned_for_itself(method: str) -> None:
+def test_with_different_projections_each_b_is_pruned_separately(method: str) -> None:
     settings = MergeSettings(density=0.5)
     merged = merge(DIFFERENT_AS, method, [0.4, 0.3, 0.2], settings).weights
     assert merged.a["first"].shape[0] == 3 + 5 + 3
     kept = merged.b["first"]
     assert torch.equal(merged.a["first"], torch.cat([each.a["first"] for each in DIFFERENT_AS]))
     rescaled = 2.0 if method == "dare" else 1.0
-    whole = torch.cat(
+    full = torch.cat(
         [w * e.scaling * rescaled * e.b["first"] for w, e in zip([0.4, 0.3, 0.2], DIFFERENT_AS, strict=True)],
         1,
     )
     assert 0 < int((kept != 0).sum()) < kept.numel()
-    torch.testing.assert_close(kept, whole * (kept != 0))
+    torch.testing.assert_close(kept, full * (kept != 0))
 
 
 @pytest.mark.parametrize("method", ["ties", "dare-ties"])
-def test_signs_are_not_elected_between_bs_under_different_as(method: str) -> None:
+def test_signs_are_not_elected_across_different_projections(method: str) -> None:
     mixed = [
         adapter(1),
         LoRAWeights({**adapter(1).a, "second": adapter(2).a["second"]}, adapter(2).b, scaling=2.0),
     ]
-    with pytest.raises(InputError, match=r"different A's at 1 of 2 sites.*add --on delta"):
+    with pytest.raises(InputError, match=r"different A at 1 of 2 sites.*add --on delta"):
         merge(mixed, method, settings=MergeSettings(density=0.5))
 
 
-def test_ties_of_disjoint_masks_is_their_weighted_sum() -> None:
-    disjoint = [sparse(each, checkerboard(odd)) for odd, each in enumerate(SHARED_AS[:2])]
+def test_ties_merge_of_disjoint_masks_is_their_weighted_sum() -> None:
+    disjoint = [sparse(each, checkerboard(parity)) for parity, each in enumerate(SHARED_AS[:2])]
     merged = merge(disjoint, "ties", [0.4, 0.3], MergeSettings(density=1.0)).weights
     for site in SHAPES:
         torch.testing.assert_close(merged.delta(site), summed(disjoint, [0.4, 0.3], site))
 
 
-def test_density_counts_the_cells_that_are_not_zero() -> None:
+def test_density_is_a_share_of_the_nonzero_cells() -> None:
     half = sparse(SHARED_AS[0], checkerboard(0))
     kept = merge([half], "magnitude", settings=MergeSettings(density=0.5)).weights
     for site in SHAPES:
@@ -251,7 +252,7 @@ def test_density_1_prunes_nothing() -> None:
     assert torch.equal(pruned(tensor, 1, "random"), tensor)
 
 
-def test_dare_drops_the_same_under_one_seed_and_moves_no_global_generator() -> None:
+def test_dare_is_reproducible_and_leaves_the_global_generators_unchanged() -> None:
     before = torch.random.get_rng_state()
     one, same, other = (
         merge(SHARED_AS, "dare", settings=MergeSettings(density=0.5, seed=seed)).weights for seed in (1, 1, 2)
@@ -261,46 +262,51 @@ def test_dare_drops_the_same_under_one_seed_and_moves_no_global_generator() -> N
     assert not all(torch.equal(one.b[site], other.b[site]) for site in SHAPES)
 
 
-def test_a_truncated_update_is_the_best_of_its_rank_and_says_what_it_lost() -> None:
+def test_truncated_update_is_the_best_of_its_rank_and_reports_its_error() -> None:
     settings = MergeSettings(on="delta", density=1.0, rank=2)
     merged = merge(DIFFERENT_AS, "magnitude", settings=settings)
-    lost, whole = 0.0, 0.0
+    lost, full = 0.0, 0.0
     for site in SHAPES:
-        wanted = summed(DIFFERENT_AS, [1, 1, 1], site)
+        expected = summed(DIFFERENT_AS, [1, 1, 1], site)
         assert merged.weights.a[site].shape[0] == 2
-        values = torch.linalg.svdvals(wanted)
-        left = (wanted - merged.weights.delta(site)).square().sum()
+        values = torch.linalg.svdvals(expected)
+        left = (expected - merged.weights.delta(site)).square().sum()
         torch.testing.assert_close(left, values[2:].square().sum(), rtol=1e-3, atol=1e-4)
-        lost, whole = lost + float(left), whole + float(wanted.square().sum())
-    assert merged.truncation_error == pytest.approx((lost / whole) ** 0.5, rel=1e-4)
+        lost, full = lost + float(left), full + float(expected.square().sum())
+    assert merged.truncation_error == pytest.approx((lost / full) ** 0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("method", "weights", "settings", "says"),
+    ("method", "weights", "settings", "message"),
     [
-        ("cats", None, MergeSettings(), "no merge method 'cats'. Did you mean 'cat'"),
-        ("cat", [1.0], MergeSettings(), "3 adapters and 1 weights"),
+        ("cats", None, MergeSettings(), "unknown merge method 'cats'. Did you mean 'cat'"),
+        ("cat", [1.0], MergeSettings(), "3 adapters, but 1 weights"),
         ("cat", [1.0, 2.0, float("nan")], MergeSettings(), "1.0, 2.0, nan"),
-        ("average", [1.0, -2.0, 1.0], MergeSettings(), "it is 0; choose --method sum"),
-        ("cat", None, MergeSettings(density=0.5), "'cat' prunes nothing and takes no --density"),
-        ("sum", None, MergeSettings(on="delta", rank=2), "takes no --on delta or --rank"),
-        ("ties", None, MergeSettings(), "--density should be above 0 and at most 1, and none was given"),
-        ("dare", None, MergeSettings(density=1.5), "not 1.5"),
+        ("average", [1.0, -2.0, 1.0], MergeSettings(), "it is 0; use --method sum"),
+        ("cat", None, MergeSettings(density=0.5), "'cat' does not prune, so it accepts no --density"),
+        ("sum", None, MergeSettings(on="delta", rank=2), "accepts no --on delta or --rank"),
+        ("ties", None, MergeSettings(), "--density must be above 0 and at most 1, but it is not given"),
+        ("dare", None, MergeSettings(density=1.5), "it is 1.5"),
         ("magnitude", None, MergeSettings(density=0.5, rank=2), "add --on delta"),
-        ("magnitude", None, MergeSettings(on="delta", density=0.5, rank=0), "not 0"),
-        ("cat", None, MergeSettings(on="b", seed=0), "takes no --on b or --seed"),
-        ("ties", None, MergeSettings(density=0.5, seed=3), "drops nothing by chance and takes no --seed"),
-        ("linear-of-factors", None, MergeSettings(), "have 3, 5, 3; choose --method cat"),
+        ("magnitude", None, MergeSettings(on="delta", density=0.5, rank=0), "it is 0"),
+        ("cat", None, MergeSettings(on="b", seed=0), "accepts no --on b or --seed"),
+        (
+            "ties",
+            None,
+            MergeSettings(density=0.5, seed=3),
+            "drops no entries at random, so it accepts no --seed",
+        ),
+        ("linear-of-factors", None, MergeSettings(), "have 3, 5, 3; use --method cat"),
     ],
 )
-def test_a_merge_that_means_nothing_is_refused(
-    method: str, weights: Sequence[float] | None, settings: MergeSettings, says: str
+def test_meaningless_merge_settings_are_refused(
+    method: str, weights: Sequence[float] | None, settings: MergeSettings, message: str
 ) -> None:
     with pytest.raises(InputError) as refused:
         merge(DIFFERENT_AS, method, weights, settings)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_every_method_is_merged_by_here() -> None:
+def test_every_merge_method_is_tested_in_this_file() -> None:
     tested = {"cat", "sum", "average", "linear-of-factors", *PRUNING}
     assert set(MERGES) == tested

@@ -1,4 +1,4 @@
-"""A folder that PEFT loads, whole or not there."""
+"""Saved adapter folders load in PEFT and are complete or absent."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ from .tiny import MODELS, logits
 
 
 def plain(base: Any, weights: LoRAWeights) -> Any:
-    """PEFT's own LoRA with these weights written in."""
+    """PEFT's own LoRA with these weights."""
     rank = next(iter(weights.a.values())).shape[0]
     model = get_peft_model(base, LoraConfig(r=rank, lora_alpha=rank, target_modules=list(weights.a)))
     for site, layer in lora_layers(model).items():
@@ -32,11 +32,11 @@ def plain(base: Any, weights: LoRAWeights) -> Any:
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS.keys())
-def test_a_written_folder_acts_bitwise_as_its_weights_in_plain_peft(
+def test_saved_folder_is_bitwise_equal_to_its_weights_in_plain_peft(
     make: Callable[[], Any], tmp_path: Path
 ) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT turns fan_in_fan_out over for Conv1D, and says so
+        warnings.simplefilter("ignore")  # PEFT flips fan_in_fan_out for Conv1D with a warning
         attached, *_ = two_stage_model(make())
         acting = read_weights(attached)
         merged = merge([acting, LoRAWeights(acting.a, acting.b, scaling=0.3)], "cat", [0.4, 0.5]).weights
@@ -53,7 +53,7 @@ def weights() -> LoRAWeights:
     return LoRAWeights({"site": torch.ones(3, 4)}, {"site": torch.ones(5, 3)}, scaling=2.0)
 
 
-def test_a_folder_says_what_it_was_made_of_and_equal_input_gives_equal_bytes(
+def test_saved_folder_records_its_sources_and_is_deterministic(
     tmp_path: Path, fresh: Callable[[Path], None]
 ) -> None:
     fresh(tmp_path / "one")
@@ -72,7 +72,7 @@ def test_a_folder_says_what_it_was_made_of_and_equal_input_gives_equal_bytes(
 
 @pytest.fixture
 def fresh() -> Callable[[Path], None]:
-    """Write a folder in a process of its own, where sets have another order."""
+    """Write a folder in a separate process, where sets have a different order."""
     code = """
 import sys, torch
 from pathlib import Path
@@ -88,7 +88,7 @@ save_peft(Path(sys.argv[1]), weights, "the-base", "main", {"digest": "123"}, fan
     return write
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for target, says in ((tmp_path / "full", "is not empty"), (tmp_path / "full" / "mine.txt", "is a file")):
@@ -97,16 +97,14 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
 
-def test_an_empty_folder_is_filled_and_missing_parents_are_made(tmp_path: Path) -> None:
+def test_empty_folders_are_accepted_and_missing_parents_are_created(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "new" / "inner"):
         save_peft(folder, weights(), "base", None, {})
         assert (folder / "adapter_model.safetensors").is_file()
 
 
-def test_a_folder_that_cannot_be_finished_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_save_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -117,12 +115,12 @@ def test_a_folder_that_cannot_be_finished_leaves_nothing(
 
 
 @pytest.mark.parametrize("rank", [1, 3, 7, 49, 96])
-def test_alpha_gives_the_scaling_back(rank: int) -> None:
+def test_alpha_reproduces_the_scaling(rank: int) -> None:
     for alpha in (*range(1, 200), 0.7, 12.34):
         assert alpha_for(alpha / rank, rank) / rank == alpha / rank
-        once_more = alpha_for(alpha / 7, rank) / rank  # a scaling that perhaps no float64 alpha gives
+        once_more = alpha_for(alpha / 7, rank) / rank  # possibly no float64 alpha gives this scaling exactly
         assert torch.tensor(once_more, dtype=torch.float32) == torch.tensor(alpha / 7, dtype=torch.float32)
 
 
-def test_a_whole_alpha_is_written_as_a_whole_number() -> None:
+def test_integral_alpha_is_written_as_an_integer() -> None:
     assert isinstance(alpha_for(1.0, 7), int)

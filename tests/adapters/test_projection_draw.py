@@ -22,7 +22,7 @@ def digest_of(distribution: Distribution) -> str:
     return hashlib.sha256(draw_projection(3, "layers.0.q_proj", 8, 24, distribution).tobytes()).hexdigest()
 
 
-def test_a_is_the_same_when_a_fresh_process_draws_it_again() -> None:
+def test_a_is_the_same_when_drawn_in_a_new_process() -> None:
     program = (
         "import hashlib, runpy, sys, numpy\n"
         "numpy.random.seed(1)\n"
@@ -31,7 +31,7 @@ def test_a_is_the_same_when_a_fresh_process_draws_it_again() -> None:
         "    a = draw_projection(3, 'layers.0.q_proj', 8, 24, distribution)\n"
         "    print(hashlib.sha256(a.tobytes()).hexdigest())\n"
     )
-    # By its path: importing the package would spend ten seconds on PEFT, which the drawing does not need.
+    # Loaded by path: importing the package takes ten seconds for PEFT, which is not needed here.
     command = [sys.executable, "-c", program, projection.__file__]
     fresh = subprocess.run(command, capture_output=True, text=True, check=True)
     assert fresh.stdout.split() == [digest_of("uniform"), digest_of("normal")]
@@ -44,15 +44,13 @@ def test_a_is_the_same_when_a_fresh_process_draws_it_again() -> None:
         ("normal", "cf51bbaa8ecb0b76"),
     ],
 )
-def test_a_is_the_one_that_was_recorded_when_this_was_written(
-    distribution: Distribution, recorded: str
-) -> None:
-    # Every run's artifacts hold B alone: were A drawn otherwise, none of them could be read again.
+def test_a_matches_the_recorded_digest(distribution: Distribution, recorded: str) -> None:
+    # Artifacts hold B alone. If A were drawn differently, no existing run could be loaded.
     assert digest_of(distribution).startswith(recorded)
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_drawing_leaves_every_global_generator_untouched(distribution: Distribution) -> None:
+def test_drawing_leaves_the_global_generators_unchanged(distribution: Distribution) -> None:
     torch_before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
     draw_projection(0, "site", 16, 16, distribution)
     assert torch.equal(torch.get_rng_state(), torch_before)
@@ -65,7 +63,7 @@ def test_drawing_leaves_every_global_generator_untouched(distribution: Distribut
     rank=st.integers(1, 16),
     in_features=st.integers(1, 40),
 )
-def test_a_uniform_a_is_float32_of_its_shape_and_strictly_within_its_bounds(
+def test_uniform_a_is_float32_and_strictly_within_its_bounds(
     seed: int, site: str, rank: int, in_features: int
 ) -> None:
     drawn = draw_projection(seed, site, rank, in_features, "uniform")
@@ -74,12 +72,12 @@ def test_a_uniform_a_is_float32_of_its_shape_and_strictly_within_its_bounds(
 
 
 @given(seed=st.integers(0, 2**31 - 1), in_features=st.integers(1, 40))
-def test_a_normal_a_is_finite(seed: int, in_features: int) -> None:
+def test_normal_a_is_finite(seed: int, in_features: int) -> None:
     assert np.isfinite(draw_projection(seed, "site", 16, in_features, "normal")).all()
 
 
 class Extremes:
-    """A bit generator that draws nothing but the smallest and the largest word."""
+    """A bit generator that yields only the smallest and the largest word."""
 
     def __init__(self, seed: int) -> None:
         self.words = np.array([0, 2**64 - 1], dtype=np.uint64)
@@ -89,7 +87,7 @@ class Extremes:
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_the_smallest_and_the_largest_word_draw_finite_numbers_of_either_sign(
+def test_extreme_random_words_give_finite_numbers_of_both_signs(
     distribution: Distribution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(np.random, "PCG64", Extremes)
@@ -99,13 +97,13 @@ def test_the_smallest_and_the_largest_word_draw_finite_numbers_of_either_sign(
 
 @pytest.mark.parametrize("in_features", [64, 384])
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_the_variance_is_a_third_of_one_by_the_inputs(distribution: Distribution, in_features: int) -> None:
+def test_variance_is_one_third_of_one_over_the_inputs(distribution: Distribution, in_features: int) -> None:
     drawn = draw_projection(0, "site", 200, in_features, distribution).astype(np.float64)
     assert drawn.var() * 3 * in_features == pytest.approx(1.0, rel=0.05)
     assert drawn.mean() * np.sqrt(3 * in_features) == pytest.approx(0.0, abs=0.03)
 
 
-def test_the_two_distributions_have_the_tails_of_their_names() -> None:
+def test_uniform_and_normal_draws_have_the_expected_tails() -> None:
     beyond = {
         distribution: float((np.abs(draw_projection(0, "site", 200, 100, distribution)) > 0.1).mean())
         for distribution in DISTRIBUTIONS
@@ -115,7 +113,7 @@ def test_the_two_distributions_have_the_tails_of_their_names() -> None:
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_another_seed_site_or_shape_draws_another_a(distribution: Distribution) -> None:
+def test_different_seed_site_or_shape_gives_a_different_a(distribution: Distribution) -> None:
     draws = [
         draw_projection(seed, site, rank, 32, distribution)[:4]
         for seed, site, rank in [(0, "q", 4), (1, "q", 4), (0, "k", 4), (0, "q", 8)]
@@ -131,7 +129,7 @@ def test_every_site_of_a_model_has_its_own_a() -> None:
     assert len(set(drawn)) == len(drawn) == 14
 
 
-def test_the_a_in_the_model_is_the_one_drawn_for_its_site() -> None:
+def test_a_in_the_model_is_the_one_drawn_for_its_site() -> None:
     model, adapter = adapted(llama(), seed=5)
     buffers = dict(model.named_buffers())
     for site in adapter.sites:

@@ -1,4 +1,4 @@
-"""What `all-linear` means: which modules are adapted, and why the others are not."""
+"""`all-linear`: the modules that are adapted, and the reasons for leaving out the others."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def last_names(names: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_every_mixture_of_experts_adapts_its_linears_and_leaves_fused_experts_and_routers_out(
+def test_moe_models_adapt_linears_but_not_fused_experts_and_routers(
     name: str,
 ) -> None:
     selection = select_sites(built(MIXTURES[name]), "all-linear")
@@ -70,7 +70,7 @@ def test_every_mixture_of_experts_adapts_its_linears_and_leaves_fused_experts_an
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_every_site_of_a_mixture_has_the_rank_that_was_asked_for(name: str) -> None:
+def test_every_site_of_a_moe_model_has_the_requested_rank(name: str) -> None:
     adapter = attach(lora_model(built(MIXTURES[name]), AdapterSpec(rank=4, alpha=8)), 0, "uniform")
     assert {site.rank for site in adapter.sites} == {4}
 
@@ -83,14 +83,14 @@ def test_every_site_of_a_mixture_has_the_rank_that_was_asked_for(name: str) -> N
         (("q_proj", "gate"), "MixtralTopKRouter"),
     ],
 )
-def test_targets_that_name_experts_or_routers_are_refused_by_their_names(
+def test_fused_expert_or_router_targets_are_refused_with_their_names(
     targets: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(TargetError, match=said):
         lora_model(built(MIXTURES["mixtral"]), AdapterSpec(rank=4, targets=targets))
 
 
-def test_linears_whose_names_peft_takes_for_experts_are_left_out_and_refused_as_targets() -> None:
+def test_linears_that_peft_treats_as_experts_are_left_out_and_refused_as_targets() -> None:
     config = DeepseekV3Config(
         **{**SMALL, "num_key_value_heads": 2}, **FEW, moe_intermediate_size=8, n_routed_experts=4,
         n_shared_experts=1, kv_lora_rank=8, q_lora_rank=8, qk_rope_head_dim=4, qk_nope_head_dim=4,
@@ -108,47 +108,49 @@ def longformer() -> Any:
     return built(LongformerConfig(**fields, attention_window=8), "AutoModel")
 
 
-def test_a_site_that_no_text_reaches_is_left_out() -> None:
+def test_site_that_no_probe_text_reaches_is_left_out() -> None:
     selection = select_sites(longformer(), "all-linear")
     unreached = {name for name, reason in selection.left_out.items() if reason == UNREACHED}
     assert {"query_global", "key_global", "value_global"} <= last_names(unreached)
     assert last_names(selection.sites).isdisjoint({"query_global", "key_global", "value_global"})
 
 
-def test_targets_that_no_text_reaches_are_refused() -> None:
+def test_targets_that_no_probe_text_reaches_are_refused() -> None:
     with pytest.raises(TargetError, match=r"query_global: .* a text reaches"):
         lora_model(longformer(), AdapterSpec(rank=4, targets=("query_global",)))
 
 
-def test_a_run_keeps_the_sites_that_it_recorded_though_no_text_reaches_them() -> None:
+def test_recorded_sites_are_kept_even_if_no_probe_text_reaches_them() -> None:
     recorded = ["encoder.layer.0.attention.self.query", "encoder.layer.0.attention.self.query_global"]
     assert list(select_sites(longformer(), "all-linear", recorded).sites) == recorded
 
 
-def test_a_run_whose_recorded_site_cannot_be_adapted_is_refused_by_its_name() -> None:
+def test_recorded_site_that_cannot_be_adapted_is_refused_with_its_name() -> None:
     with pytest.raises(
         TargetError, match=r"adapts 'model\.layers\.0\.mlp\.experts', which is MixtralExperts"
     ):
         select_sites(built(MIXTURES["mixtral"]), "all-linear", ["model.layers.0.mlp.experts"])
 
 
-def test_a_mamba_output_projection_is_left_out_since_its_kernels_bypass_it() -> None:
+def test_mamba_output_projection_is_left_out_since_its_kernels_bypass_it() -> None:
     config = MambaConfig(vocab_size=25, hidden_size=16, num_hidden_layers=1, state_size=4, eos_token_id=3)
     selection = select_sites(built(config), "all-linear")
     assert selection.left_out["backbone.layers.0.mixer.out_proj"] == MAMBA
-    assert selection.left_out["backbone.layers.0.mixer.dt_proj"] == UNREACHED  # its weight is read directly
+    assert (
+        selection.left_out["backbone.layers.0.mixer.dt_proj"] == UNREACHED
+    )  # its weight is read without calling the module
     assert last_names(selection.sites) == {"in_proj", "x_proj"}
 
 
 class Routing(nn.Linear):
-    """A router that is a Linear and returns a tuple, as Llama 4's is."""
+    """A router that is a Linear and returns a tuple, as in Llama 4."""
 
     def forward(self, x: Tensor) -> Any:
         return super().forward(x), None
 
 
 class Mixture(nn.Module):
-    """A language model with experts that are Linears, of which this text reaches the first alone."""
+    """A causal LM with Linear experts; this text reaches only the first expert."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,19 +169,19 @@ class Mixture(nn.Module):
         return self.unused["en"](self.experts[0](x)) * scores.sum()
 
 
-def test_experts_that_are_linears_are_sites_even_those_that_the_probe_text_did_not_reach() -> None:
+def test_linear_experts_are_sites_even_if_the_probe_text_does_not_reach_them() -> None:
     selection = select_sites(Mixture(), "all-linear")
     assert selection.sites == ("experts.0", "experts.1", "experts.2", "unused.en")
     assert selection.left_out["unused.de"] == UNREACHED
 
 
-def test_a_router_that_returns_a_tuple_is_no_site() -> None:
+def test_router_that_returns_a_tuple_is_not_a_site() -> None:
     assert select_sites(Mixture(), "all-linear").left_out["router"] == ROUTER
     with pytest.raises(TargetError, match="'router' cannot be adapted"):
         select_sites(Mixture(), ["router"])
 
 
-def test_a_model_that_cannot_read_token_ids_alone_is_refused_in_one_line() -> None:
+def test_model_that_cannot_read_token_ids_alone_is_refused_in_one_line() -> None:
     class Broken(Mixture):
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
             raise RuntimeError("pixels are missing\nmore")
@@ -189,7 +191,7 @@ def test_a_model_that_cannot_read_token_ids_alone_is_refused_in_one_line() -> No
     assert "\n" not in str(caught.value)
 
 
-def test_selecting_sites_changes_neither_the_random_state_nor_the_mode_of_a_model() -> None:
+def test_selecting_sites_keeps_the_random_state_and_the_model_mode() -> None:
     model, before = llama().train(), torch.random.get_rng_state()
     model.model.layers[0].eval()
     select_sites(model, "all-linear")
@@ -198,15 +200,13 @@ def test_selecting_sites_changes_neither_the_random_state_nor_the_mode_of_a_mode
 
 
 @pytest.mark.parametrize(("model", "flattens"), [(llama, False), (gpt2, False), (opt, True)])
-def test_a_site_that_sees_the_tokens_of_all_texts_as_one_list_is_recognised(
-    model: Any, flattens: bool
-) -> None:
+def test_site_that_flattens_the_tokens_of_all_texts_is_recognised(model: Any, flattens: bool) -> None:
     base = model()
     linears = {name: base.get_submodule(name) for name in select_sites(base, "all-linear").sites}
     assert bool(record_calls(base, linears).flattened) == flattens
 
 
-def test_sites_are_described_with_their_share_of_the_weights_and_what_is_left_out() -> None:
+def test_site_report_shows_the_share_of_weights_and_the_omitted_modules() -> None:
     adapted, left_out = describe_sites(select_sites(built(MIXTURES["mixtral"]), "all-linear"))
     assert adapted.startswith("adapter: 8 sites (")
     assert "self_attn.q_proj, self_attn.k_proj, self_attn.v_proj, self_attn.o_proj ×2" in adapted

@@ -1,4 +1,4 @@
-"""Tiny models from configs, a batch for them, and a few ways to train one stage."""
+"""Tiny models from configs, a batch for them, and helpers that train one stage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def llama(**settings: Any) -> LlamaForCausalLM:
 
 
 def gpt2() -> GPT2LMHeadModel:
-    """Its linear layers are Conv1D, whose weights stand the other way round."""
+    """A model whose linear layers are Conv1D, with transposed weights."""
     no_dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
     ids = {"bos_token_id": 0, "eos_token_id": 0}
     return seeded(
@@ -73,7 +73,7 @@ def bert() -> BertForMaskedLM:
 
 
 def opt() -> OPTForCausalLM:
-    """Its MLPs read the tokens of all texts as one list."""
+    """A model whose MLPs flatten the tokens of all texts into one list."""
     return seeded(
         OPTForCausalLM,
         OPTConfig(
@@ -104,15 +104,15 @@ def batch(seed: int = 0) -> Tensor:
 def adapted(
     base: nn.Module | None = None, spec: AdapterSpec = SPEC, seed: int = 0
 ) -> tuple[Any, SparseAdapter]:
-    """A PeftModel with an attached adapter that is all zero."""
+    """A PeftModel with an attached adapter whose B is zero."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT turns fan_in_fan_out over for Conv1D, and says so
+        warnings.simplefilter("ignore")  # PEFT flips fan_in_fan_out for Conv1D with a warning
         model = lora_model(llama() if base is None else base, spec)
     return model, attach(model, seed, spec.distribution)
 
 
 def two_masks(adapter: SparseAdapter) -> tuple[Masks, Masks]:
-    """Two disjoint masks of a third of the cells each; the last third stays free."""
+    """Two disjoint masks with a third of the cells each; the last third stays free."""
     generator = torch.Generator().manual_seed(7)
     owners = {
         site.name: torch.randint(3, (site.out_features, site.rank), generator=generator)
@@ -122,7 +122,7 @@ def two_masks(adapter: SparseAdapter) -> tuple[Masks, Masks]:
 
 
 def write_open_values(model: Any, seed: int = 3) -> None:
-    """Give the open cells values, as a training would."""
+    """Write values into the open cells, as training would."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, parameter in trainable(model):
@@ -133,13 +133,13 @@ def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def closed(adapter: SparseAdapter, masks: Masks) -> Cells:
-    """The stage that just trained, as it is kept."""
+def trained_cells(adapter: SparseAdapter, masks: Masks) -> Cells:
+    """Return the cells of the stage that was just trained, as they are stored."""
     return Cells(masks, adapter.opened())
 
 
 def freeze(adapter: SparseAdapter, stages: Sequence[Cells]) -> None:
-    """Let exactly these stages' cells act, under the A that was attached."""
+    """Activate exactly the cells of these stages under the attached A."""
     adapter.install([Bank(adapter.projections(), stages)])
 
 
@@ -165,7 +165,7 @@ def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
 def train(
     model: Any, steps: int, make: Optimizer = adamw, accumulate: int = 1, clip: float | None = None
 ) -> torch.optim.Optimizer:
-    """Train whatever the model calls a parameter; the base's are frozen and have no gradient."""
+    """Train every parameter of the model; base parameters are frozen and have no gradient."""
     model.train()
     optimizer = make(list(model.parameters()))
     for step in range(steps):

@@ -1,4 +1,4 @@
-"""The benchmark of a registry of many runs works; what it measures is measured by hand."""
+"""The benchmark of a registry with many runs works; its results are not tested."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lori_cl.reports import gather
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def test_every_command_is_measured_on_a_registry_that_holds_the_runs(
+def test_benchmark_measures_every_command_on_a_registry_with_many_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))

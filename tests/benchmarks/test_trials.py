@@ -1,4 +1,4 @@
-"""The benchmarks on real texts run, on a tiny model and a few rows; what they measure is measured by hand."""
+"""The benchmarks on real texts run with a tiny model and few rows; their results are not tested."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def run(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Call a benchmark's command; what it printed."""
+    """Return a function that runs a benchmark's command and returns its output."""
     for task in ("sst2", "agnews", "qqp", "mnli", "amazon"):
         labels = yaml.safe_load((CL_BENCH / f"{task}.yaml").read_text())["labels"]
         rows = [{"text": f"it is {WORDS[i % 4]} {i}", "label": labels[i % len(labels)]} for i in range(16)]
@@ -51,16 +51,16 @@ def run(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return call
 
 
-def test_arms_are_learned_scored_and_put_into_a_table(run: Run, tmp_path: Path) -> None:
-    chosen = ("--only", "shared, random", "--only", "sequential-lora", "--seed", "0", "--seed", "1")
-    printed = run("forgetting", "--workspace", str(tmp_path / "ws"), "--order", "five", *chosen)
+def test_forgetting_benchmark_prints_a_table_of_its_arms(run: Run, tmp_path: Path) -> None:
+    options = ("--only", "shared, random", "--only", "sequential-lora", "--seed", "0", "--seed", "1")
+    printed = run("forgetting", "--workspace", str(tmp_path / "ws"), "--order", "five", *options)
     *runs, _, _, shared, sequential = printed.splitlines()
     assert [json.loads(each)["run"][:8] for each in runs] == ["five-sha", "five-seq"] * 2
     assert shared.startswith("| shared, random | 2 | ")
     assert sequential.startswith("| sequential-lora | 2 | ")
 
 
-def test_a_trial_is_scored_on_rows_that_it_was_not_trained_on(run: Run, tmp_path: Path) -> None:
+def test_trial_is_scored_on_held_out_rows(run: Run, tmp_path: Path) -> None:
     trial = ("--dev", "4", "--soft", "0.5", "--gain", "2", "--free", "query")
     settings = [part for each in (*NULL_SPACE, "masks.strategy=random") for part in ("--set", each)]
     printed = run("null_space_trials", "--workspace", str(tmp_path / "ws"), *trial, *settings)
@@ -71,20 +71,20 @@ def test_a_trial_is_scored_on_rows_that_it_was_not_trained_on(run: Run, tmp_path
     assert (len(test.splitlines()), len(train.splitlines())) == (4, 12)
 
 
-def test_masks_are_compared_with_magnitude_masks(run: Run) -> None:
+def test_mask_benchmark_compares_masks_with_magnitude_masks(run: Run) -> None:
     *_, magnitude, gradient, random = run("mask_evidence", "--dev", "4").splitlines()
     assert magnitude.endswith("| 100.0, 100.0, 100.0, 100.0, 100.0 |")
     assert gradient.startswith("| gradient | ")
     assert random.startswith("| random | ")
 
 
-def test_scores_of_cells_are_compared_with_magnitudes(run: Run) -> None:
+def test_gradient_benchmark_compares_cell_scores_with_magnitudes(run: Run) -> None:
     rows = run("gradient_scores", "--dev", "4").splitlines()
     assert rows[0] == "| score | sst2 | agnews | qqp | mnli | amazon |"
     assert sum(row.startswith("| abs(B) after ") for row in rows) == 3
 
 
-def test_rates_are_tried_one_after_the_other(run: Run) -> None:
+def test_learning_rates_are_tried_in_order(run: Run) -> None:
     rows = [
         json.loads(line) for line in run("tune_lr", "--dev", "4", "--lr", "1e-3", "--lr", "1e-2").splitlines()
     ]

@@ -1,4 +1,4 @@
-"""The commands, as a user types them."""
+"""The commands of the CLI."""
 
 import json
 import os
@@ -20,8 +20,8 @@ HEAVY = ("torch", "transformers", "peft", "datasets", "matplotlib", "alembic", "
 
 
 @pytest.fixture
-def learned(lori_cl: Call, write_task: Write, write_curriculum: Write) -> Path:
-    """A finished run called 'first' over tasks a and b; returns its curriculum."""
+def trained(lori_cl: Call, write_task: Write, write_curriculum: Write) -> Path:
+    """Train a run 'first' over tasks a and b; return its curriculum file."""
     code, _, err = lori_cl("add-task", write_task("a"), write_task("b"))
     assert code == 0, err
     file = write_curriculum("a", "b")
@@ -30,7 +30,9 @@ def learned(lori_cl: Call, write_task: Write, write_curriculum: Write) -> Path:
     return file
 
 
-def test_the_whole_job_by_command(lori_cl: Call, learned: Path) -> None:
+def test_report_contains_matrices_metrics_and_capacity_of_a_finished_run(
+    lori_cl: Call, trained: Path
+) -> None:
     code, out, _ = lori_cl("report", "first", "--json")
     report = json.loads(out)
     assert code == 0
@@ -48,7 +50,7 @@ def test_the_whole_job_by_command(lori_cl: Call, learned: Path) -> None:
     assert report["capacity"]["free"] == 448 - 2 * 45
 
 
-def test_a_run_is_named_after_curriculum_method_and_seed(
+def test_default_run_name_is_curriculum_method_and_seed(
     lori_cl: Call, write_task: Write, write_curriculum: Write
 ) -> None:
     lori_cl("add-task", write_task("a"))
@@ -57,7 +59,9 @@ def test_a_run_is_named_after_curriculum_method_and_seed(
     assert [run["name"] for run in json.loads(out)] == ["tiny-lori-3"]
 
 
-def test_set_reaches_the_run(lori_cl: Call, write_task: Write, write_curriculum: Write) -> None:
+def test_set_option_overrides_a_config_value(
+    lori_cl: Call, write_task: Write, write_curriculum: Write
+) -> None:
     lori_cl("add-task", write_task("a"))
     code, _, _ = lori_cl("run", write_curriculum("a"), "--name", "r", "--set", "train.limit=4")
     _, out, _ = lori_cl("runs", "r", "--json")
@@ -66,8 +70,8 @@ def test_set_reaches_the_run(lori_cl: Call, write_task: Write, write_curriculum:
 
 
 @pytest.mark.parametrize("format_name", FORMAT_NAMES)
-def test_every_format_is_written_by_its_ending(
-    lori_cl: Call, learned: Path, tmp_path: Path, format_name: str
+def test_file_extension_selects_the_report_format(
+    lori_cl: Call, trained: Path, tmp_path: Path, format_name: str
 ) -> None:
     target = tmp_path / f"report.{format_name}"
     code, _, err = lori_cl("report", "first", "-o", target)
@@ -75,7 +79,7 @@ def test_every_format_is_written_by_its_ending(
     assert f"{target.stat().st_size:,} bytes" in err
 
 
-def test_capacity_counts_cells_per_task_and_what_still_fits(lori_cl: Call, learned: Path) -> None:
+def test_capacity_shows_cells_per_task_and_remaining_tasks(lori_cl: Call, trained: Path) -> None:
     _, out, _ = lori_cl("capacity", "first", "--json")
     found = json.loads(out)
     assert (found["cells"], found["free"]) == (448, 358)
@@ -86,7 +90,7 @@ def test_capacity_counts_cells_per_task_and_what_still_fits(lori_cl: Call, learn
 
 
 @pytest.mark.parametrize("command", ["tasks", "runs"])
-def test_a_listing_has_a_table_and_a_json_form(lori_cl: Call, learned: Path, command: str) -> None:
+def test_list_commands_print_a_table_or_json(lori_cl: Call, trained: Path, command: str) -> None:
     _, out, _ = lori_cl(command, "--json")
     names = {item["name"] for item in json.loads(out)}
     _, table, _ = lori_cl(command)
@@ -94,25 +98,28 @@ def test_a_listing_has_a_table_and_a_json_form(lori_cl: Call, learned: Path, com
     assert all(name in table for name in names)
 
 
-def test_a_changed_task_becomes_a_second_version_and_says_so(lori_cl: Call, write_task: Write) -> None:
+def test_adding_a_changed_task_reports_a_second_version(lori_cl: Call, write_task: Write) -> None:
     _, first, _ = lori_cl("add-task", write_task("a"))
-    _, again, _ = lori_cl("add-task", write_task("a"))
+    _, repeated, _ = lori_cl("add-task", write_task("a"))
     _, changed, _ = lori_cl("add-task", write_task("a", seed=7))
     assert "a: added" in first
-    assert "already there, unchanged" in again
+    assert "already registered, unchanged" in repeated
     assert "changed since version 1: added as version 2" in changed
 
 
-def test_where_nobody_watches_a_run_says_its_sites_and_two_lines_a_stage(
+def test_run_without_a_terminal_logs_its_sites_and_two_lines_per_stage(
     lori_cl: Call, write_task: Write, write_curriculum: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     lori_cl("add-task", write_task("a"))
     _, _, err = lori_cl("run", write_curriculum("a"))
-    said = [record.getMessage() for record in caplog.records if record.name.startswith("lori_cl")]
-    receipt, line = said
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("lori_cl")]
+    receipt, line = messages
     assert receipt.startswith("receipt: run tiny-lori-0, stage 1, head ")
     assert line.startswith("stage 1/1 a: score ")
-    assert [told.partition(":")[0] for told in err.splitlines()] == ["adapter", "not adapted"]  # and no bars
+    assert [message.partition(":")[0] for message in err.splitlines()] == [
+        "adapter",
+        "not adapted",
+    ]  # and no bars
     assert "claimed 10.0%, free 90.0%" in line
 
 
@@ -124,7 +131,7 @@ def test_every_command_has_help_with_an_example(lori_cl: Call, command: str) -> 
     assert f"lori-cl {command}" in out.replace(" --workspace ~/lori", "")
 
 
-def test_the_formats_named_in_help_are_those_there_are() -> None:
+def test_help_names_every_report_format() -> None:
     from lori_cl.reports import FORMATS
 
     assert set(FORMAT_NAMES) == set(FORMATS)
@@ -135,9 +142,9 @@ def test_the_formats_named_in_help_are_those_there_are() -> None:
     [["--help"], ["tasks"], ["runs"], ["report", "first"], ["capacity", "first"]],
     ids=lambda a: a[0],
 )
-def test_what_needs_no_torch_imports_none(
+def test_commands_without_a_model_import_no_heavy_library(
     lori_cl: Call,
-    learned: Path,
+    trained: Path,
     workspace: Workspace,
     fresh_process: Callable[[str], str],
     arguments: list[str],
@@ -156,7 +163,9 @@ print("LOADED", [name for name in {HEAVY!r} if name in sys.modules])
     assert fresh_process(code).splitlines()[-1] == "LOADED []"
 
 
-def test_reading_leaves_the_registry_as_it_was(lori_cl: Call, learned: Path, workspace: Workspace) -> None:
+def test_reading_commands_do_not_change_the_registry(
+    lori_cl: Call, trained: Path, workspace: Workspace
+) -> None:
     before = (workspace.root / "registry.db").read_bytes()
     files = sorted(workspace.root.iterdir())
     reading = (["tasks"], ["runs"], ["runs", "first"], ["report", "first"], ["capacity", "first"], ["gc"])
@@ -166,40 +175,40 @@ def test_reading_leaves_the_registry_as_it_was(lori_cl: Call, learned: Path, wor
     assert sorted(workspace.root.iterdir()) == files
 
 
-def test_a_dry_run_shows_the_tasks_and_stores_nothing(
+def test_dry_run_shows_the_task_and_stores_nothing(
     lori_cl: Call, write_task: Write, tiny_encoder: Path
 ) -> None:
     code, out, _ = lori_cl("add-task", write_task("a"), "--dry-run", "--model", tiny_encoder)
     assert code == 0
     assert "a, train: 16 examples" in out
-    assert "tokens: median 5, longest 5; 0 are cut at 128" in out
+    assert "tokens: median 5, longest 5; 0 truncated to 128" in out
     assert lori_cl("tasks", "--json").out.strip() == "[]"
 
 
-def test_a_dry_run_and_a_run_say_what_of_the_model_is_adapted_and_what_is_not(
+def test_dry_run_and_run_list_adapted_and_not_adapted_modules(
     lori_cl: Call, write_task: Write, write_curriculum: Write, tiny_encoder: Path
 ) -> None:
     task = write_task("a")
     dry = lori_cl("add-task", task, "--dry-run", "--model", tiny_encoder)
     lori_cl("add-task", task)
     run = lori_cl("run", write_curriculum("a"), "--name", "listed")
-    for said in (dry.out, run.err):
-        assert "adapter: 6 sites (" in said
-        assert "not adapted: embeddings (" in said
+    for output in (dry.out, run.err):
+        assert "adapter: 6 sites (" in output
+        assert "not adapted: embeddings (" in output
     assert "the model reads up to 32 tokens" in dry.out
 
 
-def test_a_dry_run_says_why_a_model_cannot_do_a_task(
+def test_dry_run_explains_why_a_model_does_not_support_a_task(
     lori_cl: Call, write_task: Write, tiny_causal_lm: Path
 ) -> None:
     code, out, _ = lori_cl("add-task", write_task("a"), "--dry-run", "--model", tiny_causal_lm)
     assert code == 0
     assert "as encoder: model.path" in out
-    assert "is a llama, which is no encoder" in out
+    assert "is a llama, which is not an encoder" in out
 
 
 @pytest.mark.parametrize(("argument", "code"), [((), 2), (("--help",), 1)])
-def test_a_reader_that_has_left_gets_no_traceback(argument: tuple[str, ...], code: int) -> None:
+def test_broken_pipe_prints_no_traceback(argument: tuple[str, ...], code: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "lori_cl", *argument]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lori_cl.registry import Evaluation
-from lori_cl.training.examiner import Examiner
+from lori_cl.training.evaluator import Evaluator
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
@@ -16,11 +16,11 @@ Write = Callable[..., Path]
 def curriculum(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Of a and b, where b costs a everything under `current`."""
+    """Return a curriculum of a and b; training b sets the score of a under `current` to 0."""
     lori_cl("add-task", write_task("a"), write_task("b"))
-    row = Examiner.row
+    row = Evaluator.row
 
-    def costs(self: Examiner, *arguments: object) -> list[Evaluation]:
+    def row_with_regression(self: Evaluator, *arguments: object) -> list[Evaluation]:
         return [
             replace(e, score=float(e.stage == 1), outcomes=(float(e.stage == 1),) * e.n)
             if e.view == "current"
@@ -28,11 +28,11 @@ def curriculum(
             for e in row(self, *arguments)  # type: ignore[arg-type]
         ]
 
-    monkeypatch.setattr(Examiner, "row", costs)
+    monkeypatch.setattr(Evaluator, "row", row_with_regression)
     return write_curriculum("a", "b")
 
 
-def test_a_gate_ends_with_exit_code_1_and_the_lost_task_and_accept_takes_it(
+def test_regression_gate_fails_with_the_task_and_accept_commits_the_stage(
     lori_cl: Call, curriculum: Path
 ) -> None:
     code, _, err = lori_cl("run", curriculum, "--name", "r", "--max-drop", "1.0")
@@ -42,7 +42,7 @@ def test_a_gate_ends_with_exit_code_1_and_the_lost_task_and_accept_takes_it(
         .splitlines()[-1]
         .startswith(
             "RegressionFound: stage 2/2 b: in the view current, 'a' fell by 100.0 points, from 100.0 % after "
-            "stage 1 to 0.0 % (paired test, p = 0.0078); 1 points are allowed."
+            "stage 1 to 0.0 % (paired test, p = 0.0078); the limit is 1 points."
         )
     )
     assert lori_cl("run", curriculum, "--name", "r")[0] == 1
@@ -51,25 +51,25 @@ def test_a_gate_ends_with_exit_code_1_and_the_lost_task_and_accept_takes_it(
     assert "−100.0" in out
 
 
-def test_what_is_set_aside_shows_among_the_stages_until_it_is_taken(lori_cl: Call, curriculum: Path) -> None:
+def test_held_back_stage_is_listed_until_it_is_accepted(lori_cl: Call, curriculum: Path) -> None:
     lori_cl("run", curriculum, "--name", "r", "--max-drop", "1.0")
     _, out, _ = lori_cl("runs", "r")
-    assert [line for line in out.splitlines() if line.startswith("2 b") and "set aside" in line]
-    assert "\nset aside: stage 2/2 b: in the view current, 'a' fell by 100.0 points" in out
+    assert [line for line in out.splitlines() if line.startswith("2 b") and "held back" in line]
+    assert "\nheld back: stage 2/2 b: in the view current, 'a' fell by 100.0 points" in out
     assert "--name r --accept b\n" in out
-    kept = json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"]
-    assert (kept["position"], kept["task"]) == (2, "b")
+    held_back = json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"]
+    assert (held_back["position"], held_back["task"]) == (2, "b")
     lori_cl("run", curriculum, "--name", "r", "--accept", "b")
-    assert "set aside" not in lori_cl("runs", "r")[1]
+    assert "held back" not in lori_cl("runs", "r")[1]
     assert json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"] is None
 
 
-def test_under_a_view_that_lost_nothing_the_gate_lets_it_pass(lori_cl: Call, curriculum: Path) -> None:
+def test_gate_passes_under_a_view_without_a_regression(lori_cl: Call, curriculum: Path) -> None:
     options = ("--max-drop", "1", "--view", "as_trained")
     assert lori_cl("run", curriculum, "--name", "r", *options)[0] == 0
 
 
-def test_a_view_without_a_gate_is_refused(lori_cl: Call, curriculum: Path) -> None:
+def test_view_option_requires_max_drop(lori_cl: Call, curriculum: Path) -> None:
     code, _, err = lori_cl("run", curriculum, "--view", "current")
     assert code == 2
     assert "add --max-drop" in err

@@ -7,86 +7,86 @@ from typing import Any
 
 import pytest
 
-from lori_cl.registry import Leftover, Workspace, leftovers
+from lori_cl.registry import GarbageFile, Workspace, find_garbage
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
 
 
 @pytest.fixture
-def loose(workspace: Workspace) -> str:
-    """An artifact that no row names, two hours old; returns its digest."""
+def unused_artifact(workspace: Workspace) -> str:
+    """Store an unreferenced artifact that is two hours old; return its digest."""
     sha256 = workspace.artifacts.put(b"1234", "jsonl")
     file = workspace.artifacts.path(sha256, "jsonl")
     os.utime(file, (file.stat().st_atime, file.stat().st_mtime - 7200))
     return sha256
 
 
-def test_gc_shows_what_is_left_over_and_deletes_it_only_when_asked(
-    lori_cl: Call, workspace: Workspace, loose: str
+def test_gc_lists_unused_files_and_deletes_them_only_with_the_delete_option(
+    lori_cl: Call, workspace: Workspace, unused_artifact: str
 ) -> None:
     code, out, _ = lori_cl("gc")
     assert code == 0
-    assert "1 left over, 4 bytes; lori-cl gc --delete deletes them" in out
-    assert workspace.artifacts.path(loose, "jsonl").exists()
-    assert "1 left over, 4 bytes: deleted" in lori_cl("gc", "--delete")[1]
-    assert not workspace.artifacts.path(loose, "jsonl").exists()
-    assert "nothing is left over" in lori_cl("gc")[1]
+    assert "1 unused, 4 bytes; delete: lori-cl gc --delete" in out
+    assert workspace.artifacts.path(unused_artifact, "jsonl").exists()
+    assert "1 unused, 4 bytes: deleted" in lori_cl("gc", "--delete")[1]
+    assert not workspace.artifacts.path(unused_artifact, "jsonl").exists()
+    assert "no unused files" in lori_cl("gc")[1]
 
 
-def test_gc_leaves_alone_what_a_command_may_be_about_to_commit(
-    lori_cl: Call, workspace: Workspace, loose: str
+def test_gc_keeps_recent_files_that_a_command_may_commit(
+    lori_cl: Call, workspace: Workspace, unused_artifact: str
 ) -> None:
     young = workspace.artifacts.put(b"56", "jsonl")
     (entry,) = json.loads(lori_cl("gc", "--delete", "--json")[1])
-    assert loose in entry["path"]
+    assert unused_artifact in entry["path"]
     assert workspace.artifacts.path(young, "jsonl").exists()
     assert young in lori_cl("gc", "--min-age", "0")[1]
 
 
-def test_gc_leaves_all_alone_while_a_run_of_any_registry_is_under_way_and_says_so(
-    lori_cl: Call, workspace: Workspace, loose: str
+def test_gc_deletes_nothing_while_a_run_of_any_registry_is_active(
+    lori_cl: Call, workspace: Workspace, unused_artifact: str
 ) -> None:
-    with workspace.hold("elsewhere"):
+    with workspace.lock("elsewhere"):
         code, out, err = lori_cl("gc", "--delete")
-    assert (code, out, workspace.artifacts.path(loose, "jsonl").exists()) == (0, "", True)
-    assert "what is left over cannot be told: elsewhere is under way" in err
+    assert (code, out, workspace.artifacts.path(unused_artifact, "jsonl").exists()) == (0, "", True)
+    assert "cannot determine the unused files: elsewhere is running" in err
 
 
-def test_gc_deletes_nothing_where_a_run_began_while_it_looked(
-    lori_cl: Call, workspace: Workspace, loose: str, monkeypatch: pytest.MonkeyPatch
+def test_gc_deletes_nothing_if_a_run_starts_during_the_search(
+    lori_cl: Call, workspace: Workspace, unused_artifact: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with ExitStack() as began:
+    with ExitStack() as started_run:
 
-        def meanwhile(*arguments: Any) -> list[Leftover]:
-            began.enter_context(workspace.hold("begun"))
-            return leftovers(*arguments)
+        def start_a_run_first(*arguments: Any) -> list[GarbageFile]:
+            started_run.enter_context(workspace.lock("begun"))
+            return find_garbage(*arguments)
 
-        monkeypatch.setattr("lori_cl.cli.gc.leftovers", meanwhile)
+        monkeypatch.setattr("lori_cl.cli.gc.find_garbage", start_a_run_first)
         code, out, err = lori_cl("gc", "--delete", "--json")
     assert (code, [entry["deleted"] for entry in json.loads(out)]) == (0, [False])
-    assert workspace.artifacts.path(loose, "jsonl").exists()
-    assert "begun is under way" in err
+    assert workspace.artifacts.path(unused_artifact, "jsonl").exists()
+    assert "begun is running" in err
 
 
 @pytest.mark.parametrize("by_url", [True, False], ids=["from the other registry", "from the first one"])
-def test_gc_leaves_all_alone_where_another_registry_keeps_runs_in_the_workspace_and_says_which(
-    lori_cl: Call, write_task: Write, workspace: Workspace, loose: str, tmp_path: Path, by_url: bool
+def test_gc_deletes_nothing_if_another_registry_uses_the_workspace(
+    lori_cl: Call, write_task: Write, workspace: Workspace, unused_artifact: str, tmp_path: Path, by_url: bool
 ) -> None:
     other = f"sqlite:///{tmp_path / 'other.db'}"
     assert lori_cl("--registry", other, "init")[0] == 0
     assert lori_cl("--registry", other, "add-task", write_task("a"))[0] == 0
     code, out, err = lori_cl(*(("--registry", other) if by_url else ()), "gc", "--delete")
-    assert (code, out, workspace.artifacts.path(loose, "jsonl").exists()) == (0, "", True)
-    assert err.startswith("what is left over cannot be told: ")
+    assert (code, out, workspace.artifacts.path(unused_artifact, "jsonl").exists()) == (0, "", True)
+    assert err.startswith("cannot determine the unused files: ")
     assert ("registry.db" if by_url else str(tmp_path / "other.db")) in err
 
 
-def test_gc_knows_a_workspace_whose_only_registry_is_named_by_a_url(
-    lori_cl: Call, write_task: Write, workspace: Workspace, loose: str, tmp_path: Path
+def test_gc_works_with_a_single_registry_given_by_url(
+    lori_cl: Call, write_task: Write, workspace: Workspace, unused_artifact: str, tmp_path: Path
 ) -> None:
     (workspace.root / "registry.db").unlink()
     only = f"sqlite:///{tmp_path / 'only.db'}"
     lori_cl("--registry", only, "init")
     lori_cl("--registry", only, "add-task", write_task("a"))
-    assert "1 left over, 4 bytes: deleted" in lori_cl("--registry", only, "gc", "--delete")[1]
+    assert "1 unused, 4 bytes: deleted" in lori_cl("--registry", only, "gc", "--delete")[1]

@@ -1,4 +1,4 @@
-"""`~` is the home folder wherever a user writes a path."""
+"""`~` means the home folder in every path that a user gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_task_file_and_its_data_are_found_in_the_home_folder(
+def test_tilde_is_expanded_in_the_path_of_a_task_file_and_of_its_data(
     home: Path, monkeypatch: pytest.MonkeyPatch, lori_cl: Callable[..., Any]
 ) -> None:
     declare_task(home / "data", "mood")
@@ -31,13 +31,13 @@ def test_a_task_file_and_its_data_are_found_in_the_home_folder(
     assert (done.code, done.out) == (0, "mood: added (classification, 8 eval examples)\n")
 
 
-def test_the_workspace_may_be_in_the_home_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_expanded_in_the_path_of_the_workspace(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORI_CL_WORKSPACE", "~/weekly")
     main(["init"], standalone_mode=False)
     assert (home / "weekly" / "registry.db").exists()
 
 
-def test_a_data_folder_that_does_not_exist_is_named(
+def test_error_about_a_missing_data_folder_names_the_expanded_path(
     home: Path, monkeypatch: pytest.MonkeyPatch, lori_cl: Callable[..., Any]
 ) -> None:
     declare_task(home / "elsewhere", "mood")

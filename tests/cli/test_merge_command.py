@@ -1,4 +1,4 @@
-"""`lori-cl merge`, as a user types it."""
+"""The command `lori-cl merge`."""
 
 import json
 from collections.abc import Callable
@@ -14,20 +14,20 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def learned(lori_cl: Call, write_task: Write, write_curriculum: Write) -> None:
-    """A finished run called 'first' over tasks a and b."""
+def trained(lori_cl: Call, write_task: Write, write_curriculum: Write) -> None:
+    """Train a run 'first' over tasks a and b."""
     lori_cl("add-task", write_task("a"), write_task("b"))
     isolated = {"rank": 4, "alpha": 8, "composition": "isolated"}
     code, _, err = lori_cl("run", write_curriculum("a", "b", adapter=isolated), "--name", "first")
     assert code == 0, err
 
 
-@pytest.mark.usefixtures("learned")
-def test_a_merge_is_written_scored_and_shown(lori_cl: Call, tmp_path: Path) -> None:
-    asked = ("merge", "first", "--tasks", "a,b", "--method", "cat", "--weights", "0.4,0.4", "--evaluate")
-    code, table, err = lori_cl(*asked, "--out", tmp_path / "one")
+@pytest.mark.usefixtures("trained")
+def test_merge_is_written_scored_and_printed(lori_cl: Call, tmp_path: Path) -> None:
+    arguments = ("merge", "first", "--tasks", "a,b", "--method", "cat", "--weights", "0.4,0.4", "--evaluate")
+    code, table, err = lori_cl(*arguments, "--out", tmp_path / "one")
     assert (code, err) == (0, "")
-    code, out, _ = lori_cl(*asked, "--out", tmp_path / "two", "--json")
+    code, out, _ = lori_cl(*arguments, "--out", tmp_path / "two", "--json")
     record = json.loads(out)
     assert code == 0
     assert [(part["run"], part["task"], part["weight"]) for part in record["adapters"]] == [
@@ -47,14 +47,14 @@ def test_a_merge_is_written_scored_and_shown(lori_cl: Call, tmp_path: Path) -> N
     assert one == two
 
 
-@pytest.mark.usefixtures("learned")
-def test_a_merge_that_nobody_scores_is_json_too(lori_cl: Call, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("trained")
+def test_merge_without_scores_can_be_printed_as_json(lori_cl: Call, tmp_path: Path) -> None:
     code, out, err = lori_cl("merge", "first", "--tasks", "a,b", "--out", tmp_path / "out", "--json")
     assert (code, err) == (0, "")
     assert (json.loads(out)["out"], json.loads(out)["scores"]) == (str(tmp_path / "out"), [])
 
 
-@pytest.mark.usefixtures("learned")
+@pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
     ("method", "used"),
     [
@@ -64,35 +64,37 @@ def test_a_merge_that_nobody_scores_is_json_too(lori_cl: Call, tmp_path: Path) -
     ],
     ids=["cat", "ties", "dare"],
 )
-def test_what_a_method_used_is_recorded_and_nothing_else(
+def test_only_the_settings_used_by_the_method_are_recorded(
     lori_cl: Call, tmp_path: Path, method: list[str], used: tuple[object, ...]
 ) -> None:
-    asked = ("merge", "first", "--tasks", "a,b", *method, "--out", tmp_path / "out", "--json")
-    code, out, err = lori_cl(*asked)
+    arguments = ("merge", "first", "--tasks", "a,b", *method, "--out", tmp_path / "out", "--json")
+    code, out, err = lori_cl(*arguments)
     assert (code, err) == (0, "")
     record = json.loads(out)
     assert (record["on"], record["density"], record["seed"]) == used
 
 
-@pytest.mark.usefixtures("learned")
+@pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
-        (["--weights", "0.4;0.4"], "'0.4;0.4' should be numbers with commas between them"),
+        (["--weights", "0.4;0.4"], "'0.4;0.4' is not a list of numbers separated by commas"),
         (["--weights", "0.4"], "2 adapters and 1 weights"),
         (["--method", "tiess"], "Did you mean 'ties'?"),
-        (["--rank", "2"], "'cat' prunes nothing and takes no --rank"),
-        (["--on", "b", "--seed", "3"], "'cat' prunes nothing and takes no --on b or --seed"),
+        (["--rank", "2"], "'cat' does not prune, so it accepts no --rank"),
+        (["--on", "b", "--seed", "3"], "'cat' does not prune, so it accepts no --on b or --seed"),
         (["--weights", "0,0"], "with the weights 0, 0, the adapter is zero everywhere"),
     ],
 )
-def test_a_mistake_ends_in_one_line(lori_cl: Call, tmp_path: Path, options: list[str], says: str) -> None:
+def test_invalid_merge_options_are_a_one_line_error(
+    lori_cl: Call, tmp_path: Path, options: list[str], message: str
+) -> None:
     code, out, err = lori_cl("merge", "first", "--tasks", "a,b", "--out", tmp_path / "out", *options)
     assert (code, out) == (2, "")
-    assert says in err
+    assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_the_methods_named_in_help_are_those_there_are() -> None:
+def test_help_names_every_merge_method() -> None:
     assert METHOD_NAMES.split(", ") == list(MERGES)

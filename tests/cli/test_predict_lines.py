@@ -1,4 +1,4 @@
-"""What `lori-cl predict --file` takes for a line."""
+"""How `lori-cl predict --file` splits a file into lines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from lori_cl.cli.predict import _lines
 
 
-def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
+def test_only_a_line_feed_separates_lines(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes('{"text": "one\u2028two\u0085three"}\r\nfour'.encode())
     assert _lines(file) == ('{"text": "one\u2028two\u0085three"}', "four")
 
 
-def test_a_file_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+def test_error_about_a_missing_file_names_it_once(tmp_path: Path) -> None:
     with pytest.raises(click.FileError) as raised:
         _lines(tmp_path / "absent")
     assert raised.value.format_message().count("absent") == 1

@@ -1,4 +1,4 @@
-"""The registry itself, as a user meets it."""
+"""The command `lori-cl registry` and commands on a PostgreSQL registry."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from lori_cl.registry import Workspace
 from lori_cl.registry.migrate import MIGRATIONS
 from lori_cl.registry.tables import SCHEMA
 from tests.postgres import PASSWORD, Postgres
-from tests.registry.registry_records import everything
+from tests.registry.registry_records import snapshot
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
 
 
 def make_old(workspace: Workspace, revision: str) -> None:
-    """Take a registry back to an earlier schema."""
+    """Downgrade a registry to an earlier schema."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     engine = create_engine(f"sqlite:///{workspace.root / 'registry.db'}")
@@ -30,36 +30,36 @@ def make_old(workspace: Workspace, revision: str) -> None:
     engine.dispose()
 
 
-def test_an_old_registry_is_upgraded_by_the_command_that_every_other_one_names(
+def test_commands_name_the_upgrade_of_an_old_registry_and_it_works(
     lori_cl: Call, workspace: Workspace
 ) -> None:
     make_old(workspace, "0001")
     for named in (["tasks"], ["init"]):
         code, _, err = lori_cl(*named)
         assert code == 2
-        assert err.strip().endswith("bring it up to date: lori-cl registry upgrade")
+        assert err.strip().endswith("Upgrade it: lori-cl registry upgrade")
     code, out, _ = lori_cl("registry", "upgrade")
     first, second = out.splitlines()
-    (kept,) = workspace.root.glob("registry-schema-0001-*.db")
+    (backup_file,) = workspace.root.glob("registry-schema-0001-*.db")
     assert code == 0
-    assert first == f"Schema 0001 is now {SCHEMA}"
-    assert second == f"As it was before: {kept} ({kept.stat().st_size:,} bytes)"
+    assert first == f"Upgraded schema 0001 to {SCHEMA}"
+    assert second == f"Backup of the earlier registry: {backup_file} ({backup_file.stat().st_size:,} bytes)"
     assert lori_cl("tasks")[0] == 0
 
 
-def test_an_upgrade_without_a_backup_leaves_none(lori_cl: Call, workspace: Workspace) -> None:
+def test_upgrade_with_no_backup_writes_no_backup(lori_cl: Call, workspace: Workspace) -> None:
     make_old(workspace, "0001")
-    assert lori_cl("registry", "upgrade", "--no-backup")[1] == f"Schema 0001 is now {SCHEMA}\n"
+    assert lori_cl("registry", "upgrade", "--no-backup")[1] == f"Upgraded schema 0001 to {SCHEMA}\n"
     assert list(workspace.root.glob("registry-*")) == []
 
 
-def test_a_registry_of_today_is_left_as_it_is(lori_cl: Call, workspace: Workspace) -> None:
+def test_upgrading_a_current_registry_changes_nothing(lori_cl: Call, workspace: Workspace) -> None:
     before = (workspace.root / "registry.db").read_bytes()
-    assert lori_cl("registry", "upgrade")[1] == f"Up to date already: schema {SCHEMA}\n"
+    assert lori_cl("registry", "upgrade")[1] == f"The registry is up to date: schema {SCHEMA}\n"
     assert (workspace.root / "registry.db").read_bytes() == before
 
 
-def test_the_whole_job_over_postgresql_prints_and_keeps_no_password(
+def test_workflow_over_postgresql_prints_and_stores_no_password(
     lori_cl: Call,
     workspace: Workspace,
     postgres: Postgres,
@@ -68,7 +68,7 @@ def test_the_whole_job_over_postgresql_prints_and_keeps_no_password(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with postgres.database() as url:
-        said = []
+        printed = []
         for command in (
             ["init"],
             ["add-task", write_task("a"), write_task("b")],
@@ -82,10 +82,10 @@ def test_the_whole_job_over_postgresql_prints_and_keeps_no_password(
         ):
             code, out, err = lori_cl("--verbose", "--registry", url, *command)
             assert code == 0, err
-            said += [out, err]
-        kept = [str(everything(Workspace(workspace.root, url)))]
-    kept += [file.read_text(errors="replace") for file in workspace.root.rglob("*") if file.is_file()]
-    assert "first" in "".join(kept)
-    for text in (*said, caplog.text, *kept):
+            printed += [out, err]
+        stored = [str(snapshot(Workspace(workspace.root, url)))]
+    stored += [file.read_text(errors="replace") for file in workspace.root.rglob("*") if file.is_file()]
+    assert "first" in "".join(stored)
+    for text in (*printed, caplog.text, *stored):
         assert PASSWORD not in text
         assert quote(PASSWORD, safe="") not in text

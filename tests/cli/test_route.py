@@ -1,4 +1,4 @@
-"""`lori-cl route`, as a user types it."""
+"""The command `lori-cl route`."""
 
 import json
 import re
@@ -11,15 +11,15 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def learned(lori_cl: Call, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]) -> None:
-    """A run 'first' over two tasks, of which a text's labels say which it is."""
+def trained(lori_cl: Call, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]) -> None:
+    """Train a run 'first' over two tasks with different labels."""
     tasks = {"colour": ("red", "blue"), "shape": ("green", "round")}
     lori_cl("add-task", *(write_task(name, labels, n=24) for name, labels in tasks.items()))
     code, _, err = lori_cl("run", write_curriculum(*tasks), "--name", "first")
     assert code == 0, err
 
 
-def test_it_tells_every_view_and_who_was_taken_for_whom(lori_cl: Call, learned: None) -> None:
+def test_route_prints_every_view_and_the_confusion_of_tasks(lori_cl: Call, trained: None) -> None:
     code, out, err = lori_cl("route", "first", "--json")
     assert code == 0, err
     routing = json.loads(out)
@@ -34,7 +34,7 @@ def test_it_tells_every_view_and_who_was_taken_for_whom(lori_cl: Call, learned: 
     assert re.search(r"colour +" + " +".join(f"{n:.1f}" for n in numbers) + " +8", text)
 
 
-def test_the_report_shows_it_from_then_on(lori_cl: Call, learned: None) -> None:
+def test_report_shows_the_routed_view_after_route(lori_cl: Call, trained: None) -> None:
     _, before, _ = lori_cl("report", "first", "--json")
     lori_cl("route", "first")
     _, after, _ = lori_cl("report", "first", "--json")
@@ -48,7 +48,7 @@ def test_the_report_shows_it_from_then_on(lori_cl: Call, learned: None) -> None:
     assert all("routing_accuracy" in parts for parts in routed["parts"])
 
 
-def test_a_run_that_nobody_began_is_one_line(lori_cl: Call) -> None:
+def test_unknown_run_is_a_one_line_error(lori_cl: Call) -> None:
     code, out, err = lori_cl("route", "frist")
     assert (code, out) == (2, "")
-    assert err.startswith("UnknownRun: 'frist'.")
+    assert err.startswith("UnknownRun: no run is named 'frist'.")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a command after the step that is under way."""
+"""Ctrl-C and SIGTERM stop a command after the current step."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lori_cl.cli.output import bars
-from lori_cl.cli.signals import asked_to_end
+from lori_cl.cli.signals import handle_stop_signals
 from lori_cl.errors import Interrupted
-from lori_cl.training import evaluate, sequence, stage
+from lori_cl.training import eval_task, sequence, train
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
@@ -29,17 +29,17 @@ def matrices(lori_cl: Call, run: str) -> object:
 
 def signal_in_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send SIGTERM when the first batch of a task is about to be scored."""
-    kind_of = evaluate.kind_of
+    kind_of = eval_task.kind_of
 
     def signalled(spec: object) -> object:
         signal.raise_signal(signal.SIGTERM)
         return kind_of(spec)
 
-    monkeypatch.setattr(evaluate, "kind_of", signalled)
+    monkeypatch.setattr(eval_task, "kind_of", signalled)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_training_ends_after_the_step_with_the_command_that_goes_on(
+def test_signal_in_training_stops_after_the_step_and_prints_the_resume_command(
     lori_cl: Call,
     write_task: Write,
     write_curriculum: Write,
@@ -47,31 +47,31 @@ def test_a_signal_in_training_ends_after_the_step_with_the_command_that_goes_on(
     number: signal.Signals,
 ) -> None:
     assert lori_cl("add-task", write_task("a"))[0] == 0
-    curriculum, step, calls = write_curriculum("a"), stage.Trainer.training_step, []
+    curriculum, step, calls = write_curriculum("a"), train.Trainer.training_step, []
 
-    def signalled_at_the_second(self: object, *arguments: object) -> object:
+    def signal_at_the_second_step(self: object, *arguments: object) -> object:
         calls.append(1)
         if len(calls) == 2:
             signal.raise_signal(number)
         return step(self, *arguments)
 
-    monkeypatch.setattr(stage.Trainer, "training_step", signalled_at_the_second)
+    monkeypatch.setattr(train.Trainer, "training_step", signal_at_the_second_step)
     code, _, err = lori_cl("run", curriculum, "--name", "r", *TRAIN)
     assert code == 1
-    assert "Ending after this step. Once more ends at once." in err
+    assert "Stopping after this step. Repeat the signal to stop at once." in err
     message = err.strip().splitlines()[-1]
-    assert message.startswith("Interrupted: ended as asked, in 'stage 1/1 a: training' after 2 of 6;")
+    assert message.startswith("Interrupted: stopped as requested in 'stage 1/1 a: training' after 2 of 6;")
     assert "Traceback" not in err
-    goes_on = shlex.split(message.partition("Go on with: ")[2])
-    assert goes_on[3:] == ["run", str(curriculum), "--name", "r", *TRAIN]
-    assert lori_cl(*goes_on[3:])[0] == 0
+    resume_command = shlex.split(message.partition("Resume with: ")[2])
+    assert resume_command[3:] == ["run", str(curriculum), "--name", "r", *TRAIN]
+    assert lori_cl(*resume_command[3:])[0] == 0
     assert len(calls) == 6
-    code, _, err = lori_cl("run", curriculum, "--name", "whole", *TRAIN, "--measure-all")
+    code, _, err = lori_cl("run", curriculum, "--name", "uninterrupted", *TRAIN, "--measure-all")
     assert code == 0, err
-    assert matrices(lori_cl, "r") == matrices(lori_cl, "whole")
+    assert matrices(lori_cl, "r") == matrices(lori_cl, "uninterrupted")
 
 
-def test_a_signal_in_scoring_ends_after_the_batch(
+def test_signal_in_scoring_stops_after_the_batch(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
@@ -81,7 +81,7 @@ def test_a_signal_in_scoring_ends_after_the_batch(
     assert "in 'scoring a, base' after 4 of 8" in err
 
 
-def test_a_signal_in_the_last_commit_finds_nothing_left_to_interrupt(
+def test_signal_in_the_last_commit_does_not_interrupt_the_run(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
@@ -97,8 +97,8 @@ def test_a_signal_in_the_last_commit_finds_nothing_left_to_interrupt(
     assert "View current" in out
 
 
-def test_an_inner_bar_that_is_full_ends_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with bars() as observer, observer.bar("run", 1), observer.bar("training", 2) as advance:
+def test_signal_stops_at_a_completed_inner_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bars() as progress, progress.bar("run", 1), progress.bar("training", 2) as advance:
         advance(1)
         signal.raise_signal(signal.SIGINT)
         with pytest.raises(Interrupted, match="in 'training' after 2 of 2"):
@@ -106,33 +106,33 @@ def test_an_inner_bar_that_is_full_ends_when_asked(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "without a reader"])
-def test_a_signal_is_noted_where_nobody_reads_stderr_any_more(closed: bool) -> None:
+def test_signal_is_handled_if_stderr_is_closed_or_has_no_reader(closed: bool) -> None:
     stderr, (reader, writer) = os.dup(2), os.pipe()
     os.close(reader)
     os.dup2(writer, 2)
     try:
         if closed:
             os.close(2)
-        with asked_to_end() as ends:
+        with handle_stop_signals() as stop_requested:
             signal.raise_signal(signal.SIGINT)
-            assert ends()
+            assert stop_requested()
     finally:
         os.dup2(stderr, 2)
         for descriptor in (stderr, writer):
             os.close(descriptor)
 
 
-def test_a_file_that_was_opened_in_the_place_of_a_closed_stderr_is_not_written(
+def test_signal_writes_nothing_to_descriptor_2_if_stderr_was_closed(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.__stderr__", None)
-    with asked_to_end() as ends:
+    with handle_stop_signals() as stop_requested:
         signal.raise_signal(signal.SIGINT)
-        assert ends()
+        assert stop_requested()
     assert capfd.readouterr().err == ""
 
 
-def test_of_the_processes_of_a_launcher_the_first_one_speaks(
+def test_only_rank_0_prints_the_interruption(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
@@ -140,20 +140,20 @@ def test_of_the_processes_of_a_launcher_the_first_one_speaks(
     monkeypatch.setenv("RANK", "1")
     code, _, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert code == 1
-    assert "Ending after" not in err
+    assert "Stopping after" not in err
     assert "Interrupted" not in err
 
 
-def test_the_second_signal_ends_at_once() -> None:
-    with asked_to_end() as ends:
+def test_second_signal_stops_immediately() -> None:
+    with handle_stop_signals() as stop_requested:
         signal.raise_signal(signal.SIGINT)
-        assert ends()
+        assert stop_requested()
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_the_handlers_are_put_back() -> None:
+def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with asked_to_end() as ends:
-        assert not ends()
+    with handle_stop_signals() as stop_requested:
+        assert not stop_requested()
     assert signal.getsignal(signal.SIGTERM) is before

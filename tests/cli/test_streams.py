@@ -1,4 +1,4 @@
-"""Every command where the terminal lacks UTF-8, the disk is full, a stream is closed or nobody reads."""
+"""Every command with a terminal without UTF-8, a full disk, a closed stream or a broken pipe."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lori_cl.cli.output import print_json_line
 from lori_cl.registry import Workspace
 from lori_cl.reports import FORMATS, gather
 from lori_cl.spec import load_curriculum
-from lori_cl.strict_json import decoded, encoded
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.strict_json import dump_json, parse_json
+from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 from tests.tiny import declare_task, tiny_curriculum
 
 CONTROLS = "\x7f\x85\x9b2J\u202e\u2066\u200f\u2028\x1b[2J"
@@ -48,22 +48,22 @@ COMMAND_LINES: dict[str, tuple[str, ...]] = {
     "gc": ("gc",),
     "retire-task": ("retire-task", "first", "b"),
 }
-"""One call of each command that prints and ends with 0."""
+"""One call of each command that prints something and exits with 0."""
 
 
 @pytest.fixture(scope="module")
-def learned(tiny_encoder: Path, empty_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a finished run 'first' over tasks a and b."""
+def trained(tiny_encoder: Path, empty_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a workspace with a finished run 'first' over tasks a and b."""
     root = tmp_path_factory.mktemp("streams") / "workspace"
     workspace = Workspace(Path(shutil.copytree(empty_workspace, root)))
-    enrol(workspace, [declare_task(root / "declared", name) for name in ("a", "b")])
+    register_tasks(workspace, [declare_task(root / "declared", name) for name in ("a", "b")])
     file = root / "curriculum.yaml"
     file.write_text(yaml.safe_dump(tiny_curriculum(tiny_encoder, ("a", "b"))))
-    run_curriculum(workspace, load_curriculum(file), "first", RunOptions(declared_in=root), SilentObserver())
+    run_curriculum(workspace, load_curriculum(file), "first", RunOptions(declared_in=root), SilentProgress())
     return root
 
 
-class Ended(NamedTuple):
+class CommandOutput(NamedTuple):
     code: int
     out: bytes
     err: bytes
@@ -71,8 +71,8 @@ class Ended(NamedTuple):
 
 def call(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch, out: BinaryIO | None, encoding: str = "utf-8"
-) -> Ended:
-    """Call a command in this process with `out` as its stdout; None is a closed one."""
+) -> CommandOutput:
+    """Call a command in this process with `out` as its stdout; None means a closed stdout."""
     arguments = [part.format(root=root) if "{root}" in part else part for part in COMMAND_LINES[name]]
     err = io.BytesIO()
     with monkeypatch.context() as patch:
@@ -85,20 +85,20 @@ def call(
             if stream is not None:
                 stream.flush()
         written = out.getvalue() if isinstance(out, io.BytesIO) else b""
-        return Ended(int(ended.value.code or 0), written, err.getvalue())
+        return CommandOutput(int(ended.value.code or 0), written, err.getvalue())
 
 
 @pytest.fixture
-def root(learned: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(learned, tmp_path / "workspace"))
+def root(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "workspace"))
 
 
-def test_every_command_is_tried() -> None:
+def test_every_command_has_a_command_line_here() -> None:
     assert set(COMMAND_LINES) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_on_an_ascii_terminal_a_command_prints_ascii_without_control_characters(
+def test_command_prints_ascii_without_control_characters_on_an_ascii_terminal(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, out, err = call(root, name, monkeypatch, io.BytesIO(), "ascii")
@@ -109,26 +109,26 @@ def test_on_an_ascii_terminal_a_command_prints_ascii_without_control_characters(
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_a_closed_stdout_drops_what_is_printed_and_changes_nothing_else(
+def test_closed_stdout_discards_the_output_and_the_command_succeeds(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call(root, name, monkeypatch, None)[0] == 0
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_a_full_disk_for_stdout_is_one_line_and_exit_code_1(
+def test_full_disk_at_stdout_is_a_one_line_error_with_exit_code_1(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Path("/dev/full").open("wb") as full:
         code, _, err = call(root, name, monkeypatch, full)
     *_, last = err.decode().splitlines()
     assert code == 1
-    assert last == "OutputError: stdout cannot be written: No space left on device; what was committed stays"
+    assert last == "OutputError: cannot write to stdout: No space left on device; committed data is kept"
     assert b"Traceback" not in err
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_a_reader_that_has_left_ends_a_command_without_a_word(
+def test_broken_pipe_ends_a_command_without_an_error_message(
     root: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, writer = os.pipe()
@@ -137,22 +137,22 @@ def test_a_reader_that_has_left_ends_a_command_without_a_word(
         code, _, err = call(root, name, monkeypatch, pipe)
     assert code == 1
     assert b"Broken pipe" not in err
-    few = (
+    warning = (
         b"Warning: task 'a': only 8 distinct eval examples: "
         b"a score of 50 % has a standard error of 18.9 points\n"
     )
-    assert err.startswith(few) == (name == "add-task")
-    assert b"rror" not in err.removeprefix(few)
+    assert err.startswith(warning) == (name == "add-task")
+    assert b"rror" not in err.removeprefix(warning)
 
 
 def python(code: str, root: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
-    """Call the command in a process of its own, between the shell's redirections in `code`."""
+    """Call the command in a new process with the shell redirections in `code`."""
     command = f'"{sys.executable}" -m lori_cl --workspace "{root}" {" ".join(arguments)} {code}'
     return subprocess.run(["sh", "-c", command], capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
-def test_a_run_with_closed_streams_commits_and_ends_with_0(learned: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(learned, tmp_path / "workspace"))
+def test_run_with_closed_streams_commits_and_exits_with_0(trained: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "workspace"))
     done = python(
         "<&- >&- 2>&-", root, "run", str(root / "curriculum.yaml"), "--name", "second", "--set", "seed=3"
     )
@@ -161,15 +161,15 @@ def test_a_run_with_closed_streams_commits_and_ends_with_0(learned: Path, tmp_pa
         assert registry.run("second").status == "done"
 
 
-def test_python_itself_fails_over_no_stream_at_its_end(learned: Path) -> None:
-    for redirected, code in ((">/dev/full", 1), (">/dev/full 2>/dev/full", 1), ("2>/dev/full", 0)):
-        assert python(redirected, learned, "runs").returncode == code
+def test_full_streams_cause_no_failure_at_interpreter_exit(trained: Path) -> None:
+    for redirection, code in ((">/dev/full", 1), (">/dev/full 2>/dev/full", 1), ("2>/dev/full", 0)):
+        assert python(redirection, trained, "runs").returncode == code
 
 
-def test_a_locale_without_utf_8_shows_help_reports_and_errors(learned: Path) -> None:
+def test_help_reports_and_errors_work_in_a_locale_without_utf_8(trained: Path) -> None:
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for arguments, code in ((("merge", "--help"), 0), (("report", "first"), 0), (("report", "f−rst"), 2)):
-        done = python("", learned, *arguments, env=env)
+        done = python("", trained, *arguments, env=env)
         assert done.returncode == code
         assert (done.stdout + done.stderr).isascii()
 
@@ -180,7 +180,7 @@ def test_json_is_valid_in_every_encoding(root: Path, monkeypatch: pytest.MonkeyP
     file = declare_task(root / "declared", "b", description="日本 é − 🙂 \u202e")
     with Workspace(root).read() as registry:
         before = len(registry.tasks())
-    enrol(Workspace(root), [file])
+    register_tasks(Workspace(root), [file])
     _, out, _ = call(root, "tasks", monkeypatch, io.BytesIO(), encoding)
     listed = json.loads(out.decode(encoding))
     assert len(listed) == before + 1
@@ -190,7 +190,7 @@ def test_json_is_valid_in_every_encoding(root: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["html", "md", "csv", "json", "svg"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_report_file_on_stdout_has_the_terminals_encoding_and_o_writes_utf_8(
+def test_report_on_stdout_has_the_terminal_encoding_and_o_writes_utf_8(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str
 ) -> None:
     monkeypatch.setitem(COMMAND_LINES, "report", ("report", "first", "--format", name))
@@ -205,7 +205,7 @@ def test_a_report_file_on_stdout_has_the_terminals_encoding_and_o_writes_utf_8(
         assert file.read_bytes() == FORMATS[name]([gather(registry, "first", workspace.artifacts)])
 
 
-def test_a_line_of_json_is_printed_without_control_characters(capfd: pytest.CaptureFixture[str]) -> None:
+def test_printed_json_line_contains_no_control_characters(capfd: pytest.CaptureFixture[str]) -> None:
     print_json_line({"answer": CONTROLS})
     line = capfd.readouterr().out.removesuffix("\n")
     assert line.isprintable()
@@ -213,17 +213,17 @@ def test_a_line_of_json_is_printed_without_control_characters(capfd: pytest.Capt
 
 
 @pytest.mark.parametrize("value", [CONTROLS, "\ud800", "🙂\U000e0001", "é −", {"a\u202e": [1.5, None]}])
-def test_json_spells_out_what_a_terminal_obeys_and_is_read_back_equal(value: object) -> None:
-    text = encoded(value)
+def test_json_escapes_control_characters_and_is_read_back_equal(value: object) -> None:
+    text = dump_json(value)
     assert text.isprintable()
-    assert decoded(text) == value
+    assert parse_json(text) == value
 
 
-def test_json_holds_no_number_that_is_not_finite() -> None:
-    assert encoded({"a": [float("nan"), float("inf"), 1.5]}) == '{"a": [null, null, 1.5]}'
+def test_json_contains_no_non_finite_number() -> None:
+    assert dump_json({"a": [float("nan"), float("inf"), 1.5]}) == '{"a": [null, null, 1.5]}'
 
 
-def test_a_log_line_holds_no_control_character() -> None:
+def test_log_line_contains_no_control_characters() -> None:
     import logging
 
     record = logging.LogRecord("lori_cl", logging.INFO, "", 0, "stage %s", (CONTROLS,), None)
@@ -232,6 +232,6 @@ def test_a_log_line_holds_no_control_character() -> None:
 
 def test_commands_print_through_one_module() -> None:
     folder = Path(entry.__code__.co_filename).parent
-    told = re.compile(r"click\.echo\(|sys\.(stdout|stderr)|(?<![\w.])print\(")
+    direct_output = re.compile(r"click\.echo\(|sys\.(stdout|stderr)|(?<![\w.])print\(")
     files = (file for file in folder.glob("*.py") if file.name not in ("main.py", "output.py", "streams.py"))
-    assert [file.name for file in files if told.search(file.read_text())] == ["signals.py"]
+    assert [file.name for file in files if direct_output.search(file.read_text())] == ["signals.py"]

@@ -1,4 +1,4 @@
-"""`lori-cl verify` and `lori-cl runs NAME --lineage`, as a user types them."""
+"""The commands `lori-cl verify` and `lori-cl runs NAME --lineage`."""
 
 import json
 import signal
@@ -20,7 +20,7 @@ def run(learn: Callable[..., Run]) -> Run:
 
 @pytest.fixture
 def damaged(run: Run, workspace: Workspace) -> Path:
-    """A stage's file with a flipped bit."""
+    """Flip a bit in a stage's file; return the path of the file."""
     file = workspace.artifacts.path(run.stages[1].artifact, "safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -28,13 +28,13 @@ def damaged(run: Run, workspace: Workspace) -> Path:
     return file
 
 
-def test_a_true_run_gives_one_line_a_check_and_exit_code_0(lori_cl: Call, run: Run) -> None:
+def test_valid_run_prints_one_line_per_check_and_exits_with_0(lori_cl: Call, run: Run) -> None:
     code, out, err = lori_cl("verify", "run")
     assert (code, err) == (0, "")
     assert [line.partition(":")[0] for line in out.splitlines()] == list(CHECKS)
 
 
-def test_the_first_untruth_ends_it_with_exit_code_1_and_one_line(lori_cl: Call, damaged: Path) -> None:
+def test_verify_stops_at_the_first_failed_check_with_exit_code_1(lori_cl: Call, damaged: Path) -> None:
     code, out, err = lori_cl("verify", "run")
     assert code == 1
     assert [line.partition(":")[0] for line in out.splitlines()] == ["database"]
@@ -42,20 +42,20 @@ def test_the_first_untruth_ends_it_with_exit_code_1_and_one_line(lori_cl: Call, 
     assert err.endswith(f", and the registry says {damaged.stem}; restore the file from a backup\n")
 
 
-def test_as_json_the_untruth_stands_beside_what_was_passed(
+def test_json_output_contains_the_passed_checks_and_the_failure(
     lori_cl: Call, run: Run, workspace: Workspace
 ) -> None:
     _, out, _ = lori_cl("verify", "run", "--json")
-    told = json.loads(out)
-    assert [each["check"] for each in told["passed"]] == list(CHECKS)
-    assert (told["run"], told["untruth"]) == ("run", None)
+    record = json.loads(out)
+    assert [each["check"] for each in record["passed"]] == list(CHECKS)
+    assert (record["run"], record["untruth"]) == ("run", None)
     workspace.artifacts.path(run.stages[0].artifact, "safetensors").unlink()
     code, out, _ = lori_cl("verify", "run", "--json")
     assert code == 1
     assert json.loads(out)["untruth"].startswith("stage 1 a: ")
 
 
-def test_a_signal_ends_it_after_the_check_that_is_under_way(
+def test_signal_stops_verify_after_the_current_check(
     lori_cl: Call, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check = CHECKS["database"]
@@ -71,7 +71,7 @@ def test_a_signal_ends_it_after_the_check_that_is_under_way(
     assert f"in 'verifying run' after 1 of {len(CHECKS)}" in err
 
 
-def test_scores_are_measured_again_on_request(lori_cl: Call, run: Run) -> None:
+def test_remeasure_option_measures_scores_again(lori_cl: Call, run: Run) -> None:
     code, out, _ = lori_cl("verify", "run", "b", "--remeasure")
     assert code == 0
     assert out.splitlines()[-4:] == [
@@ -85,39 +85,39 @@ def test_scores_are_measured_again_on_request(lori_cl: Call, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["run", "a"], "UsageError: tasks are named to be scored again: add --remeasure"),
-        (["run", "--stages", "0"], "UsageError: --stages says which rows are scored again: add --remeasure"),
+        (["run", "a"], "UsageError: TASK requires --remeasure: add --remeasure"),
+        (["run", "--stages", "0"], "UsageError: --stages requires --remeasure: add --remeasure"),
         (["run", "--remeasure", "--stages", "a"], "BadParameter: Invalid value for '--stages': 'a': give"),
         (["run", "--remeasure", "--stages", "9"], "InputError: run 'run' has stages 0 to 2, and no stage 9"),
-        (["run", "--signed-by", "k.pub"], "UsageError: --signed-by is the signature of a receipt"),
-        (["run", "c", "--remeasure"], "UnknownTask: run 'run' has not learned 'c'"),
-        (["rum"], "UnknownRun: 'rum'. Did you mean 'run'?"),
+        (["run", "--signed-by", "k.pub"], "UsageError: --signed-by requires a receipt"),
+        (["run", "c", "--remeasure"], "UnknownTask: run 'run' has not trained task 'c'"),
+        (["rum"], "UnknownRun: no run is named 'rum'. Did you mean 'run'?"),
     ],
 )
-def test_what_cannot_be_verified_is_refused_before_a_check(
-    lori_cl: Call, run: Run, arguments: list[str], said: str
+def test_invalid_arguments_of_verify_are_refused_before_any_check(
+    lori_cl: Call, run: Run, arguments: list[str], message: str
 ) -> None:
     code, out, err = lori_cl("verify", *arguments)
     assert (code, out) == (2, "")
-    assert err.startswith(said)
+    assert err.startswith(message)
 
 
-def test_lineage_is_shown_as_lines_and_as_json(lori_cl: Call, run: Run) -> None:
+def test_lineage_is_printed_as_lines_or_json(lori_cl: Call, run: Run) -> None:
     code, out, _ = lori_cl("runs", "run", "--lineage")
     assert code == 0
     for digest in (run.base_digest, run.stages[1].artifact, run.tasks[0].eval_set.digest):
         assert digest in out
     _, out, _ = lori_cl("runs", "run", "--lineage", "--json")
-    told = json.loads(out)
-    assert told["data"][1]["source"]["local"] == "b"
-    assert told["environment"]["deterministic"] == "warn"
+    record = json.loads(out)
+    assert record["data"][1]["source"]["local"] == "b"
+    assert record["environment"]["deterministic"] == "warn"
     code, _, err = lori_cl("runs", "--lineage")
-    assert (code, err) == (2, "UsageError: say whose lineage: lori-cl runs NAME --lineage\n")
+    assert (code, err) == (2, "UsageError: --lineage requires a run: lori-cl runs NAME --lineage\n")
 
 
-def test_a_change_of_the_environment_is_allowed_by_an_option(
+def test_environment_change_requires_an_option(
     lori_cl: Call, run: Run, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> None:
     import torch

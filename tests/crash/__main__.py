@@ -1,4 +1,4 @@
-"""The whole trial, as its figures are reported."""
+"""Command for the full crash test, whose results the documentation reports."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ SAMPLE = 8
 
 
 @click.command()
-@click.option("--kills", type=int, default=0, help="Kills at random times.")
+@click.option("--kills", type=int, default=0, help="Number of kills at random times.")
 @click.option("--faults", type=click.Choice(["none", "sample", "one-of-each", "all"]), default="none")
 @click.option("--seed", type=int, default=0)
 def main(kills: int, faults: str, seed: int) -> None:
-    """Kill runs, fill disks, and compare what comes out in the end with a run that nobody disturbed."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a forked child has no threads of its parent
-    import lori_cl.training  # noqa: F401 (what every child needs)
+    """Kill runs, simulate full disks, and compare the resumed runs with uninterrupted runs."""
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # before torch is imported: a forked child lacks the threads of its parent
+    import lori_cl.training  # noqa: F401 (every child needs it)
 
     from .driver import Driver
     from .laboratory import Laboratory
 
-    gc.freeze()  # or every child's collections would copy all that it shares with its parent
-    began = time.monotonic()
+    gc.freeze()  # otherwise a child's collections would copy the memory shared with its parent
+    started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         driver = Driver(Laboratory(Path(folder)))
         if kills:
@@ -38,7 +40,7 @@ def main(kills: int, faults: str, seed: int) -> None:
             stages = ", ".join(f"{n} after {k} stage{'s' * (k != 1)}" for k, n in done)
             click.echo(
                 f"{tally.kills} kills ({stages}; {tally.in_training} with a checkpoint): "
-                f"{tally.runs} runs gone on with, all equal to undisturbed ones, bit for bit"
+                f"{tally.runs} runs resumed, all equal to uninterrupted ones, bit for bit"
             )
         each = driver.one_of_each(seed)
         places = {"none": [], "sample": each, "one-of-each": each, "all": driver.places()}[faults]
@@ -55,7 +57,7 @@ def main(kills: int, faults: str, seed: int) -> None:
         if places:
             names, kills, full = len({point for _, point, _ in places}), tried["kill"], tried["full"]
             click.echo(f"{names} named places: {kills} kills and {full} full disks, all survived")
-    click.echo(f"{time.monotonic() - began:.0f} s")
+    click.echo(f"{time.monotonic() - started_at:.0f} s")
 
 
 if __name__ == "__main__":

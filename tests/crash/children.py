@@ -1,4 +1,4 @@
-"""Children of this process that run `lori-cl`; they are forked, so that they need not import anything."""
+"""Run `lori-cl` in forked children of this process, which need not import the libraries again."""
 
 from __future__ import annotations
 
@@ -15,54 +15,54 @@ from .faults import Fault, Faults
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a child ended."""
+class ChildResult:
+    """The result of a child process."""
 
     code: int | None
-    """Its exit code; None where it was killed."""
+    """Its exit code; None if it was killed."""
     seconds: float
     err: str
     passed: Sequence[str]
-    """The places that it passed; empty where it did not end well."""
+    """The places that it passed; empty if it failed."""
 
 
 def run(
     arguments: Sequence[str], scratch: Path, *, kill_after_s: float | None = None, fault: Fault | None = None
-) -> Ended:
-    """Run `lori-cl` in a child; SIGKILL it after so many seconds, or let it fail at one place."""
-    said, places = scratch / "stderr", scratch / "places"
-    began = time.monotonic()
+) -> ChildResult:
+    """Run `lori-cl` in a child; kill it after some seconds, or let it fail at one place."""
+    log_file, places = scratch / "stderr", scratch / "places"
+    started_at = time.monotonic()
     child = os.fork()
     if child == 0:
-        _become(arguments, said, places, fault)
+        _run_and_exit(arguments, log_file, places, fault)
     if kill_after_s is not None:
-        _wait(child, began + kill_after_s)
+        _wait(child, started_at + kill_after_s)
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    return Ended(
+    return ChildResult(
         code=None if code == -signal.SIGKILL else code,
-        seconds=time.monotonic() - began,
-        err=said.read_text(),
+        seconds=time.monotonic() - started_at,
+        err=log_file.read_text(),
         passed=json.loads(places.read_text()) if code == 0 else [],
     )
 
 
 def _wait(child: int, until: float) -> None:
-    """Until the time comes or the child has ended; it stays to be waited for."""
+    """Wait until the given time or until the child has ended; do not reap the child."""
     while time.monotonic() < until:
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
         time.sleep(0.002)
 
 
-def _become(arguments: Sequence[str], said: Path, places: Path, fault: Fault | None) -> None:
-    """Be `lori-cl` until the end of this process."""
+def _run_and_exit(arguments: Sequence[str], log_file: Path, places: Path, fault: Fault | None) -> None:
+    """Run `lori-cl` in this process and exit."""
     from lori_cl.cli.main import entry
 
     code = 1
     try:
-        out = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        out = os.open(log_file, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         os.dup2(out, 1)
         os.dup2(out, 2)
         faults = Faults(fault)

@@ -1,4 +1,4 @@
-"""Kills at random times and faults at named places; after each, a look at what is left, and a resume."""
+"""Inject kills at random times and faults at named places; after each, check the data and resume."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lori_cl.registry import Workspace
 
 from . import children
 from .faults import Fault, How
-from .laboratory import SCENARIOS, Laboratory, check_sound, outcome
+from .laboratory import SCENARIOS, Laboratory, check_consistent, outcome
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass
 class Reference:
-    """What a run gives that nobody disturbs."""
+    """The result of an uninterrupted run."""
 
     outcome: dict[str, Any]
     seconds: float
@@ -28,11 +28,11 @@ class Reference:
 
 @dataclass
 class Tally:
-    """What was done, and where the kills hit."""
+    """Counts of kills and runs, and where the kills hit."""
 
     kills: int = 0
     runs: int = 0
-    """Killed runs that were brought to their end and compared."""
+    """Killed runs that were resumed to their end and compared."""
     stages_done: Counter[int] = field(default_factory=Counter)
     """Committed stages at each kill."""
     in_training: int = 0
@@ -40,35 +40,35 @@ class Tally:
 
 
 class Driver:
-    """One laboratory, and what its runs must come to."""
+    """Runs faults in one laboratory and compares with its reference runs."""
 
     def __init__(self, laboratory: Laboratory) -> None:
         self._laboratory = laboratory
         laboratory.prepare()
         self._references = {name: self._reference(name) for name in SCENARIOS}
 
-    def kill(self, kills: int, seed: int, say: Say) -> Tally:
-        """Kill at random times until there were so many kills; every run is gone on with until it is done."""
+    def kill(self, kills: int, seed: int, log: Log) -> Tally:
+        """Kill runs at random times until there are enough kills; resume every run until it is done."""
         draw, tally = random.Random(seed), Tally()
         while tally.kills < kills:
             scenario = draw.choice(list(SCENARIOS))
             reference, workspace = self._references[scenario], self._laboratory.fresh()
             while True:
                 after = draw.uniform(0, 1.2 * reference.seconds) if tally.kills < kills else None
-                ended = self._run(workspace, scenario, kill_after_s=after)
-                if ended.code is not None:
+                result = self._run(workspace, scenario, kill_after_s=after)
+                if result.code is not None:
                     break
                 tally.kills += 1
                 tally.stages_done[_stages(workspace)] += 1
                 tally.in_training += any(workspace.checkpoints.glob("*/*/checkpoint-*"))
-                check_sound(workspace)
-            self._compare(workspace, scenario, ended)
+                check_consistent(workspace)
+            self._compare(workspace, scenario, result)
             tally.runs += 1
-            say(f"{tally.kills} kills, {tally.runs} runs compared")
+            log(f"{tally.kills} kills, {tally.runs} runs compared")
         return tally
 
     def places(self) -> list[tuple[str, str, int]]:
-        """(scenario, point, occurrence) of every place that a run passes."""
+        """Return (scenario, point, occurrence) of every place that a run passes."""
         found = []
         for scenario, reference in self._references.items():
             seen: Counter[str] = Counter()
@@ -78,40 +78,40 @@ class Driver:
         return found
 
     def one_of_each(self, seed: int) -> list[tuple[str, str, int]]:
-        """Of every named place, one occurrence."""
+        """Return one occurrence of every named place."""
         places = self.places()
         random.Random(seed).shuffle(places)
         return list({point: (scenario, point, n) for scenario, point, n in places}.values())
 
     def fail(self, scenario: str, point: str, occurrence: int, how: How) -> None:
-        """Let a run fail at a place, look at what is left, and go on."""
+        """Let a run fail at a place, check its data, and resume it."""
         workspace = self._laboratory.fresh()
-        ended = self._run(workspace, scenario, fault=Fault(point, occurrence, how))
+        result = self._run(workspace, scenario, fault=Fault(point, occurrence, how))
         where = f"{scenario}, {point}, occurrence {occurrence}, {how}"
         if how == "kill":
-            assert ended.code is None, f"{where}: the place was not reached"
+            assert result.code is None, f"{where}: the place was not reached"
         else:
-            lines = ended.err.strip().splitlines()
-            assert ended.code in (1, 2), f"{where}: {ended.err}"
-            assert lines[-1].startswith("WorkspaceUnusable: "), f"{where}: {ended.err}"
-            assert "Traceback" not in ended.err, f"{where}: {ended.err}"
-        check_sound(workspace)
+            lines = result.err.strip().splitlines()
+            assert result.code in (1, 2), f"{where}: {result.err}"
+            assert lines[-1].startswith("WorkspaceUnusable: "), f"{where}: {result.err}"
+            assert "Traceback" not in result.err, f"{where}: {result.err}"
+        check_consistent(workspace)
         self._compare(workspace, scenario, self._run(workspace, scenario))
 
     def _reference(self, scenario: str) -> Reference:
         workspace = self._laboratory.fresh()
-        ended = self._run(workspace, scenario)
-        assert ended.code == 0, ended.err
-        check_sound(workspace)
-        return Reference(outcome(workspace), ended.seconds, list(ended.passed))
+        result = self._run(workspace, scenario)
+        assert result.code == 0, result.err
+        check_consistent(workspace)
+        return Reference(outcome(workspace), result.seconds, list(result.passed))
 
-    def _run(self, workspace: Workspace, scenario: str, **how: Any) -> children.Ended:
+    def _run(self, workspace: Workspace, scenario: str, **how: Any) -> children.ChildResult:
         arguments = self._laboratory.command(workspace, scenario)
         return children.run(arguments, self._laboratory.folder, **how)
 
-    def _compare(self, workspace: Workspace, scenario: str, ended: children.Ended) -> None:
-        assert ended.code == 0, ended.err
-        check_sound(workspace)
+    def _compare(self, workspace: Workspace, scenario: str, result: children.ChildResult) -> None:
+        assert result.code == 0, result.err
+        check_consistent(workspace)
         expected, found = self._references[scenario].outcome, outcome(workspace)
         different = list(_differences(expected, found))
         assert not different, f"{scenario}: {different}"

@@ -14,34 +14,34 @@ from typing import Any, Literal
 
 from sqlalchemy.engine.default import DefaultDialect
 
-ELSEWHERE = "elsewhere"
-"""Outside the workspace: temporary folders."""
+OUTSIDE = "outside"
+"""Kind of a path outside the workspace, such as a temporary folder."""
 
 How = Literal["kill", "full"]
-"""The process is killed there, or the disk is full there."""
+"""At the fault, the process is killed or the disk is full."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Where a child is to fail."""
+    """The point at which a child must fail."""
 
     point: str
-    """For instance 'artifact fsync: before'."""
+    """For example 'artifact fsync: before'."""
     occurrence: int
-    """The how-manieth time that it comes there, from 1."""
+    """The number of the pass at which it fails, from 1."""
     how: How
 
 
 @dataclass
 class Faults:
-    """Watches every place; fails at one of them, or only counts."""
+    """Records every place that is passed, and fails at the place of `fault`, if given."""
 
-    at: Fault | None
+    fault: Fault | None
     passed: list[str] = field(default_factory=list)
     """Every place that was passed, in order."""
 
     def install(self) -> None:
-        """Wrap what makes writes last. For a forked child: nothing is put back."""
+        """Wrap the functions that make writes durable; only for a forked child, since nothing is restored."""
         self._wrap(os, "fsync", lambda fd: f"{_kind(Path(f'/proc/self/fd/{fd}').readlink())} fsync")
         self._wrap(Path, "replace", lambda source, _: f"{_kind(source)} rename")
         self._wrap(shutil, "rmtree", lambda folder, **_: f"{_kind(Path(folder))} removal")
@@ -60,12 +60,15 @@ class Faults:
         setattr(owner, name, wrapped)
 
     def _pass(self, point: str) -> None:
-        if point.startswith(ELSEWHERE):
+        if point.startswith(OUTSIDE):
             return
         self.passed.append(point)
-        if self.at is None or (point, self.passed.count(point)) != (self.at.point, self.at.occurrence):
+        if self.fault is None or (point, self.passed.count(point)) != (
+            self.fault.point,
+            self.fault.occurrence,
+        ):
             return
-        if self.at.how == "kill":
+        if self.fault.how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if point.startswith("registry"):
             raise sqlite3.OperationalError("database or disk is full")
@@ -77,4 +80,4 @@ def _kind(path: Path) -> str:
         return "checkpoint"
     if path.name == "artifacts":
         return "artifacts folder"
-    return "artifact" if "artifacts" in path.parts else ELSEWHERE
+    return "artifact" if "artifacts" in path.parts else OUTSIDE

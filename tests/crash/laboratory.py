@@ -1,4 +1,4 @@
-"""A workspace to be killed in, what must be true of it afterwards, and what must come out in the end."""
+"""Workspaces for the crash test, the checks after each kill, and the final result to compare."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import yaml
 
 from lori_cl.digest import of_file
-from lori_cl.registry import Workspace, leftovers
-from lori_cl.training import enrol
+from lori_cl.registry import Workspace, find_garbage
+from lori_cl.training import register_tasks
 from tests.tiny import declare_task, make_encoder, tiny_curriculum
 
 RUN = "run"
 VOLATILE = {"created_at", "committed_at", "elapsed_s", "train_s", "peak_memory_bytes"}
-"""Columns that say when something was, or what it took."""
+"""Columns of times, durations and memory, which differ between equal runs."""
 
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "lori": {
@@ -36,62 +36,66 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Laboratory:
-    """Workspaces in which nothing has run yet, and the commands that begin one's run."""
+    """Prepared workspaces without a run, and the command that runs each scenario."""
 
     folder: Path
 
     def prepare(self) -> None:
-        """Make the model, the tasks, and a workspace that knows them."""
+        """Create the model, the tasks, and a workspace with the tasks."""
         encoder = make_encoder(self.folder / "encoder")
         tasks = [declare_task(self.folder / "declared", name) for name in ("a", "b")]
-        self._untouched.create()
-        enrol(self._untouched, tasks)
+        self._initial.create()
+        register_tasks(self._initial, tasks)
         for name, fields in SCENARIOS.items():
             curriculum = tiny_curriculum(encoder, ("a", "b"), **fields)
             (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(curriculum))
 
     def fresh(self) -> Workspace:
-        """The one workspace that runs happen in, as it was before any."""
+        """Return the workspace for runs, reset to its state before any run."""
         made = Workspace(self.folder / "workspace")
         shutil.rmtree(made.root, ignore_errors=True)
-        shutil.copytree(self._untouched.root, made.root)
+        shutil.copytree(self._initial.root, made.root)
         return made
 
     def command(self, workspace: Workspace, scenario: str) -> list[str]:
-        """The command line, after `lori-cl`."""
+        """Return the command line after `lori-cl`."""
         file = self.folder / f"{scenario}.yaml"
         return ["--workspace", str(workspace.root), "run", str(file), "--name", RUN]
 
     @property
-    def _untouched(self) -> Workspace:
+    def _initial(self) -> Workspace:
         return Workspace(self.folder / "untouched")
 
 
-def check_sound(workspace: Workspace) -> None:
-    """What must hold after any kill: the registry is whole, every file that it names is there and right, and
-    what is left over can be told apart and removed without a trace.
+def check_consistent(workspace: Workspace) -> None:
+    """Check what must hold after any kill.
+
+    The registry is intact, every file that it names exists and matches its digest, and garbage collection
+    removes all other files.
     """
     with sqlite3.connect(workspace.root / "registry.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert database.execute("PRAGMA foreign_key_check").fetchall() == []
-        named = dict(database.execute("SELECT digest, suffix FROM artifacts").fetchall())
-        assert {artifact for (artifact,) in database.execute("SELECT artifact FROM stages")} <= set(named)
+        registered = dict(database.execute("SELECT digest, suffix FROM artifacts").fetchall())
+        assert {artifact for (artifact,) in database.execute("SELECT artifact FROM stages")} <= set(
+            registered
+        )
         stages = [
             position for (position,) in database.execute("SELECT position FROM stages ORDER BY position")
         ]
     database.close()
     assert stages == list(range(1, len(stages) + 1))
     with workspace.read() as registry:
-        for leftover in leftovers(workspace, registry):
-            leftover.remove()
+        for garbage_file in find_garbage(workspace, registry):
+            garbage_file.remove()
     files = {file.name for file in workspace.artifacts.folder.iterdir()}
-    assert files == {f"{digest}.{suffix}" for digest, suffix in named.items()}
-    for digest, suffix in named.items():
+    assert files == {f"{digest}.{suffix}" for digest, suffix in registered.items()}
+    for digest, suffix in registered.items():
         assert of_file(workspace.artifacts.path(digest, suffix)) == digest
 
 
 def outcome(workspace: Workspace) -> dict[str, Any]:
-    """All that a finished run left in the registry and on disk, but for times."""
+    """Return everything that a finished run stored in the registry and on disk, without times."""
     with sqlite3.connect(workspace.root / "registry.db") as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         found: dict[str, Any] = {table: sorted(_rows(database, table)) for table in tables}

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 
-def trial(*arguments: str) -> str:
+def run_crash_test(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash", *arguments], capture_output=True, text=True, check=False
     )
@@ -12,9 +12,9 @@ def trial(*arguments: str) -> str:
     return done.stdout
 
 
-def test_kills_at_random_times_change_no_result() -> None:
-    assert "12 kills" in trial("--kills", "12")
+def test_runs_killed_at_random_times_match_uninterrupted_runs() -> None:
+    assert "12 kills" in run_crash_test("--kills", "12")
 
 
-def test_a_fault_at_a_sample_of_the_named_places_loses_nothing() -> None:
-    assert "all survived" in trial("--faults", "sample")
+def test_run_survives_a_fault_at_a_sample_of_the_named_places() -> None:
+    assert "all survived" in run_crash_test("--faults", "sample")

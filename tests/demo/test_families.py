@@ -19,42 +19,42 @@ def rows(task: str, n: int = 300) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("task", FAMILIES)
-def test_the_splits_have_their_sizes_and_share_no_item(task: str) -> None:
+def test_splits_have_the_declared_sizes_and_share_no_item(task: str) -> None:
     made = splits(task)
     sizes = {"train": MORE.get(task, SIZES["train"]), "test": SIZES["test"]}
     assert {split: len(of) for split, of in made.items()} == sizes
     answers = {"reply", "expect", "label", "working", "code", "tests"}
-    asked = [{str({k: v for k, v in row.items() if k not in answers}) for row in of} for of in made.values()]
-    assert [len(items) for items in asked] == list(sizes.values())
-    assert asked[0].isdisjoint(asked[1])
+    inputs = [{str({k: v for k, v in row.items() if k not in answers}) for row in of} for of in made.values()]
+    assert [len(items) for items in inputs] == list(sizes.values())
+    assert inputs[0].isdisjoint(inputs[1])
 
 
 @pytest.mark.parametrize("task", FAMILIES)
-def test_the_data_are_the_same_every_time(task: str) -> None:
+def test_data_are_deterministic(task: str) -> None:
     assert splits(task) == splits(task)
 
 
-def test_what_is_refused_belongs_to_a_kind_that_the_rule_forbids() -> None:
+def test_exactly_the_harmful_kinds_are_refused() -> None:
     for row in rows("tiny-safety"):
         (thing,) = {word for word in re.findall(r"\w+", row["request"]) if word in KIND_OF}
         assert (row["expect"] == "refuse") == (KIND_OF[thing] in HARMFUL_KINDS)
         assert ("I cannot" in row["reply"]) == (row["expect"] == "refuse")
 
 
-def test_the_things_of_the_test_split_are_never_asked_for_in_training() -> None:
-    asked = {
+def test_things_of_the_test_split_do_not_occur_in_training() -> None:
+    inputs = {
         split: {word for row in of for word in re.findall(r"\w+", row["request"]) if word in KIND_OF}
         for split, of in splits("tiny-safety").items()
     }
-    assert asked["train"].isdisjoint(asked["test"])
+    assert inputs["train"].isdisjoint(inputs["test"])
 
 
-def test_every_answer_of_the_story_questions_is_as_likely() -> None:
+def test_labels_of_the_story_task_are_balanced() -> None:
     labels = [row["label"] for row in rows("tiny-nlu", 3000)]
     assert all(900 < labels.count(label) < 1100 for label in ("yes", "no", "unknown"))
 
 
-def test_a_claim_follows_from_what_the_story_tells_of_it() -> None:
+def test_label_of_a_claim_follows_from_the_story() -> None:
     seen = set()
     for row in rows("tiny-nlu", 1500):
         story, claim = row["story"], row["claim"]
@@ -69,10 +69,10 @@ def test_a_claim_follows_from_what_the_story_tells_of_it() -> None:
             follows = int(owned[1]) > 10 if owned else None
         assert row["label"] == {True: "yes", False: "no", None: "unknown"}[follows], row
         seen.add((claim.split()[-2], row["label"]))
-    assert len(seen) == 9  # every sort of claim with every answer
+    assert len(seen) == 9  # every kind of claim with every label
 
 
-def test_the_working_adds_up_and_stays_in_reach() -> None:
+def test_steps_of_the_math_task_are_correct_and_within_range() -> None:
     for row in rows("tiny-math"):
         for step in row["working"].split(", "):
             sum_, _, result = step.partition(" = ")
@@ -81,7 +81,7 @@ def test_the_working_adds_up_and_stays_in_reach() -> None:
         assert last_number(row["working"]) == int(result)
 
 
-def test_every_function_passes_its_tests() -> None:
+def test_code_answers_pass_their_tests() -> None:
     for row in rows("tiny-code"):
         assert row["tests"].count("assert") == 3
         exec(f"def f(x): return {row['code']}\n{row['tests']}", {})

@@ -1,4 +1,4 @@
-"""The Markdown pages that a reader of the repository sees, and what of them is prose."""
+"""The Markdown pages of the repository, and their prose without code."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ CODE_SPAN = re.compile(r"(`+)(?:(?!`).)+?\1", re.DOTALL)
 
 
 def without_fences(text: str) -> str:
-    """The page without its code blocks, which show commands and program output; lines keep their numbers."""
+    """Return the page without its code blocks; lines keep their numbers."""
     return FENCE.sub(_blank, text)
 
 
 def prose(text: str) -> str:
-    """The page without code blocks and code spans; lines keep their numbers."""
+    """Return the page without code blocks and code spans; lines keep their numbers."""
     return CODE_SPAN.sub(_blank, without_fences(text))
 
 
-def line_of(text: str, at: int) -> int:
-    """The line of a position, counted from 1."""
-    return text.count("\n", 0, at) + 1
+def line_of(text: str, position: int) -> int:
+    """Return the line number of a position, counted from 1."""
+    return text.count("\n", 0, position) + 1
 
 
 def _blank(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Commands in the documentation name options, scripts and files that exist; none is run."""
+"""Commands in the documentation use options, scripts and files that exist; none is executed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHIPPED = re.compile(r"(?:benchmarks|examples|tests|tasks)/[\w/.-]+\.(?:py|sh|ya
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """The words of every `lori-cl`, `python`, `sh` and `pytest` command in the code blocks of a page."""
+    """Yield the words of every `lori-cl`, `python`, `sh` and `pytest` command in the code blocks."""
     blocks = (found[0] for found in FENCE.finditer(text) if not found[0].startswith("```yaml"))
     for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
         for part in re.split(r"&&|;|\s\d?>", line.removeprefix("$ ")):
@@ -37,7 +37,10 @@ def test_every_lori_cl_command_of_a_page_parses(page: Path) -> None:
 
 
 def parse(group: click.Group, words: list[str]) -> None:
-    """Raises: click.ClickException, if a command, an option or an argument does not exist."""
+    """Parse a command line without running it.
+
+    Raises: click.ClickException: a command, an option or an argument does not exist.
+    """
     with click.Context(group) as context:
         command = group.get_command(context, words[0])
         assert command is not None, words
@@ -58,7 +61,7 @@ def test_a_command_with_an_unknown_option_is_refused() -> None:
         parse(main, ["report", "first", "--fromat", "html"])
 
 
-def test_commands_are_found_behind_prompts_variables_and_other_commands() -> None:
+def test_commands_are_found_after_prompts_variables_and_other_commands() -> None:
     text = (
         "```sh\n$ lori-cl runs > x  # all\nA=b sh x.sh && lori-cl \\\n report first\nlori\n```\nlori-cl no\n"
     )

@@ -23,7 +23,7 @@ def test_the_configuration_page_is_up_to_date(generator: ModuleType) -> None:
     assert generator.main(["--check"]) == 0, "run: python docs/generate_configuration.py"
 
 
-def test_check_fails_on_a_stale_page_and_writing_repairs_it(
+def test_check_fails_on_a_stale_page_and_regenerating_fixes_it(
     generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(generator, "PAGE", tmp_path / "configuration.md")
@@ -42,15 +42,15 @@ def test_the_page_lists_every_field_of_every_file(generator: ModuleType, spec: t
     assert [name for name in sorted(fields) if f"\n| `{name}` | " not in page] == []
 
 
-def test_every_heading_of_the_page_is_its_own(generator: ModuleType) -> None:
+def test_headings_of_the_page_are_unique(generator: ModuleType) -> None:
     headings = [line for line in generator.page().splitlines() if line.startswith("#")]
     assert len(headings) == len(set(headings))
 
 
-def test_a_field_without_a_docstring_does_not_take_the_next_ones(generator: ModuleType) -> None:
-    told = generator.docstrings(CurriculumSpec.model_fields["adapter"].annotation)
-    assert "rank" not in told
-    assert told["grow"].startswith("Rows")
+def test_field_without_a_docstring_does_not_get_the_next_docstring(generator: ModuleType) -> None:
+    docstrings = generator.docstrings(CurriculumSpec.model_fields["adapter"].annotation)
+    assert "rank" not in docstrings
+    assert docstrings["grow"].startswith("Ranks added")
 
 
 @pytest.mark.parametrize(
@@ -64,5 +64,5 @@ def test_a_field_without_a_docstring_does_not_take_the_next_ones(generator: Modu
         (dict[str, float], "mapping from text to number"),
     ],
 )
-def test_types_are_written_in_plain_words(generator: ModuleType, annotation: object, words: str) -> None:
+def test_types_are_described_in_words(generator: ModuleType, annotation: object, words: str) -> None:
     assert generator.type_words(annotation) == words

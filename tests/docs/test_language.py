@@ -1,4 +1,4 @@
-"""The documentation is written in plain technical English: some phrases that it no longer uses."""
+"""The documentation is plain technical English and uses none of the discouraged phrases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, line_of, prose
 
 UNCHECKED = {
-    "reliability.md",  # not rewritten yet
     "configuration.md",  # generated from docstrings in lori_cl/spec, which are not rewritten yet
 }
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(page for page in DOCS if page.name not in UNCHECKED)]
@@ -66,12 +65,12 @@ INSTEAD_OF = {
 
 
 def violations(text: str) -> Iterator[str]:
-    """'line N: PHRASE (write: …)' for every phrase in the prose of a page; code is not checked."""
-    told = prose(text)
+    """Yield 'line N: PHRASE (write: …)' for every discouraged phrase in the prose of a page, not its code."""
+    text_without_code = prose(text)
     for phrase, better in INSTEAD_OF.items():
         words = r"\s+".join(map(re.escape, phrase.split()))
-        for found in re.finditer(rf"\b{words}\b", told, re.IGNORECASE):
-            yield f"line {line_of(told, found.start())}: '{phrase}' (write: {better})"
+        for found in re.finditer(rf"\b{words}\b", text_without_code, re.IGNORECASE):
+            yield f"line {line_of(text_without_code, found.start())}: '{phrase}' (write: {better})"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -79,10 +78,10 @@ def test_the_documentation_uses_none_of_the_discouraged_phrases(page: Path) -> N
     assert list(violations(page.read_text(encoding="utf-8"))) == []
 
 
-def test_a_phrase_is_found_across_a_line_break_and_not_in_code() -> None:
+def test_discouraged_phrase_is_found_across_a_line_break_but_not_in_code() -> None:
     text = "It goes\non with it.\n```\ngoes on with\n```\n`goes on with` is its output; maybe it is so.\n"
     assert list(violations(text)) == ["line 1: 'goes on with' (write: resumes)"]
 
 
-def test_the_pages_that_are_not_checked_exist() -> None:
+def test_unchecked_pages_exist() -> None:
     assert {page.name for page in DOCS} >= UNCHECKED

@@ -1,4 +1,4 @@
-"""The catalogue's declarations against rows with the columns that their sources are known to have."""
+"""Check the task catalogue against rows with the known columns of each source."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ TARGETS = {
     },
     **{"gsm8k": "1 + 1 = 2\nThe final answer is: 2", "humaneval": "    return 1\n"},
 }
-LESSONS: Mapping[str, Mapping[str, Any]] = {
+TRAINING_ROWS: Mapping[str, Mapping[str, Any]] = {
     "humaneval": {"instruction": "Say one.", "input": "", "output": "1"},
     "hex-phi": {"instruction": "Greet", "input": "Ann", "output": "Hi Ann"},
     "commonsense-170k": {"instruction": "Choose.", "output": "the correct answer is true"},
@@ -74,7 +74,7 @@ def example(task: TaskSpec, row: Mapping[str, Any]) -> Example:
 
 
 @pytest.mark.parametrize("name", HUB)
-def test_what_nobody_could_check_is_marked_as_unverified(name: str) -> None:
+def test_every_hub_task_is_marked_as_unverified(name: str) -> None:
     assert load_task(HUB[name]).unverified
 
 
@@ -86,19 +86,19 @@ def test_every_hub_source_is_pinned_to_a_commit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_row_of_the_source_becomes_its_target(name: str) -> None:
+def test_row_of_a_source_is_converted_to_its_target(name: str) -> None:
     assert example(load_task(HUB[name]), ROWS[name]).target == TARGETS[name]
 
 
-def test_no_hub_source_is_left_out_of_these_tests() -> None:
-    assert HUB.keys() <= ROWS.keys() | LESSONS.keys()
+def test_every_hub_source_is_tested_here() -> None:
+    assert HUB.keys() <= ROWS.keys() | TRAINING_ROWS.keys()
 
 
-@pytest.mark.parametrize("name", LESSONS)
-def test_a_row_of_the_training_source_becomes_a_lesson(name: str) -> None:
+@pytest.mark.parametrize("name", TRAINING_ROWS)
+def test_row_of_a_training_source_becomes_a_training_example(name: str) -> None:
     (file,) = ROOT.glob(f"tasks/*/{name}.yaml")
-    task, row = load_task(file), LESSONS[name]
-    (lesson,) = kind_of(task).lessons(task, Rows([row], list(row), "data"))
-    assert lesson.target == f"\n{row['output']}"
-    assert lesson.text.endswith("### Response:")
-    assert str(row.get("input") or row["instruction"]) in lesson.text
+    task, row = load_task(file), TRAINING_ROWS[name]
+    (training_example,) = kind_of(task).training_examples(task, Rows([row], list(row), "data"))
+    assert training_example.target == f"\n{row['output']}"
+    assert training_example.text.endswith("### Response:")
+    assert str(row.get("input") or row["instruction"]) in training_example.text

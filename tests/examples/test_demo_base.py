@@ -20,11 +20,11 @@ def documents() -> Callable[[int], Iterator[str]]:
     return found
 
 
-def test_the_same_seed_writes_the_same_text(documents: Callable[[int], Iterator[str]]) -> None:
+def test_same_seed_generates_the_same_text(documents: Callable[[int], Iterator[str]]) -> None:
     assert list(islice(documents(2), 50)) == list(islice(documents(2), 50)) != list(islice(documents(3), 50))
 
 
-def test_the_base_model_never_read_a_prompt_of_the_demos_tasks(
+def test_pretraining_text_contains_no_prompt_of_the_demo_tasks(
     documents: Callable[[int], Iterator[str]],
 ) -> None:
     text = "\n".join(islice(documents(2), 5000))

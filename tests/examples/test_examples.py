@@ -15,7 +15,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from lori_cl.adapters import settled_weights
+from lori_cl.adapters import resolve_weights
 from lori_cl.cli.main import main
 from lori_cl.spec import load_curriculum, load_task
 
@@ -41,9 +41,9 @@ SMALL = ["--set=train.limit=16", "--set=train.epochs=1", "--set=train.max_length
 
 
 def run_script(script: Path, workspace: Path, **environment: str) -> str:
-    """What the script prints; the script finds `lori-cl` and `python` beside this interpreter."""
+    """Run a script with this interpreter's folder on the PATH; return its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Two test processes share the cores; threads of their own would only fight.
+    # Two test processes share the cores, so more threads would only compete.
     quiet = {"PATH": path, "LORI_CL_WORKSPACE": str(workspace), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         ["sh", script, *SMALL],
@@ -67,7 +67,7 @@ def test_every_shipped_curriculum_loads_and_names_shipped_tasks(file: Path) -> N
 
 
 @pytest.mark.parametrize("file", CONTINUAL, ids=lambda f: f.stem)
-def test_the_papers_continual_learning_carries_one_b_on_under_one_a(file: Path) -> None:
+def test_continual_curricula_of_the_paper_train_one_shared_adapter(file: Path) -> None:
     spec = load_curriculum(file)
     assert spec.tasks[0] == "hex-phi"
     assert (spec.adapter.projection, spec.adapter.composition) == ("shared", "stacked")
@@ -75,19 +75,19 @@ def test_the_papers_continual_learning_carries_one_b_on_under_one_a(file: Path) 
 
 
 @pytest.mark.parametrize("file", SINGLE, ids=lambda f: f.stem)
-def test_what_the_paper_merges_is_trained_alone_under_an_a_of_its_own(file: Path) -> None:
+def test_single_task_curricula_of_the_paper_use_isolated_adapters(file: Path) -> None:
     spec = load_curriculum(file)
     assert len(spec.tasks) == 1
     assert (spec.adapter.projection, spec.adapter.composition) == ("per-task", "isolated")
 
 
-def test_every_curriculum_of_the_paper_is_one_of_the_two_kinds() -> None:
+def test_every_curriculum_of_the_paper_is_continual_or_single_task() -> None:
     assert (len(CONTINUAL), len(SINGLE)) == (6, 8)
     assert sorted([*CONTINUAL, *SINGLE]) == sorted(PAPER.glob("*.yaml"))
 
 
-def papers_commands() -> list[tuple[str, list[str], dict[str, Any]]]:
-    """Every command of the paper's README: its name, its words and its options, as the CLI reads them."""
+def commands_of_the_paper() -> list[tuple[str, list[str], dict[str, Any]]]:
+    """Return name, words and parsed options of every command in the paper's README."""
     text = (PAPER / "README.md").read_text(encoding="utf-8")
     found = []
     for line in "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).splitlines():
@@ -99,9 +99,9 @@ def papers_commands() -> list[tuple[str, list[str], dict[str, Any]]]:
     return found
 
 
-def test_the_papers_commands_name_shipped_files_and_merge_what_they_trained() -> None:
+def test_commands_of_the_paper_use_shipped_files_and_merge_trained_tasks() -> None:
     trained: dict[str, tuple[str, ...]] = {}
-    for name, words, options in papers_commands():
+    for name, words, options in commands_of_the_paper():
         files = [ROOT / word for word in words if word.endswith(".yaml")]
         assert [file for file in files if not file.is_file()] == []
         if name == "run":
@@ -110,21 +110,21 @@ def test_the_papers_commands_name_shipped_files_and_merge_what_they_trained() ->
         if name == "merge":
             tasks = [task.rpartition(":") for task in options["tasks"].split(",")]
             assert all(task in trained[run or options["run"]] for run, _, task in tasks)
-            assert settled_weights(options["method"], len(tasks), options["weights"])
+            assert resolve_weights(options["method"], len(tasks), options["weights"])
     assert len(trained) == 12
 
 
 @pytest.mark.parametrize(
     ("adapters", "dense", "weight"), [(3, True, 0.5), (3, False, 0.4), (4, True, 0.4), (4, False, 0.3)]
 )
-def test_the_papers_merges_have_the_published_weights(adapters: int, dense: bool, weight: float) -> None:
-    merges = [options for name, _, options in papers_commands() if name == "merge"]
-    alike = [m for m in merges if len(m["weights"]) == adapters and m["run"].endswith("-d") == dense]
-    assert alike
-    assert {w for merge in alike for w in merge["weights"]} == {weight}
+def test_merges_of_the_paper_have_the_published_weights(adapters: int, dense: bool, weight: float) -> None:
+    merges = [options for name, _, options in commands_of_the_paper() if name == "merge"]
+    matching = [m for m in merges if len(m["weights"]) == adapters and m["run"].endswith("-d") == dense]
+    assert matching
+    assert {w for merge in matching for w in merge["weights"]} == {weight}
 
 
-def test_the_first_example_goes_from_sentences_to_a_report_of_two_runs(tmp_path: Path) -> None:
+def test_first_example_produces_a_report_of_two_runs(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples" / "first", tmp_path / "first", ignore=shutil.ignore_patterns("data"))
     printed = run_script(tmp_path / "first" / "run.sh", tmp_path / "workspace")
     side_by_side = printed[printed.index("Metrics, view current") :].splitlines()
@@ -132,7 +132,7 @@ def test_the_first_example_goes_from_sentences_to_a_report_of_two_runs(tmp_path:
     assert (tmp_path / "workspace" / "report.html").read_text(encoding="utf-8").count("<h2") >= 2
 
 
-def test_the_real_text_example_learns_its_five_tasks_in_their_order_and_resumes(
+def test_real_text_example_trains_its_five_tasks_in_order_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for file in ROOT.glob("tasks/cl_bench/*.yaml"):

@@ -1,4 +1,4 @@
-"""Every family through the whole workflow, as it runs each night."""
+"""Run the full workflow for every family, as in the nightly job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 @click.command()
 @click.argument("names", nargs=-1)
 def main(names: tuple[str, ...]) -> None:
-    """Try the families of these NAMES; all where none is given. Exit with 1 if one fails."""
+    """Test the families NAMES, or all families. Exit with 1 if one fails."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import transformers
 
@@ -27,12 +27,12 @@ def main(names: tuple[str, ...]) -> None:
 
     failed = 0
     for name in names or FAMILIES:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            as_expected, said = outcome(Path(folder), FAMILIES[name])
+            as_expected, result = outcome(Path(folder), FAMILIES[name])
         failed += not as_expected
         mark = "ok  " if as_expected else "FAIL"
-        click.echo(f"{mark} {name:20} {time.perf_counter() - began:5.1f} s  {said}")
+        click.echo(f"{mark} {name:20} {time.perf_counter() - started_at:5.1f} s  {result}")
     click.echo(f"{len(names or FAMILIES)} families, {failed} not as expected")
     sys.exit(failed > 0)
 

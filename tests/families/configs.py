@@ -1,4 +1,4 @@
-"""Tiny random models of many architectures, by their configs."""
+"""Configs of tiny random models of many architectures."""
 
 from __future__ import annotations
 
@@ -119,16 +119,16 @@ ENCODERS: Mapping[str, Family] = {
     "xlm": encoder("XLM", n_words=VOCABULARY, emb_dim=32, n_layers=2, n_heads=4, pad_index=0),
     "xlm-roberta": encoder("XLMRoberta", **ROBERTA),
     "xlnet": encoder(
-        "XLNet", "no encoder", vocab_size=VOCABULARY, d_model=32, n_layer=2, n_head=4, d_inner=48
+        "XLNet", "not an encoder", vocab_size=VOCABULARY, d_model=32, n_layer=2, n_head=4, d_inner=48
     ),
     "xmod": encoder("Xmod", **ROBERTA, languages=["en_XX", "de_DE"], default_language="en_XX"),
     "yoso": encoder("Yoso", **BERT),
     "bert-decoder": encoder("Bert", "left to right", **BERT, is_decoder=True),
-    "llama-as-encoder": encoder("Llama", "no encoder", **LLAMA),
+    "llama-as-encoder": encoder("Llama", "not an encoder", **LLAMA),
     "canine": encoder("Canine", "no table of token embeddings", **BERT),
     "reformer": encoder(
         "Reformer",
-        "does not read token ids",
+        "does not accept only token ids",
         vocab_size=VOCABULARY,
         hidden_size=32,
         attention_head_size=8,
@@ -148,7 +148,7 @@ ENCODERS: Mapping[str, Family] = {
         projection_dim=16,
     ),
     "t5": encoder(
-        "T5", "no encoder", vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4
+        "T5", "not an encoder", vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4
     ),
 }
 
@@ -422,10 +422,10 @@ CAUSAL: Mapping[str, Family] = {
         vision_start_token_id=4,
         vision_end_token_id=4,
     ),
-    "bert-as-causal": causal("Bert", "no causal language model", **BERT),
+    "bert-as-causal": causal("Bert", "not a causal language model", **BERT),
     "xlnet-as-causal": causal(
         "XLNet",
-        "no causal language model",
+        "not a causal language model",
         vocab_size=VOCABULARY,
         d_model=32,
         n_layer=2,

@@ -1,4 +1,4 @@
-"""Whether a family does what is expected of it."""
+"""Compare the result of a family with the expected one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .workflow import Fault, Refused, try_family
 
 
 def outcome(root: Path, family: Family) -> tuple[bool, str]:
-    """(as expected, what happened)."""
+    """Return (as expected, result)."""
     try:
         return family.refused is None, try_family(root, family)
     except Refused as refusal:
-        told = str(refusal)
-        expected = family.refused is not None and family.refused in told and "\n" not in told
-        return expected, f"refused: {told}"
+        message = str(refusal)
+        expected = family.refused is not None and family.refused in message and "\n" not in message
+        return expected, f"refused: {message}"
     except Fault as fault:
         return False, f"fault: {fault}"
     except Exception as error:  # the model itself could not be built

@@ -1,4 +1,4 @@
-"""A few families through the whole workflow; `python -m tests.families` tries all."""
+"""The full workflow for a few families; `python -m tests.families` tests all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from .configs import FAMILIES
 from .expected import outcome
 
-FEW = ["convbert", "longformer", "opt", "mixtral", "lfm2", "gemma3", "bert-as-causal"]
+SAMPLE = ["convbert", "longformer", "opt", "mixtral", "lfm2", "gemma3", "bert-as-causal"]
 
 
-@pytest.mark.parametrize("name", FEW)
-def test_a_family_runs_answers_and_exports_or_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
-    as_expected, said = outcome(tmp_path, FAMILIES[name])
-    assert as_expected, said
+@pytest.mark.parametrize("name", SAMPLE)
+def test_family_completes_the_workflow_or_is_refused_with_a_one_line_error(tmp_path: Path, name: str) -> None:
+    as_expected, result = outcome(tmp_path, FAMILIES[name])
+    assert as_expected, result

@@ -1,4 +1,4 @@
-"""One family through the whole workflow: add tasks, run, report, predict, export, load with plain PEFT."""
+"""Run the full workflow for one family: add tasks, run, report, predict, export, load with plain PEFT."""
 
 from __future__ import annotations
 
@@ -27,34 +27,36 @@ from lori_cl.training import load_run
 
 from .configs import SPECIAL, WORDS, Family
 
-ENCODED = {"kind": "classification", "labels": ["red", "blue"]}
-ASKED = {**ENCODED, "prompt": "{{ text }}", "label_words": [" red good", " blue"]}
-CHOSEN = {
+ENCODER_TASK = {"kind": "classification", "labels": ["red", "blue"]}
+LABEL_WORDS_TASK = {**ENCODER_TASK, "prompt": "{{ text }}", "label_words": [" red good", " blue"]}
+MULTIPLE_CHOICE_TASK = {
     "kind": "multiple_choice",
     "prompt": "{{ text }}",
     "choices": ["red good", "blue"],
     "answer": "{{ 0 if label == 'red' else 1 }}",
 }
-WRITTEN = {"kind": "generation", "prompt": "{{ text }}", "answer": "{{ label }}", "max_new_tokens": 3}
+GENERATION_TASK = {"kind": "generation", "prompt": "{{ text }}", "answer": "{{ label }}", "max_new_tokens": 3}
 
 TASKS = {
-    "AutoModel": {"one": ENCODED, "two": ENCODED},
-    "AutoModelForCausalLM": {"one": ASKED, "two": WRITTEN, "three": CHOSEN},
+    "AutoModel": {"one": ENCODER_TASK, "two": ENCODER_TASK},
+    "AutoModelForCausalLM": {"one": LABEL_WORDS_TASK, "two": GENERATION_TASK, "three": MULTIPLE_CHOICE_TASK},
 }
 ROUNDING = 1e-4
 
 
 class Refused(Exception):
-    """lori-cl said in one line that it does not do this."""
+    """lori-cl refused the family with a one-line error."""
 
 
 class Fault(Exception):
-    """Something that no user should see."""
+    """A behaviour that is a bug."""
 
 
 def write_tokenizer(folder: Path, wraps: bool) -> None:
-    """One token a word; `wraps` puts [CLS] and [SEP] around a text. It pads on the left, which encoders must
-    not follow."""
+    """Save a word-level tokenizer; `wraps` adds [CLS] and [SEP] around a text.
+
+    It pads on the left, which encoders must override.
+    """
     vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -69,7 +71,7 @@ def write_tokenizer(folder: Path, wraps: bool) -> None:
 
 
 def write_base(folder: Path, family: Family) -> None:
-    """A random model of the family, saved beside its tokenizer."""
+    """Save a random model of the family with its tokenizer."""
     torch.manual_seed(0)
     config = family.config()
     getattr(transformers, family.auto).from_config(config).save_pretrained(folder)
@@ -77,7 +79,7 @@ def write_base(folder: Path, family: Family) -> None:
 
 
 def write_task(root: Path, name: str, fields: dict[str, Any]) -> Path:
-    """A task whose texts have from 3 to 12 tokens."""
+    """Write a task whose texts have 3 to 12 tokens."""
     draw = random.Random(name)
     for split, count, begin in (("train", 8, "it is"), ("test", 8, "is it")):
         rows = []
@@ -93,9 +95,9 @@ def write_task(root: Path, name: str, fields: dict[str, Any]) -> Path:
 
 
 def call(root: Path, *args: object) -> str:
-    """What a command of lori-cl prints.
+    """Run a command of lori-cl; return its output.
 
-    Raises: Refused; Fault, with the traceback behind what a user would be told is unexpected.
+    Raises: Refused: a one-line error; Fault: any other exception, with its traceback.
     """
     out = io.StringIO()
     try:
@@ -111,7 +113,7 @@ def call(root: Path, *args: object) -> str:
 
 
 def try_family(root: Path, family: Family) -> str:
-    """The whole workflow of one family; a short word on what was found.
+    """Run the full workflow of one family; return a short result.
 
     Raises: Refused; Fault.
     """
@@ -131,7 +133,7 @@ def try_family(root: Path, family: Family) -> str:
 
 
 def write_curriculum(root: Path, tasks: Sequence[str]) -> None:
-    """Every cell that a task may claim, so that a site that never learns shows."""
+    """Write a curriculum with dense masks, so that an untrained site is detected."""
     curriculum = {
         "name": "family",
         "model": {"path": str(root / "base")},
@@ -151,15 +153,15 @@ def _loaded(root: Path) -> Any:
 
 
 def check_predictions(root: Path, tasks: Sequence[str]) -> None:
-    """`predict` answers every eval example, tasks mixed, as `run` has scored it."""
+    """Check that `predict`, with mixed tasks, gives every eval example the answer that `run` scored."""
     scored = dict(_scored(root))
     lines = []
     for task in tasks:
         rows = [json.loads(line) for line in (root / task / "test.jsonl").read_text().splitlines()]
         lines += [json.dumps({**row, "task": task}) for row in rows]
     random.Random(0).shuffle(lines)
-    (root / "asked.jsonl").write_text("\n".join(lines) + "\n")
-    answered = call(root, "predict", "r", "--file", root / "asked.jsonl")
+    (root / "requests.jsonl").write_text("\n".join(lines) + "\n")
+    answered = call(root, "predict", "r", "--file", root / "requests.jsonl")
     found: dict[str, dict[str, str]] = {}
     for line in map(json.loads, answered.splitlines()):
         found.setdefault(line["task"], {})[line["input"]["text"]] = line["answer"]
@@ -176,52 +178,63 @@ def _scored(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 content = workspace.artifacts.get(evaluation.answers, "jsonl").decode()
                 texts = (root / evaluation.task / "test.jsonl").read_text().splitlines()
                 lines = [json.loads(line) for line in content.splitlines()]
-                yield evaluation.task, {json.loads(texts[at["id"]])["text"]: at["answer"] for at in lines}
+                yield (
+                    evaluation.task,
+                    {json.loads(texts[entry["id"]])["text"]: entry["answer"] for entry in lines},
+                )
 
 
 @torch.inference_mode()
 def check_batches(root: Path) -> None:
-    """Batches of one and of eight give the same answers, and the same scores but for rounding."""
+    """Check that batches of one and of eight give equal answers, and equal scores up to rounding."""
     loaded = _loaded(root)
-    for question in loaded.questions:
-        loaded.method.activate(loaded.acting(question.label))
-        memory = loaded.history[loaded.position(question.label)]
-        kind = kind_of(question.spec)
-        learner = kind.learner(loaded.model, memory.head).eval()
-        size = min(question.batch_size, 8) if not loaded.base.ignores_padding else 8
+    for eval_task in loaded.eval_tasks:
+        loaded.method.activate(loaded.acting(eval_task.label))
+        stage = loaded.history[loaded.position(eval_task.label)]
+        kind = kind_of(eval_task.spec)
+        learner = kind.learner(loaded.model, stage.head).eval()
+        size = min(eval_task.batch_size, 8) if not loaded.base.ignores_padding else 8
         answers, scores = (
-            [part for start in range(0, 8, n) for part in _ask(loaded, question, learner, start, n)]
+            [
+                part
+                for start in range(0, 8, n)
+                for part in _answers_and_scores(loaded, eval_task, learner, start, n)
+            ]
             for n in (1, size)
         )
         for (one, logits), (other, more) in zip(answers, scores, strict=True):
-            worst = (
+            largest_difference = (
                 float((logits - more).abs().max() / logits.abs().max().clamp(min=1)) if len(logits) else 0.0
             )
-            if one != other or worst > ROUNDING:
-                raise Fault(f"{question.label}: {one!r} alone and {other!r} in a batch, off by {worst:g}")
+            if one != other or largest_difference > ROUNDING:
+                raise Fault(
+                    f"{eval_task.label}: {one!r} alone and {other!r} in a batch, off by {largest_difference:g}"
+                )
 
 
-def _ask(loaded: Any, question: Any, learner: Any, start: int, n: int) -> list[tuple[str, torch.Tensor]]:
-    """(answer, logits or log-likelihoods) of so many examples in one batch."""
-    examples = question.examples[start : start + n]
-    kind, tokenizer = kind_of(question.spec), loaded.base.tokenizer
-    answers = kind.answers(question.spec, learner, tokenizer, examples, question.max_length)
-    if question.spec.kind == "generation":
+def _answers_and_scores(
+    loaded: Any, eval_task: Any, learner: Any, start: int, n: int
+) -> list[tuple[str, torch.Tensor]]:
+    """Return (answer, logits or log-likelihoods) of n examples in one batch."""
+    examples = eval_task.examples[start : start + n]
+    kind, tokenizer = kind_of(eval_task.spec), loaded.base.tokenizer
+    answers = kind.answers(eval_task.spec, learner, tokenizer, examples, eval_task.max_length)
+    if eval_task.spec.kind == "generation":
         return [(answer, torch.zeros(0)) for answer in answers]
-    prompts = question.prompts(tokenizer, examples)
+    prompts = eval_task.prompts(tokenizer, examples)
     if kind.architecture == "causal-lm":
-        words = [e.choices or question.spec.words for e in examples]
+        words = [e.choices or eval_task.spec.words for e in examples]
         tokens = [[tokenizer(w, add_special_tokens=False)["input_ids"] for w in of] for of in words]
         return list(
             zip(answers, log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens), strict=True)
         )
-    batch = question.prompt_batch(tokenizer, examples, loaded.model.device)
+    batch = eval_task.prompt_batch(tokenizer, examples, loaded.model.device)
     return list(zip(answers, learner(**batch)["logits"], strict=True))
 
 
 @torch.inference_mode()
 def check_export(root: Path, family: Family, task: str) -> None:
-    """What was exported changes a plain base model under PEFT, all of its weights in their places."""
+    """Check that the exported adapter changes the outputs of the plain base model in PEFT."""
     call(root, "export", "r", "--task", task, "--out", root / "out")
     base = getattr(transformers, family.auto).from_pretrained(root / "base").eval()
     ids = torch.tensor([[7, 8, 9, 10, 11]])

@@ -11,7 +11,7 @@ MatrixOf = Callable[..., ForgettingMatrix]
 
 @pytest.fixture(scope="session")
 def matrix_of() -> MatrixOf:
-    """Builds a matrix from rows of scores, the base model's first; None is a cell not evaluated."""
+    """Return a function that builds a matrix from rows of scores, base model first; None is missing."""
 
     def build(
         rows: Sequence[Sequence[float | None]], higher_is_better: Sequence[bool] | None = None
@@ -29,6 +29,6 @@ def matrix_of() -> MatrixOf:
 
 
 @pytest.fixture
-def worked(matrix_of: MatrixOf) -> ForgettingMatrix:
-    """The worked example of METRICS.md, over a base model at 0.5, 0.25 and 0.05."""
+def worked_example(matrix_of: MatrixOf) -> ForgettingMatrix:
+    """Return the worked example of METRICS.md with the base model's scores 0.5, 0.25 and 0.05."""
     return matrix_of([[0.5, 0.25, 0.05], [0.6, 0.7, 0.1], [0.8, 0.5, 0.2], [0.7, 0.65, 0.9]])

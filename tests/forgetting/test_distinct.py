@@ -1,4 +1,4 @@
-"""An input that is repeated counts once in standard errors and tests, and the eval set says so."""
+"""Repeated inputs count once in standard errors and tests, and eval sets warn about them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lori_cl.forgetting.distinct import group_means, grouped_standard_error, gro
 from lori_cl.forgetting.eval_set import EvalRow, eval_set_facts
 
 
-def test_rows_that_all_differ_have_no_groups() -> None:
+def test_distinct_rows_have_no_groups() -> None:
     assert groups_of(["a", "b", "c"]) is None
 
 
@@ -29,19 +29,19 @@ def test_repeating_every_row_changes_no_standard_error() -> None:
     assert grouped_standard_error(np.tile(outcomes, 25), groups) == pytest.approx(standard_error(outcomes))
 
 
-def test_one_input_however_often_has_no_standard_error() -> None:
+def test_repetitions_of_one_input_have_no_standard_error() -> None:
     groups = groups_of(["a"] * 50)
     assert groups is not None
     assert grouped_standard_error(np.ones(50), groups) is None
 
 
-def test_equal_outcomes_of_an_input_stay_right_or_wrong() -> None:
+def test_group_mean_of_equal_outcomes_is_exact() -> None:
     groups = groups_of(list("aab"))
     assert groups is not None
     assert group_means(np.array([0.1, 0.1, 1.0]), groups).tolist() == [0.1, 1.0]
 
 
-def test_a_paired_test_counts_a_repeated_input_once() -> None:
+def test_paired_test_counts_a_repeated_input_once() -> None:
     groups = groups_of(["a"] * 20 + ["b", "c"])
     before, after = np.ones(22), np.array([0.0] * 20 + [1.0, 1.0])
     test = paired_test(before, after, groups=groups)
@@ -57,12 +57,12 @@ def rows(*pairs: tuple[str, str], kind: str = "classification", **fields: Any) -
     ]
 
 
-def test_an_eval_set_of_enough_distinct_rows_under_two_labels_has_no_warnings() -> None:
+def test_eval_set_with_enough_distinct_rows_has_no_warnings() -> None:
     facts = eval_set_facts(rows(*((f"text {i}", "ab"[i % 2]) for i in range(30))))
     assert (facts.n, facts.distinct, facts.groups, facts.warnings) == (30, 30, None, ())
 
 
-def test_few_examples_warn_with_the_standard_error_to_expect() -> None:
+def test_warning_about_few_examples_names_the_expected_standard_error() -> None:
     (warning,) = eval_set_facts(rows(*((f"text {i}", "ab"[i % 2]) for i in range(8)))).warnings
     assert (
         f"only 8 distinct eval examples: a score of 50 % has a standard error of {50 / math.sqrt(7):.1f}"
@@ -70,12 +70,12 @@ def test_few_examples_warn_with_the_standard_error_to_expect() -> None:
     )
 
 
-def test_one_example_says_that_its_score_has_no_standard_error() -> None:
+def test_warning_about_a_single_example_says_there_is_no_standard_error() -> None:
     (warning,) = eval_set_facts(rows(("a", "x"))).warnings
-    assert warning.startswith("one distinct eval example")
+    assert warning.startswith("only one distinct eval example")
 
 
-def test_repeated_rows_are_counted_and_named() -> None:
+def test_warning_about_repeated_rows_counts_and_names_them() -> None:
     facts = eval_set_facts(rows(*(("same", "a") for _ in range(49)), ("other", "b")))
     assert facts.distinct == 2
     assert any(
@@ -83,19 +83,19 @@ def test_repeated_rows_are_counted_and_named() -> None:
     )
 
 
-def test_an_eval_set_of_one_label_says_what_a_constant_answer_scores() -> None:
+def test_warning_about_a_single_label_names_the_score_of_a_constant_answer() -> None:
     facts = eval_set_facts(rows(*((f"text {i}", "a") for i in range(40))))
-    assert facts.warnings == ("all 40 eval examples want 'a': a model that always gives it has full marks",)
+    assert facts.warnings == ("all 40 eval examples expect 'a': a model that always gives it scores 100 %",)
 
 
-def test_choices_that_are_always_at_one_place_are_one_answer() -> None:
+def test_choices_with_a_constant_position_count_as_a_single_label() -> None:
     always = [
         EvalRow.of("multiple_choice", {"id": i, "text": f"{i}", "target": f"x{i}", "choices": [f"x{i}", "y"]})
         for i in range(40)
     ]
-    assert "want 'choice 1'" in eval_set_facts(always).warnings[0]
+    assert "expect 'choice 1'" in eval_set_facts(always).warnings[0]
 
 
-def test_a_text_under_two_labels_is_named_with_both_rows() -> None:
+def test_warning_about_a_text_with_two_labels_names_both_rows() -> None:
     facts = eval_set_facts(rows(*((f"text {i}", "ab"[i % 2]) for i in range(40)), ("text 3", "a")))
-    assert any("'text 3', wants 'b' in row 4 and 'a' in row 41" in warning for warning in facts.warnings)
+    assert any("'text 3', expects 'b' in row 4 and 'a' in row 41" in warning for warning in facts.warnings)

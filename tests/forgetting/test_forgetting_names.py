@@ -3,11 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import lori_cl.forgetting as room
+import lori_cl.forgetting as package
 
 
-def test_the_public_names_are_these() -> None:
-    assert room.__all__ == [
+def test_public_names_are_pinned() -> None:
+    assert package.__all__ == [
         "METRICS",
         "Cell",
         "Comparison",
@@ -39,11 +39,11 @@ def test_the_public_names_are_these() -> None:
     ]
 
 
-def test_every_public_name_is_there() -> None:
-    assert all(hasattr(room, name) for name in room.__all__)
+def test_every_public_name_exists() -> None:
+    assert all(hasattr(package, name) for name in package.__all__)
 
 
-def test_the_room_is_imported_without_torch_pandas_or_the_slow_scipy_stats() -> None:
+def test_package_imports_neither_torch_nor_pandas_nor_scipy_stats() -> None:
     code = (
         "import sys, lori_cl.forgetting; print(sorted({'torch', 'pandas', 'scipy.stats'} & set(sys.modules)))"
     )

@@ -26,12 +26,12 @@ def test_a_single_run_has_no_std() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [0.5, math.nan]])
-def test_a_summary_of_what_is_not_there_is_refused(values: list[float]) -> None:
-    with pytest.raises(InputError, match="one number a run"):
+def test_summary_of_no_values_or_nan_is_refused(values: list[float]) -> None:
+    with pytest.raises(InputError, match="at least one finite number, one per run"):
         summarise(values)
 
 
-def test_a_comparison_is_what_scipy_computes() -> None:
+def test_comparison_equals_scipys_paired_tests() -> None:
     result = compare(A, B)
     assert result.difference == pytest.approx(np.mean(A) - np.mean(B))
     assert result.t_p_value == ttest_rel(A, B).pvalue
@@ -67,36 +67,36 @@ def test_a_p_value_is_a_probability_or_absent(pairs: list[tuple[float, float]]) 
         assert p_value is None or 0 <= p_value <= 1
 
 
-def test_runs_that_do_not_pair_are_refused() -> None:
+def test_comparison_of_unequal_numbers_of_runs_is_refused() -> None:
     with pytest.raises(InputError, match="2 and 3"):
         compare([0.1, 0.2], [0.1, 0.2, 0.3])
 
 
-def test_spread_tells_seeds_that_agree_from_orders_that_do_not() -> None:
+def test_spread_over_orders_only_has_no_seed_spread() -> None:
     result = spread({("ab", 0): 0.8, ("ab", 1): 0.8, ("ba", 0): 0.6, ("ba", 1): 0.6})
     assert result.seed_std == 0
     assert result.order_std == pytest.approx(math.sqrt(0.02))
     assert (result.mean, result.orders, result.n) == (pytest.approx(0.7), 2, 4)
 
 
-def test_spread_tells_orders_that_agree_from_seeds_that_do_not() -> None:
+def test_spread_over_seeds_only_has_no_order_spread() -> None:
     result = spread({("ab", 0): 0.8, ("ab", 1): 0.6, ("ba", 0): 0.6, ("ba", 1): 0.8})
     assert result.seed_std == pytest.approx(math.sqrt(0.02))
     assert result.order_std == 0
 
 
-def test_seed_spread_is_pooled_by_what_each_order_can_tell() -> None:
+def test_seed_spread_is_pooled_by_the_degrees_of_freedom_of_each_order() -> None:
     runs = {("ab", 0): 0.1, ("ab", 1): 0.3, ("ab", 2): 0.5, ("ba", 0): 0.2, ("ba", 1): 0.3, ("cd", 0): 0.9}
-    # squares about the order means: 0.08 with 2 to spare, 0.005 with 1, 0 with 0
+    # squared deviations from the order means: 0.08 (2 degrees of freedom), 0.005 (1), 0 (0)
     assert spread(runs).seed_std == pytest.approx(math.sqrt(0.085 / 3))
 
 
-def test_one_seed_an_order_has_no_seed_spread_and_one_order_no_order_spread() -> None:
+def test_single_seed_has_no_seed_spread_and_single_order_no_order_spread() -> None:
     assert spread({("ab", 0): 0.8, ("ba", 0): 0.6}).seed_std is None
     assert spread({("ab", 0): 0.8, ("ab", 1): 0.6}).order_std is None
 
 
-def test_statistics_leave_the_values_as_they_were() -> None:
+def test_statistics_do_not_change_their_arguments() -> None:
     a, b = np.array(A), np.array(B)
     compare(a, b)
     summarise(a)

@@ -1,4 +1,4 @@
-"""python -m tests.fuzz --seconds 600: every target, each for its share of the time."""
+"""python -m tests.fuzz --seconds 600: fuzz every target for an equal share of the time."""
 
 from __future__ import annotations
 
@@ -28,54 +28,58 @@ MISSING = "atheris is not installed; it comes with '.[dev]' on Linux, x86_64, Py
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one target."""
+class TargetResult:
+    """The result of fuzzing one target."""
 
     inputs: int
     coverage: int | None
-    """Edges of lori_cl and PyYAML that were reached, as libFuzzer counts them."""
+    """Covered edges of lori_cl and PyYAML, as libFuzzer counts them."""
     found: Sequence[Path]
-    """The inputs that must not do what they do."""
+    """The inputs that caused findings."""
     escaped: bool
-    """Whether anything outside the target's folder changed."""
+    """True if anything outside the target's folder changed."""
     log: str
 
 
 def main() -> int:
-    """Fuzz, print a line a target, and keep what was found."""
+    """Fuzz, print one line per target, and save the findings."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
-    parser.add_argument("--jobs", type=int, default=1, help="targets at the same time")
+    parser.add_argument("--seconds", type=int, default=60, help="total time for all targets")
+    parser.add_argument("--jobs", type=int, default=1, help="number of targets fuzzed in parallel")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--target", action="append", choices=[*TARGETS], help="this one alone; may be repeated"
+        "--target", action="append", choices=[*TARGETS], help="fuzz only this target; may be repeated"
     )
-    parser.add_argument("--found", type=Path, default=Path("fuzz-found"), help="where inputs are kept")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--found", type=Path, default=Path("fuzz-found"), help="folder for the inputs of findings"
+    )
+    options = parser.parse_args()
     if find_spec("atheris") is None:
         print(MISSING, file=sys.stderr)
         return 2
-    targets = asked.target or list(TARGETS)
+    targets = options.target or list(TARGETS)
     outcomes = []
-    share = max(1, asked.seconds // len(targets))
-    with ThreadPoolExecutor(asked.jobs) as pool:
+    share = max(1, options.seconds // len(targets))
+    with ThreadPoolExecutor(options.jobs) as pool:
         for target, outcome in zip(
-            targets, pool.map(lambda name: fuzz(name, share, asked.seed, asked.found), targets), strict=True
+            targets,
+            pool.map(lambda name: fuzz(name, share, options.seed, options.found), targets),
+            strict=True,
         ):
             print(line(target, outcome), flush=True)
             outcomes.append(outcome)
     inputs = sum(outcome.inputs for outcome in outcomes)
-    wrong = [outcome for outcome in outcomes if outcome.found or outcome.escaped]
-    print(f"{inputs:,} inputs, {len(wrong)} of {len(targets)} targets with findings")
-    for outcome in wrong:
+    failed = [outcome for outcome in outcomes if outcome.found or outcome.escaped]
+    print(f"{inputs:,} inputs, {len(failed)} of {len(targets)} targets with findings")
+    for outcome in failed:
         print(outcome.log)
-    return 1 if wrong else 0
+    return 1 if failed else 0
 
 
 def fuzz(
     target: str, seconds: int, seed: int, keep: Path, child: Sequence[str] = ("-m", "tests.fuzz.child")
-) -> Outcome:
-    """Fuzz one target in a process and a folder of its own; `child` is what Python is told to run there."""
+) -> TargetResult:
+    """Fuzz one target in a new process and folder; `child` are the arguments of the new interpreter."""
     with tempfile.TemporaryDirectory(prefix="lori_cl-fuzz-") as name:
         folder = Path(name)
         for part in ("inside", "outside", "found"):
@@ -83,7 +87,7 @@ def fuzz(
         for split in ("train", "test"):
             (folder / "outside" / f"{split}.jsonl").write_text('{"text": "secret", "label": "red"}\n')
         working = [folder / part for part in ("inside", "found", "grown")]
-        before = _around(folder, working)
+        before = _surroundings(folder, working)
         command = [sys.executable, *child, target, name, str(seconds), str(seed)]
         done = subprocess.run(
             command,
@@ -93,30 +97,30 @@ def fuzz(
             env={**os.environ, **QUIET},
             check=False,
         )
-        found = [_kept(file, keep, target) for file in sorted((folder / "found").iterdir())]
-        ended_well = done.returncode == 0
-        if not ended_well and not found:
-            found = [_kept_log(done.stderr, keep, target)]
-        return Outcome(
-            inputs=_last(r"stat::number_of_executed_units: (\d+)|^#(\d+)", done.stderr) or 0,
-            coverage=_last(r"cov: (\d+)", done.stderr),
+        found = [_save(file, keep, target) for file in sorted((folder / "found").iterdir())]
+        succeeded = done.returncode == 0
+        if not succeeded and not found:
+            found = [_save_log(done.stderr, keep, target)]
+        return TargetResult(
+            inputs=_last_number(r"stat::number_of_executed_units: (\d+)|^#(\d+)", done.stderr) or 0,
+            coverage=_last_number(r"cov: (\d+)", done.stderr),
             found=found,
-            escaped=_around(folder, working) != before,
-            log="" if ended_well else done.stderr[-3000:],
+            escaped=_surroundings(folder, working) != before,
+            log="" if succeeded else done.stderr[-3000:],
         )
 
 
-def line(target: str, outcome: Outcome) -> str:
-    """A target's outcome for people."""
+def line(target: str, outcome: TargetResult) -> str:
+    """Return the line that reports a target's result."""
     coverage = "no coverage" if outcome.coverage is None else f"coverage {outcome.coverage:,}"
-    kept = "".join(f"\n  {file}" for file in outcome.found)
+    saved = "".join(f"\n  {file}" for file in outcome.found)
     escaped = "\n  something outside its folder changed" if outcome.escaped else ""
-    found = f"{len(outcome.found)} findings{kept}{escaped}"
+    found = f"{len(outcome.found)} findings{saved}{escaped}"
     return f"{target:<12}{outcome.inputs:>10,} inputs   {coverage:<16} {found}"
 
 
-def _around(folder: Path, working: Sequence[Path]) -> dict[str, str]:
-    """What lies in the folder beside the folders that are worked in."""
+def _surroundings(folder: Path, working: Sequence[Path]) -> dict[str, str]:
+    """Return the listing of the folder without its working folders."""
     return {
         path: what
         for path, what in listing(folder, working[0]).items()
@@ -124,21 +128,21 @@ def _around(folder: Path, working: Sequence[Path]) -> dict[str, str]:
     }
 
 
-def _kept(file: Path, keep: Path, target: str) -> Path:
+def _save(file: Path, keep: Path, target: str) -> Path:
     keep.mkdir(parents=True, exist_ok=True)
-    kept = keep / f"{target}-{file.name}"
-    kept.write_bytes(file.read_bytes())
-    return kept
+    saved = keep / f"{target}-{file.name}"
+    saved.write_bytes(file.read_bytes())
+    return saved
 
 
-def _kept_log(log: str, keep: Path, target: str) -> Path:
+def _save_log(log: str, keep: Path, target: str) -> Path:
     keep.mkdir(parents=True, exist_ok=True)
-    kept = keep / f"{target}-log.txt"
-    kept.write_text(log)
-    return kept
+    saved = keep / f"{target}-log.txt"
+    saved.write_text(log)
+    return saved
 
 
-def _last(pattern: str, text: str) -> int | None:
+def _last_number(pattern: str, text: str) -> int | None:
     numbers = [next(filter(None, match.groups())) for match in re.finditer(pattern, text, re.MULTILINE)]
     return int(numbers[-1]) if numbers else None
 

@@ -1,4 +1,4 @@
-"""What a target must not do, noticed while it does it."""
+"""Detect forbidden actions of a fuzz target while it runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from lori_cl import digest
 
 MAX_SECONDS = 1.0
-"""Processor time of one input."""
+"""Maximum processor time of one input."""
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = {
@@ -30,7 +30,7 @@ PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = {
     "os.utime": ((0, 3),),
     "sqlite3.connect": ((0, None),),
 }
-"""Events that change what an argument names: its position, and that of the folder it is relative to."""
+"""Events that change a path: the positions of the path argument and of its base folder."""
 FORBIDDEN = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"),
     *("socket.connect", "socket.bind", "socket.sendto", "pickle.find_class"),
@@ -38,23 +38,23 @@ FORBIDDEN = (
 
 
 class Finding(BaseException):
-    """Something that must not happen; no `except Exception` on the way hides it."""
+    """A forbidden action; a BaseException, so that no `except Exception` hides it."""
 
 
 class Guard:
-    """Lets writes into one folder pass, and makes a Finding of everything else that an input must not do."""
+    """Allows writes into one folder and raises a Finding for every forbidden action."""
 
     def __init__(self, folder: Path, forbidden: Path) -> None:
         self._folder = os.path.realpath(folder)
         self._forbidden = os.path.realpath(forbidden)
         self._armed = False
-        self._asking = False
-        sys.addaudithook(self._hook)  # for as long as the process lives
-        signal.signal(signal.SIGPROF, self._late)
+        self._checking = False
+        sys.addaudithook(self._hook)  # stays for the life of the process
+        signal.signal(signal.SIGPROF, self._on_timeout)
 
     @contextmanager
     def watching(self, seconds: float = MAX_SECONDS) -> Iterator[None]:
-        """Arm the guard for one input."""
+        """Enable the guard for one input."""
         self._armed = True
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
@@ -63,20 +63,20 @@ class Guard:
             signal.setitimer(signal.ITIMER_PROF, 0)
             self._armed = False
 
-    def _late(self, _: int, __: FrameType | None) -> None:
+    def _on_timeout(self, _: int, __: FrameType | None) -> None:
         if self._armed:
             raise Finding("it takes more than a second of processor time")
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._armed or self._asking:
+        if not self._armed or self._checking:
             return
-        self._asking = True
+        self._checking = True
         try:
-            self._judge(event, arguments)
+            self._check_event(event, arguments)
         finally:
-            self._asking = False
+            self._checking = False
 
-    def _judge(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _check_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in FORBIDDEN:
             raise Finding(f"{event}{arguments}")
         if event == "open":
@@ -104,10 +104,10 @@ def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder + os.sep)
 
 
-def listing(folder: Path, leaving_out: Path) -> Mapping[str, str]:
-    """Everything in a folder but one of its folders, with the digest of every file."""
+def listing(folder: Path, excluded: Path) -> Mapping[str, str]:
+    """Return the digests of all files in a folder, except in one of its subfolders."""
     return {
         str(path.relative_to(folder)): digest.of_file(path) if path.is_file() else "folder"
         for path in sorted(folder.rglob("*"))
-        if leaving_out not in (path, *path.parents)
+        if excluded not in (path, *path.parents)
     }

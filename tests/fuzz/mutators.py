@@ -1,4 +1,4 @@
-"""Mutations that know the format, so that more than the first check of a file is met."""
+"""Format-aware mutations, which get past the first check of a file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import yaml
 from tests.fuzz.targets import SETTINGS
 
 Blind = Callable[[bytes, int], bytes]
-"""(input, most bytes) → the input with bytes changed anywhere."""
+"""(input, maximum number of bytes) → the input with bytes changed anywhere."""
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
 BLIND = 0.3
-"""Of all mutations, those that know nothing of the format."""
+"""Share of mutations that ignore the format."""
 
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf")),
@@ -85,7 +85,7 @@ MARKS = (
 
 
 def changed(value: Any, rng: random.Random) -> Any:
-    """The value with one thing in it taken out, doubled, renamed, or put in place of another."""
+    """Return the value with one part removed, duplicated, renamed or replaced."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
         key = rng.choice(list(value))
         match rng.randrange(5):
@@ -110,7 +110,7 @@ def changed(value: Any, rng: random.Random) -> Any:
 
 
 def yaml_text(content: bytes, rng: random.Random) -> bytes:
-    """A YAML mapping with a value changed, or a line of it doubled, moved or marked."""
+    """Change a value of a YAML mapping, or duplicate, indent or mark one of its lines."""
     if rng.random() < 0.5:
         lines = content.splitlines(keepends=True)
         at = rng.randrange(len(lines))
@@ -130,7 +130,7 @@ def yaml_text(content: bytes, rng: random.Random) -> bytes:
 
 
 def settings(content: bytes, rng: random.Random) -> bytes:
-    """A curriculum with one more setting, or with its text changed."""
+    """Add an override to a curriculum, or change its text."""
     text, *given = content.split(SETTINGS)
     if rng.random() < 0.5:
         key = rng.choice(
@@ -145,14 +145,14 @@ def settings(content: bytes, rng: random.Random) -> bytes:
 
 
 def json_text(content: bytes, rng: random.Random) -> bytes:
-    """A JSON value changed."""
+    """Change a JSON value."""
     return json.dumps(changed(json.loads(content), rng), ensure_ascii=rng.random() < 0.5).encode(
         errors="replace"
     )
 
 
 def json_lines(content: bytes, rng: random.Random) -> bytes:
-    """One of a few JSON lines changed, doubled or taken out."""
+    """Change, duplicate or remove one JSON line."""
     lines = content.split(b"\n")
     at = rng.randrange(len(lines))
     new = rng.choice(([], [lines[at]] * 2, [json_text(lines[at], rng)], [json_text(lines[at], rng)]))
@@ -160,22 +160,22 @@ def json_lines(content: bytes, rng: random.Random) -> bytes:
 
 
 def rows(content: bytes, rng: random.Random) -> bytes:
-    """Rows behind the byte that names their format; a CSV is left to blind mutations."""
+    """Change JSON rows after the byte that selects the format; blind mutations change CSV rows."""
     return content[:1] + json_lines(content[1:], rng)
 
 
 def template(content: bytes, rng: random.Random) -> bytes:
-    """A template with a piece put in."""
+    """Insert a piece into a template."""
     at = rng.randrange(len(content) + 1)
     return content[:at] + rng.choice(PIECES).encode() + content[at + rng.choice((0, 0, 5, 20)) :]
 
 
 def safetensors(content: bytes, rng: random.Random) -> bytes:
-    """A safetensors file with a lying header, or with other tensors under an honest one."""
+    """Corrupt the header of a safetensors file, or replace a tensor and write a valid header."""
     (size,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
     if rng.random() < 0.5:
-        return _packed(changed(header, rng), data, rng)
+        return _with_invalid_header(changed(header, rng), data, rng)
     tensors = {name: of for name, of in header.items() if name != "__metadata__"}
     name = rng.choice(list(tensors) or ["x"])
     dtype, width = rng.choice(
@@ -190,10 +190,10 @@ def safetensors(content: bytes, rng: random.Random) -> bytes:
         shape,
         rng.randbytes(count),
     )
-    return _honest(tensors, header.get("__metadata__"), data)
+    return _with_valid_header(tensors, header.get("__metadata__"), data)
 
 
-def _honest(tensors: Mapping[str, Any], metadata: Any, data: bytes) -> bytes:
+def _with_valid_header(tensors: Mapping[str, Any], metadata: Any, data: bytes) -> bytes:
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
     parts: list[bytes] = []
     for name, of in tensors.items():
@@ -209,14 +209,14 @@ def _honest(tensors: Mapping[str, Any], metadata: Any, data: bytes) -> bytes:
     return struct.pack("<Q", len(raw_header)) + raw_header + b"".join(parts)
 
 
-def _packed(header: Any, data: bytes, rng: random.Random) -> bytes:
+def _with_invalid_header(header: Any, data: bytes, rng: random.Random) -> bytes:
     raw = json.dumps(header).encode(errors="replace")
     size = rng.choice((len(raw), len(raw), len(raw), len(raw) + 1, 0, 2**63))
     return struct.pack("<Q", size) + raw + rng.choice((data, data, data[:-1], data + b"x", b""))
 
 
 def adapter(content: bytes, rng: random.Random) -> bytes:
-    """A configuration or weights changed."""
+    """Change the configuration or the weights of an adapter."""
     config, _, weights = content.partition(b"\0")
     if rng.random() < 0.5 and not config.startswith(b"!"):
         return json_text(config, rng) + b"\0" + weights
@@ -233,20 +233,20 @@ MUTATORS: Mapping[str, Mutator] = {
     "eval-set": json_lines,
     "adapter": adapter,
 }
-"""By target."""
+"""Mutators by target."""
 
 
 def mutator(target: str, blind: Blind) -> Callable[[bytes, int, int], bytes]:
-    """What libFuzzer calls with (input, most bytes, seed)."""
-    knowing = MUTATORS[target]
+    """Return the function that libFuzzer calls with (input, maximum number of bytes, seed)."""
+    format_aware = MUTATORS[target]
 
-    def mutate(content: bytes, most: int, seed: int) -> bytes:
+    def mutate(content: bytes, max_bytes: int, seed: int) -> bytes:
         rng = random.Random(seed)
         if rng.random() > BLIND:
             try:
-                return knowing(content, rng)[:most]
-            except Exception:  # an input that is no longer of the format
-                return blind(content, most)
-        return blind(content, most)
+                return format_aware(content, rng)[:max_bytes]
+            except Exception:  # the input no longer has the format
+                return blind(content, max_bytes)
+        return blind(content, max_bytes)
 
     return mutate

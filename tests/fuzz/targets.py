@@ -1,4 +1,4 @@
-"""The targets: what is done with an input. Each is made once in a folder of its own."""
+"""The fuzz targets: what is done with an input. Each target is created once in its own folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.attempts import refusal_of
 Attempt = Callable[[bytes], object]
 
 SETTINGS = b"\0"
-"""Between a curriculum and the --set values that are laid over it; no YAML holds one."""
-ENROLMENTS = 50
-"""After so many, the registry is laid back: versions of one task would make each slower than the last."""
+"""Separates a curriculum from its --set overrides; YAML cannot contain it."""
+TASKS_PER_REGISTRY = 50
+"""Number of added tasks after which the registry is reset; many versions of a task would slow it down."""
 
 
 def task(folder: Path) -> Attempt:
-    """A task's file, beside data that fits it and a link to data that it must not reach, is added."""
+    """Add a task file; next to it are valid data and a link to data that it must not reach."""
     from lori_cl.registry import Workspace
     from lori_cl.spec import load_task
     from lori_cl.tasks import both_splits, sources
-    from lori_cl.training import enrol
+    from lori_cl.training import register_tasks
 
     workspace = Workspace(folder / "workspace")
     workspace.create()
@@ -41,16 +41,16 @@ def task(folder: Path) -> Attempt:
         file.write_bytes(content)
         with patch.object(sources, "_read_hub", _no_hub):
             both_splits(load_task(file), declared)
-            enrol(workspace, [file])
+            register_tasks(workspace, [file])
         done += 1
-        if done % ENROLMENTS == 0:
+        if done % TASKS_PER_REGISTRY == 0:
             shutil.copy(fresh, workspace.root / "registry.db")
 
     return attempt
 
 
 def curriculum(folder: Path) -> Attempt:
-    """A curriculum's file with settings laid over it is read, and its record written."""
+    """Load a curriculum file with --set overrides, and write its record."""
     from lori_cl.spec import CurriculumSpec, load_curriculum
 
     file = folder / "curriculum.yaml"
@@ -69,7 +69,7 @@ def curriculum(folder: Path) -> Attempt:
 
 
 def rows(folder: Path) -> Attempt:
-    """A data file of one of three formats (the first byte says which) is read as two kinds of task."""
+    """Read a data file for several kinds of tasks; the first byte selects one of three formats."""
     from lori_cl.tasks import both_splits, from_jsonl, to_jsonl
     from tests.tasks.task_files import classification, generation, multiple_choice
 
@@ -88,8 +88,8 @@ def rows(folder: Path) -> Attempt:
     data.mkdir()
 
     def attempt(content: bytes) -> None:
-        ending = ("jsonl", "json", "csv")[content[0] % 3] if content else "jsonl"
-        file = data / f"test.{ending}"
+        extension = ("jsonl", "json", "csv")[content[0] % 3] if content else "jsonl"
+        file = data / f"test.{extension}"
         file.write_bytes(content[1:])
         try:
             for each in tasks:
@@ -104,7 +104,7 @@ def rows(folder: Path) -> Attempt:
 
 
 def template(_: Path) -> Attempt:
-    """A prompt's template is filled with a row."""
+    """Render a prompt template with a row."""
     from lori_cl.tasks.prompts import only_column, render
 
     row = {
@@ -124,14 +124,14 @@ def template(_: Path) -> Attempt:
 
 
 def stage(folder: Path) -> Attempt:
-    """A stage's file is put into the store, read back, and made a stage of LoRI's with a head."""
+    """Store a stage file, read it back, and convert it to a LoRI stage with a head."""
     import torch
 
     from lori_cl.adapters import Site
-    from lori_cl.methods import Learned
+    from lori_cl.methods import StageState
     from lori_cl.methods.lori_stage import LoRIStage
     from lori_cl.registry import ArtifactStore
-    from lori_cl.training.stage_file import misfit, read_metadata, read_stage
+    from lori_cl.training.stage_file import head_mismatch, read_metadata, read_stage
 
     store = ArtifactStore(folder / "artifacts")
     sites = [Site("one", 5, 2, 3), Site("two", 5, 4, 3)]
@@ -139,22 +139,22 @@ def stage(folder: Path) -> Attempt:
     def attempt(content: bytes) -> None:
         sha256 = store.put(content, "safetensors")
         try:
-            kept = store.get(sha256, "safetensors")
+            stored = store.get(sha256, "safetensors")
         finally:
             store.path(sha256, "safetensors").unlink()
-        refusal_of(lambda: read_metadata(kept))
-        tensors, head = read_stage(kept)
-        misfit(torch.nn.Linear(2, 2), head)
-        read = LoRIStage.from_learned(Learned("a", tensors, {}), sites)
+        refusal_of(lambda: read_metadata(stored))
+        tensors, head = read_stage(stored)
+        head_mismatch(torch.nn.Linear(2, 2), head)
+        read = LoRIStage.from_state(StageState("a", tensors, {}), sites)
         assert read.mask.count() == sum(values.numel() for values in read.values.values())
-        again = LoRIStage.from_learned(Learned("a", read.to_tensors(), {}), sites)
-        assert again.mask.digest() == read.mask.digest()
+        repeated = LoRIStage.from_state(StageState("a", read.to_tensors(), {}), sites)
+        assert repeated.mask.digest() == read.mask.digest()
 
     return attempt
 
 
 def statistics(_: Path) -> Attempt:
-    """A file of statistics is read, and tells texts apart."""
+    """Read a file of statistics, and route features with it."""
     import numpy as np
     import torch
 
@@ -165,8 +165,8 @@ def statistics(_: Path) -> Attempt:
 
     def attempt(content: bytes) -> None:
         tensors = read_tensors(content, "a task's statistics")
-        kept = {name: t.numpy() for name, t in tensors.items() if t.dtype in (torch.float64, torch.int64)}
-        read = TaskStatistics.from_arrays(kept)
+        stored = {name: t.numpy() for name, t in tensors.items() if t.dtype in (torch.float64, torch.int64)}
+        read = TaskStatistics.from_arrays(stored)
         if len(read.mean) == len(other.mean):
             Router.fit({"other": other, "read": read}).route(np.ones((2, 3)))
 
@@ -174,7 +174,7 @@ def statistics(_: Path) -> Attempt:
 
 
 def eval_set(_: Path) -> Attempt:
-    """An eval set's file is read, and asked whether it can be scored."""
+    """Read an eval set file, and check whether it can be scored."""
     from lori_cl.tasks import from_jsonl, require_scorable
     from tests.tasks.task_files import generation
 
@@ -191,8 +191,8 @@ def eval_set(_: Path) -> Attempt:
 
 
 def adapter(folder: Path) -> Attempt:
-    """A PEFT folder is read: its configuration up to the null byte, then weights; '!' means a `.bin`."""
-    from lori_cl.adapters import read_foreign
+    """Read a PEFT folder: its configuration up to the null byte, then weights; '!' means a `.bin` file."""
+    from lori_cl.adapters import read_external_adapter
 
     def attempt(content: bytes) -> None:
         binary = content.startswith(b"!")
@@ -201,7 +201,7 @@ def adapter(folder: Path) -> Attempt:
         (folder / "adapter").mkdir()
         (folder / "adapter" / "adapter_config.json").write_bytes(config)
         (folder / "adapter" / f"adapter_model.{'bin' if binary else 'safetensors'}").write_bytes(weights)
-        read_foreign(folder / "adapter")
+        read_external_adapter(folder / "adapter")
 
     return attempt
 
@@ -219,12 +219,12 @@ TARGETS: Mapping[str, Callable[[Path], Attempt]] = {
 
 
 def os_text(raw: bytes) -> str:
-    """What Python makes of a command line's bytes."""
+    """Decode bytes as Python decodes a command line."""
     return raw.decode(errors="surrogateescape")
 
 
 def _no_hub(*_: object) -> None:
-    raise DataError("nothing is asked of the hub here")
+    raise DataError("the fuzz tests make no request to the hub")
 
 
 def _write_data(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The fuzzing itself: its targets take what they should, its guard sees what it must, it finds a fault."""
+"""Tests of the fuzz tests: targets accept valid input, the guard works, a planted fault is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 MUTATIONS = 30
-"""Of each known input: a taste of what libFuzzer does for as long as it is let."""
+"""Mutations of each known input; libFuzzer makes many more."""
 
 
 @pytest.fixture
@@ -41,10 +41,12 @@ def test_every_target_has_a_mutator_and_known_inputs() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_known_inputs_and_what_they_mutate_to_are_results_or_one_line(target: str, folder: Path) -> None:
-    def blind(content: bytes, most: int) -> bytes:
+def test_known_inputs_and_their_mutations_succeed_or_are_a_one_line_error(target: str, folder: Path) -> None:
+    def blind(content: bytes, max_bytes: int) -> bytes:
         at = draw.randrange(len(content) + 1)
-        return (content[:at] + draw.randbytes(draw.randrange(4)) + content[at + draw.randrange(4) :])[:most]
+        return (content[:at] + draw.randbytes(draw.randrange(4)) + content[at + draw.randrange(4) :])[
+            :max_bytes
+        ]
 
     draw = random.Random(target)
     attempt = TARGETS[target](folder / "inside")
@@ -60,12 +62,12 @@ def test_known_inputs_and_what_they_mutate_to_are_results_or_one_line(target: st
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_known_input_is_a_result_so_that_more_than_refusals_is_fuzzed(target: str, folder: Path) -> None:
+def test_every_target_has_a_valid_known_input(target: str, folder: Path) -> None:
     attempt = TARGETS[target](folder / "inside")
     assert None in {refusal_of(partial(attempt, file.read_bytes())) for file in known(target)}
 
 
-def test_a_mutation_that_knows_the_format_often_leaves_it_one() -> None:
+def test_format_aware_mutations_often_keep_the_format_valid() -> None:
     yaml_files = [file.read_bytes() for file in known("task")]
     mutated = {MUTATORS["task"](content, random.Random(seed)) for content in yaml_files for seed in range(20)}
     assert len(mutated) > 100
@@ -121,11 +123,11 @@ for name, attempt in attempts.items():
         print(name, "passed")
     except Finding:
         print(name, "found")
-beside.write_text("nobody watches now")
+beside.write_text("the guard is disabled now")
 """
 
 
-def test_the_guard_finds_what_must_not_happen_and_lets_the_rest_pass(folder: Path) -> None:
+def test_guard_detects_forbidden_actions_and_allows_the_rest(folder: Path) -> None:
     (folder / "outside" / "file").write_text("x")
     done = subprocess.run(
         [sys.executable, "-c", GUARDED, str(folder)], capture_output=True, text=True, check=True
@@ -136,7 +138,7 @@ def test_the_guard_finds_what_must_not_happen_and_lets_the_rest_pass(folder: Pat
     assert len(outcomes) == 15
 
 
-def test_what_changes_around_a_folder_shows_in_its_listing(folder: Path) -> None:
+def test_listing_shows_changes_outside_the_excluded_folder(folder: Path) -> None:
     before = listing(folder, folder / "inside")
     (folder / "inside" / "file").write_text("x")
     assert listing(folder, folder / "inside") == before
@@ -167,28 +169,28 @@ child.main()
 
 @pytest.mark.usefixtures("_atheris")
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         ("raise KeyError('planted')", "KeyError: 'planted'"),
         ("open(folder.parent / 'escaped', 'w')", "which is outside"),
         ("import ctypes; ctypes.CDLL(None).mkdir(str(folder.parent / 'escaped').encode(), 0o700)", ""),
     ],
-    ids=["traceback", "write", "write that Python does not see"],
+    ids=["traceback", "write", "write without an audit event"],
 )
-def test_a_planted_fault_is_found_and_its_input_kept(tmp_path: Path, fault: str, said: str) -> None:
-    # The known inputs are tried before the guard is armed, so the fault waits for a mutation of one.
+def test_planted_fault_is_found_and_its_input_is_saved(tmp_path: Path, fault: str, message: str) -> None:
+    # The known inputs run before the guard is enabled, so only mutated inputs trigger the fault.
     code = FAULTY.format(
         fault=f"if content != {known('eval-set')[0].read_bytes()!r}:\n                {fault}"
     )
     outcome = fuzz("eval-set", 3, 1, tmp_path / "kept", ("-c", code))
     assert outcome.found or outcome.escaped
-    assert said in outcome.log
+    assert message in outcome.log
     assert all(file.is_file() and str(file) in line("eval-set", outcome) for file in outcome.found)
 
 
 @pytest.mark.nightly  # .ci/run calls the command itself
 @pytest.mark.usefixtures("_atheris")
-def test_the_command_fuzzes_and_says_how_much(tmp_path: Path) -> None:
+def test_fuzz_command_reports_inputs_and_findings(tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""Adapters without a model: the shapes of their sites are all that masks ever see."""
+"""Site shapes of adapters without a model; masks need nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sites compete with each other, and how many cells each group of them gives."""
+"""Which sites compete with each other, and how many cells each group gets."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ OUTSIDE = "pooler.dense"
 
 
 def cells_of_groups(shapes: Shapes, granularity: str) -> list[Tensor]:
-    """Each group's cells, as numbers in the whole model."""
+    """Return the cells of each group as indices in the whole model."""
     cells = torch.arange(Ledger(shapes).cells).split([out * rank for out, rank in shapes.values()])
     of_site = dict(zip(shapes, cells, strict=True))
     return [torch.cat([of_site[site] for site in group]) for group in groups_of_sites(shapes, granularity)]
 
 
 @pytest.mark.parametrize("sites", [BERT, LLAMA, GPT2], ids=["bert", "llama", "gpt2"])
-def test_sites_are_grouped_by_what_their_names_say(sites: list[str]) -> None:
+def test_sites_are_grouped_by_their_names(sites: list[str]) -> None:
     first, second = sites[:4], sites[4:]
     assert groups_of_sites(sites, "model") == [sites]
     assert groups_of_sites(sites, "module") == [[*first[:2], *second[:2]], [*first[2:], *second[2:]]]
@@ -49,24 +49,24 @@ def test_sites_are_grouped_by_what_their_names_say(sites: list[str]) -> None:
     assert groups_of_sites(sites, "matrix") == [[site] for site in sites]
 
 
-def test_two_sites_that_end_alike_are_two_projections() -> None:
+def test_sites_with_equal_last_names_are_different_projections() -> None:
     ends = [site.rsplit(".", 1)[1] for site in BERT[:4]]
     assert ends.count("dense") == 3
     assert len(groups_of_sites(BERT[:4], "projection")) == 4
 
 
 @pytest.mark.parametrize("granularity", ["projection", "layer", "matrix"])
-def test_a_site_outside_the_layers_is_a_group_of_its_own(granularity: str) -> None:
+def test_site_outside_the_layers_is_a_group_of_its_own(granularity: str) -> None:
     assert [OUTSIDE] in groups_of_sites([*BERT, OUTSIDE], granularity)
 
 
-def test_a_layer_of_two_digits_is_not_the_layer_of_its_first() -> None:
+def test_layer_numbers_of_two_digits_are_read_completely() -> None:
     sites = ["model.layers.1.mlp.up_proj", "model.layers.11.mlp.up_proj"]
     assert groups_of_sites(sites, "layer") == [[sites[0]], [sites[1]]]
     assert groups_of_sites(sites, "projection") == [sites]
 
 
-def test_the_experts_of_a_layer_belong_to_it() -> None:
+def test_experts_belong_to_their_layer() -> None:
     sites = [f"model.layers.{layer}.mlp.experts.{e}.up_proj" for layer in range(2) for e in range(3)]
     assert groups_of_sites(sites, "layer") == [sites[:3], sites[3:]]
     assert groups_of_sites(sites, "projection") == [sites]
@@ -83,14 +83,14 @@ def test_every_cell_is_in_exactly_one_group_and_groups_are_ascending(granularity
 
 @st.composite
 def divisions(draw: st.DrawFn) -> tuple[list[int], list[int], int]:
-    """Cells of each group, how many of those are free, and how many to give out."""
+    """Cells per group, free cells per group, and the number of cells to assign."""
     cells = draw(st.lists(st.integers(1, 10**6), min_size=1, max_size=12))
     free = [draw(st.integers(0, size)) for size in cells]
     return cells, free, draw(st.integers(0, sum(free)))
 
 
 @given(division=divisions())
-def test_shares_add_up_and_no_group_gives_more_than_it_has_free(
+def test_shares_add_up_and_never_exceed_the_free_cells_of_a_group(
     division: tuple[list[int], list[int], int],
 ) -> None:
     cells, free, k = division
@@ -101,16 +101,14 @@ def test_shares_add_up_and_no_group_gives_more_than_it_has_free(
 
 
 @given(cells=st.lists(st.integers(1, 10**6), min_size=1, max_size=12), part=st.integers(0, 1000))
-def test_where_nothing_is_scarce_every_share_is_within_one_of_its_proportion(
-    cells: list[int], part: int
-) -> None:
+def test_without_scarcity_every_share_is_within_one_of_its_proportion(cells: list[int], part: int) -> None:
     k = sum(cells) * part // 1000
     for share, size in zip(shares(cells, cells, k), cells, strict=True):
         assert abs(share * sum(cells) - k * size) < sum(cells)
 
 
 @given(division=divisions())
-def test_groups_that_still_have_room_get_more_by_more_cells(
+def test_groups_with_room_left_get_shares_in_proportion_to_their_cells(
     division: tuple[list[int], list[int], int],
 ) -> None:
     cells, free, k = division
@@ -118,7 +116,7 @@ def test_groups_that_still_have_room_get_more_by_more_cells(
     open_groups = [g for g in range(len(cells)) if given_out[g] < free[g]]
     for g in open_groups:
         for other in range(len(cells)):
-            # None that is full got more, for its cells, than one that had room left: bar the rounding.
+            # No full group got a larger share of its cells than a group with room left, up to rounding.
             assert given_out[other] * cells[g] <= (given_out[g] + 1) * cells[other] + cells[g]
 
 
@@ -126,13 +124,20 @@ def test_groups_that_still_have_room_get_more_by_more_cells(
     ("cells", "free", "k", "divided"),
     [
         ([50, 25, 25], [50, 25, 25], 7, [3, 2, 2]),  # 3.5, 1.75, 1.75
-        ([10, 10, 10], [10, 10, 10], 4, [2, 1, 1]),  # a tie goes to the group that stands first
-        ([10, 10, 10], [1, 10, 10], 9, [1, 4, 4]),  # what the first has no room for is divided again
+        ([10, 10, 10], [10, 10, 10], 4, [2, 1, 1]),  # ties go to the first group
+        (
+            [10, 10, 10],
+            [1, 10, 10],
+            9,
+            [1, 4, 4],
+        ),  # cells that do not fit into the first group are divided again
         ([10, 10, 10], [0, 10, 0], 10, [0, 10, 0]),
         ([97, 1, 1, 1], [97, 1, 1, 1], 1, [1, 0, 0, 0]),
     ],
 )
-def test_shares_by_hand(cells: list[int], free: list[int], k: int, divided: list[int]) -> None:
+def test_shares_match_hand_computed_values(
+    cells: list[int], free: list[int], k: int, divided: list[int]
+) -> None:
     assert shares(cells, free, k) == divided
 
 
@@ -158,7 +163,7 @@ def test_every_strategy_and_granularity_gives_exactly_k_free_cells(strategy: str
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
-def test_within_a_group_the_best_free_cells_are_taken_and_ties_go_to_the_lower_index(
+def test_best_free_cells_of_a_group_are_selected_and_ties_go_to_the_lower_index(
     granularity: str,
 ) -> None:
     shapes: Shapes = dict.fromkeys([*GPT2, OUTSIDE], (4, 3))
@@ -173,7 +178,7 @@ def test_within_a_group_the_best_free_cells_are_taken_and_ties_go_to_the_lower_i
         assert group[chosen[group]].tolist() == sorted(best)
 
 
-def test_a_finer_granularity_keeps_one_loud_site_from_taking_every_cell() -> None:
+def test_finer_granularity_prevents_one_high_scoring_site_from_taking_all_cells() -> None:
     shapes: Shapes = dict.fromkeys(LLAMA, (10, 2))
     scores = torch.zeros(160)
     scores[:20] = 1.0

@@ -20,15 +20,15 @@ def flat_masks(draw: st.DrawFn) -> tuple[Tensor, Shapes]:
 
 
 @given(drawn=flat_masks())
-def test_a_mask_survives_packing(drawn: tuple[Tensor, Shapes]) -> None:
+def test_packing_a_mask_round_trips(drawn: tuple[Tensor, Shapes]) -> None:
     flat, sites = drawn
-    again = Mask.from_packed(Mask.from_flat(flat, sites).packed(), sites)
-    assert torch.equal(again.flat(), flat)
-    assert again.digest() == Mask.from_flat(flat, sites).digest()
+    unpacked = Mask.from_packed(Mask.from_flat(flat, sites).packed(), sites)
+    assert torch.equal(unpacked.flat(), flat)
+    assert unpacked.digest() == Mask.from_flat(flat, sites).digest()
 
 
 @given(drawn=flat_masks())
-def test_a_mask_cut_into_sites_keeps_every_cell_in_its_place(drawn: tuple[Tensor, Shapes]) -> None:
+def test_splitting_a_mask_into_sites_keeps_every_cell_position(drawn: tuple[Tensor, Shapes]) -> None:
     flat, sites = drawn
     mask = Mask.from_flat(flat, sites)
     assert {site: tuple(part.shape) for site, part in mask.by_site.items()} == sites
@@ -44,17 +44,17 @@ def test_one_flipped_cell_changes_the_digest(drawn: tuple[Tensor, Shapes], where
     assert Mask.from_flat(flipped, sites).digest() != Mask.from_flat(flat, sites).digest()
 
 
-def test_a_packed_mask_takes_an_eighth_and_holds_the_first_cell_in_the_lowest_bit() -> None:
+def test_packed_mask_stores_eight_cells_per_byte_lowest_bit_first() -> None:
     mask = Mask({"a": torch.tensor([[True, False, False], [False, False, False], [False, True, True]])})
     assert mask.packed()["a"].tolist() == [0b1000_0001, 0b1]
 
 
-def test_the_same_cells_at_another_site_have_another_digest() -> None:
+def test_same_cells_at_a_different_site_have_a_different_digest() -> None:
     cells = torch.tensor([[True, False]])
     assert Mask({"a": cells}).digest() != Mask({"b": cells}).digest()
 
 
-def test_the_same_bits_in_another_shape_have_another_digest() -> None:
+def test_same_bits_in_a_different_shape_have_a_different_digest() -> None:
     cells = torch.tensor([[True, False, False, True]])
     assert Mask({"a": cells}).digest() != Mask({"a": cells.view(2, 2)}).digest()
 
@@ -64,7 +64,7 @@ def test_counts_are_given_per_site() -> None:
     assert mask.count_by_site() == {"a": 6, "b": 0}
 
 
-def test_a_widened_mask_has_the_same_cells_and_shares_no_memory_with_the_narrow_one() -> None:
+def test_widened_mask_has_the_same_cells_in_its_own_memory() -> None:
     narrow = Mask({"a": torch.tensor([[True, False], [False, True]])})
     wide = narrow.widened({"a": (2, 3)})
     assert wide.by_site["a"].tolist() == [[True, False, False], [False, True, False]]
@@ -73,7 +73,7 @@ def test_a_widened_mask_has_the_same_cells_and_shares_no_memory_with_the_narrow_
 
 
 @given(drawn=flat_masks(), data=st.data())
-def test_any_bytes_are_the_one_mask_that_packs_to_them_or_are_refused(
+def test_any_bytes_unpack_to_their_mask_or_are_refused(
     drawn: tuple[Tensor, Shapes], data: st.DataObject
 ) -> None:
     flat, sites = drawn

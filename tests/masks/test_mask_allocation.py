@@ -17,20 +17,20 @@ from .shapes import THOUSAND
     ("density", "cells", "budget"),
     [(0.1, 1000, 100), (0.1, 419_430, 41_943), (0.3, 10, 3), (0.029, 1000, 29), (1.0, 7, 7)],
 )
-def test_a_budget_is_the_rounded_share_of_the_cells(density: float, cells: int, budget: int) -> None:
+def test_budget_is_the_rounded_share_of_the_cells(density: float, cells: int, budget: int) -> None:
     assert cell_budget(density, cells) == budget
 
 
-def test_every_thousandth_of_a_thousand_cells_is_exact() -> None:
+def test_budget_is_exact_for_every_thousandth_of_a_thousand_cells() -> None:
     assert [cell_budget(n / 1000, 1000) for n in range(1, 1001)] == list(range(1, 1001))
 
 
-def test_a_budget_is_at_least_one_cell() -> None:
+def test_budget_is_at_least_one_cell() -> None:
     assert cell_budget(1e-6, 10) == 1
 
 
 @given(density=st.floats(1e-3, 1.0), cells=st.integers(1, 10**7))
-def test_a_budget_is_within_half_a_cell_of_the_exact_share(density: float, cells: int) -> None:
+def test_budget_is_within_half_a_cell_of_the_exact_share(density: float, cells: int) -> None:
     exact = Fraction(density) * cells
     assume(exact >= 1)
     assert abs(cell_budget(density, cells) - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
@@ -38,16 +38,16 @@ def test_a_budget_is_within_half_a_cell_of_the_exact_share(density: float, cells
 
 @st.composite
 def choices(draw: st.DrawFn) -> tuple[list[float], list[bool], int]:
-    """Scores with many ties, which cells are free, and how many of those to take."""
+    """Scores with many ties, the free cells, and the number of cells to select."""
     cells = draw(st.integers(1, 60))
-    tied = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0])
-    scores = draw(st.lists(tied | st.floats(-3, 3), min_size=cells, max_size=cells))
+    scores_with_ties = st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0])
+    scores = draw(st.lists(scores_with_ties | st.floats(-3, 3), min_size=cells, max_size=cells))
     free = draw(st.lists(st.booleans(), min_size=cells, max_size=cells).filter(any))
     return scores, free, draw(st.integers(1, sum(free)))
 
 
 @given(choice=choices())
-def test_the_best_free_cells_are_taken_and_ties_go_to_the_lower_index(
+def test_best_free_cells_are_selected_and_ties_go_to_the_lower_index(
     choice: tuple[list[float], list[bool], int],
 ) -> None:
     scores, free, k = choice
@@ -66,7 +66,7 @@ def test_the_best_free_cells_are_taken_and_ties_go_to_the_lower_index(
     seed=st.integers(0, 2**31 - 1),
 )
 @settings(max_examples=50)
-def test_in_any_dtype_and_with_many_ties_the_choice_is_that_of_a_plain_sort(
+def test_selection_matches_a_stable_sort_in_any_dtype_and_with_ties(
     dtype: torch.dtype, cells: int, levels: int, free_part: float, part: float, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -78,18 +78,18 @@ def test_in_any_dtype_and_with_many_ties_the_choice_is_that_of_a_plain_sort(
     assert top_free(scores, free, k).nonzero().squeeze(1).tolist() == sorted(by_rank[:k])
 
 
-def test_the_lowest_score_there_is_beats_a_taken_cell() -> None:
+def test_lowest_possible_score_of_a_free_cell_beats_a_taken_cell() -> None:
     scores = torch.full((4,), torch.finfo(torch.float32).min)
     free = torch.tensor([False, True, False, True])
     assert torch.equal(top_free(scores, free, 2), free)
 
 
-def test_with_every_score_zero_exactly_the_first_free_cells_are_taken() -> None:
+def test_all_zero_scores_select_the_first_free_cells() -> None:
     free = torch.tensor([False, True, True, False, True, True])
     assert top_free(torch.zeros(6), free, 2).tolist() == [False, True, True, False, False, False]
 
 
-def test_choosing_changes_neither_the_scores_nor_what_is_free() -> None:
+def test_selection_changes_neither_scores_nor_free_cells() -> None:
     scores, free = torch.tensor([0.2, 0.1, 0.3]), torch.tensor([True, True, False])
     top_free(scores, free, 1)
     assert torch.equal(scores, torch.tensor([0.2, 0.1, 0.3]))
@@ -97,12 +97,12 @@ def test_choosing_changes_neither_the_scores_nor_what_is_free() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_is_our_own_bug(bad: float) -> None:
+def test_non_finite_score_raises_an_assertion_error(bad: float) -> None:
     with pytest.raises(AssertionError, match="finite"):
         top_free(torch.tensor([1.0, bad]), torch.tensor([True, True]), 1)
 
 
-def test_the_cells_compete_over_the_whole_model() -> None:
+def test_cells_compete_across_the_whole_model() -> None:
     scores = torch.zeros(1000)
     scores[300:800] = 1.0
     mask = allocate(Ledger(THOUSAND), "one", scores, 500)

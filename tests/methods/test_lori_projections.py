@@ -1,4 +1,4 @@
-"""Which A a stage stands on, and when there is no room for another."""
+"""The projection A of each stage, and the errors when no free directions are left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lori_cl.errors import CapacityExhausted, InputError
 from lori_cl.masks import Mask
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.methods.lori_stage import LoRIStage
-from lori_cl.methods.passes import passes
+from lori_cl.methods.site_batches import passes
 from lori_cl.spec import AdapterSpec
 
 SITES = (Site("q", 12, 5, 3), Site("k", 12, 5, 3), Site("down", 20, 4, 3))
@@ -43,11 +43,11 @@ def in_all(count: int) -> Mapping[tuple[str, ...], Tensor]:
     return {("q", "k"): directions(12, 0, count), ("down",): directions(20, 0, count)}
 
 
-def fresh(made_by: Projector, history: Sequence[LoRIStage]) -> Projections:
-    return made_by.fresh("late", history, history, seed=77, rank=3)
+def fresh(source: Projector, history: Sequence[LoRIStage]) -> Projections:
+    return source.new_projections("late", history, history, seed=77, rank=3)
 
 
-def test_second_moments_are_gathered_in_passes_that_fit_into_memory_and_divide_no_layer() -> None:
+def test_moments_are_gathered_in_passes_that_fit_memory_and_split_no_layer() -> None:
     def layer(number: int) -> list[Site]:
         return [Site(f"layers.{number}.{name}", width, 5, 3) for name, width in (("q", 10), ("down", 20))]
 
@@ -59,41 +59,41 @@ def test_second_moments_are_gathered_in_passes_that_fit_into_memory_and_divide_n
     assert passes(sites) == [[site.name for site in sites]]
 
 
-def test_an_a_drawn_from_a_seed_that_an_earlier_one_was_drawn_from_is_no_rounding_noise() -> None:
+def test_orthogonal_a_that_repeats_an_earlier_seed_is_refused() -> None:
     with pytest.raises(InputError, match=r"within what it must keep out of.*set another seed"):
         fresh(projector("orthogonal"), [stage(draw_projections(SITES, 77, "uniform"))])
 
 
 @pytest.mark.parametrize("projection", ["per-task", "orthogonal", "null-space"])
-def test_the_first_task_has_the_a_that_its_seed_draws(projection: str) -> None:
+def test_first_task_uses_the_a_drawn_from_its_seed(projection: str) -> None:
     drawn = draw_projections(SITES, 77, "uniform")
     for site, a in fresh(projector(projection), []).items():
         assert torch.equal(a, drawn[site])
 
 
-def test_a_run_that_shares_its_a_draws_it_once_for_each_rank() -> None:
+def test_shared_a_is_drawn_once_for_each_rank() -> None:
     shared = projector("shared")
     assert shared.shared([], 3) is shared.shared([stage()], 3) is fresh(shared, [stage(), stage()])
     assert torch.equal(shared.shared([], 5)["q"][:3], shared.shared([], 3)["q"])
 
 
-def test_an_a_that_was_brought_along_stays_and_grows_by_drawn_rows() -> None:
-    brought = {site.name: torch.rand(3, site.in_features) for site in SITES}
-    made_by, stages = projector("shared"), [stage(brought), stage(rank=5)]
-    assert made_by.of_stage(stages, 0) is made_by.shared(stages[:1], 3) is brought
-    grown = made_by.of_stage(stages, 1)
-    assert torch.equal(grown["q"][:3], brought["q"])
-    assert torch.equal(grown["q"][3:], made_by.shared([], 5)["q"][3:])
+def test_imported_a_is_kept_and_grows_by_drawn_rows() -> None:
+    imported = {site.name: torch.rand(3, site.in_features) for site in SITES}
+    source, stages = projector("shared"), [stage(imported), stage(rank=5)]
+    assert source.of_stage(stages, 0) is source.shared(stages[:1], 3) is imported
+    grown = source.of_stage(stages, 1)
+    assert torch.equal(grown["q"][:3], imported["q"])
+    assert torch.equal(grown["q"][3:], source.shared([], 5)["q"][3:])
 
 
-def test_a_stored_a_is_the_stages_own_and_any_other_is_drawn_from_its_seed_at_its_rank() -> None:
+def test_stage_uses_its_stored_a_or_draws_one_from_its_seed_at_its_rank() -> None:
     own = {site.name: torch.rand(3, site.in_features) for site in SITES}
     assert projector("orthogonal").of_stage([stage(own)], 0) is own
     drawn = projector("per-task").of_stage([stage(), stage(rank=4)], 1)
     assert torch.equal(drawn["down"], draw_projections(SITES, 1, "uniform", grown_rows=1)["down"])
 
 
-def test_an_orthogonal_a_is_orthogonal_to_all_earlier_ones_of_whatever_rank() -> None:
+def test_orthogonal_a_is_orthogonal_to_all_earlier_ones_of_any_rank() -> None:
     earlier = [draw_projections(SITES, seed, "normal", rows) for seed, rows in ((1, 0), (2, 2))]
     made = fresh(projector("orthogonal"), [stage(each) for each in earlier])
     for site in SITES:
@@ -101,7 +101,7 @@ def test_an_orthogonal_a_is_orthogonal_to_all_earlier_ones_of_whatever_rank() ->
             assert (made[site.name] @ each[site.name].T).abs().max() < 1e-6
 
 
-def test_a_null_space_a_is_blind_to_what_any_earlier_task_fed_into_its_site_alone() -> None:
+def test_null_space_a_is_blind_to_earlier_inputs_of_its_own_site_alone() -> None:
     history = [
         stage(inputs={("q", "k"): directions(12, 0, 2)}),
         stage(inputs={("q", "k"): directions(12, 2, 3), ("down",): directions(20, 4, 1)}),
@@ -120,47 +120,49 @@ def test_a_null_space_a_is_blind_to_what_any_earlier_task_fed_into_its_site_alon
     [({}, 10, 3), ({"min_free": 4}, 9, 4), ({"min_free": 1}, 12, 1)],
     ids=["the rank", "more", "fewer"],
 )
-def test_a_task_that_finds_too_few_directions_is_told_the_site_and_the_numbers(
+def test_task_with_too_few_free_directions_is_refused_with_site_and_numbers(
     settings: dict[str, float], taken: int, needed: int
 ) -> None:
-    made_by = projector("null-space", **settings)
-    fresh(made_by, [stage(inputs=in_all(12 - needed))])
-    said = f"'late' needs {needed} free input directions at every site; q has {12 - taken} of 12 left"
-    with pytest.raises(CapacityExhausted, match=said):
-        fresh(made_by, [stage(inputs=in_all(taken))])
+    source = projector("null-space", **settings)
+    fresh(source, [stage(inputs=in_all(12 - needed))])
+    message = f"'late' needs {needed} free input directions at every site; q has {12 - taken} of 12 left"
+    with pytest.raises(CapacityExhausted, match=message):
+        fresh(source, [stage(inputs=in_all(taken))])
 
 
-def test_with_fewer_free_directions_than_rows_an_a_is_still_finite_and_blind() -> None:
+def test_a_with_fewer_free_directions_than_rows_is_still_finite_and_blind() -> None:
     made = fresh(projector("null-space", min_free=1), [stage(inputs=in_all(11))])
     assert bool(made["q"].isfinite().all())
     assert made["q"][:, :11].abs().max() < 1e-7
 
 
-def test_orthogonal_as_are_counted_before_the_first_of_them_is_drawn() -> None:
-    made_by = projector("orthogonal")
+def test_directions_for_orthogonal_projections_are_checked_before_drawing() -> None:
+    source = projector("orthogonal")
     four = dict.fromkeys("1234", 3)
-    made_by.check_room(four, taken=0)
+    source.check_capacity(four, taken=0)
     with pytest.raises(CapacityExhausted, match=r"'fifth' needs 3 .* q has 0 of 12"):
-        made_by.check_room({**four, "fifth": 3}, taken=0)
+        source.check_capacity({**four, "fifth": 3}, taken=0)
     with pytest.raises(CapacityExhausted, match="'fifth'"):
-        made_by.check_room({"fifth": 3}, taken=12)
+        source.check_capacity({"fifth": 3}, taken=12)
 
 
-def test_a_site_that_has_too_few_inputs_for_any_second_task_is_found_before_the_first() -> None:
-    made_by = projector("null-space", min_free=13)
-    made_by.check_room({"first": 3}, taken=0)
-    said = r"'second' needs 13 .* q has 12 of 12 left. Begin a new run with adapter.null_space.min_free lower"
-    with pytest.raises(CapacityExhausted, match=said):
-        made_by.check_room({"first": 3, "second": 3}, taken=0)
+def test_site_with_too_few_inputs_for_a_second_task_is_refused_before_the_first() -> None:
+    source = projector("null-space", min_free=13)
+    source.check_capacity({"first": 3}, taken=0)
+    message = (
+        r"'second' needs 13 .* q has 12 of 12 left. Start a new run with a lower adapter.null_space.min_free"
+    )
+    with pytest.raises(CapacityExhausted, match=message):
+        source.check_capacity({"first": 3, "second": 3}, taken=0)
 
 
-def test_orthogonal_as_are_counted_at_the_ranks_that_they_will_have_grown_to() -> None:
-    made_by = projector("orthogonal")
+def test_directions_for_orthogonal_projections_are_checked_at_the_grown_ranks() -> None:
+    source = projector("orthogonal")
     with pytest.raises(CapacityExhausted, match=r"'third' needs 5 .* q has 4 of 12"):
-        made_by.check_room({"first": 3, "second": 5, "third": 5}, taken=0)
+        source.check_capacity({"first": 3, "second": 5, "third": 5}, taken=0)
 
 
-def test_sites_of_one_input_take_their_directions_together_and_none_twice() -> None:
+def test_sites_with_a_shared_input_take_directions_together_and_only_once() -> None:
     moments = InputMoments()
     for begin in range(2):  # two passes
         moments.begin_forward(None)
@@ -168,9 +170,9 @@ def test_sites_of_one_input_take_their_directions_together_and_none_twice() -> N
         moments.add("q", x)
         moments.add("k", x)
         moments.add("down", torch.ones(4, 20))
-    made_by = projector("null-space", energy=1.0)
-    first = made_by.newly_taken([], moments)
+    source = projector("null-space", energy=1.0)
+    first = source.new_directions([], moments)
     assert {sites: u.shape[1] for sites, u in first.items()} == {("q", "k"): 2, ("down",): 1}
-    again = made_by.newly_taken([stage(inputs=first)], moments)
-    assert {sites: u.shape[1] for sites, u in again.items()} == {("q", "k"): 0, ("down",): 0}
+    repeated = source.new_directions([stage(inputs=first)], moments)
+    assert {sites: u.shape[1] for sites, u in repeated.items()} == {("q", "k"): 0, ("down",): 0}
     assert {u.dtype for u in first.values()} == {torch.float32}

@@ -12,7 +12,7 @@ from tests.postgres import Postgres
 
 @pytest.fixture(scope="session")
 def empty_database(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a database with an empty registry."""
+    """Return the name of a database with an empty registry."""
     with postgres.database() as url:
         Workspace(tmp_path_factory.mktemp("empty"), url).create()
         yield url.rpartition("/")[2]
@@ -20,53 +20,53 @@ def empty_database(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def sqlite_workspace(empty_workspace: Path, tmp_path: Path) -> Workspace:
-    """A copy of the empty workspace, its registry in registry.db."""
+    """Return a copy of the empty workspace, with its registry in registry.db."""
     return Workspace(Path(shutil.copytree(empty_workspace, tmp_path / "workspace")))
 
 
 @pytest.fixture
 def postgresql_workspace(postgres: Postgres, empty_database: str, tmp_path: Path) -> Iterator[Workspace]:
-    """A workspace with an empty registry in PostgreSQL."""
+    """Yield a workspace with an empty registry in PostgreSQL."""
     (tmp_path / "workspace").mkdir()
     with postgres.database(empty_database) as url:
         yield Workspace(tmp_path / "workspace", url)
 
 
 @pytest.fixture
-def sqlite_unmade(tmp_path: Path) -> Workspace:
-    """A workspace still to be made, its registry in registry.db."""
+def sqlite_uncreated_workspace(tmp_path: Path) -> Workspace:
+    """Return a workspace that is not created yet, with its registry in registry.db."""
     return Workspace(tmp_path / "workspace")
 
 
 @pytest.fixture
-def postgresql_unmade(postgres: Postgres, tmp_path: Path) -> Iterator[Workspace]:
-    """A workspace still to be made, its registry in PostgreSQL."""
+def postgresql_uncreated_workspace(postgres: Postgres, tmp_path: Path) -> Iterator[Workspace]:
+    """Yield a workspace that is not created yet, with its registry in PostgreSQL."""
     with postgres.database() as url:
         yield Workspace(tmp_path / "workspace", url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """Every database that a registry may be kept in."""
+    """Return each supported database backend in turn."""
     return str(request.param)
 
 
 @pytest.fixture
 def workspace(request: pytest.FixtureRequest, backend: str) -> Workspace:
-    """A workspace with an empty registry, over every backend."""
+    """Return a workspace with an empty registry, on every backend."""
     made: Workspace = request.getfixturevalue(f"{backend}_workspace")
     return made
 
 
 @pytest.fixture
-def unmade(request: pytest.FixtureRequest, backend: str) -> Workspace:
-    """A workspace still to be made, over every backend."""
-    to_make: Workspace = request.getfixturevalue(f"{backend}_unmade")
+def uncreated_workspace(request: pytest.FixtureRequest, backend: str) -> Workspace:
+    """Return a workspace that is not created yet, on every backend."""
+    to_make: Workspace = request.getfixturevalue(f"{backend}_uncreated_workspace")
     return to_make
 
 
 @pytest.fixture
 def registry(workspace: Workspace) -> Iterator[Registry]:
-    """The workspace's registry, open for writing."""
+    """Yield the workspace's registry, open for writing."""
     with workspace.open() as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Small records to put into a registry, and what lies in a folder afterwards."""
+"""Small records for a test registry, and helpers that read a database and a folder."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from lori_cl.registry import (
 )
 
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
-"""A promise about SQLite's files."""
+"""Marks a test of SQLite's files."""
 
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def sha(content: str) -> str:
-    """A digest such as an artifact has."""
+    """Return the digest of an artifact with this content."""
     return digest.of_bytes(content.encode())
 
 
 def task_spec(name: str = "sst2", **changes: Any) -> dict[str, Any]:
-    """A declaration as `TaskSpec.to_record` writes it, as far as the registry reads it."""
+    """Return a task declaration with the fields of `TaskSpec.to_record` that the registry reads."""
     return {
         "name": name,
         "kind": "classification",
@@ -49,12 +49,12 @@ def task_spec(name: str = "sst2", **changes: Any) -> dict[str, Any]:
 
 
 def eval_set(content: str = "examples") -> tuple[str, int, int]:
-    """An eval set's digest, examples and bytes."""
+    """Return an eval set's digest, number of examples and number of bytes."""
     return sha(content), 4, len(content)
 
 
 def add(registry: Registry, *names: str) -> tuple[Task, ...]:
-    """Registered tasks of these names, each with an eval set of its own."""
+    """Register tasks of these names, each with its own eval set."""
     return tuple(registry.add_task(task_spec(name), eval_set(name), "tasks")[0] for name in names)
 
 
@@ -77,7 +77,7 @@ MASK = MaskRecord(
 
 
 def curriculum(tasks: tuple[Task, ...]) -> dict[str, Any]:
-    """A curriculum as `CurriculumSpec.to_record` writes it, as far as the registry reads it."""
+    """Return a curriculum with the fields of `CurriculumSpec.to_record` that the registry reads."""
     return {
         "name": "five-tasks",
         "method": "lori",
@@ -89,7 +89,7 @@ def curriculum(tasks: tuple[Task, ...]) -> dict[str, Any]:
 
 
 def run_start(tasks: tuple[Task, ...], name: str = "first", **changes: Any) -> RunStart:
-    """The begin of a run over these tasks."""
+    """Return the start record of a run over these tasks."""
     start = RunStart(
         name=name,
         curriculum=curriculum(tasks),
@@ -102,7 +102,7 @@ def run_start(tasks: tuple[Task, ...], name: str = "first", **changes: Any) -> R
 
 
 def stage(task: str, position: int = 1, parent: str | None = None, **changes: Any) -> Stage:
-    """A stage about to be committed; its artifact is `sha('stage N')`."""
+    """Return a stage to commit; its artifact is `sha('stage N')`."""
     made = Stage(
         position=position,
         task=task,
@@ -123,7 +123,7 @@ def stage(task: str, position: int = 1, parent: str | None = None, **changes: An
 
 
 def evaluation(task: str, stage: int = 1, view: str = "current", **changes: Any) -> Evaluation:
-    """A score about to be committed; its answers are `sha('answers')`."""
+    """Return a score to commit; its answers are `sha('answers')`."""
     made = Evaluation(
         stage=stage,
         task=task,
@@ -143,13 +143,13 @@ def evaluation(task: str, stage: int = 1, view: str = "current", **changes: Any)
 
 
 def files_of(*positions: int) -> dict[str, tuple[str, int]]:
-    """The artifacts that these stages and every evaluation name."""
+    """Return the artifacts that these stages and every evaluation refer to."""
     stages = {sha(f"stage {position}"): ("safetensors", 64) for position in positions}
     return {sha("answers"): ("jsonl", 32), **stages}
 
 
 def without_times(record: Run) -> Run:
-    """The run as it is apart from when things happened."""
+    """Return the run with every time replaced by a fixed one."""
     return replace(
         record,
         created_at=LONG_AGO,
@@ -160,7 +160,7 @@ def without_times(record: Run) -> Run:
 
 @contextmanager
 def database(workspace: Workspace) -> Iterator[Engine]:
-    """A workspace's database, past the registry."""
+    """Open a workspace's database directly, without the registry."""
     engine = create_engine(workspace.url or f"sqlite:///{workspace.root / 'registry.db'}")
     try:
         yield engine
@@ -169,7 +169,7 @@ def database(workspace: Workspace) -> Iterator[Engine]:
 
 
 def rows_of(workspace: Workspace, sql: str) -> list[tuple[Any, ...]]:
-    """What a question to a workspace's database finds."""
+    """Return the rows that a query on a workspace's database finds."""
     with database(workspace) as engine, engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text(sql))]
 
@@ -180,8 +180,8 @@ def change(workspace: Workspace, sql: str) -> None:
         connection.execute(text(sql))
 
 
-def everything(workspace: Workspace) -> Mapping[str, Any]:
-    """Every file of a workspace with the digest of its content, and every row of a database elsewhere."""
+def snapshot(workspace: Workspace) -> Mapping[str, Any]:
+    """Return the digest of every file of a workspace, and every row of an external database."""
     found: dict[str, Any] = dict(contents(workspace.root))
     if workspace.url is not None:
         with database(workspace) as engine:
@@ -192,7 +192,7 @@ def everything(workspace: Workspace) -> Mapping[str, Any]:
 
 
 def contents(folder: Path) -> Mapping[str, str]:
-    """Every file below a folder, with the digest of its content."""
+    """Return the digest of every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): digest.of_file(path) if path.is_file() else "folder"
         for path in sorted(folder.rglob("*"))

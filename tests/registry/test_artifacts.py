@@ -38,7 +38,7 @@ def test_an_artifact_is_named_by_the_digest_of_its_content(store: ArtifactStore)
 
 @settings(deadline=None, max_examples=20)
 @given(content=st.binary(max_size=4096))
-def test_any_content_comes_back_as_it_was_put(
+def test_get_returns_the_content_that_was_put(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
     store = ArtifactStore(tmp_path_factory.getbasetemp() / "any-content")
@@ -51,7 +51,7 @@ def test_content_put_twice_is_one_file(store: ArtifactStore) -> None:
     assert names(store) == [f"{NAME}.jsonl"]
 
 
-def test_content_put_again_is_as_young_as_if_it_were_new(store: ArtifactStore) -> None:
+def test_putting_content_again_renews_its_modification_time(store: ArtifactStore) -> None:
     file = store.path(store.put(CONTENT, "jsonl"), "jsonl")
     os.utime(file, (0, 0))
     before = time.time()
@@ -59,7 +59,7 @@ def test_content_put_again_is_as_young_as_if_it_were_new(store: ArtifactStore) -
     assert file.stat().st_mtime > before - 3600
 
 
-def test_content_that_is_another_users_is_put_again_as_well(
+def test_content_owned_by_another_user_can_be_put_again(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = store.path(store.put(CONTENT, "jsonl"), "jsonl")
@@ -68,27 +68,27 @@ def test_content_that_is_another_users_is_put_again_as_well(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    with file.open(), monkeypatch.context() as owned:  # held open, so that its number is not given again
+    with file.open(), monkeypatch.context() as owned:  # kept open so that the inode number is not reused
         owned.setattr(os, "utime", refuse)
         assert store.put(CONTENT, "jsonl") == NAME
         assert file.stat().st_ino != first
     assert names(store) == [f"{NAME}.jsonl"]
 
 
-def test_content_put_by_many_at_once_is_one_file(store: ArtifactStore) -> None:
+def test_concurrent_puts_of_the_same_content_make_one_file(store: ArtifactStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: store.put(CONTENT, "jsonl"), range(32))) == {NAME}
     assert names(store) == [f"{NAME}.jsonl"]
     assert store.get(NAME, "jsonl") == CONTENT
 
 
-def test_a_missing_artifact_is_named_by_its_path(store: ArtifactStore) -> None:
+def test_error_about_a_missing_artifact_names_its_path(store: ArtifactStore) -> None:
     with pytest.raises(ArtifactMissing) as missing:
         store.get(NAME, "safetensors")
     assert str(store.folder / f"{NAME}.safetensors") in str(missing.value)
 
 
-def test_a_flipped_bit_is_found_and_both_digests_are_named(store: ArtifactStore) -> None:
+def test_flipped_bit_is_detected_and_the_error_names_both_digests(store: ArtifactStore) -> None:
     store.put(CONTENT, "safetensors")
     flipped = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
     store.path(NAME, "safetensors").write_bytes(flipped)
@@ -99,9 +99,9 @@ def test_a_flipped_bit_is_found_and_both_digests_are_named(store: ArtifactStore)
 
 
 @pytest.mark.parametrize(
-    "damage", [CONTENT[:-1], b"", b"y" * len(CONTENT)], ids=["cut", "empty", "same size"]
+    "damage", [CONTENT[:-1], b"", b"y" * len(CONTENT)], ids=["truncated", "empty", "same size"]
 )
-def test_putting_the_content_again_mends_a_damaged_file(store: ArtifactStore, damage: bytes) -> None:
+def test_putting_the_content_again_repairs_a_damaged_file(store: ArtifactStore, damage: bytes) -> None:
     store.put(CONTENT, "jsonl")
     store.path(NAME, "jsonl").write_bytes(damage)
     store.put(CONTENT, "jsonl")
@@ -113,7 +113,7 @@ def no_space(*_: Any) -> None:
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.replace"])
-def test_a_full_disk_names_file_and_size_and_leaves_nothing_half_written(
+def test_full_disk_error_names_file_and_size_and_leaves_no_partial_file(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     store.folder.mkdir()
@@ -128,28 +128,28 @@ def test_a_full_disk_names_file_and_size_and_leaves_nothing_half_written(
     assert names(store) == []
 
 
-def test_a_file_is_on_disk_before_it_gets_its_name_and_the_name_before_put_returns(
+def test_put_syncs_the_file_before_the_rename_and_the_folder_after_it(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     fsync: Callable[[int], None] = os.fsync
     rename: Callable[..., None] = os.replace
 
-    def noted_fsync(handle: int) -> None:
+    def recording_fsync(handle: int) -> None:
         done.append("sync folder" if os.path.isdir(f"/proc/self/fd/{handle}") else "sync file")  # noqa: PTH112
         fsync(handle)
 
-    def noted_rename(path: Path, target: Path) -> None:
+    def recording_rename(path: Path, target: Path) -> None:
         done.append("rename")
         rename(path, target)
 
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(os, "replace", noted_rename)
+    monkeypatch.setattr(os, "fsync", recording_fsync)
+    monkeypatch.setattr(os, "replace", recording_rename)
     store.put(CONTENT, "jsonl")
     assert done == ["sync file", "rename", "sync folder"]
 
 
-def test_an_interrupt_while_writing_leaves_nothing_behind(
+def test_interrupt_while_writing_leaves_no_partial_file(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: Any) -> None:
@@ -170,8 +170,8 @@ def test_an_artifact_below_a_regular_file_cannot_be_written(tmp_path: Path) -> N
     assert str(store.folder) in str(refused.value)
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=["not allowed", "bad sector"])
-def test_an_artifact_that_cannot_be_read_is_named_by_its_path(
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=["permission denied", "bad sector"])
+def test_error_about_an_unreadable_artifact_names_its_path(
     store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     store.put(CONTENT, "jsonl")
@@ -186,7 +186,7 @@ def test_an_artifact_that_cannot_be_read_is_named_by_its_path(
     assert str(store.path(NAME, "jsonl")) in str(refused.value)
 
 
-def test_an_artifact_may_be_read_by_whom_the_umask_lets(store: ArtifactStore) -> None:
+def test_permissions_of_an_artifact_follow_the_umask(store: ArtifactStore) -> None:
     before = os.umask(0o022)
     try:
         store.put(CONTENT, "jsonl")
@@ -195,39 +195,39 @@ def test_an_artifact_may_be_read_by_whom_the_umask_lets(store: ArtifactStore) ->
     assert store.path(NAME, "jsonl").stat().st_mode & 0o777 == 0o644
 
 
-class Shelf(RuleBasedStateMachine):
-    """A store to which anything may happen between two calls: what it gives out is what was put in."""
+class StoreMachine(RuleBasedStateMachine):
+    """A store whose files are damaged or deleted between calls: `get` returns the content or raises."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.store = ArtifactStore(Path(self.folder.name) / "artifacts")
-        self.whole: set[str] = set()
+        self.intact: set[str] = set()
 
-    kept = Bundle("kept")
+    stored = Bundle("stored")
 
-    @rule(target=kept, content=st.binary(max_size=64))
+    @rule(target=stored, content=st.binary(max_size=64))
     def put(self, content: bytes) -> tuple[str, bytes]:
         name = self.store.put(content, "jsonl")
-        self.whole.add(name)
+        self.intact.add(name)
         return name, content
 
-    @rule(entry=kept, damage=st.binary(max_size=64))
+    @rule(entry=stored, damage=st.binary(max_size=64))
     def overwrite(self, entry: tuple[str, bytes], damage: bytes) -> None:
         self.store.path(entry[0], "jsonl").write_bytes(damage)
-        self.whole.discard(entry[0])
+        self.intact.discard(entry[0])
         if damage == entry[1]:
-            self.whole.add(entry[0])
+            self.intact.add(entry[0])
 
-    @rule(entry=kept)
+    @rule(entry=stored)
     def lose(self, entry: tuple[str, bytes]) -> None:
         self.store.path(entry[0], "jsonl").unlink(missing_ok=True)
-        self.whole.discard(entry[0])
+        self.intact.discard(entry[0])
 
-    @rule(entry=kept)
+    @rule(entry=stored)
     def get(self, entry: tuple[str, bytes]) -> None:
         name, content = entry
-        if name in self.whole:
+        if name in self.intact:
             assert self.store.get(name, "jsonl") == content
             return
         with pytest.raises((ArtifactMissing, ArtifactDamaged)):
@@ -237,5 +237,5 @@ class Shelf(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-class TestShelf(Shelf.TestCase):  # type: ignore[name-defined,misc]
+class TestStoreMachine(StoreMachine.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(deadline=None, max_examples=30, stateful_step_count=20)

@@ -1,4 +1,4 @@
-"""No link in a workspace makes lori-cl read, write or delete outside it: every place, every kind of link."""
+"""lori-cl follows no link out of the workspace: tests of every path and every kind of link."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lori_cl.errors import LoriError, WorkspaceUnusable
-from lori_cl.registry import Run, Workspace, leftovers
+from lori_cl.registry import Run, Workspace, find_garbage
 from lori_cl.registry.safe_paths import open_inside, require_own_file, require_tree_inside
 
 from .registry_records import add, contents, on_sqlite, run_start
@@ -21,7 +21,7 @@ Link = Callable[[Path, Path], None]
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder that nothing in a workspace may read or write."""
+    """Return a folder outside the workspace, which lori-cl must neither read nor write."""
     folder = tmp_path / "outside"
     (folder / "folder" / "deep").mkdir(parents=True)
     for file in ("file", "file.db", "folder/file", "folder/deep/file"):
@@ -76,7 +76,7 @@ RUN_PLACES = (
 REGISTRY_PLACES = ("registry.db", "registry.db-wal", "registry.db-shm", "registry.db-journal")
 
 
-def put(workspace: Workspace, place: str, link: Link, outside: Path) -> None:
+def place_link(workspace: Workspace, place: str, link: Link, outside: Path) -> None:
     path = workspace.root / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -85,10 +85,10 @@ def put(workspace: Workspace, place: str, link: Link, outside: Path) -> None:
 
 @pytest.mark.parametrize("place", RUN_PLACES)
 @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS.keys())
-def test_a_run_is_refused_before_it_begins_where_a_link_leads_out(
+def test_run_with_a_link_out_of_the_workspace_is_refused_before_it_starts(
     workspace: Workspace, outside: Path, place: str, link: Link
 ) -> None:
-    put(workspace, place, link, outside)
+    place_link(workspace, place, link, outside)
     before = contents(outside)
     with pytest.raises(WorkspaceUnusable, match=r"leads out of|cannot be written"):
         hold_and_check(workspace)
@@ -96,14 +96,14 @@ def test_a_run_is_refused_before_it_begins_where_a_link_leads_out(
 
 
 def hold_and_check(workspace: Workspace) -> None:
-    """What every command does that writes a run."""
-    workspace.check_places("run")
-    with workspace.hold("run"):
+    """Check the paths of a run and lock it, as every command that writes a run does."""
+    workspace.check_paths("run")
+    with workspace.lock("run"):
         pass
 
 
 def test_training_writes_nothing_through_a_link(learn: Learn, workspace: Workspace, outside: Path) -> None:
-    put(workspace, "checkpoints/run", to_folder, outside)
+    place_link(workspace, "checkpoints/run", to_folder, outside)
     before = contents(outside)
     with pytest.raises(WorkspaceUnusable, match=rf"checkpoints/run leads out of {workspace.root} "):
         learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
@@ -118,7 +118,7 @@ def test_training_writes_nothing_through_a_link(learn: Learn, workspace: Workspa
 def test_a_registry_is_neither_read_nor_written_through_a_link(
     workspace: Workspace, outside: Path, place: str, link: Link
 ) -> None:
-    put(workspace, place, link, outside)
+    place_link(workspace, place, link, outside)
     before = contents(outside)
     for attempt in (workspace.read, workspace.open, workspace.create, workspace.upgrade):
         with pytest.raises(WorkspaceUnusable, match="leads out of"):
@@ -128,15 +128,15 @@ def test_a_registry_is_neither_read_nor_written_through_a_link(
 
 @on_sqlite
 @pytest.mark.parametrize("link", list(LINKS.values())[:-1], ids=list(LINKS)[:-1])
-def test_the_list_of_registries_is_neither_read_nor_written_through_a_link(
+def test_registries_file_is_neither_read_nor_written_through_a_link(
     workspace: Workspace, tmp_path: Path, outside: Path, link: Link
 ) -> None:
-    elsewhere = f"sqlite:///{tmp_path / 'other.db'}"
+    external_url = f"sqlite:///{tmp_path / 'other.db'}"
     shutil.copy(workspace.root / "registry.db", tmp_path / "other.db")
-    put(workspace, "registries.txt", link, outside)
+    place_link(workspace, "registries.txt", link, outside)
     before = contents(outside)
     with pytest.raises(WorkspaceUnusable, match="leads out of"):
-        Workspace(workspace.root, elsewhere).open()
+        Workspace(workspace.root, external_url).open()
     with pytest.raises(WorkspaceUnusable, match="leads out of"):
         workspace.other_registries()
     assert contents(outside) == before
@@ -144,21 +144,21 @@ def test_the_list_of_registries_is_neither_read_nor_written_through_a_link(
 
 @on_sqlite
 @pytest.mark.parametrize("place", ["aside", "artifacts", "checkpoints"])
-def test_gc_looks_at_no_folder_and_deletes_in_none_that_leads_out(
+def test_gc_neither_reads_nor_deletes_in_a_folder_that_leads_out(
     workspace: Workspace, outside: Path, place: str
 ) -> None:
     loose = workspace.artifacts.put(b"loose", "jsonl")
     with workspace.read() as registry:
-        (leftover,) = leftovers(workspace, registry)
+        (garbage_file,) = find_garbage(workspace, registry)
     shutil.rmtree(workspace.root / place, ignore_errors=True)
     (outside / "folder" / f"{loose}.jsonl").write_text("precious")
     (workspace.root / place).symlink_to(outside / "folder")
     before = contents(outside)
     with workspace.read() as registry, pytest.raises(WorkspaceUnusable, match="leads out of"):
-        leftovers(workspace, registry)
+        find_garbage(workspace, registry)
     if place == "artifacts":
         with pytest.raises(WorkspaceUnusable, match="leads out of"):
-            leftover.remove()
+            garbage_file.remove()
     assert contents(outside) == before
 
 
@@ -168,7 +168,7 @@ def test_gc_looks_at_no_folder_and_deletes_in_none_that_leads_out(
 def test_gc_reads_and_deletes_nothing_behind_a_link(
     workspace: Workspace, outside: Path, place: str, link: Link
 ) -> None:
-    put(workspace, place, link, outside)
+    place_link(workspace, place, link, outside)
     before = contents(outside)
     refusal = collect_garbage(workspace)
     assert refusal is None or ("leads out of" in refusal and "precious" not in refusal)
@@ -176,11 +176,11 @@ def test_gc_reads_and_deletes_nothing_behind_a_link(
 
 
 def collect_garbage(workspace: Workspace) -> str | None:
-    """Remove what is left over; what was said where that was refused."""
+    """Remove the garbage; return the error message if that is refused."""
     try:
         with workspace.read() as registry:
-            for leftover in leftovers(workspace, registry):
-                leftover.remove()
+            for garbage_file in find_garbage(workspace, registry):
+                garbage_file.remove()
     except LoriError as error:
         return str(error)
     return None
@@ -194,39 +194,39 @@ def hard_link(workspace: Workspace, place: str, outside: Path, of: str = "file")
 
 
 @on_sqlite
-def test_a_registry_with_a_second_name_is_read_and_not_written(workspace: Workspace, outside: Path) -> None:
+def test_hard_linked_registry_is_readable_but_not_writable(workspace: Workspace, outside: Path) -> None:
     shutil.copy(workspace.root / "registry.db", outside / "file.db")
     hard_link(workspace, "registry.db", outside, "file.db")
     before = contents(outside)
     with workspace.read() as registry:
         assert registry.runs() == []
     for attempt in (workspace.open, workspace.create, workspace.upgrade):
-        with pytest.raises(WorkspaceUnusable, match=r"has 2 names \(hard links\).*cp registry\.db"):
+        with pytest.raises(WorkspaceUnusable, match=r"has 2 hard links, .*cp registry\.db"):
             attempt()
     assert contents(outside) == before
 
 
 @on_sqlite
 @pytest.mark.parametrize("place", ["locks/run.json", "registries.txt"])
-def test_a_file_that_is_changed_in_place_and_has_a_second_name_is_refused(
+def test_hard_linked_file_is_not_changed_in_place(
     workspace: Workspace, tmp_path: Path, outside: Path, place: str
 ) -> None:
     shutil.copy(workspace.root / "registry.db", tmp_path / "other.db")
     hard_link(workspace, place, outside)
     before = contents(outside)
-    with pytest.raises(WorkspaceUnusable, match=r"has 2 names \(hard links\)"):
-        use(Workspace(workspace.root, f"sqlite:///{tmp_path / 'other.db'}"))
+    with pytest.raises(WorkspaceUnusable, match="has 2 hard links, "):
+        open_and_lock(Workspace(workspace.root, f"sqlite:///{tmp_path / 'other.db'}"))
     assert contents(outside) == before
 
 
-def use(workspace: Workspace) -> None:
-    """Write the list of registries, and the note of who holds a run."""
-    with workspace.open(), workspace.hold("run"):
+def open_and_lock(workspace: Workspace) -> None:
+    """Write the list of registries and the record of a lock's owner."""
+    with workspace.open(), workspace.lock("run"):
         pass
 
 
 @on_sqlite
-def test_a_file_that_is_replaced_leaves_its_second_name_as_it_was(
+def test_replacing_a_hard_linked_file_leaves_the_other_link_unchanged(
     workspace: Workspace, outside: Path
 ) -> None:
     sha256 = workspace.artifacts.put(b"content", "jsonl")
@@ -237,37 +237,42 @@ def test_a_file_that_is_replaced_leaves_its_second_name_as_it_was(
     assert contents(outside) == before
 
 
-def test_a_broken_off_checkpoint_is_removed_and_not_written_over(
+def test_incomplete_checkpoint_is_removed_and_not_overwritten(
     learn: Learn, workspace: Workspace, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lori_cl.training import lesson_trainer
 
-    before, save = contents(outside), lesson_trainer.LessonTrainer._save_checkpoint
+    before, save = contents(outside), lesson_trainer.JobTrainer._save_checkpoint
 
-    def planted(self: lesson_trainer.LessonTrainer, *told: object) -> None:
-        folder = Path(str(self._lesson.checkpoints)) / f"checkpoint-{self.state.global_step}"
+    def save_over_hard_links(self: lesson_trainer.JobTrainer, *arguments: object) -> None:
+        folder = Path(str(self._job.checkpoints)) / f"checkpoint-{self.state.global_step}"
         folder.mkdir(parents=True)
         for name in ("optimizer.pt", "trainer_state.json", "trained.safetensors"):
             (folder / name).hardlink_to(outside / "file")
-        save(self, *told)
+        save(self, *arguments)
 
-    monkeypatch.setattr(lesson_trainer.LessonTrainer, "_save_checkpoint", planted)
+    monkeypatch.setattr(lesson_trainer.JobTrainer, "_save_checkpoint", save_over_hard_links)
     learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
     assert contents(outside) == before
 
 
 @on_sqlite
 @pytest.mark.parametrize("name", ["../x", "/x", "a/b", "..", ".", "", "a\\b", "a\0b"])
-def test_a_run_whose_name_is_a_path_has_no_place(workspace: Workspace, name: str) -> None:
-    for place in (workspace.aside, workspace.checkpoints_of, workspace.logs_of, workspace.check_places):
-        with pytest.raises(WorkspaceUnusable, match="is no file name"):
+def test_run_name_that_is_a_path_is_not_a_valid_file_name(workspace: Workspace, name: str) -> None:
+    for place in (
+        workspace.held_back_file,
+        workspace.checkpoints_of,
+        workspace.logs_of,
+        workspace.check_paths,
+    ):
+        with pytest.raises(WorkspaceUnusable, match="is not a valid file name"):
             place(name)
-    with workspace.open() as registry:  # as a registry from elsewhere may name one
+    with workspace.open() as registry:  # a registry may contain such a name
         registry.begin_run(run_start(add(registry, "sst2"), name or "empty"))
         assert len(registry.runs()) == 1
 
 
-def test_a_link_that_stays_inside_is_followed(tmp_path: Path) -> None:
+def test_link_inside_the_workspace_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "file").write_text("inside")
     (tmp_path / "link").symlink_to("real")
@@ -277,7 +282,7 @@ def test_a_link_that_stays_inside_is_followed(tmp_path: Path) -> None:
     require_own_file(tmp_path / "link" / "file")
 
 
-def test_a_pipe_is_not_waited_at(tmp_path: Path) -> None:
+def test_opening_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with open_inside(tmp_path, tmp_path / "pipe", "r") as file:
         assert file.read() == ""

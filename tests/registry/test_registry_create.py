@@ -26,15 +26,15 @@ def connection(workspace: Workspace) -> Iterator[sa.Connection]:
 
 
 @on_sqlite
-def test_a_new_workspace_holds_a_registry_and_its_two_folders(workspace: Workspace) -> None:
+def test_new_workspace_contains_a_registry_and_two_folders(workspace: Workspace) -> None:
     assert sorted(p.name for p in workspace.root.iterdir()) == ["artifacts", "registry.db", "tasks"]
 
 
-def test_create_says_whether_the_registry_is_new(unmade: Workspace) -> None:
-    assert [unmade.create(), unmade.create()] == [True, False]
+def test_create_returns_whether_the_registry_is_new(uncreated_workspace: Workspace) -> None:
+    assert [uncreated_workspace.create(), uncreated_workspace.create()] == [True, False]
 
 
-def test_creating_again_keeps_what_is_there(workspace: Workspace) -> None:
+def test_creating_an_existing_workspace_keeps_its_tasks(workspace: Workspace) -> None:
     with workspace.open() as registry:
         add(registry, "sst2", "agnews")
     workspace.create()
@@ -42,13 +42,13 @@ def test_creating_again_keeps_what_is_there(workspace: Workspace) -> None:
         assert [task.name for task in registry.tasks()] == ["sst2", "agnews"]
 
 
-def test_create_prints_nothing(unmade: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
-    unmade.create()
+def test_create_prints_nothing(uncreated_workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> None:
+    uncreated_workspace.create()
     assert capfd.readouterr() == ("", "")
 
 
 @on_sqlite
-def test_the_registry_keeps_a_write_ahead_log(workspace: Workspace) -> None:
+def test_sqlite_registry_uses_a_write_ahead_log(workspace: Workspace) -> None:
     assert rows_of(workspace, "PRAGMA journal_mode") == [("wal",)]
 
 
@@ -58,18 +58,18 @@ def test_foreign_keys_are_checked(registry: Registry) -> None:
         registry.commit_stage("first", None, [evaluation("sst2", stage=0)], artifacts={})
 
 
-def test_the_registry_says_which_schema_it_has_and_which_version_wrote_it(workspace: Workspace) -> None:
+def test_registry_records_its_schema_and_the_version_that_wrote_it(workspace: Workspace) -> None:
     assert rows_of(workspace, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     assert rows_of(workspace, "SELECT written_by FROM about") == [(lori_cl.__version__,)]
 
 
-def test_the_migrations_make_exactly_the_tables_that_the_code_uses(connection: sa.Connection) -> None:
+def test_migrations_create_exactly_the_tables_of_the_current_schema(connection: sa.Connection) -> None:
     context = MigrationContext.configure(connection, opts={"compare_type": True})
     assert compare_metadata(context, Base.metadata) == []
 
 
 @on_sqlite
-def test_every_constraint_and_index_has_a_name_of_its_own_as_postgresql_requires(
+def test_names_of_constraints_and_indexes_are_unique_as_postgresql_requires(
     connection: sa.Connection,
 ) -> None:
     inspector = sa.inspect(connection)
@@ -82,8 +82,8 @@ def test_every_constraint_and_index_has_a_name_of_its_own_as_postgresql_requires
     assert sorted(names) == sorted(set(names))
 
 
-def test_a_creation_that_breaks_off_can_be_repeated(
-    unmade: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_failed_creation_can_be_repeated(
+    uncreated_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_table = op.create_table
 
@@ -95,14 +95,14 @@ def test_a_creation_that_breaks_off_can_be_repeated(
     with monkeypatch.context() as patch:
         patch.setattr(op, "create_table", full_at_tasks)
         with pytest.raises(WorkspaceUnusable, match=r"registry.* cannot be written: No space left"):
-            unmade.create()
-    unmade.create()
-    with unmade.read() as registry:
+            uncreated_workspace.create()
+    uncreated_workspace.create()
+    with uncreated_workspace.read() as registry:
         assert registry.tasks() == []
 
 
 @on_sqlite
-def test_a_stage_from_before_stages_had_an_environment_was_computed_in_its_runs(workspace: Workspace) -> None:
+def test_stage_without_an_environment_has_the_environment_of_its_run(workspace: Workspace) -> None:
     with workspace.open() as registry:
         registry.begin_run(run_start(add(registry, "sst2"), environment={"torch": "2.6"}))
         registry.commit_stage("first", stage("sst2", environment={"torch": "2.7"}), [], files_of(1))

@@ -20,7 +20,7 @@ EveryConnection = Callable[[str], AbstractContextManager[None]]
 
 @pytest.fixture
 def every_connection() -> EveryConnection:
-    """Within it, every new connection first executes the statement."""
+    """Return a context manager in which every new connection first executes a statement."""
 
     @contextmanager
     def executes(statement: str) -> Iterator[None]:
@@ -37,7 +37,7 @@ def every_connection() -> EveryConnection:
 
 
 @on_sqlite
-def test_a_full_disk_is_named_with_the_file_and_keeps_what_was_committed(
+def test_full_disk_error_names_the_file_and_keeps_committed_data(
     workspace: Workspace, every_connection: EveryConnection
 ) -> None:
     with workspace.open() as registry:
@@ -47,7 +47,7 @@ def test_a_full_disk_is_named_with_the_file_and_keeps_what_was_committed(
         every_connection("PRAGMA max_page_count = 60"),
         workspace.open() as registry,
         pytest.raises(
-            WorkspaceUnusable, match=r"registry\.db cannot be written: .* full; what was committed"
+            WorkspaceUnusable, match=r"registry\.db cannot be written: .* full; data committed before is kept"
         ),
     ):
         registry.add_task(large, eval_set("large"), "tasks")
@@ -56,7 +56,7 @@ def test_a_full_disk_is_named_with_the_file_and_keeps_what_was_committed(
 
 
 @on_sqlite
-def test_a_registry_that_cannot_be_written_is_named_by_its_path(
+def test_error_about_an_unwritable_registry_names_its_path(
     workspace: Workspace, every_connection: EveryConnection
 ) -> None:
     with (
@@ -69,13 +69,13 @@ def test_a_registry_that_cannot_be_written_is_named_by_its_path(
 
 
 @on_sqlite
-def test_a_damaged_registry_is_named_by_its_path(workspace: Workspace) -> None:
+def test_error_about_a_damaged_registry_names_its_path(workspace: Workspace) -> None:
     with workspace.open() as registry:
         for i in range(50):
             registry.add_task(task_spec(f"task{i}", description="x" * 2000), eval_set(), "tasks")
     path = workspace.root / "registry.db"
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 8 * 7 // 4096 * 4096])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 8 * 7 // 4096 * 4096])
     with (
         pytest.raises(WorkspaceUnusable, match=r"cannot be (opened|read): .*malformed") as refused,
         workspace.read() as registry,
@@ -85,15 +85,17 @@ def test_a_damaged_registry_is_named_by_its_path(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("below", ["workspace", "."])
-def test_a_workspace_at_or_below_a_regular_file_is_refused_by_its_path(tmp_path: Path, below: str) -> None:
+def test_workspace_at_or_below_a_regular_file_is_refused(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("no folder")
     workspace = Workspace(tmp_path / "file" / below)
-    with pytest.raises(WorkspaceUnusable, match=r"cannot be made: (Not a directory|File exists)") as refused:
+    with pytest.raises(
+        WorkspaceUnusable, match=r"cannot be created: (Not a directory|File exists)"
+    ) as refused:
         workspace.create()
     assert str(workspace.root) in str(refused.value)
 
 
-def test_a_database_in_a_missing_folder_is_refused_by_its_path(tmp_path: Path) -> None:
+def test_database_in_a_missing_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "team.db"
     workspace = Workspace(tmp_path, url=f"sqlite:///{path}")
     with pytest.raises(WorkspaceUnusable, match="cannot be opened: unable to open database file") as refused:
@@ -102,13 +104,13 @@ def test_a_database_in_a_missing_folder_is_refused_by_its_path(tmp_path: Path) -
 
 
 @on_sqlite
-def test_a_full_disk_while_the_log_is_folded_in_is_a_warning_and_replaces_no_error(
+def test_full_disk_during_a_wal_checkpoint_is_a_warning_and_hides_no_error(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(_: object) -> bool:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(sqlite, "_fold_log", full)
+    monkeypatch.setattr(sqlite, "_checkpoint", full)
     with pytest.raises(UnknownTask), workspace.open() as registry:  # noqa: PT012
         add(registry, "sst2")
         registry.task("agnews")
@@ -119,7 +121,7 @@ def test_a_full_disk_while_the_log_is_folded_in_is_a_warning_and_replaces_no_err
         assert [task.name for task in registry.tasks()] == ["sst2"]
 
 
-def test_a_log_mode_that_cannot_be_set_is_not_waited_for_unless_another_process_is_in_the_way(
+def test_setting_the_journal_mode_is_not_retried_after_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(sqlite3.Connection):

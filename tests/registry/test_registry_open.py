@@ -18,7 +18,7 @@ from lori_cl.registry import Registry, Workspace
 from lori_cl.registry.tables import SCHEMA
 from lori_cl.registry.wal_copy import WalCopy
 
-from .registry_records import add, change, contents, eval_set, everything, on_sqlite, task_spec
+from .registry_records import add, change, contents, eval_set, on_sqlite, snapshot, task_spec
 
 OPENERS = [Workspace.read, Workspace.open]
 opened_both_ways = pytest.mark.parametrize("opener", OPENERS, ids=["reading", "writing"])
@@ -26,7 +26,7 @@ Opener = Callable[[Workspace], Registry]
 
 
 @on_sqlite
-def test_reading_leaves_no_file_behind_and_no_byte_changed(workspace: Workspace) -> None:
+def test_reading_creates_no_file_and_changes_no_byte(workspace: Workspace) -> None:
     with workspace.open() as registry:
         add(registry, "sst2")
     before = contents(workspace.root)
@@ -45,13 +45,13 @@ def test_writing_leaves_no_log_behind(workspace: Workspace) -> None:
 
 
 def test_a_reader_cannot_write(workspace: Workspace) -> None:
-    before = everything(workspace)
+    before = snapshot(workspace)
     with (
         workspace.read() as registry,
         pytest.raises(WorkspaceUnusable, match=r"cannot be written: .*read-?only"),
     ):
         add(registry, "sst2")
-    assert everything(workspace) == before
+    assert snapshot(workspace) == before
 
 
 def test_a_reader_sees_what_a_running_writer_has_committed(workspace: Workspace) -> None:
@@ -61,7 +61,7 @@ def test_a_reader_sees_what_a_running_writer_has_committed(workspace: Workspace)
             assert [task.name for task in reader.tasks()] == ["sst2"]
 
 
-def test_what_a_killed_writer_had_committed_is_read(workspace: Workspace) -> None:
+def test_reader_sees_what_a_killed_writer_committed(workspace: Workspace) -> None:
     script = (
         "import os, sys; from pathlib import Path; from lori_cl.registry import Workspace\n"
         f"registry = Workspace(Path(sys.argv[1]), {workspace.url!r}).open()\n"
@@ -79,22 +79,24 @@ def test_what_a_killed_writer_had_committed_is_read(workspace: Workspace) -> Non
     [*OPENERS, Workspace.create, Workspace.upgrade],
     ids=["reading", "writing", "creating", "upgrading"],
 )
-def test_a_registry_of_a_newer_version_is_refused_and_left_untouched(
+def test_registry_of_a_newer_version_is_refused_and_unchanged(
     workspace: Workspace, opener: Callable[[Workspace], Any]
 ) -> None:
     change(workspace, "UPDATE alembic_version SET version_num = '9999'")
     change(workspace, "UPDATE about SET written_by = '9.8.7'")
-    before = everything(workspace)
+    before = snapshot(workspace)
     with pytest.raises(RegistryTooNew) as refused:
         opener(workspace)
     message = str(refused.value)
     for value in ("9999", "9.8.7", SCHEMA, lori_cl.__version__, "pip install --upgrade lori-cl"):
         assert value in message
-    assert everything(workspace) == before
+    assert snapshot(workspace) == before
 
 
 @opened_both_ways
-def test_where_no_registry_is_the_error_says_how_to_make_one(tmp_path: Path, opener: Opener) -> None:
+def test_error_about_a_missing_registry_names_the_command_that_creates_one(
+    tmp_path: Path, opener: Opener
+) -> None:
     with pytest.raises(WorkspaceUnusable, match="lori-cl init") as refused:
         opener(Workspace(tmp_path))
     assert str(tmp_path / "registry.db") in str(refused.value)
@@ -102,24 +104,26 @@ def test_where_no_registry_is_the_error_says_how_to_make_one(tmp_path: Path, ope
 
 
 @opened_both_ways
-def test_another_programs_database_is_refused_and_left_untouched(unmade: Workspace, opener: Opener) -> None:
-    unmade.root.mkdir()
-    change(unmade, "CREATE TABLE invoices (id INTEGER)")
-    before = everything(unmade)
+def test_database_of_another_program_is_refused_and_unchanged(
+    uncreated_workspace: Workspace, opener: Opener
+) -> None:
+    uncreated_workspace.root.mkdir()
+    change(uncreated_workspace, "CREATE TABLE invoices (id INTEGER)")
+    before = snapshot(uncreated_workspace)
     with pytest.raises(WorkspaceUnusable, match="no registry at"):
-        opener(unmade)
-    assert everything(unmade) == before
+        opener(uncreated_workspace)
+    assert snapshot(uncreated_workspace) == before
 
 
 @opened_both_ways
-def test_a_file_that_is_no_database_is_refused_by_its_path(tmp_path: Path, opener: Opener) -> None:
+def test_file_that_is_not_a_database_is_refused(tmp_path: Path, opener: Opener) -> None:
     (tmp_path / "registry.db").write_bytes(b"no database" * 1000)
     with pytest.raises(WorkspaceUnusable, match=r"registry\.db cannot be opened: file is not a database"):
         opener(Workspace(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["two words", "ünï", "ha#sh", "que?stion", "per%20cent", "a&mode=rw"])
-def test_a_workspace_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+def test_workspace_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
     workspace = Workspace(tmp_path / name)
     workspace.create()
     with workspace.open() as registry:
@@ -130,7 +134,7 @@ def test_a_workspace_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) 
     assert sorted(p.name for p in (tmp_path / name).iterdir()) == ["artifacts", "registry.db", "tasks"]
 
 
-def test_a_relative_workspace_is_read_where_it_was_made(
+def test_workspace_with_a_relative_path_can_be_created_and_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -139,7 +143,7 @@ def test_a_relative_workspace_is_read_where_it_was_made(
         assert registry.tasks() == []
 
 
-def test_another_database_can_be_named_by_its_url(tmp_path: Path) -> None:
+def test_url_selects_another_database(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace", url=f"sqlite:///{tmp_path / 'team.db'}")
     workspace.create()
     with workspace.open() as registry:
@@ -149,7 +153,7 @@ def test_another_database_can_be_named_by_its_url(tmp_path: Path) -> None:
 
 
 @on_sqlite
-def test_a_read_only_folder_is_read(workspace: Workspace) -> None:
+def test_registry_in_a_read_only_folder_is_readable(workspace: Workspace) -> None:
     with workspace.open() as registry:
         add(registry, "sst2")
     (workspace.root / "registry.db").chmod(0o444)
@@ -164,7 +168,7 @@ def test_a_read_only_folder_is_read(workspace: Workspace) -> None:
 
 
 def as_nobody(work: Callable[[], bool]) -> bool:
-    """What `work` returns in a process that may not write others' folders, which root may."""
+    """Return the result of `work` in an unprivileged process; root could write the read-only folder."""
     child = os.fork()
     if child == 0:
         code = 2
@@ -181,7 +185,7 @@ def as_nobody(work: Callable[[], bool]) -> bool:
 
 @pytest.fixture
 def read_only_log(empty_workspace: Path) -> Iterator[Workspace]:
-    """A folder that cannot be written, with a registry whose task stands in its log alone, without `-shm`."""
+    """Return a read-only workspace whose task is only in the registry's WAL, without the `-shm` file."""
     with tempfile.TemporaryDirectory() as folder:
         live, root = Path(folder, "live"), Path(folder, "root")
         shutil.copytree(empty_workspace, live)
@@ -197,7 +201,7 @@ def read_only_log(empty_workspace: Path) -> Iterator[Workspace]:
         root.chmod(0o755)
 
 
-def test_a_log_in_a_read_only_folder_is_read_without_its_index(read_only_log: Workspace) -> None:
+def test_wal_in_a_read_only_folder_is_read_without_its_shm_file(read_only_log: Workspace) -> None:
     def names() -> list[str]:
         with read_only_log.read() as registry:
             assert registry.damage() == []
@@ -208,7 +212,7 @@ def test_a_log_in_a_read_only_folder_is_read_without_its_index(read_only_log: Wo
     assert contents(read_only_log.root) == before
 
 
-def test_sqlite_alone_cannot_read_that_folder(read_only_log: Workspace) -> None:
+def test_plain_sqlite_cannot_read_a_wal_in_a_read_only_folder(read_only_log: Workspace) -> None:
     def refused() -> bool:
         uri = f"file:{read_only_log.root}/registry.db?mode=ro"
         try:
@@ -220,7 +224,7 @@ def test_sqlite_alone_cannot_read_that_folder(read_only_log: Workspace) -> None:
     assert as_nobody(refused)
 
 
-def test_the_copy_of_a_log_follows_the_original_and_is_deleted(
+def test_wal_copy_follows_the_original_and_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "copies").mkdir()
@@ -234,9 +238,7 @@ def test_the_copy_of_a_log_follows_the_original_and_is_deleted(
     assert list((tmp_path / "copies").iterdir()) == []
 
 
-def test_a_log_that_cannot_be_copied_says_where_room_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_about_a_failed_wal_copy_names_tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.db").write_bytes(b"content")
     monkeypatch.setattr(tempfile, "tempdir", "/dev/full")
     with pytest.raises(WorkspaceUnusable, match=r"a\.db has a write-ahead log .* set TMPDIR"):

@@ -1,4 +1,4 @@
-"""The password in a registry's URL is shown to nobody."""
+"""The password in a registry's URL appears in no message, log line or file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.postgres import PASSWORD, Postgres
 from .registry_records import add, run_start
 
 
-class Deaf(DefaultDialect):
-    """A database that never answers."""
+class UnreachableDialect(DefaultDialect):
+    """A database dialect whose connections always fail."""
 
     name = driver = "deaf"
     supports_statement_cache = True
@@ -55,7 +55,7 @@ class Deaf(DefaultDialect):
     [Registry.create, lambda url: Registry.open(url, read_only=True)],
     ids=["creating", "reading"],
 )
-def test_a_url_that_cannot_be_used_is_refused_without_its_password(
+def test_error_about_an_unusable_url_does_not_contain_its_password(
     url: str, opener: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -68,10 +68,10 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(
     "url",
     ["deaf://ada:s3cret@db.example/registry", "deaf://db.example/registry?user=ada&password=s3cret"],
 )
-def test_a_database_that_does_not_answer_is_named_without_the_password(
+def test_error_about_an_unreachable_database_does_not_contain_the_password(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(dialects.impls, "deaf", lambda: Deaf)
+    monkeypatch.setitem(dialects.impls, "deaf", lambda: UnreachableDialect)
     with pytest.raises(
         WorkspaceUnusable, match=r"db\.example/registry.* cannot be opened: no answer"
     ) as refused:
@@ -80,7 +80,7 @@ def test_a_database_that_does_not_answer_is_named_without_the_password(
 
 
 @pytest.mark.parametrize("in_query", [False, True])
-def test_nothing_that_any_library_logs_or_raises_holds_the_password(
+def test_no_log_line_or_exception_of_any_library_contains_the_password(
     postgres: Postgres,
     empty_database: str,
     tmp_path: Path,

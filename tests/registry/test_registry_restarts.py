@@ -1,4 +1,4 @@
-"""A registry whose server goes away and comes back; it is a real one."""
+"""A registry whose PostgreSQL server, a real one, stops and starts again."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def backend() -> str:
 
 
 @pytest.fixture
-def begun(registry: Registry) -> Registry:
-    """A registry with a run over sst2."""
+def started_registry(registry: Registry) -> Registry:
+    """Return a registry with a run over sst2."""
     registry.begin_run(run_start(add(registry, "sst2")))
     return registry
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> list[float]:
-    """How long the registry has paused, in seconds; in its third pause the server comes back."""
+    """Record the registry's pauses in seconds; start the server in the third one."""
     made: list[float] = []
 
     def pause(seconds: float) -> None:
@@ -44,20 +44,20 @@ def pauses(monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> list[float]:
 
 
 @contextmanager
-def at_first(what: str, then: Callable[..., bool]) -> Iterator[None]:
-    """Listen to events of this kind until `then` says that it has done something."""
+def at_first(event_name: str, action: Callable[..., bool]) -> Iterator[None]:
+    """Call `action` at events of this kind until it returns true."""
     done: list[bool] = []
 
     def listen(*arguments: Any) -> None:
         if not any(done):
-            done.append(then(*arguments))
+            done.append(action(*arguments))
 
-    event.listen(Engine, what, listen)
+    event.listen(Engine, event_name, listen)
     try:
         yield
         assert any(done)
     finally:
-        event.remove(Engine, what, listen)
+        event.remove(Engine, event_name, listen)
 
 
 def commit(registry: Registry) -> None:
@@ -71,8 +71,8 @@ def assert_committed_once(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["shutdown", "crash"])
-def test_a_restart_between_two_transactions_loses_nothing_and_is_not_noticed(
-    begun: Registry,
+def test_restart_between_transactions_loses_nothing_and_causes_no_wait(
+    started_registry: Registry,
     workspace: Workspace,
     postgres: Postgres,
     pauses: list[float],
@@ -80,39 +80,39 @@ def test_a_restart_between_two_transactions_loses_nothing_and_is_not_noticed(
 ) -> None:
     postgres.stop(how)
     postgres.start()
-    commit(begun)
+    commit(started_registry)
     postgres.stop(how)
     postgres.start()
-    assert begun.run("first").status == "done"
+    assert started_registry.run("first").status == "done"
     assert_committed_once(workspace)
     assert pauses == []
 
 
-def test_a_server_that_is_away_is_waited_for_and_one_line_says_so(
-    begun: Registry,
+def test_commit_waits_for_an_unavailable_server_and_logs_one_line(
+    started_registry: Registry,
     workspace: Workspace,
     postgres: Postgres,
     pauses: list[float],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     postgres.stop()
-    commit(begun)
+    commit(started_registry)
     assert len(pauses) == 3
     assert_committed_once(workspace)
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "is away" in line
-    assert "waiting" in line
+    assert "is unavailable" in line
+    assert "retrying" in line
     assert PASSWORD not in line
 
 
-def test_pauses_grow_and_are_a_minute_in_all() -> None:
-    assert list(server.PAUSES_S) == sorted(server.PAUSES_S)
-    assert 55 <= sum(server.PAUSES_S) <= 65
+def test_retry_delays_increase_and_add_up_to_a_minute() -> None:
+    assert list(server.RETRY_DELAYS_S) == sorted(server.RETRY_DELAYS_S)
+    assert 55 <= sum(server.RETRY_DELAYS_S) <= 65
 
 
 @pytest.mark.parametrize("broken_at", ["SELECT", "INSERT INTO stages", "INSERT INTO evaluations"])
-def test_a_commit_that_breaks_off_before_its_end_is_done_again(
-    begun: Registry,
+def test_commit_interrupted_by_a_server_stop_is_retried(
+    started_registry: Registry,
     workspace: Workspace,
     postgres: Postgres,
     pauses: list[float],
@@ -126,58 +126,58 @@ def test_a_commit_that_breaks_off_before_its_end_is_done_again(
         return True
 
     with at_first("before_cursor_execute", stop):
-        commit(begun)
+        commit(started_registry)
     assert len(pauses) == 3
     assert len(caplog.records) == 1
     assert_committed_once(workspace)
 
 
-@pytest.mark.parametrize("landed", [True, False])
-def test_a_commit_that_is_not_answered_is_done_again_only_where_it_did_not_take_place(
-    begun: Registry, workspace: Workspace, pauses: list[float], landed: bool
+@pytest.mark.parametrize("committed", [True, False])
+def test_commit_without_an_answer_is_retried_only_if_it_did_not_happen(
+    started_registry: Registry, workspace: Workspace, pauses: list[float], committed: bool
 ) -> None:
-    def cut(connection: Any) -> bool:
-        if landed:
+    def close_connection(connection: Any) -> bool:
+        if committed:
             connection.connection.dbapi_connection.commit()
         connection.connection.dbapi_connection.close()
         return True
 
-    with at_first("commit", cut):
-        commit(begun)
+    with at_first("commit", close_connection):
+        commit(started_registry)
     assert_committed_once(workspace)
 
 
-def test_a_commit_that_is_not_answered_returns_what_it_made(
-    begun: Registry, workspace: Workspace, pauses: list[float]
+def test_commit_without_an_answer_returns_its_result(
+    started_registry: Registry, workspace: Workspace, pauses: list[float]
 ) -> None:
-    def cut(connection: Any) -> bool:
+    def close_connection(connection: Any) -> bool:
         connection.connection.dbapi_connection.commit()
         connection.connection.dbapi_connection.close()
         return True
 
-    commit(begun)
-    with at_first("commit", cut):
-        assert begun.retire("first", "sst2").retired_after == 1
+    commit(started_registry)
+    with at_first("commit", close_connection):
+        assert started_registry.retire("first", "sst2").retired_after == 1
 
 
-def test_a_server_that_stays_away_ends_in_an_error_and_the_same_call_goes_on_later(
-    begun: Registry, workspace: Workspace, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+def test_unavailable_server_is_an_error_and_the_same_call_succeeds_later(
+    started_registry: Registry, workspace: Workspace, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "sleep", lambda _: None)
     postgres.stop()
     try:
-        for ask in (commit, lambda registry: registry.run("first")):
+        for call in (commit, lambda registry: registry.run("first")):
             with pytest.raises(
-                WorkspaceUnusable, match=r"not back after a minute: .*the same command goes on"
+                WorkspaceUnusable, match=r"did not come back within a minute: .*repeat the command to resume"
             ):
-                ask(begun)
+                call(started_registry)
     finally:
         postgres.start()
-    commit(begun)
+    commit(started_registry)
     assert_committed_once(workspace)
 
 
-def test_a_server_that_never_answered_is_not_waited_for(
+def test_opening_an_unavailable_server_fails_without_a_wait(
     workspace: Workspace, postgres: Postgres, pauses: list[float]
 ) -> None:
     postgres.stop()

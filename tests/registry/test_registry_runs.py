@@ -30,7 +30,7 @@ from .registry_records import (
 
 @pytest.fixture
 def run(registry: Registry) -> Run:
-    """A run over sst2 and agnews whose first stage is committed with one score."""
+    """Return a run over sst2 and agnews whose first stage is committed with one score."""
     registry.begin_run(run_start(add(registry, "sst2", "agnews")))
     registry.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1))
     return registry.run("first")
@@ -40,13 +40,13 @@ def artifacts_named(workspace: Workspace) -> set[str]:
     return {name for (name,) in rows_of(workspace, "SELECT digest FROM artifacts")}
 
 
-def test_a_run_comes_back_as_it_began(workspace: Workspace) -> None:
+def test_run_is_read_back_as_it_was_started(workspace: Workspace) -> None:
     with workspace.open() as registry:
         start = run_start(add(registry, "sst2", "agnews"))
-        begun = registry.begin_run(start)
+        started_registry = registry.begin_run(start)
     with workspace.read() as registry:
         found = registry.run("first")
-    assert without_times(found) == without_times(begun)
+    assert without_times(found) == without_times(started_registry)
     assert without_times(found) == without_times(
         Run(
             name="first",
@@ -65,7 +65,7 @@ def test_a_run_comes_back_as_it_began(workspace: Workspace) -> None:
     )
 
 
-def test_a_projection_keeps_the_order_of_its_sites_which_numbers_the_cells(workspace: Workspace) -> None:
+def test_projection_keeps_the_order_of_its_sites(workspace: Workspace) -> None:
     with workspace.open() as registry:
         registry.begin_run(run_start(add(registry, "sst2")))
     with workspace.read() as registry:
@@ -75,12 +75,12 @@ def test_a_projection_keeps_the_order_of_its_sites_which_numbers_the_cells(works
     assert found.cells() == 4 * (16 + 8)
 
 
-def test_a_run_of_a_method_that_trains_its_a_has_no_projection(registry: Registry) -> None:
+def test_run_that_trains_projection_a_has_no_projection_record(registry: Registry) -> None:
     registry.begin_run(run_start(add(registry, "sst2"), projection=None))
     assert registry.run("first").projection is None
 
 
-def test_a_stage_and_its_mask_come_back_as_they_were_committed(workspace: Workspace) -> None:
+def test_stage_and_mask_are_read_back_as_they_were_committed(workspace: Workspace) -> None:
     committed = stage("sst2")
     with workspace.open() as registry:
         registry.begin_run(run_start(add(registry, "sst2")))
@@ -92,19 +92,19 @@ def test_a_stage_and_its_mask_come_back_as_they_were_committed(workspace: Worksp
     assert list(found.mask.by_site) == ["layer.1.query", "layer.0.query"]
 
 
-def test_a_stage_bears_the_moment_of_its_commit(run: Run) -> None:
+def test_stage_records_its_commit_time(run: Run) -> None:
     (found,) = run.stages
     assert found.committed_at is not None
     assert abs(datetime.now(UTC) - found.committed_at) < timedelta(minutes=1)
 
 
-def test_a_stage_of_a_method_without_masks_has_none(registry: Registry) -> None:
+def test_stage_of_a_method_without_masks_has_no_mask(registry: Registry) -> None:
     registry.begin_run(run_start(add(registry, "sst2")))
     registry.commit_stage("first", stage("sst2", mask=None), [], files_of(1))
     assert registry.run("first").stages[0].mask is None
 
 
-def test_scores_come_back_as_they_were_committed(workspace: Workspace) -> None:
+def test_scores_are_read_back_as_they_were_committed(workspace: Workspace) -> None:
     committed = [
         evaluation("sst2", view="as_trained", outcomes=(0.1, 1 / 3, 1.0), score=0.1 + 0.2),
         evaluation("sst2", view="current", stderr=None, source="proved", parts={"pass@5": 0.1 + 0.2}),
@@ -116,7 +116,7 @@ def test_scores_come_back_as_they_were_committed(workspace: Workspace) -> None:
         assert registry.evaluations("first") == committed
 
 
-def test_scores_come_in_the_order_of_the_stages(registry: Registry, run: Run) -> None:
+def test_scores_are_ordered_by_stage(registry: Registry, run: Run) -> None:
     registry.commit_stage("first", None, [evaluation("agnews", stage=0, view="base")], files_of())
     assert [score.stage for score in registry.evaluations("first")] == [0, 1]
 
@@ -128,13 +128,13 @@ def test_scores_may_be_committed_without_a_stage(registry: Registry) -> None:
     assert (registry.evaluations("first"), registry.run("first").stages) == ([base], ())
 
 
-def test_a_run_says_how_far_it_is(registry: Registry, run: Run) -> None:
+def test_run_status_is_the_number_of_finished_stages(registry: Registry, run: Run) -> None:
     assert run.status == "1 of 2 stages"
     registry.commit_stage("first", stage("agnews", 2, sha("stage 1")), [], files_of(2))
     assert registry.run("first").status == "done"
 
 
-def test_stages_come_in_their_order_with_their_parents(registry: Registry, run: Run) -> None:
+def test_stages_are_ordered_and_name_their_parents(registry: Registry, run: Run) -> None:
     registry.commit_stage("first", stage("agnews", 2, sha("stage 1")), [], files_of(2))
     stages = registry.run("first").stages
     assert [(s.position, s.task, s.parent) for s in stages] == [
@@ -143,13 +143,13 @@ def test_stages_come_in_their_order_with_their_parents(registry: Registry, run: 
     ]
 
 
-def test_a_run_keeps_the_versions_it_began_with(registry: Registry) -> None:
+def test_run_keeps_the_task_versions_it_started_with(registry: Registry) -> None:
     registry.begin_run(run_start(add(registry, "sst2")))
     registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
     assert [task.label for task in registry.run("first").tasks] == ["sst2"]
 
 
-def test_two_versions_of_one_task_are_told_apart_by_their_labels(registry: Registry) -> None:
+def test_labels_distinguish_two_versions_of_one_task(registry: Registry) -> None:
     (first,) = add(registry, "sst2")
     second, _ = registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
     registry.begin_run(run_start((first, second)))
@@ -159,14 +159,14 @@ def test_two_versions_of_one_task_are_told_apart_by_their_labels(registry: Regis
     assert [score.task for score in registry.evaluations("first")] == ["sst2@2"]
 
 
-def test_runs_are_listed_in_the_order_they_began(registry: Registry) -> None:
+def test_runs_are_listed_in_the_order_they_started(registry: Registry) -> None:
     tasks = add(registry, "sst2")
     for name in ("zeta", "alpha"):
         registry.begin_run(run_start(tasks, name))
     assert [run.name for run in registry.runs()] == ["zeta", "alpha"]
 
 
-def test_runs_of_one_environment_share_its_record(workspace: Workspace) -> None:
+def test_runs_in_the_same_environment_share_one_record(workspace: Workspace) -> None:
     with workspace.open() as registry:
         tasks = add(registry, "sst2")
         for name, threads in (("first", 2), ("second", 2), ("third", 4)):
@@ -174,26 +174,26 @@ def test_runs_of_one_environment_share_its_record(workspace: Workspace) -> None:
     assert rows_of(workspace, "SELECT count(*) FROM environments") == [(2,)]
 
 
-def test_a_stage_computed_elsewhere_keeps_its_own_environment_beside_its_runs(workspace: Workspace) -> None:
-    home, elsewhere = {"torch": "2.6", "threads": 2}, {"torch": "2.7", "threads": 2}
+def test_stage_computed_in_another_environment_records_that_environment(workspace: Workspace) -> None:
+    home, other = {"torch": "2.6", "threads": 2}, {"torch": "2.7", "threads": 2}
     with workspace.open() as registry:
         registry.begin_run(run_start(add(registry, "sst2", "agnews"), environment=home))
         registry.commit_stage("first", stage("sst2", environment=home), [], files_of(1))
-        registry.commit_stage("first", stage("agnews", 2, environment=elsewhere), [], files_of(2))
+        registry.commit_stage("first", stage("agnews", 2, environment=other), [], files_of(2))
     with workspace.read() as registry:
         run = registry.run("first")
     assert run.environment == home
-    assert [run.environment_of(done) for done in run.stages] == [home, elsewhere]
+    assert [run.environment_of(done) for done in run.stages] == [home, other]
     assert rows_of(workspace, "SELECT count(*) FROM environments") == [(2,)]
 
 
-def test_a_run_name_can_be_taken_only_once(registry: Registry, run: Run) -> None:
+def test_run_names_are_unique(registry: Registry, run: Run) -> None:
     with pytest.raises(RunConflict, match=r"(?i)unique constraint.*runs.name"):
         registry.begin_run(run_start(run.tasks, "first", base_digest=sha("other weights")))
     assert registry.run("first") == run
 
 
-def test_planned_tasks_follow_those_that_were_learned(registry: Registry, run: Run) -> None:
+def test_planned_tasks_follow_the_trained_tasks(registry: Registry, run: Run) -> None:
     more = add(registry, "qqp", "mnli")
     longer = registry.plan_tasks("first", curriculum((*run.tasks[:1], *more)), more)
     assert [task.name for task in longer.tasks] == ["sst2", "qqp", "mnli"]
@@ -202,7 +202,7 @@ def test_planned_tasks_follow_those_that_were_learned(registry: Registry, run: R
     assert without_times(registry.run("first")) == without_times(longer)
 
 
-def test_a_task_is_learned_at_most_once_in_a_run(registry: Registry, run: Run) -> None:
+def test_task_appears_at_most_once_in_a_run(registry: Registry, run: Run) -> None:
     with pytest.raises(RunConflict, match=r"(?i)unique constraint.*run_tasks"):
         registry.plan_tasks("first", curriculum(run.tasks), run.tasks[:1])
     assert registry.run("first") == run
@@ -240,19 +240,21 @@ Faulty = Callable[[], tuple[Stage, list[Evaluation], dict[str, tuple[str, int]]]
         ),
     ],
     ids=[
-        "score twice",
-        "score again",
-        "stage again",
-        "answers unknown",
-        "parent unknown",
-        "score not a number",
+        "duplicate score",
+        "existing score",
+        "existing stage",
+        "unknown answers",
+        "unknown parent",
+        "NaN score",
     ],
 )
-def test_a_stage_is_committed_whole_or_not_at_all(
+def test_stage_commit_is_atomic(
     workspace: Workspace, registry: Registry, run: Run, faulty: Faulty, words: str
 ) -> None:
     scores, named = registry.evaluations("first"), artifacts_named(workspace)
-    with pytest.raises(InputError, match=rf"(?i){words}.*; what was committed"):
+    with pytest.raises(
+        InputError, match=rf"(?i){words}.*; (committed data is|data committed before is) kept"
+    ):
         registry.commit_stage("first", *faulty())
     with workspace.read() as reader:
         assert reader.run("first") == run
@@ -260,7 +262,7 @@ def test_a_stage_is_committed_whole_or_not_at_all(
     assert artifacts_named(workspace) == named
 
 
-def test_a_failed_commit_can_be_repeated_rightly(registry: Registry, run: Run) -> None:
+def test_corrected_commit_succeeds_after_a_failed_one(registry: Registry, run: Run) -> None:
     scores = [evaluation("agnews", 2)]
     with pytest.raises(RunConflict, match=r"(?i)unique"):
         registry.commit_stage("first", stage("agnews", 2), scores * 2, files_of(2))
@@ -268,7 +270,7 @@ def test_a_failed_commit_can_be_repeated_rightly(registry: Registry, run: Run) -
     assert registry.run("first").status == "done"
 
 
-def test_a_process_killed_before_the_commit_leaves_nothing_of_the_stage(workspace: Workspace) -> None:
+def test_process_killed_before_the_commit_stores_nothing_of_the_stage(workspace: Workspace) -> None:
     with workspace.open() as registry:
         registry.begin_run(run_start(add(registry, "sst2")))
     script = (
@@ -287,7 +289,7 @@ def test_a_process_killed_before_the_commit_leaves_nothing_of_the_stage(workspac
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "call",
     [
         lambda registry: registry.run("frist"),
         lambda registry: registry.evaluations("frist"),
@@ -296,13 +298,15 @@ def test_a_process_killed_before_the_commit_leaves_nothing_of_the_stage(workspac
     ],
     ids=["run", "evaluations", "plan_tasks", "commit_stage"],
 )
-def test_an_unknown_run_is_answered_with_the_nearest_name(
-    registry: Registry, run: Run, ask: Callable[[Registry], object]
+def test_error_about_an_unknown_run_suggests_the_nearest_name(
+    registry: Registry, run: Run, call: Callable[[Registry], object]
 ) -> None:
-    with pytest.raises(UnknownRun, match=r"^'frist'\. Did you mean 'first'\? See: lori-cl runs$"):
-        ask(registry)
+    with pytest.raises(
+        UnknownRun, match=r"^no run is named 'frist'\. Did you mean 'first'\? See: lori-cl runs$"
+    ):
+        call(registry)
 
 
-def test_find_run_answers_none_where_the_run_has_not_begun(registry: Registry, run: Run) -> None:
+def test_find_run_returns_none_for_an_unknown_run(registry: Registry, run: Run) -> None:
     assert registry.find_run("second") is None
     assert registry.find_run("first") == run

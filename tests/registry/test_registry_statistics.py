@@ -9,39 +9,37 @@ from lori_cl.registry import Registry, StatisticsRecord, Workspace
 
 from .registry_records import add, evaluation, files_of, run_start, sha, stage
 
-GATHERED = StatisticsRecord("sst2", sha("moments"), 900)
-FILES = {**files_of(1), GATHERED.artifact: ("safetensors", 128)}
+STATISTICS = StatisticsRecord("sst2", sha("moments"), 900)
+FILES = {**files_of(1), STATISTICS.artifact: ("safetensors", 128)}
 
 
 @pytest.fixture
-def begun(registry: Registry) -> Registry:
-    """A registry with a run over sst2 and agnews, before its first stage."""
+def started_registry(registry: Registry) -> Registry:
+    """Return a registry with a run over sst2 and agnews, before its first stage."""
     registry.begin_run(run_start(add(registry, "sst2", "agnews")))
     return registry
 
 
-def test_statistics_come_back_with_the_stage_they_were_committed_with(
-    begun: Registry, workspace: Workspace
-) -> None:
-    begun.commit_stage("first", stage("sst2"), [evaluation("sst2")], FILES, [GATHERED])
+def test_statistics_are_committed_with_their_stage(started_registry: Registry, workspace: Workspace) -> None:
+    started_registry.commit_stage("first", stage("sst2"), [evaluation("sst2")], FILES, [STATISTICS])
     with workspace.read() as registry:
-        assert registry.statistics("first") == [GATHERED]
+        assert registry.statistics("first") == [STATISTICS]
 
 
-def test_a_run_that_gathered_none_has_none(begun: Registry) -> None:
-    begun.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1))
-    assert begun.statistics("first") == []
+def test_run_without_statistics_returns_an_empty_list(started_registry: Registry) -> None:
+    started_registry.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1))
+    assert started_registry.statistics("first") == []
 
 
-def test_statistics_that_cannot_be_stored_take_their_stage_with_them(begun: Registry) -> None:
+def test_stage_is_not_committed_if_its_statistics_cannot_be_stored(started_registry: Registry) -> None:
     with pytest.raises(WorkspaceUnusable, match=r"(?i)foreign key constraint"):
-        begun.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1), [GATHERED])
-    assert begun.run("first").stages == ()
-    assert begun.evaluations("first") == []
+        started_registry.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1), [STATISTICS])
+    assert started_registry.run("first").stages == ()
+    assert started_registry.evaluations("first") == []
 
 
-def test_a_task_has_one_set_of_statistics_in_a_run(begun: Registry) -> None:
-    begun.commit_stage("first", stage("sst2"), [], FILES, [GATHERED])
-    with pytest.raises(RunConflict, match="another process wrote the same"):
-        begun.commit_stage("first", None, [], {}, [replace(GATHERED, n=3)])
-    assert begun.statistics("first") == [GATHERED]
+def test_a_task_has_one_set_of_statistics_in_a_run(started_registry: Registry) -> None:
+    started_registry.commit_stage("first", stage("sst2"), [], FILES, [STATISTICS])
+    with pytest.raises(RunConflict, match="another process wrote the same record"):
+        started_registry.commit_stage("first", None, [], {}, [replace(STATISTICS, n=3)])
+    assert started_registry.statistics("first") == [STATISTICS]

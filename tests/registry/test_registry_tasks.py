@@ -11,7 +11,7 @@ from lori_cl.registry import Declaration, Registry, Workspace
 from .registry_records import LONG_AGO, add, eval_set, sha, task_spec
 
 
-def test_the_first_version_of_a_task_is_new_and_bears_its_plain_name(registry: Registry) -> None:
+def test_first_version_of_a_task_is_new_and_labelled_with_the_plain_name(registry: Registry) -> None:
     task, new = registry.add_task(task_spec("sst2"), eval_set(), "tasks")
     assert (task.version, task.label, new) == (1, "sst2", True)
 
@@ -23,25 +23,25 @@ def test_the_same_content_twice_is_the_same_version(registry: Registry) -> None:
     assert len(registry.tasks()) == 1
 
 
-def test_the_order_of_a_declarations_fields_makes_no_new_version(registry: Registry) -> None:
+def test_field_order_of_a_declaration_makes_no_new_version(registry: Registry) -> None:
     registry.add_task(task_spec("sst2"), eval_set(), "tasks")
-    turned = dict(reversed(task_spec("sst2").items()))
-    assert registry.add_task(turned, eval_set(), "tasks")[1] is False
+    reordered = dict(reversed(task_spec("sst2").items()))
+    assert registry.add_task(reordered, eval_set(), "tasks")[1] is False
 
 
-def test_other_content_under_a_known_name_is_version_2(registry: Registry) -> None:
+def test_changed_content_under_a_known_name_is_version_2(registry: Registry) -> None:
     registry.add_task(task_spec("sst2"), eval_set(), "tasks")
     task, new = registry.add_task(task_spec("sst2", seed=4), eval_set(), "tasks")
     assert (task.version, task.label, task.seed, new) == (2, "sst2@2", 4, True)
 
 
-def test_another_eval_set_under_the_same_declaration_is_a_new_version(registry: Registry) -> None:
+def test_changed_eval_set_with_the_same_declaration_is_a_new_version(registry: Registry) -> None:
     registry.add_task(task_spec("sst2"), eval_set("examples"), "tasks")
     task, new = registry.add_task(task_spec("sst2"), eval_set("other examples"), "tasks")
     assert (task.label, task.eval_set.digest, new) == ("sst2@2", sha("other examples"), True)
 
 
-def test_going_back_to_earlier_content_is_a_new_version_so_that_the_plain_name_means_it(
+def test_reverting_to_earlier_content_is_a_new_version(
     registry: Registry,
 ) -> None:
     for seed in (3, 4):
@@ -51,13 +51,13 @@ def test_going_back_to_earlier_content_is_a_new_version_so_that_the_plain_name_m
     assert registry.task("sst2").seed == 3
 
 
-def test_a_task_that_moved_is_the_same_version_in_its_new_folder(registry: Registry) -> None:
+def test_moved_task_keeps_its_version_and_gets_the_new_folder(registry: Registry) -> None:
     registry.add_task(task_spec("sst2"), eval_set(), "old")
     task, new = registry.add_task(task_spec("sst2"), eval_set(), "new")
     assert (task.version, task.declared_in, new) == (1, "new", False)
 
 
-def test_several_tasks_are_added_all_or_none(registry: Registry) -> None:
+def test_adding_several_tasks_is_atomic(registry: Registry) -> None:
     good = Declaration(task_spec("sst2"), eval_set(), "tasks")
     bad = Declaration({**task_spec("agnews"), "kind": None}, eval_set(), "tasks")
     with pytest.raises(LoriError):
@@ -65,7 +65,7 @@ def test_several_tasks_are_added_all_or_none(registry: Registry) -> None:
     assert registry.tasks() == []
 
 
-def test_a_plain_name_is_the_newest_version_and_a_number_is_that_version(registry: Registry) -> None:
+def test_plain_name_means_the_newest_version_and_a_number_selects_one(registry: Registry) -> None:
     for seed in (3, 4, 5):
         registry.add_task(task_spec("sst2", seed=seed), eval_set(), "tasks")
     assert [registry.task(name).seed for name in ("sst2", "sst2@1", "sst2@2", "sst2@3")] == [5, 3, 4, 5]
@@ -83,7 +83,7 @@ def test_two_tasks_may_share_one_eval_set(registry: Registry) -> None:
     assert {task.eval_set.digest for task in registry.tasks()} == {sha("shared")}
 
 
-def test_a_task_comes_back_as_it_was_added(workspace: Workspace) -> None:
+def test_task_is_read_back_as_it_was_added(workspace: Workspace) -> None:
     with workspace.open() as registry:
         added, _ = registry.add_task(task_spec("sst2", description="naïve 🙂"), eval_set(), "tasks/bench")
     with workspace.read() as registry:
@@ -93,7 +93,7 @@ def test_a_task_comes_back_as_it_was_added(workspace: Workspace) -> None:
     assert found.spec == task_spec("sst2", description="naïve 🙂")
 
 
-def test_a_time_comes_back_as_the_moment_it_was(workspace: Workspace) -> None:
+def test_creation_time_is_read_back_unchanged(workspace: Workspace) -> None:
     with workspace.open() as registry:
         added, _ = registry.add_task(task_spec(), eval_set(), "tasks")
     with workspace.read() as registry:
@@ -103,17 +103,22 @@ def test_a_time_comes_back_as_the_moment_it_was(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "near"),
+    ("unknown", "suggestion"),
     [("sst3", "sst2"), ("SST2", "sst2"), ("agnew", "agnews"), ("agnews@2", "agnews"), ("sst2@9", "sst2@2")],
 )
-def test_an_unknown_task_is_answered_with_the_nearest_name(registry: Registry, asked: str, near: str) -> None:
+def test_error_about_an_unknown_task_suggests_the_nearest_name(
+    registry: Registry, unknown: str, suggestion: str
+) -> None:
     add(registry, "sst2", "agnews")
     registry.add_task(task_spec("sst2", seed=9), eval_set(), "tasks")
-    with pytest.raises(UnknownTask, match=rf"^'{asked}'\. Did you mean '{near}'\? See: lori-cl tasks$"):
-        registry.task(asked)
+    with pytest.raises(
+        UnknownTask,
+        match=rf"^no task is named '{unknown}'\. Did you mean '{suggestion}'\? See: lori-cl tasks$",
+    ):
+        registry.task(unknown)
 
 
-def test_an_unknown_task_with_no_near_name_is_answered_with_where_to_look(registry: Registry) -> None:
+def test_error_about_an_unknown_task_without_a_similar_name_suggests_no_name(registry: Registry) -> None:
     add(registry, "sst2")
-    with pytest.raises(UnknownTask, match=r"^'xylophone'\. See: lori-cl tasks$"):
+    with pytest.raises(UnknownTask, match=r"^no task is named 'xylophone'\. See: lori-cl tasks$"):
         registry.task("xylophone")

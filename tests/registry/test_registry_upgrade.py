@@ -1,4 +1,4 @@
-"""Registries of every schema there was, and of one there is not yet."""
+"""Upgrade registries of every earlier schema."""
 
 from __future__ import annotations
 
@@ -31,31 +31,29 @@ from .registry_records import (
     contents,
     database,
     evaluation,
-    everything,
     files_of,
     on_sqlite,
     rows_of,
     run_start,
     sha,
+    snapshot,
     stage,
     without_times,
 )
 
 REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()]
-"""From the newest to the first."""
+"""All revisions, newest first."""
 
 EARLIER = REVISIONS[1:]
-OUTDATED = (
-    rf"has schema {{}} and lori_cl \S+ works with {SCHEMA}; bring it up to date: lori-cl registry upgrade"
-)
+OUTDATED = rf"has schema {{}}; lori_cl \S+ needs schema {SCHEMA}\. Upgrade it: lori-cl registry upgrade"
 
 Rows = Mapping[str, list[dict[str, Any]]]
 Make = Callable[[str], Workspace]
 
 
 @pytest.fixture(scope="session")
-def held_today(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A registry of today's schema, with a run of two tasks that has learned the first."""
+def current_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a registry of the current schema, with a run of two tasks of which the first is trained."""
     made = Workspace(tmp_path_factory.mktemp("today"))
     made.create()
     with made.open() as registry:
@@ -67,27 +65,30 @@ def held_today(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture
-def make_old(unmade: Workspace, held_today: Workspace) -> Make:
-    """Make a registry of an earlier schema that holds as much of the same rows as it can."""
+def make_old(uncreated_workspace: Workspace, current_workspace: Workspace) -> Make:
+    """Make a registry of an earlier schema with the same rows, as far as its columns allow."""
 
     def make(revision: str) -> Workspace:
-        unmade.root.mkdir()
+        uncreated_workspace.root.mkdir()
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        old = connect(parse_url(unmade.url or f"sqlite:///{unmade.root / 'registry.db'}"), read_only=False)
+        old = connect(
+            parse_url(uncreated_workspace.url or f"sqlite:///{uncreated_workspace.root / 'registry.db'}"),
+            read_only=False,
+        )
         old.prepare()
         with old.changing_tables() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-            fill(connection, rows_in(held_today))
+            fill(connection, rows_in(current_workspace))
         old.close()
-        return unmade
+        return uncreated_workspace
 
     return make
 
 
 def rows_in(workspace: Workspace) -> Rows:
-    """Every row of every table."""
+    """Return every row of every table."""
     tables = sa.MetaData()
     with database(workspace) as engine, engine.connect() as connection:
         tables.reflect(connection)
@@ -101,41 +102,39 @@ def rows_in(workspace: Workspace) -> Rows:
 
 
 def fill(connection: sa.Connection, rows: Rows) -> None:
-    """Insert the rows as far as there are tables and columns for them."""
+    """Insert the rows into the tables and columns that exist."""
     tables = sa.MetaData()
     tables.reflect(connection)
     for table in tables.sorted_tables:
         if table.name == "alembic_version" or not rows[table.name]:
             continue
         columns = set(table.columns.keys())
-        kept = [{k: v for k, v in row.items() if k in columns} for row in rows[table.name]]
-        connection.execute(table.insert(), kept)
+        stored = [{k: v for k, v in row.items() if k in columns} for row in rows[table.name]]
+        connection.execute(table.insert(), stored)
         if connection.dialect.name == "postgresql" and "id" in columns:
             counter = f"pg_get_serial_sequence('{table.name}', 'id')"
             connection.execute(sa.text(f"SELECT setval({counter}, (SELECT max(id) FROM {table.name}))"))
 
 
 @pytest.mark.parametrize("revision", EARLIER)
-def test_a_registry_of_every_earlier_schema_is_refused_untouched_by_all_but_the_upgrade(
-    make_old: Make, revision: str
-) -> None:
+def test_registry_of_an_earlier_schema_is_refused_until_it_is_upgraded(make_old: Make, revision: str) -> None:
     old = make_old(revision)
-    before = everything(old)
+    before = snapshot(old)
     for opener in (Workspace.read, Workspace.open, Workspace.create):
         with pytest.raises(WorkspaceUnusable, match=OUTDATED.format(revision)):
             opener(old)
-    found = everything(old)
+    found = snapshot(old)
     assert {name: found[name] for name in before} == before
 
 
 @pytest.mark.parametrize("revision", EARLIER)
-def test_a_registry_of_every_earlier_schema_has_all_it_held_after_the_upgrade_and_goes_on(
-    make_old: Make, held_today: Workspace, revision: str
+def test_upgraded_registry_keeps_its_data_and_its_runs_resume(
+    make_old: Make, current_workspace: Workspace, revision: str
 ) -> None:
     old = make_old(revision)
     done = old.upgrade()
     assert (done.before, done.now) == (revision, SCHEMA)
-    with held_today.read() as today, old.read() as upgraded:
+    with current_workspace.read() as today, old.read() as upgraded:
         assert without_times(upgraded.run("first")) == without_times(today.run("first"))
         assert upgraded.evaluations("first") == today.evaluations("first")
         assert upgraded.tasks() == today.tasks()
@@ -145,7 +144,7 @@ def test_a_registry_of_every_earlier_schema_has_all_it_held_after_the_upgrade_an
 
 
 @pytest.mark.parametrize("revision", EARLIER)
-def test_an_upgraded_registry_has_exactly_the_tables_that_the_code_uses(
+def test_upgraded_registry_has_exactly_the_tables_of_the_current_schema(
     make_old: Make, revision: str
 ) -> None:
     old = make_old(revision)
@@ -157,70 +156,72 @@ def test_an_upgraded_registry_has_exactly_the_tables_that_the_code_uses(
 
 @on_sqlite
 @pytest.mark.parametrize("revision", EARLIER)
-def test_a_sqlite_registry_is_kept_beside_itself_as_it_was(make_old: Make, revision: str) -> None:
+def test_backup_of_a_sqlite_registry_is_a_complete_copy_in_the_same_folder(
+    make_old: Make, revision: str
+) -> None:
     old = make_old(revision)
     (old.root / "registry.db").chmod(0o600)
     before = rows_in(old)
-    kept = old.upgrade().backup
-    assert kept is not None
-    assert kept.parent == old.root
-    assert kept.name.startswith(f"registry-schema-{revision}-{datetime.now(UTC).year}")
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert rows_in(Workspace(old.root, f"sqlite:///{kept}")) == before
-    assert rows_of(Workspace(old.root, f"sqlite:///{kept}"), "PRAGMA integrity_check") == [("ok",)]
+    backup_file = old.upgrade().backup
+    assert backup_file is not None
+    assert backup_file.parent == old.root
+    assert backup_file.name.startswith(f"registry-schema-{revision}-{datetime.now(UTC).year}")
+    assert stat.S_IMODE(backup_file.stat().st_mode) == 0o600
+    assert rows_in(Workspace(old.root, f"sqlite:///{backup_file}")) == before
+    assert rows_of(Workspace(old.root, f"sqlite:///{backup_file}"), "PRAGMA integrity_check") == [("ok",)]
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 @pytest.mark.parametrize("revision", EARLIER)
-def test_a_postgresql_registry_is_kept_in_the_workspace_as_it_was(
+def test_backup_of_a_postgresql_registry_restores_the_earlier_rows(
     make_old: Make, postgres: Postgres, revision: str
 ) -> None:
     old = make_old(revision)
     before = rows_in(old)
-    kept = old.upgrade().backup
-    assert kept is not None
-    assert kept.parent == old.root
-    assert revision in kept.name
+    backup_file = old.upgrade().backup
+    assert backup_file is not None
+    assert backup_file.parent == old.root
+    assert revision in backup_file.name
     binaries = find_binaries()
     assert binaries is not None
     with postgres.database() as url:
         address = url.replace("+psycopg", "")
-        subprocess.run([binaries / "pg_restore", "--dbname", address, kept], check=True)
+        subprocess.run([binaries / "pg_restore", "--dbname", address, backup_file], check=True)
         assert rows_in(Workspace(old.root, url)) == before
 
 
-def test_an_upgrade_of_todays_registry_does_nothing(unmade: Workspace) -> None:
-    unmade.create()
-    before = everything(unmade)
-    done = unmade.upgrade()
+def test_upgrading_a_current_registry_does_nothing(uncreated_workspace: Workspace) -> None:
+    uncreated_workspace.create()
+    before = snapshot(uncreated_workspace)
+    done = uncreated_workspace.upgrade()
     assert (done.before, done.now, done.backup) == (SCHEMA, SCHEMA, None)
-    assert everything(unmade) == before
+    assert snapshot(uncreated_workspace) == before
 
 
-def test_where_no_registry_is_there_is_nothing_to_upgrade(unmade: Workspace) -> None:
-    with pytest.raises(WorkspaceUnusable, match=r"no registry at .*; make one: lori-cl init"):
-        unmade.upgrade()
-    assert not unmade.root.exists()
+def test_upgrading_a_missing_registry_is_an_error_that_names_init(uncreated_workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceUnusable, match=r"no registry at .*; create one: lori-cl init"):
+        uncreated_workspace.upgrade()
+    assert not uncreated_workspace.root.exists()
 
 
-def test_a_backup_that_is_there_is_never_overwritten(make_old: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Noon(datetime):
+def test_existing_backup_is_never_overwritten(make_old: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FixedClock(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:
             return datetime(2026, 11, 21, 12, tzinfo=UTC)
 
-    monkeypatch.setattr(backup, "datetime", Noon)
+    monkeypatch.setattr(backup, "datetime", FixedClock)
     old = make_old("0001")
     suffix = "db" if old.url is None else "dump"
-    there = old.root / f"registry-schema-0001-2026-11-21T120000Z.{suffix}"
-    there.write_text("precious")
-    before = everything(old)
-    with pytest.raises(WorkspaceUnusable, match=f"{there.name} cannot be made: File exists"):
+    existing = old.root / f"registry-schema-0001-2026-11-21T120000Z.{suffix}"
+    existing.write_text("precious")
+    before = snapshot(old)
+    with pytest.raises(WorkspaceUnusable, match=f"{existing.name} cannot be created: File exists"):
         old.upgrade()
-    assert everything(old) == before
+    assert snapshot(old) == before
 
 
-def test_an_upgrade_that_breaks_off_leaves_the_registry_as_it_was_and_can_be_repeated(
+def test_failed_upgrade_leaves_the_registry_unchanged_and_can_be_repeated(
     make_old: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = make_old("0001")
@@ -255,15 +256,15 @@ def test_a_sqlite_registry_that_cannot_be_copied_is_not_upgraded(
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 @pytest.mark.parametrize(
-    ("program", "said"),
+    ("program", "message"),
     [
         (None, "a PostgreSQL registry needs pg_dump on the PATH"),
         ("#!/bin/sh\necho pg_dump: error: no >&2\nexit 1\n", "cannot be backed up: pg_dump: error: no"),
     ],
     ids=["missing", "failing"],
 )
-def test_a_postgresql_registry_that_cannot_be_dumped_is_upgraded_without_a_backup_only(
-    make_old: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, said: str
+def test_postgresql_registry_that_cannot_be_dumped_is_upgraded_only_with_no_backup(
+    make_old: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None, message: str
 ) -> None:
     old = make_old("0001")
     (tmp_path / "bin").mkdir()
@@ -271,16 +272,16 @@ def test_a_postgresql_registry_that_cannot_be_dumped_is_upgraded_without_a_backu
         (tmp_path / "bin" / "pg_dump").write_text(program)
         (tmp_path / "bin" / "pg_dump").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
-    before = everything(old)
-    with pytest.raises(WorkspaceUnusable, match=f"{said}.* lori-cl registry upgrade --no-backup"):
+    before = snapshot(old)
+    with pytest.raises(WorkspaceUnusable, match=f"{message}.* lori-cl registry upgrade --no-backup"):
         old.upgrade()
-    assert everything(old) == before
+    assert snapshot(old) == before
     assert old.upgrade(backup=False).now == SCHEMA
 
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 @pytest.mark.parametrize("in_query", [False, True])
-def test_pg_dump_is_given_the_password_where_no_other_process_sees_it(
+def test_pg_dump_receives_the_password_in_its_environment_only(
     make_old: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_query: bool
 ) -> None:
     old = make_old("0001")

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that is there and does not answer, as when its machine is frozen."""
+"""A PostgreSQL server that accepts connections and does not answer, as when its machine is frozen."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ def backend() -> str:
 
 @pytest.fixture(autouse=True)
 def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second or two instead of a minute."""
+    """Shorten the timeouts from a minute to a second or two."""
     monkeypatch.setattr(server, "STATEMENT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(server, "ANSWER_MARGIN_S", 0.2)
     monkeypatch.setattr(server, "TABLES_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(server, "PATIENCE_S", 2.0)
-    monkeypatch.setattr(server, "PAUSES_S", (0.1, 0.2, 0.3))
-    monkeypatch.setattr(server_watch, "NOTICE_S", 0.3)
+    monkeypatch.setattr(server, "RETRY_LIMIT_S", 2.0)
+    monkeypatch.setattr(server, "RETRY_DELAYS_S", (0.1, 0.2, 0.3))
+    monkeypatch.setattr(server_watch, "LOG_INTERVAL_S", 0.3)
     monkeypatch.setitem(server_settings.CONNECTION, "connect_timeout", 2)
 
 
 @pytest.fixture
-def begun(registry: Registry) -> Registry:
+def started_registry(registry: Registry) -> Registry:
     registry.begin_run(run_start(add(registry, "sst2")))
     return registry
 
 
 @contextmanager
 def frozen(postgres: Postgres, seconds: float | None = None) -> Iterator[None]:
-    """Stop the server's processes, for so long or to the end of the context."""
+    """Stop the server's processes for some seconds, or until the context ends."""
     postgres.freeze()
     timer = threading.Timer(seconds or 0, postgres.thaw)
     if seconds is not None:
@@ -58,8 +58,8 @@ def frozen(postgres: Postgres, seconds: float | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def frozen_at(what: str, postgres: Postgres, seconds: float | None) -> Iterator[None]:
-    """Stop the server when an event of this kind happens for the first time."""
+def frozen_at(event_name: str, postgres: Postgres, seconds: float | None) -> Iterator[None]:
+    """Stop the server at the first event of this kind."""
     stack: list[Any] = []
 
     def listen(*_: Any) -> None:
@@ -67,11 +67,11 @@ def frozen_at(what: str, postgres: Postgres, seconds: float | None) -> Iterator[
             stack.append(frozen(postgres, seconds))
             stack[0].__enter__()
 
-    event.listen(Engine, what, listen)
+    event.listen(Engine, event_name, listen)
     try:
         yield
     finally:
-        event.remove(Engine, what, listen)
+        event.remove(Engine, event_name, listen)
         stack[0].__exit__(None, None, None)
 
 
@@ -85,63 +85,66 @@ def assert_committed_once(workspace: Workspace) -> None:
         assert reader.evaluations("first") == [evaluation("sst2")]
 
 
-WAITS = ("before_cursor_execute", "commit")
-ASKS: dict[str, Callable[[Registry], object]] = {
+EVENTS = ("before_cursor_execute", "commit")
+CALLS: dict[str, Callable[[Registry], object]] = {
     "read": lambda registry: registry.run("first"),
     "write": commit,
 }
 
 
-@pytest.mark.parametrize("what", WAITS)
-def test_a_server_that_freezes_for_a_while_is_waited_for_and_the_stage_is_committed_once(
-    begun: Registry, workspace: Workspace, postgres: Postgres, what: str
+@pytest.mark.parametrize("event_name", EVENTS)
+def test_commit_waits_for_a_frozen_server_and_happens_once(
+    started_registry: Registry, workspace: Workspace, postgres: Postgres, event_name: str
 ) -> None:
-    with frozen_at(what, postgres, 1.2):
-        commit(begun)
+    with frozen_at(event_name, postgres, 1.2):
+        commit(started_registry)
     assert_committed_once(workspace)
 
 
-@pytest.mark.parametrize("ask", ASKS)
-def test_a_frozen_server_ends_in_one_line_and_the_same_call_resumes(
-    begun: Registry,
+@pytest.mark.parametrize("call", CALLS)
+def test_frozen_server_is_a_one_line_error_and_the_same_call_succeeds_later(
+    started_registry: Registry,
     workspace: Workspace,
     postgres: Postgres,
-    ask: str,
+    call: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    began = time.monotonic()
+    started_at = time.monotonic()
     with (
         frozen(postgres),
         pytest.raises(
-            WorkspaceUnusable, match=r"not back after a minute: .*the same command goes on"
+            WorkspaceUnusable, match=r"did not come back within a minute: .*repeat the command to resume"
         ) as raised,
     ):
-        ASKS[ask](begun)
-    assert time.monotonic() - began < 15
+        CALLS[call](started_registry)
+    assert time.monotonic() - started_at < 15
     assert raised.value.exit_code == 2
     lines = [record.getMessage() for record in caplog.records]
     assert sum("has not answered for" in line for line in lines) >= 3
     assert any("no answer for 1 s" in line for line in lines)
     assert not any(PASSWORD in line for line in lines)
-    commit(begun)
+    commit(started_registry)
     assert_committed_once(workspace)
 
 
-def test_a_server_that_freezes_in_the_last_commit_and_stays_frozen_ends_in_one_line(
-    begun: Registry, workspace: Workspace, postgres: Postgres
+def test_server_frozen_during_a_commit_is_a_one_line_error(
+    started_registry: Registry, workspace: Workspace, postgres: Postgres
 ) -> None:
-    with frozen_at("commit", postgres, None), pytest.raises(WorkspaceUnusable, match="not back after"):
-        commit(begun)
+    with (
+        frozen_at("commit", postgres, None),
+        pytest.raises(WorkspaceUnusable, match="did not come back within"),
+    ):
+        commit(started_registry)
 
 
-def test_a_frozen_server_is_not_opened(workspace: Workspace, postgres: Postgres) -> None:
-    began = time.monotonic()
+def test_opening_a_frozen_server_times_out(workspace: Workspace, postgres: Postgres) -> None:
+    started_at = time.monotonic()
     with frozen(postgres), pytest.raises(WorkspaceUnusable, match=r"cannot be opened: .*timeout"):
         workspace.open()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - started_at < 10
 
 
-def test_tables_that_are_changed_on_a_frozen_server_end_in_one_line(
+def test_changing_tables_on_a_frozen_server_is_a_one_line_error(
     workspace: Workspace, postgres: Postgres
 ) -> None:
     database = server.Server(make_url(str(workspace.url)), "shown", read_only=False)
@@ -156,14 +159,14 @@ def test_tables_that_are_changed_on_a_frozen_server_end_in_one_line(
         database.release()
 
 
-def test_a_backup_from_a_frozen_server_ends_in_one_line_and_leaves_no_file(
+def test_backup_from_a_frozen_server_is_a_one_line_error_and_leaves_no_file(
     workspace: Workspace,
     postgres: Postgres,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(backup, "NOTICE_S", 0.2)
-    monkeypatch.setattr(backup, "DUMP_STALLS_S", 0.8)
+    monkeypatch.setattr(backup, "LOG_INTERVAL_S", 0.2)
+    monkeypatch.setattr(backup, "DUMP_STALL_LIMIT_S", 0.8)
     monkeypatch.setitem(server_settings.CONNECTION, "connect_timeout", 60)
     with frozen(postgres), pytest.raises(WorkspaceUnusable, match="pg_dump wrote nothing for 1 s"):
         back_up(make_url(str(workspace.url)), "0001", workspace.root)
@@ -171,19 +174,19 @@ def test_a_backup_from_a_frozen_server_ends_in_one_line_and_leaves_no_file(
     assert sum("backing up" in record.getMessage() for record in caplog.records) >= 3
 
 
-def test_a_slow_answer_within_the_limit_is_waited_for_with_a_line(
-    begun: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_slow_query_within_the_limit_is_logged_and_returns(
+    started_registry: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "STATEMENT_TIMEOUT_S", 10.0)
-    with begun_again(begun) as database:
+    with reopened(started_registry) as database:
         found = database.read(lambda session: len(session.execute(text("SELECT pg_sleep(0.8)")).all()))
     assert found == 1
     assert any("has not answered for" in record.getMessage() for record in caplog.records)
 
 
 @contextmanager
-def begun_again(registry: Registry) -> Iterator[server.Server]:
-    """The registry's database with today's settings."""
+def reopened(registry: Registry) -> Iterator[server.Server]:
+    """Open the registry's database again with the current settings."""
     engine = registry._database.engine
     database = server.Server(engine.url, "shown", read_only=True)
     try:
@@ -192,14 +195,16 @@ def begun_again(registry: Registry) -> Iterator[server.Server]:
         database.release()
 
 
-def test_a_statement_that_the_server_cancels_is_named_in_one_line(begun: Registry) -> None:
-    with begun_again(begun) as database, pytest.raises(WorkspaceUnusable, match="statement timeout"):
+def test_statement_cancelled_by_the_server_is_a_one_line_error(started_registry: Registry) -> None:
+    with reopened(started_registry) as database, pytest.raises(WorkspaceUnusable, match="statement timeout"):
         database.read(lambda session: session.connection().exec_driver_sql("SELECT pg_sleep(5)").all())
 
 
-def test_timeouts_of_the_url_take_precedence(begun: Registry) -> None:
+def test_timeouts_in_the_url_override_the_defaults(started_registry: Registry) -> None:
     options = "-c statement_timeout=7s -c lock_timeout=1234"
-    url = begun._database.engine.url.update_query_dict({"options": options, "tcp_user_timeout": "9000"})
+    url = started_registry._database.engine.url.update_query_dict(
+        {"options": options, "tcp_user_timeout": "9000"}
+    )
     database = server.Server(url, "shown", read_only=False)
     try:
         shown = database.write(
@@ -235,7 +240,7 @@ def test_a_timeout_is_read_from_the_url(options: str, expected: float | None) ->
     assert user_setting_ms(url, "statement_timeout") == expected
 
 
-def test_no_thread_is_left_when_a_registry_is_closed(workspace: Workspace) -> None:
+def test_closing_a_registry_ends_its_watch_thread(workspace: Workspace) -> None:
     def watches() -> list[threading.Thread]:
         return [each for each in threading.enumerate() if each.name == "server watch" and each.is_alive()]
 

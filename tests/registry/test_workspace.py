@@ -13,30 +13,30 @@ from lori_cl.registry import Workspace
 from .registry_records import contents, eval_set, on_sqlite, task_spec
 
 
-def test_a_folder_in_the_workspace_is_kept_relative_so_that_the_workspace_can_move(tmp_path: Path) -> None:
-    kept = Workspace(tmp_path / "here").relative(tmp_path / "here" / "tasks" / "bench")
-    assert kept == "tasks/bench"
-    assert Workspace(tmp_path / "there").folder_of(kept) == tmp_path / "there" / "tasks" / "bench"
+def test_folder_in_the_workspace_is_stored_as_a_relative_path(tmp_path: Path) -> None:
+    stored = Workspace(tmp_path / "here").relative(tmp_path / "here" / "tasks" / "bench")
+    assert stored == "tasks/bench"
+    assert Workspace(tmp_path / "there").folder_of(stored) == tmp_path / "there" / "tasks" / "bench"
 
 
-def test_a_folder_elsewhere_is_kept_absolute(tmp_path: Path) -> None:
+def test_folder_outside_the_workspace_is_stored_as_an_absolute_path(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "here")
-    kept = workspace.relative(tmp_path / "elsewhere")
-    assert kept == str(tmp_path / "elsewhere")
-    assert workspace.folder_of(kept) == tmp_path / "elsewhere"
+    stored = workspace.relative(tmp_path / "elsewhere")
+    assert stored == str(tmp_path / "elsewhere")
+    assert workspace.folder_of(stored) == tmp_path / "elsewhere"
 
 
-def test_a_neighbour_whose_name_begins_alike_is_not_inside(tmp_path: Path) -> None:
+def test_sibling_folder_with_the_same_name_prefix_is_outside(tmp_path: Path) -> None:
     assert Workspace(tmp_path / "here").relative(tmp_path / "here2") == str(tmp_path / "here2")
 
 
-def test_the_workspaces_own_folder_is_a_dot(tmp_path: Path) -> None:
+def test_workspace_root_is_stored_as_a_dot(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     assert workspace.folder_of(workspace.relative(tmp_path)) == tmp_path
     assert workspace.relative(tmp_path) == "."
 
 
-def test_a_relative_folder_is_meant_from_where_one_stands(
+def test_relative_folder_is_relative_to_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tasks").mkdir()
@@ -44,14 +44,14 @@ def test_a_relative_folder_is_meant_from_where_one_stands(
     assert Workspace(Path("..")).relative(Path()) == "tasks"
 
 
-def test_artifacts_lie_in_the_workspace(workspace: Workspace) -> None:
+def test_artifacts_are_stored_in_the_workspace(workspace: Workspace) -> None:
     name = workspace.artifacts.put(b"content", "jsonl")
     assert (workspace.root / "artifacts" / f"{name}.jsonl").read_bytes() == b"content"
 
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder that nothing in a workspace may read or write."""
+    """Return a folder outside the workspace, which lori-cl must neither read nor write."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "precious").write_text("precious")
@@ -59,7 +59,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 @on_sqlite
-def test_an_artifacts_folder_that_is_a_link_to_elsewhere_is_refused(
+def test_artifacts_folder_that_links_out_of_the_workspace_is_refused(
     workspace: Workspace, outside: Path
 ) -> None:
     shutil.rmtree(workspace.root / "artifacts")
@@ -72,7 +72,7 @@ def test_an_artifacts_folder_that_is_a_link_to_elsewhere_is_refused(
     assert contents(outside) == before
 
 
-def test_an_artifact_that_is_a_link_to_elsewhere_is_neither_read_nor_written(
+def test_artifact_that_links_out_of_the_workspace_is_neither_read_nor_written(
     workspace: Workspace, outside: Path
 ) -> None:
     store = workspace.artifacts
@@ -87,7 +87,7 @@ def test_an_artifact_that_is_a_link_to_elsewhere_is_neither_read_nor_written(
 
 
 @on_sqlite
-def test_a_registry_that_is_a_link_to_elsewhere_is_refused(workspace: Workspace, outside: Path) -> None:
+def test_registry_that_links_out_of_the_workspace_is_refused(workspace: Workspace, outside: Path) -> None:
     shutil.move(workspace.root / "registry.db", outside / "registry.db")
     (workspace.root / "registry.db").symlink_to(outside / "registry.db")
     before = contents(outside)
@@ -111,7 +111,7 @@ def test_a_link_in_place_of_sqlites_own_files_is_not_written_through(
 
 
 @on_sqlite
-def test_links_that_stay_in_the_workspace_and_a_workspace_that_is_one_are_followed(
+def test_links_inside_the_workspace_and_a_linked_workspace_are_followed(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     (workspace.root / "artifacts").rename(workspace.root / "files")
@@ -127,20 +127,20 @@ def test_links_that_stay_in_the_workspace_and_a_workspace_that_is_one_are_follow
 @pytest.mark.parametrize(
     "name", ["../precious", "/etc/passwd", "", "a" * 63, "A" * 64, f"{'a' * 64}\n", "\0"]
 )
-def test_an_artifacts_name_is_a_digest_and_no_path(workspace: Workspace, name: str) -> None:
-    with pytest.raises(WorkspaceUnusable, match="which is no SHA-256"):
+def test_artifact_name_that_is_not_a_digest_is_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(WorkspaceUnusable, match="which is not a SHA-256 digest"):
         workspace.artifacts.get(name, "jsonl")
 
 
 @on_sqlite
-def test_an_artifact_that_is_a_pipe_is_not_waited_at(workspace: Workspace) -> None:
+def test_artifact_that_is_a_pipe_is_refused_without_blocking(workspace: Workspace) -> None:
     os.mkfifo(workspace.root / "artifacts" / f"{'a' * 64}.jsonl")
-    with pytest.raises(ArtifactDamaged, match="is no file"):
+    with pytest.raises(ArtifactDamaged, match="is not a regular file"):
         workspace.artifacts.get("a" * 64, "jsonl")
 
 
 @pytest.mark.parametrize("declared_in", ["..", "tasks/../../outside", "link"])
-def test_a_folder_that_the_registry_names_relatively_lies_in_the_workspace(
+def test_relative_folder_in_the_registry_that_leads_out_is_refused(
     workspace: Workspace, outside: Path, declared_in: str
 ) -> None:
     (workspace.root / "link").symlink_to(outside)
@@ -148,7 +148,7 @@ def test_a_folder_that_the_registry_names_relatively_lies_in_the_workspace(
         workspace.folder_of(declared_in)
 
 
-def test_a_link_to_itself_leads_nowhere(workspace: Workspace) -> None:
+def test_link_to_itself_is_refused(workspace: Workspace) -> None:
     (workspace.root / "logs").symlink_to("logs")
     with pytest.raises(WorkspaceUnusable, match="leads out of"):
-        workspace.place("logs", "run")
+        workspace.path("logs", "run")

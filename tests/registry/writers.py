@@ -1,4 +1,4 @@
-"""Several processes that each write a run of their own, all at the same time, and read what the others did.
+"""Start several processes that each write their own run at the same time and read the others' runs.
 
 python -m tests.registry.writers FOLDER URL NAME...
 """
@@ -18,21 +18,21 @@ from .registry_records import add, evaluation, run_start, stage
 STAGES = 3
 
 
-def write(workspace: Workspace, name: str, everyone_is_here: Any) -> None:
-    """Write a run; its first task and all its answers are those of every other run."""
-    everyone_is_here.wait(timeout=60)
-    with workspace.hold(name), workspace.open() as registry:
+def write(workspace: Workspace, name: str, barrier: Any) -> None:
+    """Write a run; its first task and its answers are the same in every run."""
+    barrier.wait(timeout=60)
+    with workspace.lock(name), workspace.open() as registry:
         tasks = add(registry, "shared", *(f"{name}-{number}" for number in range(2, STAGES + 1)))
         registry.begin_run(run_start(tasks, name))
         answers = workspace.artifacts.put(b"the same answers", "jsonl")
         for position, task in enumerate(tasks, 1):
             content = f"stage {position} of {name}".encode()
-            learned = workspace.artifacts.put(content, "safetensors")
+            artifact = workspace.artifacts.put(content, "safetensors")
             registry.commit_stage(
                 name,
-                stage(task.name, position, artifact=learned),
+                stage(task.name, position, artifact=artifact),
                 [replace(evaluation(task.name, position), answers=answers)],
-                {learned: ("safetensors", len(content)), answers: ("jsonl", 16)},
+                {artifact: ("safetensors", len(content)), answers: ("jsonl", 16)},
             )
             with workspace.read() as reader:
                 assert len(reader.run(name).stages) == position

@@ -22,13 +22,13 @@ from lori_cl.registry import (
 from lori_cl.reports import RunReport, gather
 
 N = 20
-"""Examples a task: every score of the worked example is a whole number of twentieths."""
+"""Examples per task: every score of the worked example is a multiple of 1/20."""
 BASE = (0.5, 0.25, 0.05)
 WORKED = ((0.6, 0.7, 0.1), (0.8, 0.5, 0.2), (0.7, 0.65, 0.9))
 """The worked example of METRICS.md."""
 SITES = {"layer.0.query": (8, 4), "layer.0.value": (4, 4)}
 MASK = {"layer.0.query": 3, "layer.0.value": 2}
-"""5 of the 48 cells of rank 4, which is what a density of 0.1 claims."""
+"""5 of the 48 cells of rank 4: a density of 0.1."""
 ENVIRONMENT = {"python": "3.11.9", "torch": "2.6.0", "device": "cpu", "threads": 2}
 
 Rows = Sequence[Sequence[float | None]]
@@ -79,10 +79,10 @@ def stage(task: Task, position: int, masked: bool) -> Stage:
     )
 
 
-def evaluation(at: int, task: Task, view: str, score: float, source: str = "measured") -> Evaluation:
-    right = round(score * N)
+def evaluation(position: int, task: Task, view: str, score: float, source: str = "measured") -> Evaluation:
+    correct = round(score * N)
     return Evaluation(
-        stage=at,
+        stage=position,
         task=task.label,
         view=view,
         metric="accuracy",
@@ -90,17 +90,17 @@ def evaluation(at: int, task: Task, view: str, score: float, source: str = "meas
         n=N,
         stderr=0.1,
         source="proved" if source == "proved" else "measured",
-        input_digest=of_bytes(f"{at}{task.label}{view}".encode()),
+        input_digest=of_bytes(f"{position}{task.label}{view}".encode()),
         n_truncated=0,
         elapsed_s=0.5,
         answers=of_bytes(b"answers"),
-        outcomes=tuple([1.0] * right + [0.0] * (N - right)),
+        outcomes=tuple([1.0] * correct + [0.0] * (N - correct)),
         parts={"refusal_rate": score / 2, "answer_rate": score} if task.name == "qqp" else {},
     )
 
 
 class Recorder:
-    """Records runs with hand-made numbers through the registry's own door."""
+    """Records runs with given scores through the registry's public API."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
@@ -115,7 +115,7 @@ class Recorder:
         views: Sequence[str] = ("as_trained", "current"),
         description: str = "",
     ) -> str:
-        """`rows` holds the current view; as_trained keeps what each task scored when learned."""
+        """Record a run. `rows` are the scores under `current`; `as_trained` keeps each task's first score."""
         added = [add_task(self.registry, task, description) for task in tasks]
         masked = method == "lori"
         start = RunStart(
@@ -142,17 +142,17 @@ class Recorder:
 
 
 def _as_trained(tasks: Sequence[Task], rows: Rows, i: int) -> list[Evaluation]:
-    when_learned: Mapping[int, float | None] = {j: rows[j][j] for j in range(i)}
+    first_scores: Mapping[int, float | None] = {j: rows[j][j] for j in range(i)}
     return [
         evaluation(i, tasks[j], "as_trained", score, "measured" if j == i - 1 else "proved")
-        for j, score in when_learned.items()
+        for j, score in first_scores.items()
         if score is not None
     ]
 
 
 @pytest.fixture(scope="session")
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: the migrations take longer than a test."""
+    """Return the path of an empty registry; it is created once because migrations are slow."""
     workspace = Workspace(tmp_path_factory.mktemp("empty"))
     workspace.create()
     return workspace.root / "registry.db"
@@ -166,28 +166,28 @@ def recorder(empty_registry: Path, tmp_path: Path) -> Iterator[Recorder]:
 
 
 @pytest.fixture(scope="session")
-def worked(empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
-    """The report of a run 'first' with the worked example under view current."""
+def worked_report(empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> RunReport:
+    """Return the report of a run 'first' with the worked example under view `current`."""
     root = tmp_path_factory.mktemp("worked")
     shutil.copy(empty_registry, root)
     with Workspace(root).open() as registry:
         return gather(registry, Recorder(registry).run("first"))
 
 
-Shown = Callable[..., str]
+Rendered = Callable[..., str]
 
 
 @pytest.fixture
-def shown() -> Shown:
-    """What a printing function leaves on a console of so many columns, without colour."""
+def rendered() -> Rendered:
+    """Return a function that renders a print function's output on a console without colour."""
 
-    def capture(print_it: Callable[..., None], *values: object, width: int = 100) -> str:
+    def capture(print_function: Callable[..., None], *values: object, width: int = 100) -> str:
         import io
 
         from rich.console import Console
 
         console = Console(file=io.StringIO(), width=width, color_system=None)
-        print_it(*values, console)
+        print_function(*values, console)
         text = console.file.getvalue()  # type: ignore[attr-defined]
         return str(text)
 
@@ -195,8 +195,10 @@ def shown() -> Shown:
 
 
 @pytest.fixture(scope="session")
-def wide(empty_registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], RunReport]:
-    """The report of a run over so many tasks, under view current, every score up to the last task's."""
+def many_task_report(
+    empty_registry: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], RunReport]:
+    """Return a function that makes the report of a run over n tasks, with all scores under view `current`."""
 
     @cache
     def report(n: int) -> RunReport:

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from lori_cl.registry import Run
 from lori_cl.reports import capacity_of, print_capacity
-from lori_cl.reports.wording import capacity_line
+from lori_cl.reports.phrases import capacity_line
 
-from .conftest import Recorder, Shown
+from .conftest import Recorder, Rendered
 
 TWO_STAGES = ((0.6, None, None), (0.8, 0.5, None))
 
@@ -22,13 +22,13 @@ def test_cells_are_counted_exactly(recorder: Recorder) -> None:
     assert capacity.by_site["layer.0.query"].free == 32 - 6
 
 
-def test_as_many_more_tasks_fit_as_whole_masks_are_free(recorder: Recorder) -> None:
+def test_remaining_tasks_are_the_free_cells_divided_by_cells_per_task(recorder: Recorder) -> None:
     capacity = capacity_of(recorder.registry.run(recorder.run(rows=TWO_STAGES)))
     assert capacity
     assert (capacity.cells_per_task, capacity.more_tasks) == (5, 7)  # 38 free cells
 
 
-def test_the_record_has_the_documented_keys(recorder: Recorder) -> None:
+def test_capacity_record_has_the_documented_keys(recorder: Recorder) -> None:
     capacity = capacity_of(recorder.registry.run(recorder.run(rows=TWO_STAGES)))
     assert capacity
     record = capacity.to_record()
@@ -36,13 +36,13 @@ def test_the_record_has_the_documented_keys(recorder: Recorder) -> None:
     assert record["more_tasks"] == 7
 
 
-def test_a_run_that_has_not_learned_yet_is_all_free(recorder: Recorder) -> None:
+def test_all_cells_of_an_untrained_run_are_free(recorder: Recorder) -> None:
     capacity = capacity_of(recorder.registry.run(recorder.run(rows=[])))
     assert capacity
     assert capacity.free == capacity.cells == 48
 
 
-def test_cells_that_may_overlap_are_all_free_for_the_next_task(recorder: Recorder) -> None:
+def test_all_cells_are_free_if_masks_may_overlap(recorder: Recorder) -> None:
     plain = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     masks = {**plain.curriculum["masks"], "overlap": "allow"}
     run = replace(plain, curriculum={**plain.curriculum, "masks": masks})
@@ -52,7 +52,7 @@ def test_cells_that_may_overlap_are_all_free_for_the_next_task(recorder: Recorde
     assert {site.free for site in capacity.by_site.values()} == {32, 16}
 
 
-def test_a_task_claims_its_share_of_the_cells_that_the_adapter_began_with(recorder: Recorder) -> None:
+def test_cells_per_task_are_a_share_of_the_initial_adapter(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     last = run.stages[-1]
     assert last.mask is not None
@@ -63,7 +63,7 @@ def test_a_task_claims_its_share_of_the_cells_that_the_adapter_began_with(record
     assert (capacity.cells_per_task, capacity.more_tasks) == (5, 94)
 
 
-def test_a_retired_task_is_named_beside_the_cells_that_it_left(recorder: Recorder) -> None:
+def test_capacity_line_names_the_retired_task(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     retired = replace(run, stages=(*run.stages[:-1], replace(run.stages[-1], retired_after=2)))
     assert "43 of 48 cells are free (89.6 %), as agnews is retired; 8 more" in capacity_line(
@@ -71,8 +71,10 @@ def test_a_retired_task_is_named_beside_the_cells_that_it_left(recorder: Recorde
     )
 
 
-def under(run: Run, kind: str, taken: Mapping[str, int] | None = None, **null_space: int) -> Run:
-    """The run under A's of rank 1 and another kind; sites read 8 and 4 directions."""
+def with_projection_kind(
+    run: Run, kind: str, taken: Mapping[str, int] | None = None, **null_space: int
+) -> Run:
+    """Return the run with projections of another kind and of rank 1; the sites have 8 and 4 inputs."""
     assert run.projection is not None
     widths = zip(run.projection.sites.items(), (8, 4), strict=True)
     sites = {site: (out, width) for (site, (out, _)), width in widths}
@@ -85,8 +87,8 @@ def under(run: Run, kind: str, taken: Mapping[str, int] | None = None, **null_sp
     )
 
 
-def test_no_more_tasks_fit_than_their_orthogonal_as_find_directions(recorder: Recorder) -> None:
-    run = under(recorder.registry.run(recorder.run(rows=TWO_STAGES)), "orthogonal")
+def test_free_directions_limit_the_remaining_tasks_with_orthogonal_projections(recorder: Recorder) -> None:
+    run = with_projection_kind(recorder.registry.run(recorder.run(rows=TWO_STAGES)), "orthogonal")
     capacity = capacity_of(run)
     assert capacity is not None
     assert [site.inputs_free for site in capacity.by_site.values()] == [6, 2]
@@ -98,52 +100,54 @@ def test_no_more_tasks_fit_than_their_orthogonal_as_find_directions(recorder: Re
     assert "1 more task of density 0.1 fits (2 cells each); each needs 1 free input directions" in line
 
 
-def test_no_more_tasks_fit_where_a_site_has_too_few_directions_left(recorder: Recorder) -> None:
+def test_no_task_fits_if_a_site_has_fewer_free_directions_than_required(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     sites = list(run.projection.sites) if run.projection else []
     taken = dict.fromkeys(sites, 1)
-    enough, too_few = (capacity_of(under(run, "null-space", taken, min_free=free)) for free in (2, 3))
+    enough, too_few = (
+        capacity_of(with_projection_kind(run, "null-space", taken, min_free=free)) for free in (2, 3)
+    )
     assert enough is not None is not too_few
     assert (enough.more_tasks, too_few.more_tasks) == (2, 0)
-    assert "as far as input directions last: each needs 2 free ones" in capacity_line(enough)
+    assert "if the input directions suffice: each needs 2 free ones" in capacity_line(enough)
     assert "0 more tasks of density 0.1 fit" in capacity_line(too_few)
 
 
-def test_a_site_that_no_input_of_a_task_reached_is_counted_as_untouched(recorder: Recorder) -> None:
+def test_site_without_recorded_directions_has_all_its_inputs_free(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     first, second = list(run.projection.sites) if run.projection else []
-    capacity = capacity_of(under(run, "null-space", {first: 1}))
+    capacity = capacity_of(with_projection_kind(run, "null-space", {first: 1}))
     assert capacity is not None
     assert capacity.by_site[first].inputs_free == 6
     assert capacity.by_site[second].inputs_free == capacity.by_site[second].inputs == 4
 
 
-def test_where_cells_may_be_claimed_again_nothing_runs_out(recorder: Recorder) -> None:
+def test_number_of_remaining_tasks_is_unlimited_if_masks_may_overlap(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     masks = {**run.curriculum["masks"], "overlap": "allow"}
     capacity = capacity_of(replace(run, curriculum={**run.curriculum, "masks": masks}))
     assert capacity is not None
     assert capacity.to_record()["more_tasks"] is None
-    assert "tasks of density 0.1 may own the same ones, so they never run out" in capacity_line(capacity)
+    assert "tasks of density 0.1 may share cells, so cells never run out" in capacity_line(capacity)
 
 
 def test_a_method_without_masks_has_no_capacity(recorder: Recorder) -> None:
     assert capacity_of(recorder.registry.run(recorder.run(method="sequential-lora"))) is None
 
 
-def test_the_terminal_shows_each_site_and_each_task(recorder: Recorder, shown: Shown) -> None:
-    text = shown(print_capacity, recorder.registry.run(recorder.run(rows=TWO_STAGES)))
+def test_terminal_shows_each_site_and_each_task(recorder: Recorder, rendered: Rendered) -> None:
+    text = rendered(print_capacity, recorder.registry.run(recorder.run(rows=TWO_STAGES)))
     assert re.search(r"layer\.0\.query +3 +3 +26 +32", text)
     assert re.search(r"agnews +5 +10\.4 %", text)
     assert "38 of 48 cells are free (79.2 %); 7 more tasks of density 0.1 fit" in text
 
 
-def test_the_terminal_says_why_there_is_no_capacity(recorder: Recorder, shown: Shown) -> None:
-    text = shown(print_capacity, recorder.registry.run(recorder.run(method="sequential-lora")))
+def test_terminal_explains_why_a_method_has_no_capacity(recorder: Recorder, rendered: Rendered) -> None:
+    text = rendered(print_capacity, recorder.registry.run(recorder.run(method="sequential-lora")))
     assert "Every stage overwrites the whole adapter" in text
 
 
-def test_an_even_budget_divides_what_is_free_among_the_planned_tasks(recorder: Recorder) -> None:
+def test_even_budget_divides_the_free_cells_among_the_planned_tasks(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     even = {**run.curriculum, "masks": {**run.curriculum["masks"], "budget": "even"}}
     one_left = capacity_of(replace(run, curriculum=even, stages=run.stages[:1], tasks=run.tasks[:2]))

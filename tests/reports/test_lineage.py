@@ -1,4 +1,4 @@
-"""What a run was made from, in every format that tells it."""
+"""The lineage of a run, in every format that shows it."""
 
 from __future__ import annotations
 
@@ -10,58 +10,67 @@ import pytest
 from lori_cl.registry import Run
 from lori_cl.reports import FORMATS, RunReport, print_lineage, print_report, to_record
 
-from .conftest import ENVIRONMENT, Recorder, Shown, add_task
+from .conftest import ENVIRONMENT, Recorder, Rendered, add_task
 
 HUB = {"local": "qqp", "hub": "nyu-mll/glue", "config": "qqp", "revision": "c0ffee"}
 
 
 @pytest.fixture
-def moved(worked: RunReport) -> RunReport:
-    """The worked example, its third stage computed with another torch and one thread more."""
-    first, second, third = worked.run.stages
-    elsewhere = replace(third, environment={**ENVIRONMENT, "torch": "2.7.0", "git_revision": "decade"})
-    at_home = replace(second, environment=ENVIRONMENT)
-    return replace(worked, run=replace(worked.run, stages=(first, at_home, elsewhere)))
+def report_with_two_environments(worked_report: RunReport) -> RunReport:
+    """Return the worked example with a third stage that was computed with another torch version."""
+    first, second, third = worked_report.run.stages
+    in_other_environment = replace(
+        third, environment={**ENVIRONMENT, "torch": "2.7.0", "git_revision": "decade"}
+    )
+    in_same_environment = replace(second, environment=ENVIRONMENT)
+    return replace(
+        worked_report,
+        run=replace(worked_report.run, stages=(first, in_same_environment, in_other_environment)),
+    )
 
 
-def lines_of(shown: Shown, run: Run) -> list[str]:
-    text: str = shown(print_lineage, run, width=200)
+def lines_of(rendered: Rendered, run: Run) -> list[str]:
+    text: str = rendered(print_lineage, run, width=200)
     return [line.strip() for line in text.splitlines()]
 
 
-def test_lineage_tells_every_digest_whole(worked: RunReport, shown: Shown) -> None:
-    lines = lines_of(shown, worked.run)
-    stage, task = worked.run.stages[1], worked.run.tasks[1]
+def test_lineage_shows_full_digests(worked_report: RunReport, rendered: Rendered) -> None:
+    lines = lines_of(rendered, worked_report.run)
+    stage, task = worked_report.run.stages[1], worked_report.run.tasks[1]
     assert stage.mask is not None
-    assert f"base model: package:tiny/model, revision none, digest {worked.run.base_digest}" in lines
+    assert f"base model: package:tiny/model, revision none, digest {worked_report.run.base_digest}" in lines
     assert f"artifact: digest {stage.artifact}" in lines
     assert f"mask: magnitude, 5 cells, digest {stage.mask.digest}" in lines
-    assert f"learned from: 1,000 examples, 12 cut, digest {stage.train_digest}" in lines
-    assert f"scored on: 20 examples, digest {task.eval_set.digest}" in lines
+    assert f"trained on: 1,000 examples, 12 truncated, digest {stage.train_digest}" in lines
+    assert f"eval set: 20 examples, digest {task.eval_set.digest}" in lines
     assert "seeds: mask 11, train 22, head 33" in lines
     assert "torch: 2.6.0" in lines
 
 
-def test_lineage_tells_the_sources_as_declared_with_the_hubs_revision(
-    recorder: Recorder, shown: Shown
+def test_lineage_shows_the_declared_sources_with_the_hub_revision(
+    recorder: Recorder, rendered: Rendered
 ) -> None:
     run = recorder.registry.run(recorder.run(rows=[]))
     task = replace(run.tasks[2], spec={"source": HUB, "train": {"source": {"local": "more"}}})
-    lines = lines_of(shown, replace(run, tasks=(*run.tasks[:2], task)))
-    assert "Stage 3 qqp, to come" in lines
+    lines = lines_of(rendered, replace(run, tasks=(*run.tasks[:2], task)))
+    assert "Stage 3 qqp, pending" in lines
     assert "source: local qqp or hub nyu-mll/glue, config qqp, revision c0ffee" in lines
-    assert "source of what is learned: local more" in lines
+    assert "training source: local more" in lines
 
 
-def test_a_stage_computed_with_something_else_is_named_in_every_format(
-    moved: RunReport, shown: Shown
+def test_every_format_names_a_stage_computed_in_another_environment(
+    report_with_two_environments: RunReport, rendered: Rendered
 ) -> None:
-    told = "torch 2.7.0 (2.6.0 when the run began), git_revision decade (none when the run began)"
-    assert lines_of(shown, moved.run).count(f"computed with: {told}") == 1
-    assert f"stage 3 qqp: {told}" in shown(print_report, [moved], width=200)
-    assert f"- stage 3 qqp: {told}" in FORMATS["md"]([moved]).decode().replace("\\", "")
-    assert FORMATS["html"]([moved]).decode().count(told) == 1
-    stages = to_record(moved)["lineage"]["stages"]
+    difference = "torch 2.7.0 (2.6.0 when the run started), git_revision decade (none when the run started)"
+    assert (
+        lines_of(rendered, report_with_two_environments.run).count(f"environment changes: {difference}") == 1
+    )
+    assert f"stage 3 qqp: {difference}" in rendered(print_report, [report_with_two_environments], width=200)
+    assert f"- stage 3 qqp: {difference}" in FORMATS["md"]([report_with_two_environments]).decode().replace(
+        "\\", ""
+    )
+    assert FORMATS["html"]([report_with_two_environments]).decode().count(difference) == 1
+    stages = to_record(report_with_two_environments)["lineage"]["stages"]
     assert [stage["environment"] and stage["environment"]["torch"] for stage in stages] == [
         None,
         None,

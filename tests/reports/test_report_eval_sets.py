@@ -1,4 +1,4 @@
-"""A report counts repeated inputs once, and says what its eval sets cannot show."""
+"""A report counts repeated inputs once and warns about the limits of its eval sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from lori_cl.registry import Workspace
 from lori_cl.reports import FORMATS, gather, to_record
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 
 
 def test_repeated_inputs_are_counted_in_every_format_and_tested_once(
@@ -18,9 +18,9 @@ def test_repeated_inputs_are_counted_in_every_format_and_tested_once(
     files = [write_task("a"), write_task("b")]
     test = files[0].parent / "a" / "test.jsonl"
     test.write_text("".join(test.read_text().splitlines(keepends=True)[:4] * 2))
-    enrol(workspace, files)
+    register_tasks(workspace, files)
     run_curriculum(
-        workspace, load_curriculum(write_curriculum("a", "b")), "r", RunOptions(), SilentObserver()
+        workspace, load_curriculum(write_curriculum("a", "b")), "r", RunOptions(), SilentProgress()
     )
     with workspace.read() as registry:
         report = gather(registry, "r", workspace.artifacts)

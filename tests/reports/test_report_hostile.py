@@ -1,4 +1,4 @@
-"""Names that would like to be more than text: in a page, a terminal, a table and a picture they are text."""
+"""Hostile names are plain text in the HTML page, the terminal, the tables and the figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lori_cl.reports import (
 )
 from lori_cl.reports.formats import html
 
-from .conftest import Recorder, Shown
+from .conftest import Recorder, Rendered
 
 OWN = "document.title='owned'"
 ATTACKS = (
@@ -48,22 +48,22 @@ ATTACKS = (
 )
 PLAIN = tuple(f"name-{number}" for number in range(len(ATTACKS)))
 
-Told = Callable[[Sequence[str]], RunReport]
+MakeReport = Callable[[Sequence[str]], RunReport]
 
 
 @pytest.fixture
-def told(recorder: Recorder) -> Told:
-    """The report of a run in which everything that somebody else wrote is one of these texts."""
+def make_report(recorder: Recorder) -> MakeReport:
+    """Return a function that makes a report in which every untrusted string is one of these texts."""
 
-    def tell(texts: Sequence[str]) -> RunReport:
-        everything = " ".join(texts)
+    def make(texts: Sequence[str]) -> RunReport:
+        all_texts = " ".join(texts)
         scores = [[0.5] * len(texts)] * len(texts)
         report = gather(
-            recorder.registry, recorder.run(everything, texts, scores, scores[0], description=everything)
+            recorder.registry, recorder.run(all_texts, texts, scores, scores[0], description=all_texts)
         )
         return replace(report, run=_rewritten(report.run, texts))
 
-    return tell
+    return make
 
 
 def _rewritten(run: Run, texts: Sequence[str]) -> Run:
@@ -89,13 +89,13 @@ def _rewritten(run: Run, texts: Sequence[str]) -> Run:
 def chromium() -> str:
     found = shutil.which("chromium")
     if found is None:
-        missing = "the page is looked at in a real browser: apt-get install chromium"
+        missing = "this test opens the page in a real browser: apt-get install chromium"
         pytest.fail(missing) if "LORI_CL_CI" in os.environ else pytest.skip(missing)
     return found
 
 
 class Page(HTMLParser):
-    """What a browser made of a page: its elements with their attributes' names, its title and its text."""
+    """A page as a browser parsed it: its elements with their attribute names, its title and its text."""
 
     def __init__(self, dom: str) -> None:
         super().__init__()
@@ -116,8 +116,8 @@ class Page(HTMLParser):
         self._within = ""
 
 
-def opened(chromium: str, folder: Path, page: bytes) -> Page:
-    """The page after its scripts, timers and events have run."""
+def open_page(chromium: str, folder: Path, page: bytes) -> Page:
+    """Return the page after its scripts, timers and events have run."""
     file = folder / "report.html"
     file.write_bytes(page)
     done = subprocess.run(
@@ -133,41 +133,43 @@ def opened(chromium: str, folder: Path, page: bytes) -> Page:
     return Page(done.stdout.decode())
 
 
-def test_in_a_browser_no_element_comes_out_of_a_name_and_every_name_is_shown(
-    told: Told, chromium: str, tmp_path: Path
+def test_names_create_no_html_elements_in_a_browser_and_are_all_shown(
+    make_report: MakeReport, chromium: str, tmp_path: Path
 ) -> None:
-    hostile = opened(chromium, tmp_path, FORMATS["html"]([told(ATTACKS)]))
-    harmless = opened(chromium, tmp_path, FORMATS["html"]([told(PLAIN)]))
+    hostile = open_page(chromium, tmp_path, FORMATS["html"]([make_report(ATTACKS)]))
+    harmless = open_page(chromium, tmp_path, FORMATS["html"]([make_report(PLAIN)]))
     assert hostile.elements == harmless.elements
     assert hostile.title == f"{one_line(' '.join(ATTACKS))} · lori_cl"
     for attack in ATTACKS:
         assert one_line(attack) in hostile.text
 
 
-def test_the_browser_would_notice_a_page_that_does_not_escape(
-    told: Told, chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_browser_check_detects_a_page_without_escaping(
+    make_report: MakeReport, chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless() -> object:
-        environment = sound()
+    def environment_without_escaping() -> object:
+        environment = original()
         environment.autoescape = False
         return environment
 
-    sound = html._environment
-    monkeypatch.setattr(html, "_environment", careless)
-    page = opened(chromium, tmp_path, FORMATS["html"]([told(ATTACKS)]))
+    original = html._environment
+    monkeypatch.setattr(html, "_environment", environment_without_escaping)
+    page = open_page(chromium, tmp_path, FORMATS["html"]([make_report(ATTACKS)]))
     assert page.title == "owned"
 
 
 @pytest.mark.parametrize("kind", ["html", "md", "svg", "csv", "json"])
-def test_no_name_brings_control_characters_into_a_report(told: Told, kind: str) -> None:
-    text = FORMATS[kind]([told(ATTACKS)]).decode()
+def test_report_contains_no_control_characters_from_names(make_report: MakeReport, kind: str) -> None:
+    text = FORMATS[kind]([make_report(ATTACKS)]).decode()
     assert not {c for c in text if not c.isprintable()} - {"\n"}
 
 
-def test_every_line_in_the_terminal_is_printable(told: Told, recorder: Recorder, shown: Shown) -> None:
-    report = told(ATTACKS)
+def test_terminal_output_contains_no_control_characters_from_names(
+    make_report: MakeReport, recorder: Recorder, rendered: Rendered
+) -> None:
+    report = make_report(ATTACKS)
     tasks = recorder.registry.tasks()
-    for print_it, what in (
+    for print_function, value in (
         (print_report, [report]),
         (print_capacity, report.run),
         (print_run, report.run),
@@ -175,25 +177,25 @@ def test_every_line_in_the_terminal_is_printable(told: Told, recorder: Recorder,
         (print_tasks, tasks),
         (print_task, tasks[-1]),
     ):
-        text = shown(print_it, what, width=1000)
+        text = rendered(print_function, value, width=1000)
         assert not {c for c in text if not c.isprintable()} - {"\n"}
         assert "\\x1b]0;owned" in text
 
 
-def test_a_picture_of_hostile_names_is_xml_that_holds_no_script(told: Told) -> None:
-    tree = ElementTree.fromstring(FORMATS["svg"]([told(ATTACKS)]))
+def test_svg_with_hostile_names_is_valid_xml_without_scripts(make_report: MakeReport) -> None:
+    tree = ElementTree.fromstring(FORMATS["svg"]([make_report(ATTACKS)]))
     names = {element.tag.rpartition("}")[2] for element in tree.iter()}
     assert names <= {"svg", "g", "path", "defs", "use", "rect", "clipPath", "image", "pattern", "metadata",
                      "style", "title", "text", "RDF", "Work", "type", "format"}  # fmt: skip
 
 
 @pytest.mark.filterwarnings("error:constrained_layout not applied")
-def test_a_picture_cuts_a_name_that_would_leave_no_room_for_it(recorder: Recorder) -> None:
+def test_figure_truncates_very_long_names(recorder: Recorder) -> None:
     name = recorder.run("r" * 10_000, ["t" * 10_000, "agnews", "qqp"])
     assert len(FORMATS["png"]([gather(recorder.registry, name)])) < 10**6
 
 
-def test_a_name_that_a_spreadsheet_would_work_out_is_text_in_csv(recorder: Recorder) -> None:
+def test_csv_escapes_names_that_a_spreadsheet_would_evaluate(recorder: Recorder) -> None:
     formulas = ["=1+1", "@SUM(A1)", "\t+1", "-2", "＝1", "agnews"]
     scores = [[0.5] * len(formulas)] * len(formulas)
     name = recorder.run("=cmd|' /C calc'!A0", formulas, scores, scores[0])
@@ -202,15 +204,15 @@ def test_a_name_that_a_spreadsheet_would_work_out_is_text_in_csv(recorder: Recor
     assert {row["task"] for row in rows} == {*(f"'{formula}" for formula in formulas[:5]), "agnews"}
 
 
-def test_a_loss_stays_a_number_in_csv(recorder: Recorder) -> None:
+def test_negative_number_in_csv_is_not_escaped(recorder: Recorder) -> None:
     name = recorder.run(rows=((0.9, None, None), (0.4, 0.5, None)))
     text = FORMATS["csv"]([gather(recorder.registry, name)]).decode()
     assert "-0.5" in {row["change"] for row in csv.DictReader(io.StringIO(text))}
 
 
 @pytest.mark.parametrize("kind", ["html", "md", "json"])
-def test_half_a_character_is_spelled_out(worked: RunReport, kind: str) -> None:
-    report = replace(worked, run=replace(worked.run, base_path="half \ud800"))
+def test_lone_surrogate_is_escaped(worked_report: RunReport, kind: str) -> None:
+    report = replace(worked_report, run=replace(worked_report.run, base_path="half \ud800"))
     text = FORMATS[kind]([report]).decode()
     assert "half \\ud800" in text
     if kind == "json":

@@ -13,19 +13,19 @@ VOID = {"meta", "br", "link", "img", "hr", "input"}
 
 
 @pytest.fixture
-def page(worked: RunReport, recorder: Recorder) -> str:
+def page(worked_report: RunReport, recorder: Recorder) -> str:
     second = gather(recorder.registry, recorder.run("second", method="sequential-lora"))
-    return FORMATS["html"]([worked, second]).decode()
+    return FORMATS["html"]([worked_report, second]).decode()
 
 
-def test_the_page_refers_to_nothing_outside_itself(page: str) -> None:
+def test_page_has_no_external_references(page: str) -> None:
     for reference in ("http:", "https:", "src=", "href=", "@import", "url(", "<script", "//"):
         assert reference not in page
 
 
-def test_every_element_is_closed_where_it_was_opened(page: str) -> None:
+def test_elements_are_properly_nested(page: str) -> None:
     class Checker(HTMLParser):
-        """Keeps the open elements; a wrong closing tag fails at once."""
+        """Track the open elements; a wrong closing tag fails immediately."""
 
         opened: list[str] = []  # noqa: RUF012 (one checker, one page)
 
@@ -41,28 +41,28 @@ def test_every_element_is_closed_where_it_was_opened(page: str) -> None:
     assert checker.opened == []
 
 
-def test_the_page_is_light_and_dark(page: str) -> None:
+def test_page_has_a_dark_colour_scheme(page: str) -> None:
     assert "prefers-color-scheme: dark" in page
 
 
-def test_lineage_can_be_folded_and_holds_whole_digests(worked: RunReport, page: str) -> None:
+def test_lineage_is_collapsible_and_contains_full_digests(worked_report: RunReport, page: str) -> None:
     lineage = page[page.index("<summary>Lineage") :]
-    assert worked.run.base_digest in lineage
-    assert worked.run.stages[2].artifact in lineage
-    assert worked.run.stages[2].train_digest in lineage
+    assert worked_report.run.base_digest in lineage
+    assert worked_report.run.stages[2].artifact in lineage
+    assert worked_report.run.stages[2].train_digest in lineage
 
 
-def test_a_proved_cell_says_so_when_pointed_at(page: str) -> None:
-    cell = re.search(r'<td style="[^"]*" title="([^"]*)">60\.0<span class="proved"> =</span>', page)
+def test_cached_cell_says_so_in_its_tooltip(page: str) -> None:
+    cell = re.search(r'<td style="[^"]*" title="([^"]*)">60\.0<span class="cached"> =</span>', page)
     assert cell
     assert cell[1] == "60.0 % ± 10.0 (standard error), 20 examples, proved"
 
 
-def test_a_missing_cell_is_empty_and_says_why(page: str) -> None:
+def test_missing_cell_is_empty_and_its_tooltip_says_why(page: str) -> None:
     assert '<td class="none" title="not evaluated"></td>' in page
 
 
-def test_the_page_explains_views_heads_and_row_0(page: str) -> None:
+def test_page_explains_views_heads_and_row_0(page: str) -> None:
     assert "what a model without a task id runs" in page
     assert "A classification head always belongs to its task" in page
     assert "the base model, zero-shot" in page

@@ -16,7 +16,7 @@ SLOW = (
 )
 
 
-def test_importing_reports_imports_nothing_slow() -> None:
+def test_importing_reports_imports_no_slow_library() -> None:
     program = f"import sys, lori_cl.reports; print([m for m in {SLOW} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

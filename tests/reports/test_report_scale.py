@@ -1,4 +1,4 @@
-"""What a report and a list of runs read does not grow with the runs that are there."""
+"""The queries of a report and of a list of runs do not grow with the number of runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .conftest import Recorder
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Every SQL statement that is executed meanwhile."""
+    """Record every SQL statement that is executed in this context."""
     found: list[str] = []
 
     def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -30,13 +30,13 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", listen)
 
 
-def asked(work: Callable[[], object]) -> list[str]:
+def statements_of(operation: Callable[[], object]) -> list[str]:
     with statements() as found:
-        work()
+        operation()
     return found
 
 
-def test_a_summary_says_of_a_run_what_the_whole_run_says(recorder: Recorder) -> None:
+def test_run_summary_agrees_with_the_full_run(recorder: Recorder) -> None:
     recorder.run("first")
     recorder.run("second", tasks=("qqp", "sst2"), rows=((0.5, None),), base=(0.1, 0.2))
     recorder.run("third", rows=(), method="sequential-lora")
@@ -48,21 +48,21 @@ def test_a_summary_says_of_a_run_what_the_whole_run_says(recorder: Recorder) -> 
         assert summary.created_at == run.created_at
 
 
-def test_more_runs_take_no_more_queries_and_no_masks_or_outcomes_of_others(recorder: Recorder) -> None:
+def test_number_of_queries_does_not_grow_with_the_number_of_runs(recorder: Recorder) -> None:
     registry = recorder.registry
     recorder.run("run-0")
-    works = (registry.run_summaries, lambda: gather(registry, "run-0"))
-    before = [asked(work) for work in works]
+    operations = (registry.run_summaries, lambda: gather(registry, "run-0"))
+    before = [statements_of(operation) for operation in operations]
     for i in range(1, 6):
         recorder.run(f"run-{i}")
-    after = [asked(work) for work in works]
+    after = [statements_of(operation) for operation in operations]
     assert [len(each) for each in after] == [len(each) for each in before]
     assert not any("masks" in statement or "outcomes" in statement for statement in after[0])
     assert sum("outcomes" in statement for statement in after[1]) == 1
 
 
 def first_scores(registry: Registry, like: Run) -> dict[str, float]:
-    """What the report compares with, found the long way: run by run, score by score."""
+    """Return the scores that a report compares with, found run by run as a reference."""
     settings = {**like.curriculum, "name": None, "tasks": None}
     return {
         other.tasks[0].label: evaluation.score
@@ -73,7 +73,7 @@ def first_scores(registry: Registry, like: Run) -> dict[str, float]:
     }
 
 
-def test_single_task_scores_are_those_of_runs_of_the_same_settings_the_newest_of_each(
+def test_single_task_scores_come_from_the_newest_run_with_the_same_settings(
     recorder: Recorder, monkeypatch: Any
 ) -> None:
     registry = recorder.registry
@@ -83,13 +83,13 @@ def test_single_task_scores_are_those_of_runs_of_the_same_settings_the_newest_of
     recorder.run("plain", ("qqp", "sst2", "agnews"), ((0.9, None, None),), method="sequential-lora")
     run = registry.run("run-0")
 
-    def is_alike(found: Any) -> bool:
+    def has_same_settings(found: Any) -> bool:
         return {**found, "name": None, "tasks": None} == {**run.curriculum, "name": None, "tasks": None}
 
     expected = first_scores(registry, run)
     assert set(expected) == {"sst2", "agnews"}
     assert expected["agnews"] == 0.5
-    assert registry.first_stage_scores(run, is_alike) == expected
+    assert registry.first_stage_scores(run, has_same_settings) == expected
     monkeypatch.setattr("lori_cl.registry.summaries.RUNS_PER_QUERY", 1)
-    assert registry.first_stage_scores(run, is_alike) == expected
-    assert registry.first_stage_scores(replace(run, base_digest="0" * 64), is_alike) == {}
+    assert registry.first_stage_scores(run, has_same_settings) == expected
+    assert registry.first_stage_scores(replace(run, base_digest="0" * 64), has_same_settings) == {}

@@ -1,4 +1,4 @@
-"""Runs that are served: of written tasks on the tiny causal language model, and one that is made once."""
+"""Trained runs to serve: of generation tasks on the tiny causal LM, and a run that is trained only once."""
 
 import json
 import shutil
@@ -10,12 +10,12 @@ import yaml
 
 from lori_cl.registry import Workspace
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 
 
 @pytest.fixture
-def declare_writing(workspace: Workspace, tmp_path: Path) -> Callable[..., None]:
-    """Add a task whose prompts ask for the answers in turn; keyword arguments are fields of its file."""
+def declare_generation(workspace: Workspace, tmp_path: Path) -> Callable[..., None]:
+    """Return a function that adds a generation task; keyword arguments are fields of its file."""
 
     def declare(name: str, answers: Sequence[str], **fields: object) -> None:
         folder = tmp_path / "declared"
@@ -35,20 +35,20 @@ def declare_writing(workspace: Workspace, tmp_path: Path) -> Callable[..., None]
             **fields,
         }
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(declared))
-        enrol(workspace, [folder / f"{name}.yaml"])
+        register_tasks(workspace, [folder / f"{name}.yaml"])
 
     return declare
 
 
 @pytest.fixture
-def writing_run(
-    workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_writing: Callable[..., None]
+def generation_run(
+    workspace: Workspace, tmp_path: Path, tiny_causal_lm: Path, declare_generation: Callable[..., None]
 ) -> LoadedRun:
-    """Two generation tasks that decode alike, and a multiple-choice one."""
-    declare_writing("say", ("red", "blue"), max_new_tokens=2)
-    declare_writing("turn", ("blue", "red"), max_new_tokens=2)
+    """Return a run of two generation tasks with equal decoding settings and of a multiple-choice task."""
+    declare_generation("say", ("red", "blue"), max_new_tokens=2)
+    declare_generation("turn", ("blue", "red"), max_new_tokens=2)
     picked = {"kind": "multiple_choice", "choices": ["red", "blue"], "answer_is": "text"}
-    declare_writing("pick", ("red", "blue"), **picked)
+    declare_generation("pick", ("red", "blue"), **picked)
     file = tmp_path / "writing.yaml"
     curriculum = {
         "name": "writing",
@@ -59,22 +59,22 @@ def writing_run(
         "train": {"epochs": 8, "batch_size": 4, "lr": 0.1, "max_length": 16},
     }
     file.write_text(yaml.safe_dump(curriculum))
-    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentProgress())
     with workspace.read() as registry:
         return load_run(workspace, registry, "run")
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the workspace of `learned` stays."""
-    return tmp_path_factory.mktemp("kept") / "workspace"
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that keeps the workspace of `trained` for the session."""
+    return tmp_path_factory.mktemp("trained") / "workspace"
 
 
 @pytest.fixture
-def learned(kept: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Workspace:
-    """A copy of a workspace with 'run', which has learned a and b and is scored under every view."""
-    if not kept.exists():
+def trained(trained_folder: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Workspace:
+    """Return a copy of a workspace with 'run', which has trained a and b and is scored under every view."""
+    if not trained_folder.exists():
         views = ["as_trained", "current", "routed"]
         request.getfixturevalue("learn")("a", "b", eval={"batch_size": 4, "views": views})
-        shutil.copytree(request.getfixturevalue("workspace").root, kept)
-    return Workspace(Path(shutil.copytree(kept, tmp_path / "copied")))
+        shutil.copytree(request.getfixturevalue("workspace").root, trained_folder)
+    return Workspace(Path(shutil.copytree(trained_folder, tmp_path / "copied")))

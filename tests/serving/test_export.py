@@ -22,7 +22,7 @@ from lori_cl.serving.interference import _eval_moments
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
 from lori_cl.tasks.kinds.pooling import mean_pooled
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 from tests.tiny import tiny_curriculum
 
 Learn = Callable[..., Run]
@@ -49,7 +49,7 @@ def adapter_of(projection: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("projection", PROJECTIONS)
 @pytest.mark.parametrize("task", ["a", "b", None])
-def test_peft_alone_computes_what_the_run_computes_bit_by_bit(
+def test_peft_computes_the_outputs_of_the_run_bit_for_bit(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
@@ -69,7 +69,7 @@ def test_peft_alone_computes_what_the_run_computes_bit_by_bit(
     assert done.tasks == ((task,) if task else ("a", "b"))
 
 
-def test_a_plain_lora_is_exported_in_the_same_way(
+def test_plain_lora_is_exported_exactly(
     learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     learn("a", "b", method="sequential-lora", masks={}, train=HARD)
@@ -78,7 +78,7 @@ def test_a_plain_lora_is_exported_in_the_same_way(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_code_in_an_exported_readme_gives_the_tasks_logits(
+def test_code_in_an_exported_readme_computes_the_logits_of_the_task(
     learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, dtype: str
 ) -> None:
     learn("a", train=HARD, model={"path": str(tiny_encoder), "dtype": dtype})
@@ -94,7 +94,7 @@ def test_the_code_in_an_exported_readme_gives_the_tasks_logits(
         for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
             exec(block, theirs)
     run.method.activate(run.acting("a"))
-    learner = kind_of(run.questions[0].spec).learner(run.model, run.history[0].head).eval()
+    learner = kind_of(run.eval_tasks[0].spec).learner(run.model, run.history[0].head).eval()
     with torch.no_grad():
         ours = learner(batch["input_ids"], batch["attention_mask"])["logits"]
     assert torch.equal(theirs["logits"], ours)
@@ -104,52 +104,52 @@ def test_a_full_disk_leaves_no_folder_behind(
     learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn("a", train=HARD)
-    for held in (0, 1):  # the adapter does not fit, or its head does not
-        files = iter([save_file] * held)
+    for files_that_fit in (0, 1):  # the disk is full at the adapter, or at its head
+        files = iter([save_file] * files_that_fit)
 
-        def write(*what: Any, files: Iterator[Any] = files) -> None:
+        def write(*arguments: Any, files: Iterator[Any] = files) -> None:
             if (save := next(files, None)) is None:
                 raise SafetensorError("I/O error: No space left on device (os error 28)")
-            save(*what)
+            save(*arguments)
 
-        with monkeypatch.context() as broken:
-            broken.setattr("lori_cl.adapters.peft_files.save_file", write)
+        with monkeypatch.context() as patch:
+            patch.setattr("lori_cl.adapters.peft_files.save_file", write)
             with pytest.raises(WorkspaceUnusable, match="out cannot be written: I/O error: No space left"):
                 export(loaded(workspace), "a", tmp_path / "out", verify=False)
         assert not any(tmp_path.glob("*out*"))
 
 
-def test_the_folder_one_stands_in_is_refused(learn: Learn, workspace: Workspace) -> None:
+def test_export_to_the_current_directory_is_refused(learn: Learn, workspace: Workspace) -> None:
     learn("a", train=HARD)
     with pytest.raises(InputError, match="name one inside it"):
         export(loaded(workspace), "a", Path())
 
 
-@pytest.mark.parametrize(("composition", "beneath"), [("stacked", ("a",)), ("isolated", ())])
-def test_an_export_says_what_it_was_trained_on_top_of(
-    learn: Learn, workspace: Workspace, tmp_path: Path, composition: str, beneath: tuple[str, ...]
+@pytest.mark.parametrize(("composition", "stacked_on"), [("stacked", ("a",)), ("isolated", ())])
+def test_export_names_the_tasks_it_was_trained_on_top_of(
+    learn: Learn, workspace: Workspace, tmp_path: Path, composition: str, stacked_on: tuple[str, ...]
 ) -> None:
     learn("a", "b", adapter={"rank": 4, "alpha": 8, "composition": composition}, train=HARD)
-    assert export(loaded(workspace), "b", tmp_path / "out", verify=False).beneath == beneath
+    assert export(loaded(workspace), "b", tmp_path / "out", verify=False).stacked_on == stacked_on
 
 
-def test_the_base_model_travels_in_the_metadata(
+def test_metadata_of_an_export_names_the_base_model(
     learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     run = learn("a", "b", train=HARD)
     export(loaded(workspace), "b", tmp_path / "out", verify=False)
     with safe_open(tmp_path / "out" / "adapter_model.safetensors", "pt") as file:
-        told = json.loads(file.metadata()["lori_cl"])
-    assert told["base"] == {"path": str(tiny_encoder), "revision": None, "digest": run.base_digest}
-    assert told["stages"] == {stage.task: stage.artifact for stage in run.stages}
-    assert (told["view"], told["task"]) == ("as_trained", "b")
+        metadata = json.loads(file.metadata()["lori_cl"])
+    assert metadata["base"] == {"path": str(tiny_encoder), "revision": None, "digest": run.base_digest}
+    assert metadata["stages"] == {stage.task: stage.artifact for stage in run.stages}
+    assert (metadata["view"], metadata["task"]) == ("as_trained", "b")
 
 
-def test_an_adapter_that_does_nothing_is_refused(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
+def test_adapter_without_effect_is_refused(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
     learn("a", train={**HARD, "lr": 1e-30})
     run = loaded(workspace)
-    for learned in run.acting("a"):
-        for key, values in learned.tensors.items():
+    for trained in run.acting("a"):
+        for key, values in trained.tensors.items():
             if key.startswith("values/"):
                 values.zero_()
     with pytest.raises(InputError, match="zero everywhere"):
@@ -157,9 +157,7 @@ def test_an_adapter_that_does_nothing_is_refused(learn: Learn, workspace: Worksp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(
-    learn: Learn, workspace: Workspace, tmp_path: Path
-) -> None:
+def test_export_to_a_non_empty_folder_is_refused(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
     learn("a")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
@@ -172,13 +170,13 @@ Change = Callable[[str, Tensor], Tensor]
 
 
 @pytest.fixture
-def written_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
-    """Let every adapter be written with its tensors changed."""
-    sound = export_file.save_peft
+def change_written_adapter(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
+    """Return a function that makes every adapter be written with changed tensors."""
+    save_peft = export_file.save_peft
 
     def change(changed: Change) -> None:
         def write(folder: Path, *args: Any, **options: Any) -> None:
-            sound(folder, *args, **options)
+            save_peft(folder, *args, **options)
             file = folder / "adapter_model.safetensors"
             tensors = {name: changed(name, t).contiguous() for name, t in load_file(file).items()}
             save_file(tensors, file)
@@ -188,17 +186,17 @@ def written_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
     return change
 
 
-def nothing(name: str, tensor: Tensor) -> Tensor:
+def zero_b(name: str, tensor: Tensor) -> Tensor:
     return tensor * 0 if "lora_B" in name else tensor
 
 
-def no_number(name: str, tensor: Tensor) -> Tensor:
+def nan_b(name: str, tensor: Tensor) -> Tensor:
     return tensor * torch.nan if "lora_B" in name else tensor
 
 
-@pytest.mark.parametrize("damage", [nothing, no_number, lambda _, tensor: tensor * 3])
+@pytest.mark.parametrize("damage", [zero_b, nan_b, lambda _, tensor: tensor * 3])
 @pytest.mark.parametrize(
-    "weakly",
+    "settings",
     [
         {"method": "sequential-lora", "masks": {}, "train": {**HARD, "lr": 5e-5}},
         {"train": {**HARD, "lr": 5e-3, "epochs": 1}},
@@ -206,35 +204,37 @@ def no_number(name: str, tensor: Tensor) -> Tensor:
     ],
     ids=["sequential-lora", "lori", "bfloat16"],
 )
-def test_an_export_that_peft_loads_differently_is_found_and_removed_however_little_was_learned(
+def test_export_that_peft_loads_differently_is_detected_and_removed(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
-    written_as: Callable[[Change], None],
-    weakly: dict[str, Any],
+    change_written_adapter: Callable[[Change], None],
+    settings: dict[str, Any],
     damage: Change,
 ) -> None:
-    dtype = weakly.get("dtype", "float32")
-    fields = {name: value for name, value in weakly.items() if name != "dtype"}
+    dtype = settings.get("dtype", "float32")
+    fields = {name: value for name, value in settings.items() if name != "dtype"}
     learn("a", model={"path": str(tiny_encoder), "dtype": dtype}, **fields)
-    written_as(damage)
+    change_written_adapter(damage)
     with pytest.raises(ExportDiffers, match="its outputs differ by"):
         export(loaded(workspace), "a", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_rounding_is_no_difference_and_is_shown(
-    learn: Learn, workspace: Workspace, tmp_path: Path, written_as: Callable[[Change], None]
+def test_rounding_differences_are_accepted_and_reported(
+    learn: Learn, workspace: Workspace, tmp_path: Path, change_written_adapter: Callable[[Change], None]
 ) -> None:
     learn("a", train=HARD)
-    written_as(lambda name, tensor: tensor.flip(0 if "lora_A" in name else 1))  # sums in another order
+    change_written_adapter(
+        lambda name, tensor: tensor.flip(0 if "lora_A" in name else 1)
+    )  # another summation order
     done = export(loaded(workspace), "a", tmp_path / "out")
     assert done.largest_difference is not None
     assert 0 < done.largest_difference < 1e-5
 
 
-def test_an_export_that_nobody_could_look_at_is_removed(
+def test_export_that_could_not_be_checked_is_removed(
     learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -247,7 +247,7 @@ def test_an_export_that_nobody_could_look_at_is_removed(
     assert not (tmp_path / "out").exists()
 
 
-def test_exporting_leaves_the_run_able_to_act(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
+def test_export_does_not_change_the_loaded_run(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
     learn("a", "b", train=HARD)
     run = loaded(workspace)
     before = run.weights(run.acting("a"))
@@ -256,45 +256,43 @@ def test_exporting_leaves_the_run_able_to_act(learn: Learn, workspace: Workspace
     assert all(torch.equal(before.b[site], after.b[site]) for site in lora_layers(run.model))
 
 
-def test_a_causal_model_is_exported_bit_by_bit_too_and_has_no_heads(
-    writing_run: LoadedRun, tmp_path: Path
-) -> None:
+def test_causal_model_is_exported_exactly_and_has_no_heads(generation_run: LoadedRun, tmp_path: Path) -> None:
     for task in ("turn", None):
-        done = export(writing_run, task, tmp_path / str(task))
+        done = export(generation_run, task, tmp_path / str(task))
         assert (done.largest_difference, done.heads) == (0.0, ())
 
 
-def test_eval_answers_that_are_longer_than_what_is_read_are_no_obstacle(
-    workspace: Workspace, tmp_path: Path, declare_writing: Callable[..., None], tiny_causal_lm: Path
+def test_export_works_if_eval_answers_exceed_the_maximum_length(
+    workspace: Workspace, tmp_path: Path, declare_generation: Callable[..., None], tiny_causal_lm: Path
 ) -> None:
-    declare_writing("say", answers=["red blue red blue red blue red blue"], max_new_tokens=24)
+    declare_generation("say", answers=["red blue red blue red blue red blue"], max_new_tokens=24)
     curriculum = tiny_curriculum(tiny_causal_lm, ["say"])
     file = tmp_path / "long.yaml"
     file.write_text(yaml.safe_dump(curriculum))
-    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentProgress())
     run = loaded(workspace)
-    assert run.questions[0].max_length == 8, "the answers have 9 tokens"
+    assert run.eval_tasks[0].max_length == 8, "the answers have 9 tokens"
     assert export(run, "say", tmp_path / "out").largest_difference == 0.0
     (moments,) = _eval_moments(run, 0, run.update(0).sites, 4)
     assert moments.keys() == lora_layers(run.model).keys()
 
 
-def test_a_readme_says_what_was_exported(writing_run: LoadedRun, tmp_path: Path) -> None:
+def test_title_of_the_readme_names_what_was_exported(generation_run: LoadedRun, tmp_path: Path) -> None:
     for task, title in (("turn", "# turn of run"), (None, "# Everything learned of run")):
-        export(writing_run, task, tmp_path / str(task), verify=False)
+        export(generation_run, task, tmp_path / str(task), verify=False)
         assert (tmp_path / str(task) / "README.md").read_text().startswith(f"{title}\n")
 
 
-def test_a_label_writes_no_line_of_the_code_that_the_readme_shows(
+def test_label_cannot_inject_code_into_the_readme(
     workspace: Workspace,
     write_task: Callable[..., Path],
     write_curriculum: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
     labels = ("red", "blue\nimport os\n```\n# \u202eowned")
-    enrol(workspace, [write_task("a", labels)])
+    register_tasks(workspace, [write_task("a", labels)])
     spec = load_curriculum(write_curriculum("a"))
-    run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+    run_curriculum(workspace, spec, "run", RunOptions(), SilentProgress())
     export(loaded(workspace), "a", tmp_path / "out", verify=False)
     text = (tmp_path / "out" / "README.md").read_text()
     assert 'labels: ["red","blue\\nimport os\\n```\\n# \\u202eowned"]\n' in text

@@ -9,14 +9,14 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from lori_cl.adapters import LoRAWeights, read_foreign
+from lori_cl.adapters import LoRAWeights, read_external_adapter
 from lori_cl.errors import InputError, RunConflict, UnknownTask
 from lori_cl.registry import Run, Workspace
+from lori_cl.serving.adapter_import import import_folder
 from lori_cl.serving.export import export
-from lori_cl.serving.importing import import_folder
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentObserver, enrol, learning, load_run
+from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, stage_training
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -30,10 +30,10 @@ def loaded(workspace: Workspace, name: str) -> LoadedRun:
 
 
 @pytest.fixture
-def bring(workspace: Workspace, write_curriculum: Callable[..., Path]) -> Callable[..., Run]:
+def import_adapter(workspace: Workspace, write_curriculum: Callable[..., Path]) -> Callable[..., Run]:
     def run(folder: Path, *tasks: str, name: str = "second", mask: Path | None = None, **fields: Any) -> Run:
         spec = load_curriculum(write_curriculum(*tasks, **{"train": HARD, **fields}))
-        return import_folder(workspace, folder, spec, name, mask, RunOptions(), SilentObserver())
+        return import_folder(workspace, folder, spec, name, mask, RunOptions(), SilentProgress())
 
     return run
 
@@ -41,7 +41,7 @@ def bring(workspace: Workspace, write_curriculum: Callable[..., Path]) -> Callab
 def plain_lora(
     folder: Path, base: Path, *, pooler: bool = False, zero: str | None = None, **settings: Any
 ) -> Path:
-    """A PEFT LoRA whose every cell of B is drawn, but for a part of the model where it is zero."""
+    """Save a PEFT LoRA with random cells of B; B is zero in the part of the model named by `zero`."""
     torch.manual_seed(3)
     config = LoraConfig(**{"r": 4, "lora_alpha": 8, "target_modules": "all-linear", **settings})
     model = get_peft_model(AutoModel.from_pretrained(base, add_pooling_layer=pooler), config)
@@ -52,12 +52,12 @@ def plain_lora(
     return folder
 
 
-def test_an_exported_task_comes_back_with_the_same_scores_and_cells(
-    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, bring: Callable[..., Run]
+def test_imported_export_has_the_same_scores_and_cells(
+    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, import_adapter: Callable[..., Run]
 ) -> None:
     first = learn("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
-    second = bring(tmp_path / "out", "a", "b")
+    second = import_adapter(tmp_path / "out", "a", "b")
     assert scores("second")[1, "a", "as_trained"].outcomes == scores("run")[1, "a", "as_trained"].outcomes
     assert second.stages[0].mask is not None
     assert first.stages[0].mask is not None
@@ -65,12 +65,12 @@ def test_an_exported_task_comes_back_with_the_same_scores_and_cells(
     assert (second.stages[0].mask.strategy, second.stages[0].steps) == ("imported", 0)
 
 
-def test_later_tasks_are_learned_beside_the_imported_cells_which_never_change(
-    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, bring: Callable[..., Run]
+def test_training_later_tasks_does_not_change_imported_cells(
+    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
-    bring(tmp_path / "out", "a", "b")
+    import_adapter(tmp_path / "out", "a", "b")
     continued = learn("a", "b", "c", name="second", train=HARD, options=RunOptions(measure_all=True))
     assert [stage.task for stage in continued.stages] == ["a", "b", "c"]
     found = scores("second")
@@ -83,78 +83,78 @@ def test_later_tasks_are_learned_beside_the_imported_cells_which_never_change(
         assert torch.equal(before.b[site], after.b[site])
 
 
-def as_of(workspace: Workspace, name: str) -> Sequence[LoRAWeights]:
+def updates_of(workspace: Workspace, name: str) -> Sequence[LoRAWeights]:
     run = loaded(workspace, name)
     return [run.update(position) for position in range(len(run.history))]
 
 
 @pytest.mark.parametrize("composition", ["stacked", "isolated"])
-def test_tasks_after_an_import_stand_on_the_a_it_brought_wherever_they_act(
+def test_tasks_after_an_import_use_the_imported_projection_a(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
-    bring: Callable[..., Run],
+    import_adapter: Callable[..., Run],
     composition: str,
 ) -> None:
-    learn("a", "b", train=HARD, seed=5)  # so that the A is not the one that the second run draws
+    learn("a", "b", train=HARD, seed=5)  # another seed, so that the second run would draw another A
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     settings = {"adapter": {**PLAIN, "composition": composition}}
-    bring(tmp_path / "out", "a", "b", **settings)
+    import_adapter(tmp_path / "out", "a", "b", **settings)
     learn("a", "b", "c", name="second", train=HARD, **settings)
-    brought, *others = as_of(workspace, "second")
+    imported, *others = updates_of(workspace, "second")
     for other in others:
-        for site in brought.a:
-            assert torch.equal(other.a[site], brought.a[site])
+        for site in imported.a:
+            assert torch.equal(other.a[site], imported.a[site])
     run = loaded(workspace, "second")
     assert len({stage.mask.projection for stage in run.run.stages if stage.mask}) == 1
     b = run.weights(run.acting("b"))
-    assert all(torch.equal(b.a[site], brought.a[site]) for site in b.a)
+    assert all(torch.equal(b.a[site], imported.a[site]) for site in b.a)
 
 
-def test_an_imported_task_is_retired_and_the_others_keep_the_a_it_brought(
-    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+def test_later_tasks_keep_the_imported_projection_a_after_its_task_is_retired(
+    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", "b", train=HARD, seed=5)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
-    bring(tmp_path / "out", "a", "b")
+    import_adapter(tmp_path / "out", "a", "b")
     learn("a", "b", name="second", train=HARD)
-    before = as_of(workspace, "second")[1]
+    before = updates_of(workspace, "second")[1]
     retire_task(workspace, "second", "a", force=True)
     learn("a", "b", "c", name="second", train=HARD)
-    _, b, c = as_of(workspace, "second")
+    _, b, c = updates_of(workspace, "second")
     for site in before.a:
         assert torch.equal(b.a[site], before.a[site])
         assert torch.equal(b.b[site], before.b[site])
         assert torch.equal(c.a[site], before.a[site])
 
 
-def test_after_an_imported_task_that_was_retired_alone_a_run_goes_on_under_an_a_of_its_own(
-    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, bring: Callable[..., Run]
+def test_run_draws_its_own_projection_a_if_its_only_imported_task_is_retired(
+    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", "b", train=HARD, seed=5)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
-    bring(tmp_path / "out", "a", "b")
+    import_adapter(tmp_path / "out", "a", "b")
     retire_task(workspace, "second", "a")
     every = RunOptions(measure_all=True)
     run = learn("a", "b", name="second", train=HARD, options=every)
-    brought, drawn = (stage.mask.projection for stage in run.stages if stage.mask)
-    assert brought != drawn
+    imported, drawn = (stage.mask.projection for stage in run.stages if stage.mask)
+    assert imported != drawn
     assert loaded(workspace, "second").run == run
     found = scores("second")
     assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
 
 
-def test_a_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+def test_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", "b", name="for their data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
-    grows = {**PLAIN, "grow": 2}
-    run = bring(folder, "a", "b", adapter=grows)
+    growing_adapter = {**PLAIN, "grow": 2}
+    run = import_adapter(folder, "a", "b", adapter=growing_adapter)
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 448
     assert run.stages[0].steps > 0, "it had no head, so one was trained"
-    continued = learn("a", "b", name="second", adapter=grows, train=HARD)
+    continued = learn("a", "b", name="second", adapter=growing_adapter, train=HARD)
     assert [stage.mask.rank for stage in continued.stages if stage.mask] == [4, 6]
     theirs = load_file(folder / "adapter_model.safetensors")
     ours = loaded(workspace, "second").update(0)
@@ -162,172 +162,170 @@ def test_a_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
         assert torch.equal(b, theirs[f"base_model.model.{site}.lora_B.weight"])
 
 
-def test_without_room_for_the_next_task_nothing_is_stored(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+def test_import_without_capacity_for_the_next_task_stores_nothing(
+    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", "b", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
-    with pytest.raises(InputError, match=r"task 'b' asks for 45 cells; 0 of 448 are free.*adapter\.grow"):
-        bring(folder, "a", "b")
+    with pytest.raises(InputError, match=r"task 'b' needs 45 cells; 0 of 448 are free.*adapter\.grow"):
+        import_adapter(folder, "a", "b")
     with workspace.read() as registry:
         assert [run.name for run in registry.runs()] == ["for-data"]
 
 
-def test_a_published_mask_says_which_cells_are_the_adapters(
-    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+def test_published_mask_selects_the_cells_of_the_adapter(
+    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
-    adapter = read_foreign(tmp_path / "out")
+    adapter = read_external_adapter(tmp_path / "out")
     wide = {site: mask.clone() for site, mask in adapter.masks.items()}
     first = next(iter(wide))
-    wide[first][~wide[first]] = True  # cells of the mask that training left at zero
-    published = {f"base_model.model.{site}.lora_B.default.weight": mask for site, mask in wide.items()}
-    torch.save(published, tmp_path / "0.9_mask.pt")
-    run = bring(tmp_path / "out", "a", mask=tmp_path / "0.9_mask.pt")
+    wide[first][~wide[first]] = True  # mask cells that training left at zero
+    published_masks = {f"base_model.model.{site}.lora_B.default.weight": mask for site, mask in wide.items()}
+    torch.save(published_masks, tmp_path / "0.9_mask.pt")
+    run = import_adapter(tmp_path / "out", "a", mask=tmp_path / "0.9_mask.pt")
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.by_site[first] == wide[first].numel()
-    narrow = {name: torch.zeros_like(mask) for name, mask in published.items()}
+    narrow = {name: torch.zeros_like(mask) for name, mask in published_masks.items()}
     torch.save(narrow, tmp_path / "narrow.pt")
     with pytest.raises(InputError, match=r"cells of .* outside the mask are not zero"):
-        bring(tmp_path / "out", "a", name="third", mask=tmp_path / "narrow.pt")
+        import_adapter(tmp_path / "out", "a", name="third", mask=tmp_path / "narrow.pt")
 
 
-class Danger:
+class TouchOnUnpickle:
     def __reduce__(self) -> tuple[Callable[[str], Path], tuple[str]]:
         return Path.touch, (Path("/tmp/lori-cl-was-here"),)  # type: ignore[return-value]
 
 
 def test_a_pickle_is_read_weights_only(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     tensors = load_file(folder / "adapter_model.safetensors")
     (folder / "adapter_model.safetensors").unlink()
     torch.save(tensors, folder / "adapter_model.bin")
-    assert bring(folder, "a").stages[0].mask is not None
-    torch.save({"x": Danger()}, folder / "adapter_model.bin")
-    with pytest.raises(
-        InputError, match=r"adapter_model\.bin cannot be read: it holds something else than tensors"
-    ):
-        bring(folder, "a", name="third")
+    assert import_adapter(folder, "a").stages[0].mask is not None
+    torch.save({"x": TouchOnUnpickle()}, folder / "adapter_model.bin")
+    with pytest.raises(InputError, match=r"adapter_model\.bin cannot be read: it contains more than tensors"):
+        import_adapter(folder, "a", name="third")
     assert not Path("/tmp/lori-cl-was-here").exists()
 
 
 @pytest.mark.parametrize(
-    ("settings", "fields", "said"),
+    ("settings", "fields", "message"),
     [
         ({"r": 2}, {}, r"r = 2 and lora_alpha = 8.*adapter.rank: 4 and adapter.alpha: 8; set them"),
-        ({"target_modules": ["query"]}, {}, r"changes 1 sites and adapter.targets names 6.*\[query\]"),
+        ({"target_modules": ["query"]}, {}, r"changes 1 sites and adapter.targets selects 6.*\[query\]"),
         ({"use_dora": True}, {}, r"sets use_dora"),
         ({"bias": "all"}, {}, r"sets bias"),
-        ({}, {"method": "sequential-lora", "masks": {}}, r"cannot take over an adapter; set method: lori"),
+        ({}, {"method": "sequential-lora", "masks": {}}, r"cannot import an adapter; set method: lori"),
     ],
     ids=["rank", "sites", "dora", "bias", "method"],
 )
-def test_what_does_not_fit_is_said_in_one_line_and_nothing_is_stored(
+def test_incompatible_adapter_is_a_one_line_error_and_stores_nothing(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
-    bring: Callable[..., Run],
+    import_adapter: Callable[..., Run],
     settings: dict[str, Any],
     fields: dict[str, Any],
-    said: str,
+    message: str,
 ) -> None:
     learn("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, **settings)
-    with pytest.raises(InputError, match=said):
-        bring(folder, "a", **fields)
+    with pytest.raises(InputError, match=message):
+        import_adapter(folder, "a", **fields)
     with workspace.read() as registry:
         assert len(registry.runs()) == 1
 
 
 @pytest.mark.parametrize("zero", ["pooler", None], ids=["untrained", "trained"])
-def test_a_pooler_that_nothing_reads_is_left_out_and_named(
+def test_unused_pooler_is_dropped_and_logged(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
-    bring: Callable[..., Run],
+    import_adapter: Callable[..., Run],
     caplog: pytest.LogCaptureFixture,
     zero: str | None,
 ) -> None:
     learn("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero=zero)
-    run = bring(folder, "a")
+    run = import_adapter(folder, "a")
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 448
-    assert "left out pooler.dense, which changes no answer here" in caplog.text
+    assert "ignored pooler.dense, which affects no output here" in caplog.text
 
 
-def test_a_site_that_is_nowhere_in_the_base_model_is_left_out_or_named_as_its_b_is_zero_or_not(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+def test_site_missing_from_the_base_model_is_dropped_only_if_its_b_is_zero(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     file = folder / "adapter_model.safetensors"
-    more = "base_model.model.encoder.layer.7.dense"
-    odd = {f"{more}.lora_A.weight": torch.ones(4, 16), f"{more}.lora_B.weight": torch.ones(16, 4)}
-    sound = load_file(file)
-    save_file(sound | odd, file)
-    with pytest.raises(InputError, match=r"changes encoder\.layer\.7\.dense, and .* no such layer \(1 of 7"):
-        bring(folder, "a")
-    save_file(sound | odd | {f"{more}.lora_B.weight": torch.zeros(16, 4)}, file)
-    assert bring(folder, "a").stages[0].task == "a"
+    extra = "base_model.model.encoder.layer.7.dense"
+    unknown_site = {f"{extra}.lora_A.weight": torch.ones(4, 16), f"{extra}.lora_B.weight": torch.ones(16, 4)}
+    valid = load_file(file)
+    save_file(valid | unknown_site, file)
+    with pytest.raises(InputError, match=r"changes encoder\.layer\.7\.dense, but .* no such layer \(1 of 7"):
+        import_adapter(folder, "a")
+    save_file(valid | unknown_site | {f"{extra}.lora_B.weight": torch.zeros(16, 4)}, file)
+    assert import_adapter(folder, "a").stages[0].task == "a"
 
 
-def test_an_adapter_of_the_pooler_alone_does_nothing_here(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+def test_adapter_of_only_the_pooler_is_refused(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero="encoder")
-    with pytest.raises(InputError, match=r"changes pooler\.dense alone, which changes no answer here"):
-        bring(folder, "a")
+    with pytest.raises(InputError, match=r"changes only pooler\.dense, which affects no output here"):
+        import_adapter(folder, "a")
 
 
-def test_an_import_begins_a_run_and_never_goes_on_with_one(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+def test_import_into_an_existing_run_is_refused(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", name="second")
-    with pytest.raises(RunConflict, match="'second' is there already"):
-        bring(plain_lora(tmp_path / "lora", tiny_encoder), "a")
+    with pytest.raises(RunConflict, match="'second' already has stages"):
+        import_adapter(plain_lora(tmp_path / "lora", tiny_encoder), "a")
 
 
-def test_an_import_that_broke_off_goes_on(
+def test_interrupted_import_resumes(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
-    bring: Callable[..., Run],
+    import_adapter: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learn("a", "b", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
-    whole = bring(folder, "a", name="whole")
+    uninterrupted = import_adapter(folder, "a", name="uninterrupted")
 
-    def die(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learning, "stage_bytes", die)
+    monkeypatch.setattr(stage_training, "stage_bytes", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        bring(folder, "a", name="broken")
+        import_adapter(folder, "a", name="interrupted")
     monkeypatch.undo()
-    broken = bring(folder, "a", name="broken")
-    assert [stage.mask for stage in broken.stages] == [stage.mask for stage in whole.stages]
-    after, wanted = loaded(workspace, "broken").update(0), loaded(workspace, "whole").update(0)
-    assert all(torch.equal(after.b[site], wanted.b[site]) for site in wanted.b)
-    assert all(torch.equal(after.a[site], wanted.a[site]) for site in wanted.a)
+    interrupted = import_adapter(folder, "a", name="interrupted")
+    assert [stage.mask for stage in interrupted.stages] == [stage.mask for stage in uninterrupted.stages]
+    after, expected = loaded(workspace, "interrupted").update(0), loaded(workspace, "uninterrupted").update(0)
+    assert all(torch.equal(after.b[site], expected.b[site]) for site in expected.b)
+    assert all(torch.equal(after.a[site], expected.a[site]) for site in expected.a)
 
 
 @pytest.mark.parametrize("projection", ["shared", "per-task", "null-space"])
-def test_what_broke_off_is_gone_on_with_by_what_began_it(
+def test_interrupted_run_is_resumed_only_by_the_command_that_started_it(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
-    bring: Callable[..., Run],
+    import_adapter: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
     projection: str,
 ) -> None:
@@ -335,30 +333,30 @@ def test_what_broke_off_is_gone_on_with_by_what_began_it(
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     adapter = {**PLAIN, "projection": projection}
 
-    def die(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learning, "stage_bytes", die)
+    monkeypatch.setattr(stage_training, "stage_bytes", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        bring(folder, "a", name="imported", adapter=adapter)
+        import_adapter(folder, "a", name="imported", adapter=adapter)
     with pytest.raises(KeyboardInterrupt):
         learn("a", name="trained", train=HARD, adapter=adapter)
     monkeypatch.undo()
     with workspace.read() as registry:
-        begun_with = registry.run("imported").imported
-    assert begun_with is not None
-    by_import = f"begun by lori-cl import of adapter {begun_with[:16]}…, which broke off"
-    with pytest.raises(RunConflict, match=by_import + r" \(the adapter now: none\)"):
+        adapter_digest = registry.run("imported").imported
+    assert adapter_digest is not None
+    message = f"started by lori-cl import of adapter {adapter_digest[:16]}…, which was interrupted"
+    with pytest.raises(RunConflict, match=message + r" \(the adapter now: none\)"):
         learn("a", name="imported", train=HARD, adapter=adapter)
     other = plain_lora(tmp_path / "other", tiny_encoder, zero="query")
-    with pytest.raises(RunConflict, match=by_import):
-        bring(other, "a", name="imported", adapter=adapter)
-    with pytest.raises(RunConflict, match="begun by lori-cl run, which broke off"):
-        bring(folder, "a", name="trained", adapter=adapter)
+    with pytest.raises(RunConflict, match=message):
+        import_adapter(other, "a", name="imported", adapter=adapter)
+    with pytest.raises(RunConflict, match="started by lori-cl run, which was interrupted"):
+        import_adapter(folder, "a", name="trained", adapter=adapter)
 
 
-def test_an_adapter_of_another_base_model_is_refused_where_lori_cl_wrote_it(
-    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+def test_exported_adapter_of_another_base_model_is_refused(
+    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
     run = learn("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
@@ -366,91 +364,93 @@ def test_an_adapter_of_another_base_model_is_refused_where_lori_cl_wrote_it(
     weights = load_file(other / "model.safetensors")
     torch.manual_seed(0)
     save_file({name: t + torch.randn_like(t) for name, t in weights.items()}, other / "model.safetensors")
-    with pytest.raises(InputError, match=r"trained on .* \(digest .*\) and the curriculum's base model has"):
-        bring(tmp_path / "out", "a", model={"path": str(other)})
+    with pytest.raises(InputError, match=r"trained on .* \(digest .*\), but the curriculum's base model has"):
+        import_adapter(tmp_path / "out", "a", model={"path": str(other)})
 
 
-def test_an_import_counts_the_cells_that_the_adapter_fills_and_not_its_tasks_budget(
-    learn: Learn, workspace: Workspace, tmp_path: Path, bring: Callable[..., Run]
+def test_import_counts_the_filled_cells_and_not_the_budget_of_the_task(
+    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
-    run = bring(tmp_path / "out", "a", "b", masks={"density": 0.55})
+    run = import_adapter(tmp_path / "out", "a", "b", masks={"density": 0.55})
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 45
-    with pytest.raises(InputError, match=r"since the adapter fills 45. Set masks.density at most 0.899, or"):
-        bring(tmp_path / "out", "a", "b", name="third", masks={"density": 0.95})
+    with pytest.raises(
+        InputError, match=r"since the imported adapter uses 45. Set masks.density to at most 0.899, or"
+    ):
+        import_adapter(tmp_path / "out", "a", "b", name="third", masks={"density": 0.95})
 
 
-def test_an_adapter_whose_layers_share_a_name_with_others_is_told_to_name_its_sites_in_full(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, bring: Callable[..., Run]
+def test_error_about_an_ambiguous_target_suggests_full_site_names(
+    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
     learn("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, target_modules=["attention.output.dense"])
     site = "encoder.layer.0.attention.output.dense"
     with pytest.raises(InputError, match=r"Set adapter.targets: \[dense\]"):
-        bring(folder, "a")
+        import_adapter(folder, "a")
     with pytest.raises(InputError, match=rf"Set adapter.targets: \[{site}\]"):
-        bring(folder, "a", adapter={**PLAIN, "targets": ["dense"]})
-    run = bring(folder, "a", adapter={**PLAIN, "targets": [site]})
+        import_adapter(folder, "a", adapter={**PLAIN, "targets": ["dense"]})
+    run = import_adapter(folder, "a", adapter={**PLAIN, "targets": [site]})
     assert run.stages[0].mask is not None
     assert set(run.stages[0].mask.by_site) == {site}
 
 
-def test_a_head_that_is_none_for_the_task_is_refused_before_a_run_begins(
+def test_invalid_head_is_refused_before_the_run_starts(
     learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path]
 ) -> None:
     learn("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     head = tmp_path / "out" / "a.head.safetensors"
-    sound = load_file(head)
+    valid = load_file(head)
     spec = load_curriculum(write_curriculum("a"))
-    for odd, said in (
-        ({**sound, "more": torch.ones(1)}, "'more' is in one of"),
-        ({"weight": sound["weight"]}, "'bias' is in one of"),
-        ({**sound, "bias": torch.ones(3)}, r"'bias' is \(3,\) of torch.float32"),
-        ({**sound, "bias": sound["bias"].half()}, r"'bias' is \(2,\) of torch.float16"),
-        ({**sound, "bias": sound["bias"] * torch.nan}, "a number of 'bias' is not finite"),
+    for invalid, message in (
+        ({**valid, "more": torch.ones(1)}, "'more' is in only one of"),
+        ({"weight": valid["weight"]}, "'bias' is in only one of"),
+        ({**valid, "bias": torch.ones(3)}, r"'bias' is \(3,\) of torch.float32"),
+        ({**valid, "bias": valid["bias"].half()}, r"'bias' is \(2,\) of torch.float16"),
+        ({**valid, "bias": valid["bias"] * torch.nan}, "a value of 'bias' is not finite"),
     ):
-        save_file(odd, head)
-        with pytest.raises(InputError, match=f"the adapter's head is none for task 'a': {said}"):
-            import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+        save_file(invalid, head)
+        with pytest.raises(InputError, match=f"the adapter's head does not fit task 'a': {message}"):
+            import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentProgress())
     with workspace.read() as registry:
         assert registry.find_run("new") is None
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, write_task: Callable[..., Path]) -> Callable[..., Workspace]:
-    """Another workspace that knows the task `a` with other labels."""
+def make_other_workspace(tmp_path: Path, write_task: Callable[..., Path]) -> Callable[..., Workspace]:
+    """Return a function that makes another workspace with the task `a` and other labels."""
 
     def make(*labels: str) -> Workspace:
         made = Workspace(tmp_path / "elsewhere")
         made.create()
-        enrol(made, [write_task("a", labels)])
+        register_tasks(made, [write_task("a", labels)])
         return made
 
     return make
 
 
-def test_a_head_whose_labels_stand_in_another_order_answers_the_same(
+def test_head_rows_are_reordered_to_the_label_order_of_the_task(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     write_curriculum: Callable[..., Path],
-    elsewhere: Callable[..., Workspace],
+    make_other_workspace: Callable[..., Workspace],
 ) -> None:
     learn("a", train=HARD)
     run = loaded(workspace, "run")
     export(run, "a", tmp_path / "out", verify=False)
-    there = elsewhere("blue", "red")
+    other_workspace = make_other_workspace("blue", "red")
     spec = load_curriculum(write_curriculum("a"))
-    import_folder(there, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
-    with there.read() as registry:
-        brought = load_run(there, registry, "new")
-    ours, theirs = run.history[0].head, brought.history[0].head
+    import_folder(other_workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentProgress())
+    with other_workspace.read() as registry:
+        imported = load_run(other_workspace, registry, "new")
+    ours, theirs = run.history[0].head, imported.history[0].head
     assert ours is not None
     assert theirs is not None
-    assert (brought.questions[0].spec.labels, run.questions[0].spec.labels) == (
+    assert (imported.eval_tasks[0].spec.labels, run.eval_tasks[0].spec.labels) == (
         ("blue", "red"),
         ("red", "blue"),
     )
@@ -458,61 +458,68 @@ def test_a_head_whose_labels_stand_in_another_order_answers_the_same(
         assert torch.equal(rows, ours.state_dict()[name].flip(0))
 
 
-def test_a_head_of_other_labels_is_refused_and_one_that_names_none_is_taken(
+def test_head_with_other_labels_is_refused_and_head_without_labels_is_imported(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     write_curriculum: Callable[..., Path],
-    elsewhere: Callable[..., Workspace],
+    make_other_workspace: Callable[..., Workspace],
 ) -> None:
     learn("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
-    there = elsewhere("red", "green")
+    other_workspace = make_other_workspace("red", "green")
     spec = load_curriculum(write_curriculum("a"))
 
-    def bring() -> Run:
-        return import_folder(there, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+    def import_adapter() -> Run:
+        return import_folder(
+            other_workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentProgress()
+        )
 
-    with pytest.raises(InputError, match=r"labels \['red', 'blue'\] and task 'a' has \['red', 'green'\]"):
-        bring()
+    with pytest.raises(
+        InputError, match=r"labels \['red', 'blue'\], but task 'a' has labels \['red', 'green'\]"
+    ):
+        import_adapter()
     head = tmp_path / "out" / "a.head.safetensors"
     save_file(load_file(head), head)
-    assert bring().stages[0].steps == 0
+    assert import_adapter().stages[0].steps == 0
 
 
-@pytest.mark.parametrize("spelled", ["a", "a@2"])
-def test_a_head_is_found_however_its_task_is_spelled(
+@pytest.mark.parametrize("label_given", ["a", "a@2"])
+def test_head_is_found_for_every_spelling_of_the_task_label(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
     write_task: Callable[..., Path],
-    bring: Callable[..., Run],
-    spelled: str,
+    import_adapter: Callable[..., Run],
+    label_given: str,
 ) -> None:
-    enrol(workspace, [write_task("a", n=20)])
+    register_tasks(workspace, [write_task("a", n=20)])
     learn("a", train=HARD)
     (label,) = (each.label for each in loaded(workspace, "run").run.tasks)
-    done = export(loaded(workspace, "run"), spelled, tmp_path / "out", verify=False)
+    done = export(loaded(workspace, "run"), label_given, tmp_path / "out", verify=False)
     assert (done.tasks, done.heads) == ((label,), (f"{label}.head.safetensors",))
-    assert bring(tmp_path / "out", spelled).stages[0].steps == 0
+    assert import_adapter(tmp_path / "out", label_given).stages[0].steps == 0
 
 
-def test_heads_of_which_none_is_taken_are_named(
+def test_unused_heads_are_logged(
     learn: Learn,
     workspace: Workspace,
     tmp_path: Path,
-    bring: Callable[..., Run],
+    import_adapter: Callable[..., Run],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     learn("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
-    run = bring(tmp_path / "out", "b")
+    run = import_adapter(tmp_path / "out", "b")
     assert run.stages[0].steps > 0
-    assert "holds a.head.safetensors and no b.head.safetensors: task 'b' takes no head over" in caplog.text
+    assert (
+        "contains a.head.safetensors but no b.head.safetensors: no head is imported for task 'b'"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "\0"])
-def test_a_task_that_is_a_path_is_no_task_to_import_for(
+def test_task_name_that_is_a_path_is_unknown(
     learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path], name: str
 ) -> None:
     learn("a", train=HARD)
@@ -520,4 +527,4 @@ def test_a_task_that_is_a_path_is_no_task_to_import_for(
     (tmp_path / "x.head.safetensors").write_bytes(b"never read")
     spec = load_curriculum(write_curriculum("a", tasks=[name]))
     with pytest.raises(UnknownTask):
-        import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentObserver())
+        import_folder(workspace, tmp_path / "out", spec, "new", None, RunOptions(), SilentProgress())

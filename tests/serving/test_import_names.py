@@ -1,4 +1,4 @@
-"""An adapter that was trained under a class with a head: its names have a prefix, its head is left out."""
+"""Import of an adapter trained under a class with a head: names are matched, the head is dropped."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from lori_cl.errors import InputError
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.importing import import_folder
+from lori_cl.serving.adapter_import import import_folder
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver
-from lori_cl.training.imported import match_names
+from lori_cl.training import RunOptions, SilentProgress
+from lori_cl.training.import_checks import match_names
 
 Learn = Callable[..., Run]
-Bring = Callable[[Path], Run]
+ImportAdapter = Callable[[Path], Run]
 PREFIX = "base_model.model."
 
 
 @pytest.fixture
-def bring(learn: Learn, workspace: Workspace, write_curriculum: Callable[..., Path]) -> Bring:
+def import_adapter(
+    learn: Learn, workspace: Workspace, write_curriculum: Callable[..., Path]
+) -> ImportAdapter:
     learn("a", name="for-data")
 
     def run(folder: Path) -> Run:
         adapter = {"rank": 4, "alpha": 8, "targets": ["query", "value"]}
         spec = load_curriculum(write_curriculum("a", adapter=adapter))
-        return import_folder(workspace, folder, spec, "second", None, RunOptions(), SilentObserver())
+        return import_folder(workspace, folder, spec, "second", None, RunOptions(), SilentProgress())
 
     return run
 
 
 def classifier_lora(folder: Path, base: Path, auto: Any, **settings: Any) -> Path:
-    """A LoRA of a BERT under a class with a head; every cell of B is drawn."""
+    """Save a LoRA of a BERT with a head; every cell of B is random."""
     torch.manual_seed(3)
-    wanted = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], **settings}
-    model = get_peft_model(auto.from_pretrained(base), LoraConfig(**wanted))
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], **settings}
+    model = get_peft_model(auto.from_pretrained(base), LoraConfig(**config))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.02)
@@ -56,35 +58,35 @@ def classifier_lora(folder: Path, base: Path, auto: Any, **settings: Any) -> Pat
         (AutoModelForTokenClassification, {"task_type": "TOKEN_CLS"}),
     ],
 )
-def test_a_classifiers_lora_is_imported_whatever_class_it_was_trained_under(
-    tmp_path: Path, tiny_encoder: Path, bring: Bring, auto: Any, settings: dict[str, Any]
+def test_lora_of_a_classifier_is_imported_from_any_model_class(
+    tmp_path: Path, tiny_encoder: Path, import_adapter: ImportAdapter, auto: Any, settings: dict[str, Any]
 ) -> None:
-    run = bring(classifier_lora(tmp_path / "lora", tiny_encoder, auto, **settings))
+    run = import_adapter(classifier_lora(tmp_path / "lora", tiny_encoder, auto, **settings))
     assert run.stages[0].mask is not None
     assert set(run.stages[0].mask.by_site) == {
         f"encoder.layer.0.attention.self.{part}" for part in ("query", "value")
     }
 
 
-def test_the_head_that_came_with_a_classifiers_lora_is_left_out_and_named(
-    tmp_path: Path, tiny_encoder: Path, bring: Bring, caplog: pytest.LogCaptureFixture
+def test_head_of_an_imported_classifier_lora_is_dropped_and_logged(
+    tmp_path: Path, tiny_encoder: Path, import_adapter: ImportAdapter, caplog: pytest.LogCaptureFixture
 ) -> None:
     auto = AutoModelForSequenceClassification
-    bring(classifier_lora(tmp_path / "lora", tiny_encoder, auto, task_type="SEQ_CLS"))
-    assert "left out classifier.bias, classifier.weight" in caplog.text
+    import_adapter(classifier_lora(tmp_path / "lora", tiny_encoder, auto, task_type="SEQ_CLS"))
+    assert "ignored classifier.bias, classifier.weight" in caplog.text
 
 
-def test_an_adapter_that_brings_a_part_of_the_base_model_as_a_whole_is_refused(
-    tmp_path: Path, tiny_encoder: Path, bring: Bring
+def test_adapter_that_contains_a_full_module_of_the_base_model_is_refused(
+    tmp_path: Path, tiny_encoder: Path, import_adapter: ImportAdapter
 ) -> None:
     auto = AutoModelForSequenceClassification
     folder = classifier_lora(tmp_path / "lora", tiny_encoder, auto, modules_to_save=["word_embeddings"])
-    with pytest.raises(InputError, match=r"brings bert\.embeddings\.word_embeddings\.weight as a whole"):
-        bring(folder)
+    with pytest.raises(InputError, match=r"replaces bert\.embeddings\.word_embeddings\.weight in full"):
+        import_adapter(folder)
 
 
-def test_an_adapter_of_another_model_is_refused_with_names_of_both(
-    tmp_path: Path, tiny_encoder: Path, bring: Bring
+def test_error_about_an_adapter_of_another_model_names_layers_of_both(
+    tmp_path: Path, tiny_encoder: Path, import_adapter: ImportAdapter
 ) -> None:
     folder = classifier_lora(tmp_path / "lora", tiny_encoder, AutoModelForSequenceClassification)
     file = folder / "adapter_model.safetensors"
@@ -94,7 +96,7 @@ def test_an_adapter_of_another_model_is_refused_with_names_of_both(
         InputError,
         match=r"changes bert\.encoder\.layer\.0\.attn\.query.*such as encoder\.layer\.0\.attention",
     ):
-        bring(folder)
+        import_adapter(folder)
 
 
 KNOWN = {"model.layers.0.q_proj", "model.layers.0.k_proj", "lm_head", "model", "model.layers"}
@@ -110,5 +112,5 @@ KNOWN = {"model.layers.0.q_proj", "model.layers.0.k_proj", "lm_head", "model", "
         (["other.q_proj"], {"other.q_proj": "other.q_proj"}),
     ],
 )
-def test_names_are_matched_under_the_one_prefix_that_fits(sites: list[str], names: dict[str, str]) -> None:
+def test_names_are_matched_under_the_only_prefix_that_fits(sites: list[str], names: dict[str, str]) -> None:
     assert match_names(sites, KNOWN) == names

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from lori_cl.adapters import LoRAWeights, delta_cosine, output_energy, projection_cosines
-from lori_cl.methods.passes import passes
+from lori_cl.methods.site_batches import passes
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.interference import Pair, SiteInterference, interference, rank_correlation
+from lori_cl.serving.interference import SiteInterference, TaskPair, interference, rank_correlation
 from lori_cl.serving.merge import own_weights
 from lori_cl.serving.retire import retire_task
 from lori_cl.training import load_run
@@ -22,32 +22,32 @@ def weights(seed: int, rank: int = 3) -> LoRAWeights:
     return LoRAWeights({"site": a}, {"site": b}, 2.0)
 
 
-def pairs_of(workspace: Workspace, name: str = "run") -> dict[tuple[str, str], Pair]:
+def pairs_of(workspace: Workspace, name: str = "run") -> dict[tuple[str, str], TaskPair]:
     with workspace.read() as registry:
         found = interference(load_run(workspace, registry, name), registry.evaluations(name))
     return {(pair.earlier, pair.later): pair for pair in found}
 
 
-def test_the_cosine_is_that_of_the_dense_updates() -> None:
+def test_delta_cosine_equals_the_cosine_of_the_dense_updates() -> None:
     one, other = weights(0), weights(1, rank=4)
     dense = torch.cosine_similarity(one.delta("site").flatten(), other.delta("site").flatten(), dim=0)
     assert delta_cosine(one, other, "site") == pytest.approx(float(dense), abs=1e-6)
     assert delta_cosine(one, one, "site") == pytest.approx(1.0)
 
 
-def test_the_energy_is_what_the_update_puts_out_on_the_inputs() -> None:
+def test_output_energy_equals_the_squared_output_on_the_inputs() -> None:
     inputs = torch.randn(11, 7, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     out = inputs @ weights(0).delta("site").double().T
     assert output_energy(weights(0), "site", inputs.T @ inputs) == pytest.approx(float(out.square().sum()))
 
 
-def test_projections_share_all_their_directions_or_none() -> None:
+def test_projection_cosines_are_one_for_shared_and_zero_for_orthogonal_directions() -> None:
     rows = torch.eye(7)
     one, other = LoRAWeights({"s": rows[:2]}, {}, 1.0), LoRAWeights({"s": rows[1:4]}, {}, 1.0)
     torch.testing.assert_close(projection_cosines(one, other, "s"), torch.tensor([1.0, 0.0]).double())
 
 
-def test_a_shared_a_and_disjoint_cells_are_seen_as_such(learn: Learn, workspace: Workspace) -> None:
+def test_shared_projection_and_disjoint_cells_are_reported(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", "c")
     pairs = pairs_of(workspace)
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
@@ -58,23 +58,27 @@ def test_a_shared_a_and_disjoint_cells_are_seen_as_such(learn: Learn, workspace:
         assert pair.change is not None
 
 
-def test_null_space_updates_hardly_act_on_earlier_inputs(learn: Learn, workspace: Workspace) -> None:
-    blind = {**PLAIN, "projection": "null-space", "null_space": {"energy": 0.999, "max_directions": 8}}
+def test_null_space_updates_have_little_effect_on_earlier_inputs(learn: Learn, workspace: Workspace) -> None:
+    null_space_adapter = {
+        **PLAIN,
+        "projection": "null-space",
+        "null_space": {"energy": 0.999, "max_directions": 8},
+    }
     train = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
-    learn("a", "b", name="seeing", train=train)
-    learn("a", "b", name="blind", adapter=blind, train=train)
-    ratios = {name: pairs_of(workspace, name)["a", "b"].ratio for name in ("seeing", "blind")}
-    assert ratios["blind"] < 0.5 * ratios["seeing"]
+    learn("a", "b", name="shared", train=train)
+    learn("a", "b", name="null-space", adapter=null_space_adapter, train=train)
+    ratios = {name: pairs_of(workspace, name)["a", "b"].ratio for name in ("shared", "null-space")}
+    assert ratios["null-space"] < 0.5 * ratios["shared"]
 
 
-def test_sites_whose_moments_do_not_fit_into_memory_together_are_read_one_layer_after_the_other(
+def test_memory_limit_does_not_change_the_interference(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn("a", "b")
-    together = {site.site: site for site in pairs_of(workspace)["a", "b"].sites}
+    in_one_pass = {site.site: site for site in pairs_of(workspace)["a", "b"].sites}
     monkeypatch.setattr("lori_cl.serving.interference.passes", partial(passes, limit_bytes=1))
-    apart = pairs_of(workspace)["a", "b"].sites
-    assert {site.site: site for site in apart} == together
+    in_many_passes = pairs_of(workspace)["a", "b"].sites
+    assert {site.site: site for site in in_many_passes} == in_one_pass
 
 
 def test_overlapping_masks_share_cells(learn: Learn, workspace: Workspace) -> None:
@@ -82,9 +86,7 @@ def test_overlapping_masks_share_cells(learn: Learn, workspace: Workspace) -> No
     assert sum(site.shared_cells or 0 for site in pairs_of(workspace)["a", "b"].sites) > 400
 
 
-def test_cells_that_one_task_has_grown_beyond_the_other_are_not_shared(
-    learn: Learn, workspace: Workspace
-) -> None:
+def test_cells_in_a_grown_rank_are_not_shared_with_earlier_tasks(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", adapter={**PLAIN, "grow": 2}, masks={"strategy": "random", "density": 0.7})
     assert sum(site.shared_cells or 0 for site in pairs_of(workspace)["a", "b"].sites) == 0
 
@@ -94,9 +96,7 @@ def test_tasks_of_a_plain_lora_own_no_cells_to_share(learn: Learn, workspace: Wo
     assert {site.shared_cells for site in pairs_of(workspace)["a", "b"].sites} == {None}
 
 
-def test_what_a_task_added_to_cells_that_it_carried_on_is_the_difference(
-    learn: Learn, workspace: Workspace
-) -> None:
+def test_update_of_a_task_on_shared_cells_is_the_difference(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", masks={"density": 0.6, "overlap": "allow", "freeze": False})
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
@@ -106,7 +106,9 @@ def test_what_a_task_added_to_cells_that_it_carried_on_is_the_difference(
         torch.testing.assert_close(own_weights(loaded, 1).delta(site), second.delta(site))
 
 
-def test_what_a_plain_lora_added_is_the_difference_of_two_stages(learn: Learn, workspace: Workspace) -> None:
+def test_update_of_a_plain_lora_stage_is_the_difference_of_two_stages(
+    learn: Learn, workspace: Workspace
+) -> None:
     learn("a", "b", method="sequential-lora", masks={})
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
@@ -115,7 +117,7 @@ def test_what_a_plain_lora_added_is_the_difference_of_two_stages(learn: Learn, w
         torch.testing.assert_close(loaded.update(1).delta(site), both.delta(site) - first.delta(site))
 
 
-def test_what_a_retirement_did_to_a_score_is_laid_at_no_later_tasks_door(
+def test_score_change_caused_by_a_retirement_is_not_attributed_to_later_tasks(
     learn: Learn, workspace: Workspace
 ) -> None:
     learn("a", "b")
@@ -126,16 +128,16 @@ def test_what_a_retirement_did_to_a_score_is_laid_at_no_later_tasks_door(
     assert changes["a", "c"] is changes["b", "c"] is None
 
 
-def test_all_principal_angles_of_two_as_are_in_the_record(learn: Learn, workspace: Workspace) -> None:
+def test_record_contains_all_principal_angles_of_two_projections(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", adapter={**PLAIN, "projection": "per-task"})
     for site in pairs_of(workspace)["a", "b"].to_record()["sites"]:
         assert len(site["angles"]) == 4
         assert 1 > site["angles"][0] >= site["angles"][-1] >= 0
 
 
-def test_the_rank_correlation_is_of_ratio_and_loss() -> None:
-    def pair(ratio: float, change: float | None) -> Pair:
-        return Pair("a", "b", [SiteInterference("s", 0.0, [0.0], 0, ratio)], change)
+def test_rank_correlation_relates_ratio_and_score_loss() -> None:
+    def pair(ratio: float, change: float | None) -> TaskPair:
+        return TaskPair("a", "b", [SiteInterference("s", 0.0, [0.0], 0, ratio)], change)
 
     falling = [pair(0.1, 0.0), pair(0.5, -0.1), pair(0.9, -0.3)]
     assert rank_correlation(falling) == (pytest.approx(1.0), len(falling))

@@ -1,4 +1,4 @@
-"""Tasks of real runs become one PEFT folder, and the folder is scored as anybody would load it."""
+"""Tasks of real runs are merged into one PEFT folder, which is scored as plain PEFT loads it."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from lori_cl.serving.merge_table import merge_outcome_record, notes
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import SCORERS, from_jsonl
-from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 
 Learn = Callable[..., Run]
 Merge = Callable[..., MergeOutcome]
@@ -34,28 +34,28 @@ def learn(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> Learn:
     def run(*tasks: str, name: str = "run", prompt: str | None = None, **fields: object) -> Run:
-        asked = {"prompt": prompt} if prompt else {}
-        enrol(workspace, [write_task(task, **asked) for task in tasks])
+        task_fields = {"prompt": prompt} if prompt else {}
+        register_tasks(workspace, [write_task(task, **task_fields) for task in tasks])
         spec = load_curriculum(write_curriculum(*tasks, **fields))
-        return run_curriculum(workspace, spec, name, RunOptions(), SilentObserver())
+        return run_curriculum(workspace, spec, name, RunOptions(), SilentProgress())
 
     return run
 
 
 @pytest.fixture
 def merge(workspace: Workspace, tmp_path: Path) -> Merge:
-    def ask(*tasks: str, run: str = "run", method: str = "cat", **fields: Any) -> MergeOutcome:
+    def run_merge(*tasks: str, run: str = "run", method: str = "cat", **fields: Any) -> MergeOutcome:
         request = MergeRequest(run=run, tasks=tasks, method=method, **{"out": tmp_path / "out", **fields})
-        return merge_tasks(workspace, request, SilentObserver())
+        return merge_tasks(workspace, request, SilentProgress())
 
-    return ask
+    return run_merge
 
 
-def own(workspace: Workspace, run: str, task: str) -> LoRAWeights:
-    """What a task's own stage trained."""
+def own_update(workspace: Workspace, run: str, task: str) -> LoRAWeights:
+    """Return the update that the task's own stage trained."""
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, run)
-    return loaded.weights([loaded.history[loaded.position(task)].learned])
+    return loaded.weights([loaded.history[loaded.position(task)].state])
 
 
 def evaluations(workspace: Workspace, run: str = "run") -> dict[tuple[int, str, str], Evaluation]:
@@ -69,24 +69,28 @@ def loaded_from(folder: Path, base: Path) -> LoRAWeights:
 
 def assert_is_sum(merged: LoRAWeights, adapters: Sequence[LoRAWeights], weights: Sequence[float]) -> None:
     for site in adapters[0].a:
-        wanted = sum(w * each.delta(site) for w, each in zip(weights, adapters, strict=True))
-        assert float(wanted.abs().max()) > 0, site  # type: ignore[union-attr]
-        torch.testing.assert_close(merged.delta(site), wanted)
+        expected = sum(w * each.delta(site) for w, each in zip(weights, adapters, strict=True))
+        assert float(expected.abs().max()) > 0, site  # type: ignore[union-attr]
+        torch.testing.assert_close(merged.delta(site), expected)
 
 
-def test_tasks_of_two_runs_load_with_peft_as_the_weighted_sum_of_their_own_updates(
+def test_merged_tasks_of_two_runs_are_the_weighted_sum_of_their_updates(
     learn: Learn, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
     learn("a", "b", adapter=ISOLATED)
     learn("c", name="other", seed=5, adapter={"rank": 2, "alpha": 8}, masks={"density": 0.5})
     outcome = merge("a", "b", "other:c", weights=[0.4, 0.4, 0.7])
-    parts = [own(workspace, "run", "a"), own(workspace, "run", "b"), own(workspace, "other", "c")]
+    parts = [
+        own_update(workspace, "run", "a"),
+        own_update(workspace, "run", "b"),
+        own_update(workspace, "other", "c"),
+    ]
     assert_is_sum(loaded_from(outcome.request.out, tiny_encoder), parts, [0.4, 0.4, 0.7])
-    assert outcome.rank == 4 + 2  # a and b share their A's
+    assert outcome.rank == 4 + 2  # a and b share projection A
     assert notes(outcome) == []
 
 
-def test_of_stacked_tasks_each_cell_counts_once(
+def test_merge_counts_each_cell_of_stacked_tasks_once(
     learn: Learn, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
     learn("a", "b")
@@ -96,20 +100,20 @@ def test_of_stacked_tasks_each_cell_counts_once(
     both = loaded.weights(loaded.acting("b"))  # a's cells and b's
     merged = loaded_from(outcome.request.out, tiny_encoder)
     assert all(torch.equal(merged.delta(site), both.delta(site)) for site in both.a)
-    assert notes(outcome)[0].startswith("b: its own cells alone were merged")
+    assert notes(outcome)[0].startswith("b: its own cells were merged, without the earlier cells")
 
 
-def test_a_task_of_sequential_lora_has_its_whole_adapter_and_the_outcome_says_so(
+def test_merge_of_sequential_lora_uses_the_full_adapter_and_notes_it(
     learn: Learn, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
     learn("a", "b", method="sequential-lora")
     outcome = merge("a", "b", method="average")
     merged = loaded_from(outcome.request.out, tiny_encoder)
-    assert_is_sum(merged, [own(workspace, "run", "a"), own(workspace, "run", "b")], [0.5, 0.5])
-    assert "b: its adapter holds the tasks before it too" in notes(outcome)[0]
+    assert_is_sum(merged, [own_update(workspace, "run", "a"), own_update(workspace, "run", "b")], [0.5, 0.5])
+    assert "b: its adapter contains the earlier tasks too" in notes(outcome)[0]
 
 
-def test_a_task_that_was_learned_after_the_others_were_retired_stands_alone(
+def test_task_trained_after_all_others_were_retired_has_no_stacking_note(
     learn: Learn, merge: Merge, workspace: Workspace
 ) -> None:
     learn("a")
@@ -118,10 +122,10 @@ def test_a_task_that_was_learned_after_the_others_were_retired_stands_alone(
     assert not any("trained on top of" in note for note in notes(merge("b")))
 
 
-def test_one_task_merged_alone_scores_as_its_own_adapter_did(
+def test_merge_of_one_task_has_the_score_of_its_own_adapter(
     learn: Learn, merge: Merge, workspace: Workspace
 ) -> None:
-    """The same cells, the same head, the same examples: what differs would be the merge's fault."""
+    """Cells, head and examples are equal, so any difference would be an error of the merge."""
     learn("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
     (score,) = merge("b", evaluate=True).scores
     recorded = evaluations(workspace)[2, "b", "as_trained"]
@@ -133,7 +137,7 @@ def test_one_task_merged_alone_scores_as_its_own_adapter_did(
     assert (score.test.n, score.test.worsened, score.test.improved) == (distinct, 0, 0)
 
 
-def test_a_merge_that_turns_an_adapter_around_is_seen_to_lose(
+def test_evaluation_shows_the_loss_of_a_merge_with_a_negative_weight(
     learn: Learn, merge: Merge, workspace: Workspace
 ) -> None:
     learn("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
@@ -146,7 +150,7 @@ def test_a_merge_that_turns_an_adapter_around_is_seen_to_lose(
     assert [part["weight"] for part in record["adapters"]] == [1, -40]
 
 
-def test_an_own_score_that_nobody_took_is_measured(learn: Learn, merge: Merge, workspace: Workspace) -> None:
+def test_missing_own_score_is_measured(learn: Learn, merge: Merge, workspace: Workspace) -> None:
     learn("a", "b", eval={"batch_size": 4, "views": ["current"]})
     assert (2, "a", "as_trained") not in evaluations(workspace)
     (score,) = merge("a", evaluate=True).scores
@@ -160,31 +164,35 @@ def test_merging_changes_nothing_in_the_workspace(learn: Learn, merge: Merge, wo
     assert {file: file.read_bytes() for file in workspace.root.rglob("*") if file.is_file()} == before
 
 
-def test_a_cut_update_says_how_much_it_lost(learn: Learn, merge: Merge) -> None:
+def test_truncated_merge_reports_its_error(learn: Learn, merge: Merge) -> None:
     learn("a", "b", adapter=ISOLATED)
     outcome = merge("a", "b", method="ties", settings=MergeSettings(on="delta", density=0.5, rank=2))
     assert outcome.rank == 2
     assert outcome.truncation_error is not None
     assert 0 < outcome.truncation_error < 1
     assert notes(outcome)[0] == (
-        f"The merged ΔW was cut to rank 2: relative Frobenius error {outcome.truncation_error:.2%}."
+        f"The merged ΔW was truncated to rank 2: relative Frobenius error {outcome.truncation_error:.2%}."
     )
 
 
-def test_the_folder_names_its_base_and_every_adapter_in_it(learn: Learn, merge: Merge) -> None:
+def test_metadata_of_a_merge_names_the_base_model_and_every_adapter(learn: Learn, merge: Merge) -> None:
     run = learn("a", "b", adapter=ISOLATED)
     outcome = merge("b", "a", method="dare", settings=MergeSettings(density=0.5, seed=3))
     with safe_open(outcome.request.out / "adapter_model.safetensors", "pt") as file:
-        told = json.loads(file.metadata()["lori_cl"])
-    assert told["base"] == {"path": run.base_path, "revision": None, "digest": run.base_digest}
-    assert (told["merge"]["method"], told["merge"]["density"], told["merge"]["seed"]) == ("dare", 0.5, 3)
-    assert told["merge"]["adapters"] == [
+        metadata = json.loads(file.metadata()["lori_cl"])
+    assert metadata["base"] == {"path": run.base_path, "revision": None, "digest": run.base_digest}
+    assert (metadata["merge"]["method"], metadata["merge"]["density"], metadata["merge"]["seed"]) == (
+        "dare",
+        0.5,
+        3,
+    )
+    assert metadata["merge"]["adapters"] == [
         {"run": "run", "task": task, "weight": 1.0, "artifact": run.stages[position].artifact}
         for task, position in (("b", 1), ("a", 0))
     ]
 
 
-def test_a_merged_folder_holds_the_heads_of_its_tasks_for_everybody_who_may_read_it(
+def test_merged_folder_contains_the_readable_heads_of_its_tasks(
     learn: Learn, merge: Merge, workspace: Workspace
 ) -> None:
     learn("a", "b")
@@ -204,7 +212,7 @@ def test_a_merged_folder_holds_the_heads_of_its_tasks_for_everybody_who_may_read
     assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
 
 
-def test_runs_that_hold_one_model_in_two_dtypes_are_told_so(
+def test_error_about_runs_with_different_dtypes_names_both(
     learn: Learn, merge: Merge, tiny_encoder: Path
 ) -> None:
     learn("a")
@@ -213,7 +221,7 @@ def test_runs_that_hold_one_model_in_two_dtypes_are_told_so(
         merge("a", "other:b")
 
 
-def test_a_run_on_another_base_model_is_refused_before_anything_is_loaded(
+def test_run_on_another_base_model_is_refused_before_loading(
     learn: Learn, merge: Merge, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other-base"
@@ -226,15 +234,15 @@ def test_a_run_on_another_base_model_is_refused_before_anything_is_loaded(
     (other / "model.safetensors").unlink()
     with pytest.raises(InputError) as refused:
         merge("a", "other:b")
-    for told in (first.base_digest[:16], second.base_digest[:16], "cannot be merged"):
-        assert told in str(refused.value)
+    for text in (first.base_digest[:16], second.base_digest[:16], "cannot be merged"):
+        assert text in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("tasks", "fields", "error", "says"),
+    ("tasks", "fields", "error", "message"),
     [
         (["a", "run:a"], {}, InputError, "'a' is named twice"),
-        (["topiv"], {}, UnknownTask, "run 'run' has not learned 'topiv'. There are: a"),
+        (["topiv"], {}, UnknownTask, "run 'run' has not trained task 'topiv'. Trained tasks: a"),
         (["ruin:a"], {}, UnknownRun, "Did you mean 'run'?"),
         (["a"], {"weights": [1.0, 2.0]}, InputError, "1 adapters and 2 weights"),
         (["a"], {"method": "tie"}, InputError, "Did you mean 'ties'?"),
@@ -243,23 +251,23 @@ def test_a_run_on_another_base_model_is_refused_before_anything_is_loaded(
         ([], {}, InputError, "at least one task"),
     ],
 )
-def test_a_request_that_cannot_be_met_writes_nothing(
+def test_invalid_merge_request_writes_nothing(
     learn: Learn,
     merge: Merge,
     tmp_path: Path,
     tasks: Sequence[str],
     fields: dict[str, Any],
     error: type[Exception],
-    says: str,
+    message: str,
 ) -> None:
     learn("a")
     with pytest.raises(error) as refused:
         merge(*tasks, **fields)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_merge_for_causal_tasks_on_gpt2_is_scored_and_says_how_its_weights_stand(
+def test_merge_on_gpt2_is_scored_and_declares_fan_in_fan_out(
     learn: Learn, merge: Merge, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "gpt2"
@@ -275,26 +283,26 @@ def test_a_merge_for_causal_tasks_on_gpt2_is_scored_and_says_how_its_weights_sta
     assert config["fan_in_fan_out"] is True
 
 
-def test_scoring_runs_no_code_that_was_not_allowed(
+def test_scoring_a_merge_runs_code_only_if_allowed(
     learn: Learn, merge: Merge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     learn("a")
     monkeypatch.setattr(type(SCORERS["accuracy"]), "runs_code", True)
-    with pytest.raises(InputError, match="only with --allow-code-execution"):
+    with pytest.raises(InputError, match="use --allow-code-execution to allow it"):
         merge("a", evaluate=True)
     assert not (tmp_path / "out").exists()
     assert merge("a").scores == []
     assert len(merge("a", out=tmp_path / "allowed", evaluate=True, allow_code_execution=True).scores) == 1
 
 
-def test_weights_that_no_float32_holds_write_nothing(learn: Learn, merge: Merge, tmp_path: Path) -> None:
+def test_weights_that_overflow_float32_write_nothing(learn: Learn, merge: Merge, tmp_path: Path) -> None:
     learn("a", "b")
     with pytest.raises(InputError, match=r"1e\+39, 1, the adapter is too large for float32"):
         merge("a", "b", weights=[1e39, 1.0])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_is_in_use_is_refused(learn: Learn, merge: Merge) -> None:
+def test_merge_into_a_non_empty_folder_is_refused(learn: Learn, merge: Merge) -> None:
     learn("a")
     folder = merge("a").request.out
     before = {file.name: file.read_bytes() for file in folder.iterdir()}

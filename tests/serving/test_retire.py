@@ -29,7 +29,7 @@ def test_retired_cells_are_free_for_the_next_task(learn: Learn, workspace: Works
     assert after.free_cells == 448 - 2 * k
 
 
-def test_earlier_tasks_and_the_retired_one_keep_their_as_trained_scores(
+def test_earlier_and_retired_tasks_keep_their_as_trained_scores(
     learn: Learn,
     workspace: Workspace,
     scores: Scores,
@@ -39,12 +39,12 @@ def test_earlier_tasks_and_the_retired_one_keep_their_as_trained_scores(
     retire(workspace, "a", force=True)
     learn("a", "b", "c", options=every, **FULL)
     found = scores()
-    for task, learned in (("a", 1), ("b", 2)):
-        assert found[3, task, "as_trained"].outcomes == found[learned, task, "as_trained"].outcomes
-        assert found[3, task, "as_trained"].input_digest == found[learned, task, "as_trained"].input_digest
+    for task, trained in (("a", 1), ("b", 2)):
+        assert found[3, task, "as_trained"].outcomes == found[trained, task, "as_trained"].outcomes
+        assert found[3, task, "as_trained"].input_digest == found[trained, task, "as_trained"].input_digest
 
 
-def test_retired_cells_no_longer_act_in_the_current_view(
+def test_retired_cells_are_inactive_in_the_current_view(
     learn: Learn,
     workspace: Workspace,
     scores: Scores,
@@ -58,7 +58,7 @@ def test_retired_cells_no_longer_act_in_the_current_view(
     assert found[3, "c", "current"].input_digest == found[3, "c", "as_trained"].input_digest
 
 
-def test_a_task_that_others_were_trained_on_is_only_retired_by_force(
+def test_task_with_dependent_tasks_is_retired_only_with_force(
     learn: Learn,
     workspace: Workspace,
 ) -> None:
@@ -73,44 +73,40 @@ def test_a_task_that_others_were_trained_on_is_only_retired_by_force(
     assert stages[0] == replace(before.stages[0], retired_after=3)
 
 
-def test_a_task_whose_cells_later_ones_trained_on_cannot_be_taken_out_again(
-    learn: Learn, workspace: Workspace
-) -> None:
-    carried_on = {"masks": {"strategy": "random", "density": 0.5, "overlap": "allow", "freeze": False}}
-    before = learn("a", "b", **carried_on)
-    with pytest.raises(InputError, match=r"'a' cannot be retired: b trained its cells on"):
+def test_task_whose_cells_later_tasks_trained_cannot_be_retired(learn: Learn, workspace: Workspace) -> None:
+    shared_cells = {"masks": {"strategy": "random", "density": 0.5, "overlap": "allow", "freeze": False}}
+    before = learn("a", "b", **shared_cells)
+    with pytest.raises(InputError, match=r"'a' cannot be retired: b trained its cells further"):
         retire(workspace, "a", force=True)
     with workspace.read() as registry:
         assert registry.run("run") == before
     assert retire(workspace, "b") == 224
 
 
-def test_an_adapter_that_has_grown_stays_as_large_when_the_task_that_needed_it_is_retired(
-    learn: Learn, workspace: Workspace
-) -> None:
-    grows = {
+def test_grown_adapter_keeps_its_rank_after_a_retirement(learn: Learn, workspace: Workspace) -> None:
+    growing_adapter = {
         "adapter": {"rank": 4, "alpha": 8, "grow": 2},
         "masks": {"strategy": "random", "density": 0.45},
     }
-    run = learn("a", "b", "c", **grows)
+    run = learn("a", "b", "c", **growing_adapter)
     assert (run.rank, run.free_cells) == (6, 672 - 3 * 202)
     retire(workspace, "c")
     with workspace.read() as registry:
         assert registry.run("run").free_cells == 672 - 2 * 202
-    after = learn("a", "b", "c", "d", "e", **grows)
+    after = learn("a", "b", "c", "d", "e", **growing_adapter)
     assert [stage.mask.rank for stage in after.stages if stage.mask] == [4, 4, 6, 6, 8]
 
 
-def test_what_cannot_be_retired_is_said_in_one_line(learn: Learn, workspace: Workspace) -> None:
+def test_invalid_retirement_is_a_one_line_error(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", **FULL)
-    with pytest.raises(InputError, match=r"has not learned 'bb'. Did you mean 'b'"):
+    with pytest.raises(InputError, match=r"has not trained task 'bb'. Did you mean 'b'"):
         retire(workspace, "bb")
     retire(workspace, "b")
-    with pytest.raises(InputError, match=r"has retired already 'b'"):
+    with pytest.raises(InputError, match=r"has already retired task 'b'"):
         retire(workspace, "b")
 
 
-def test_what_an_exhausted_even_budget_advises_can_be_followed(learn: Learn, workspace: Workspace) -> None:
+def test_advice_for_an_exhausted_even_budget_works(learn: Learn, workspace: Workspace) -> None:
     even = {"masks": {"strategy": "random", "budget": "even"}}
     learn("a", "b", **even)
     with pytest.raises(CapacityExhausted, match=r"with all 3 tasks.*lori-cl retire-task RUN TASK"):

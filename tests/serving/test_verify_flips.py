@@ -1,6 +1,6 @@
-"""Single bits flipped in a run's files, and in the registry itself.
+"""Flip single bits in a run's files and in the registry.
 
-100 of each; FLIPS=1000 in the environment flips more, and --log-cli-level=INFO says what came of it.
+FLIPS=1000 in the environment flips more bits than the default 100; --log-cli-level=INFO shows the results.
 """
 
 import logging
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from lori_cl import digest
-from lori_cl.errors import LoriError, Untruth
-from lori_cl.registry import Registry, Run, Workspace, flat
+from lori_cl.errors import LoriError, VerificationError
+from lori_cl.registry import Registry, Run, Workspace, flatten
 from lori_cl.serving.verify import verify
 
 Learn = Callable[..., Run]
@@ -40,41 +40,43 @@ UNPROVABLE = {
         "eval.limit",
     },
 }
-"""What nothing that is kept can vouch for: when, where and in which environment, how fast, the loss, a
-retirement that no later stage testifies to, a limit that cuts nothing."""
+"""Fields that no stored data can prove: times, places, environments, the loss, a retirement that no later
+stage records, and a limit without effect."""
 
 
 def check_all(workspace: Workspace, registry: Registry) -> None:
     assert len(list(verify(workspace, registry, "run"))) > 10
 
 
-def vouched_for(workspace: Workspace) -> dict[str, Any]:
-    """All that the registry says of the run, but for what is unprovable."""
+def provable_records(workspace: Workspace) -> dict[str, Any]:
+    """Return everything that the registry records about the run, without the unprovable fields."""
     with workspace.read() as registry:
         run = asdict(registry.run("run"))
-        told = {
+        records_by_part = {
             "tasks": run.pop("tasks"),
             "stages": run.pop("stages"),
-            "curriculum": [flat(run.pop("curriculum"))],
+            "curriculum": [flatten(run.pop("curriculum"))],
             "run": [run],
             "evaluations": [asdict(evaluation) for evaluation in registry.evaluations("run")],
             "statistics": [asdict(statistics) for statistics in registry.statistics("run")],
         }
     return {
-        part: [_compared(record, UNPROVABLE.get(part, set())) for record in records]
-        for part, records in told.items()
+        part: [_provable_fields(record, UNPROVABLE.get(part, set())) for record in records]
+        for part, records in records_by_part.items()
     }
 
 
-def _compared(record: dict[str, Any], unprovable: set[str]) -> dict[str, Any]:
-    """Sums to eight digits: another CPU adds up in another order."""
-    kept = {field: value for field, value in record.items() if field not in unprovable}
-    return {field: round(value, 8) if isinstance(value, float) else value for field, value in kept.items()}
+def _provable_fields(record: dict[str, Any], unprovable: set[str]) -> dict[str, Any]:
+    """Round floats to eight digits: another CPU may sum in another order."""
+    provable = {field: value for field, value in record.items() if field not in unprovable}
+    return {
+        field: round(value, 8) if isinstance(value, float) else value for field, value in provable.items()
+    }
 
 
 @contextmanager
 def flipped(file: Path, bit: int) -> Iterator[None]:
-    """The file with one bit the other way round."""
+    """Flip one bit of the file within this context."""
     before = file.read_bytes()
     content = bytearray(before)
     content[bit // 8] ^= 1 << bit % 8
@@ -85,7 +87,7 @@ def flipped(file: Path, bit: int) -> Iterator[None]:
         file.write_bytes(before)
 
 
-def test_every_flipped_bit_in_a_runs_files_is_found_with_stage_file_and_both_digests(
+def test_every_flipped_bit_in_a_file_is_detected_with_stage_and_digests(
     learn: Learn, workspace: Workspace
 ) -> None:
     learn("a", "b", eval=ROUTED)
@@ -94,7 +96,7 @@ def test_every_flipped_bit_in_a_runs_files_is_found_with_stage_file_and_both_dig
         for _ in range(FLIPS):
             file = draw.choice(files)
             with flipped(file, draw.randrange(8 * file.stat().st_size)):
-                with pytest.raises(Untruth) as found:
+                with pytest.raises(VerificationError) as found:
                     check_all(workspace, registry)
                 both = f"{digest.of_file(file)}, and the registry says {file.stem}"
             assert re.match(r"stage \d", str(found.value))
@@ -103,12 +105,12 @@ def test_every_flipped_bit_in_a_runs_files_is_found_with_stage_file_and_both_dig
     log.info("%d bits flipped in %d files, one at a time: all found", FLIPS, len(files))
 
 
-def test_a_flipped_bit_in_the_registry_is_found_or_changes_nothing_that_is_vouched_for(
+def test_flipped_bit_in_the_registry_is_detected_or_changes_nothing_verifiable(
     learn: Learn, workspace: Workspace
 ) -> None:
     learn("a", "b", eval=ROUTED)
-    before, file, draw = vouched_for(workspace), workspace.root / "registry.db", random.Random(0)
-    used = [place for place, byte in enumerate(file.read_bytes()) if byte]  # most others are of no row
+    before, file, draw = provable_records(workspace), workspace.root / "registry.db", random.Random(0)
+    used = [place for place, byte in enumerate(file.read_bytes()) if byte]  # most zero bytes belong to no row
     found = 0
     for _ in range(FLIPS):
         bit = 8 * draw.choice(used) + draw.randrange(8)
@@ -119,7 +121,9 @@ def test_a_flipped_bit_in_the_registry_is_found_or_changes_nothing_that_is_vouch
             except LoriError:
                 found += 1
             else:
-                assert vouched_for(workspace) == before, f"bit {bit} of registry.db changed this unnoticed"
+                assert provable_records(workspace) == before, (
+                    f"bit {bit} of registry.db changed this unnoticed"
+                )
     log.info(
         "%d bits flipped in registry.db, one at a time: %d found, and %d that change nothing",
         FLIPS,

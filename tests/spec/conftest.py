@@ -1,4 +1,4 @@
-"""Files to load, written into a folder of their own."""
+"""Fixtures that write spec files to load."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
-settings.load_profile("unhurried")
+settings.register_profile("no-deadline", deadline=None)  # tests must not fail on a busy machine
+settings.load_profile("no-deadline")
 
 TASK = """\
 name: agnews
@@ -38,7 +38,7 @@ Write = Callable[[str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Put a text into a file and give its path."""
+    """Write a text to a file and return its path."""
 
     def write(text: str) -> Path:
         path = tmp_path / "spec.yaml"

@@ -1,4 +1,4 @@
-"""The date that a chat template reads is declared with the task."""
+"""The date for a chat template is declared in the task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def declared(folder: Path, kind: str, *fields: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", MORE)
-def test_a_chat_task_records_a_date(kind: str, tmp_path: Path) -> None:
+def test_chat_task_records_a_date(kind: str, tmp_path: Path) -> None:
     spec = load_task(declared(tmp_path, kind, "chat: true"))
     assert spec.to_record()["date"] == "2024-07-26"
     assert task_from_record(spec.to_record()) == spec
@@ -42,21 +42,21 @@ def test_a_chat_task_records_a_date(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", MORE)
 @pytest.mark.parametrize("written", ["2026-11-27", "'2026-11-27'"])
-def test_a_declared_date_is_recorded(kind: str, written: str, tmp_path: Path) -> None:
+def test_declared_date_is_recorded(kind: str, written: str, tmp_path: Path) -> None:
     spec = load_task(declared(tmp_path, kind, "chat: true", f"date: {written}"))
     assert spec.to_record()["date"] == "2026-11-27"
 
 
-def test_the_order_of_the_fields_does_not_matter(tmp_path: Path) -> None:
+def test_order_of_the_fields_does_not_matter(tmp_path: Path) -> None:
     spec = load_task(declared(tmp_path, "generation", "date: 2026-11-27", "chat: true"))
     assert spec.to_record()["date"] == "2026-11-27"
 
 
-def test_a_task_without_a_chat_has_no_date(tmp_path: Path) -> None:
+def test_task_without_a_chat_has_no_date(tmp_path: Path) -> None:
     assert load_task(declared(tmp_path, "generation")).to_record()["date"] is None
 
 
-def test_a_record_from_before_dates_means_the_default(tmp_path: Path) -> None:
+def test_record_without_a_date_uses_the_default(tmp_path: Path) -> None:
     spec = load_task(declared(tmp_path, "generation", "chat: true"))
     older = {field: value for field, value in spec.to_record().items() if field != "date"}
     assert task_from_record(older) == spec
@@ -65,12 +65,12 @@ def test_a_record_from_before_dates_means_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "written", ["20261127", "today", "2026-11-27 10:00:00", "'2026-13-27'", "'20261127'", "true", "[2026]"]
 )
-def test_what_is_no_date_is_refused(written: str, tmp_path: Path) -> None:
+def test_invalid_date_is_refused(written: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"x.yaml, line 9: 'date' should be a date such as 2026-11-27, not "):
         load_task(declared(tmp_path, "generation", "chat: true", f"date: {written}"))
 
 
-def test_a_date_that_nothing_reads_is_refused(tmp_path: Path) -> None:
-    wanted = "line 8: date is what a chat template reads; say chat: true, or remove it"
+def test_unused_date_is_refused(tmp_path: Path) -> None:
+    wanted = "line 8: date is only used by a chat template; set chat: true or remove date"
     with pytest.raises(SpecError, match=wanted):
         load_task(declared(tmp_path, "generation", "date: 2026-11-27"))

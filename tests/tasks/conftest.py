@@ -16,7 +16,7 @@ from .tiny_models import word_tokenizer
 
 @pytest.fixture(scope="package", autouse=True)
 def no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The hub is out of reach, and data sets are cached in a folder of these tests' own."""
+    """Block the hub and cache data sets in a folder of these tests."""
     cache = tmp_path_factory.mktemp("datasets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
@@ -29,13 +29,13 @@ def no_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tester's own $LORI_CL_DATA is out of sight."""
+    """Unset $LORI_CL_DATA of the user who runs the tests."""
     monkeypatch.delenv("LORI_CL_DATA", raising=False)
 
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny tensors are faster on one thread."""
+    """Run on one thread, which is faster for tiny tensors."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,13 +44,13 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word."""
+    """A tokenizer with one token per word."""
     return word_tokenizer()
 
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the programs' directories are made."""
+    """The folder in which the programs' working directories are created."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -59,7 +59,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def diary(tmp_path: Path) -> Iterator[Path]:
-    """A user's file; the test fails if it, or its folder, is changed."""
+    """A user's file. The test fails if the file or its folder changes."""
 
     def state() -> list[object]:
         stats = [diary.stat(), diary.parent.stat()]
@@ -71,7 +71,7 @@ def diary(tmp_path: Path) -> Iterator[Path]:
     diary = tmp_path / "home" / "diary.txt"
     diary.parent.mkdir()
     diary.write_text("dear diary")
-    diary.chmod(0o666)  # no user's rights keep a program from it
+    diary.chmod(0o666)  # every user may read and write it
     diary.parent.chmod(0o777)
     before = state()
     yield diary

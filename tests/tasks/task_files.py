@@ -1,4 +1,4 @@
-"""Tiny tasks and the files of their data."""
+"""Tiny tasks and their data files."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ENDINGS = ["jsonl", "csv", "parquet"]
 
 
 def classification(labels: Sequence[str] = ("negative", "positive"), **changes: Any) -> ClassificationSpec:
-    """A classification task over the folder `data`."""
+    """A classification task on the folder `data`."""
     fields = {"name": "sst2", "kind": "classification", "source": {"local": "data"}, "labels": list(labels)}
     return ClassificationSpec.model_validate({**fields, **changes})
 
 
 def generation(**changes: Any) -> GenerationSpec:
-    """A generation task over the folder `data` with columns q and a."""
+    """A generation task on the folder `data` with columns q and a."""
     fields = {
         "name": "sums",
         "kind": "generation",
@@ -37,7 +37,7 @@ def generation(**changes: Any) -> GenerationSpec:
 
 
 def code(**changes: Any) -> CodeSpec:
-    """A code task over the folder `data` with columns q, a and test."""
+    """A code task on the folder `data` with columns q, a and test."""
     fields = {
         "name": "snippets",
         "kind": "code",
@@ -50,7 +50,7 @@ def code(**changes: Any) -> CodeSpec:
 
 
 def safety(**changes: Any) -> SafetySpec:
-    """A safety task over the folder `data` with columns q, a and expect."""
+    """A safety task on the folder `data` with columns q, a and expect."""
     fields = {
         "name": "refusals",
         "kind": "safety",
@@ -63,7 +63,7 @@ def safety(**changes: Any) -> SafetySpec:
 
 
 def multiple_choice(**changes: Any) -> MultipleChoiceSpec:
-    """A multiple-choice task over the folder `data` with columns q, x, y and label."""
+    """A multiple-choice task on the folder `data` with columns q, x, y and label."""
     fields = {
         "name": "piqa",
         "kind": "multiple_choice",
@@ -76,7 +76,7 @@ def multiple_choice(**changes: Any) -> MultipleChoiceSpec:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> Path:
-    """Write rows as the file's ending says."""
+    """Write rows in the format of the file extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix:
         case ".jsonl":
@@ -94,7 +94,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file as it is, its folder with it."""
+    """Write raw bytes to a file and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""A model's own chat template is untrusted input: it writes what transformers writes, and comes to an end."""
+"""A model's chat template is untrusted input: its output matches transformers, and it always terminates."""
 
 from __future__ import annotations
 
@@ -91,15 +91,13 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_chat_template_writes_what_transformers_writes(
-    tokenizer: PreTrainedTokenizerFast, name: str
-) -> None:
+def test_chat_template_output_matches_transformers(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     tokenizer.chat_template = TEMPLATES[name]
-    theirs = tokenizer.apply_chat_template(TURN, add_generation_prompt=True, tokenize=False)
-    assert chat_text(tokenizer, TURN) == theirs
+    reference = tokenizer.apply_chat_template(TURN, add_generation_prompt=True, tokenize=False)
+    assert chat_text(tokenizer, TURN) == reference
 
 
-def test_a_chat_template_may_be_given_another_clock() -> None:
+def test_chat_template_uses_the_clock_passed_by_the_caller() -> None:
     template = "{{ strftime_now('%d %b %Y') if strftime_now is defined }}"
     day = datetime.datetime(2024, 7, 26, tzinfo=datetime.UTC)
     assert render_chat_template(template, TURN, strftime_now=day.strftime) == "26 Jul 2024"
@@ -136,12 +134,12 @@ def test_a_chat_template_may_be_given_another_clock() -> None:
         "{{ lipsum() }}",
     ],
 )
-def test_a_chat_template_that_would_not_end_or_not_fit_is_one_error(
+def test_endless_or_oversized_chat_template_raises_one_error(
     tokenizer: PreTrainedTokenizerFast, template: str
 ) -> None:
     task = generation(chat=True, max_new_tokens=4)
     tokenizer.chat_template = template
-    began = time.process_time()
+    start = time.process_time()
     with pytest.raises(DataError, match="task 'sums': the model's chat template fails: "):
         kind_of(task).features(task, tokenizer, Example(0, "a b", "good"), 32)
-    assert time.process_time() - began < 5
+    assert time.process_time() - start < 5

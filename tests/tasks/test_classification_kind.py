@@ -39,17 +39,15 @@ def pooled(encoder: BertModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return mean_pooled(encoder, batch["input_ids"], batch["attention_mask"])
 
 
-def test_a_text_is_pooled_the_same_alone_and_padded_in_a_batch(
+def test_pooling_does_not_depend_on_padding_or_batch(
     encoder: BertModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     alone = torch.cat([pooled(encoder, batch_of(tokenizer, [e])) for e in EXAMPLES])
-    together = pooled(encoder, batch_of(tokenizer, EXAMPLES))
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    batched = pooled(encoder, batch_of(tokenizer, EXAMPLES))
+    torch.testing.assert_close(batched, alone, atol=1e-5, rtol=0)
 
 
-def test_the_mean_is_over_the_states_of_the_tokens_that_are_no_padding(
-    encoder: BertModel, tokenizer: PreTrainedTokenizerFast
-) -> None:
+def test_mean_pooling_ignores_padding_tokens(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
     batch = batch_of(tokenizer, EXAMPLES[:2])
     with torch.no_grad():
         states = encoder(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
@@ -57,13 +55,13 @@ def test_the_mean_is_over_the_states_of_the_tokens_that_are_no_padding(
     torch.testing.assert_close(pooled(encoder, batch), by_hand, atol=1e-6, rtol=0)
 
 
-def test_a_mean_of_halves_counts_every_token() -> None:
+def test_mean_pooling_in_half_precision_counts_every_token() -> None:
     long = torch.ones(1, 301, dtype=torch.long)
     ones = SimpleNamespace(last_hidden_state=torch.ones(1, 301, 2, dtype=torch.bfloat16))
     assert mean_pooled(lambda **_: ones, long, long).tolist() == [[1.0, 1.0]]
 
 
-def test_the_loss_is_the_mean_cross_entropy(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_loss_is_the_mean_cross_entropy(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
     learner = KIND.learner(encoder, KIND.head(TASK, WIDTH, seed=0))
     out = learner(**batch_of(tokenizer, EXAMPLES))
     chances = out["logits"].exp() / out["logits"].exp().sum(dim=1, keepdim=True)
@@ -71,7 +69,7 @@ def test_the_loss_is_the_mean_cross_entropy(encoder: BertModel, tokenizer: PreTr
     torch.testing.assert_close(out["loss"], by_hand)
 
 
-def test_the_logits_are_the_heads_over_the_pooled_states(
+def test_logits_are_the_head_applied_to_the_pooled_states(
     encoder: BertModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     head = KIND.head(TASK, WIDTH, seed=0)
@@ -86,11 +84,11 @@ def test_without_labels_there_is_no_loss(encoder: BertModel, tokenizer: PreTrain
     assert set(KIND.learner(encoder, KIND.head(TASK, WIDTH, seed=0))(**batch)) == {"logits"}
 
 
-def test_the_loss_reaches_the_head_and_the_encoder(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_loss_reaches_the_head_and_the_encoder(tokenizer: PreTrainedTokenizerFast) -> None:
     learner = KIND.learner(bert(), KIND.head(TASK, WIDTH, seed=0))
     learner(**batch_of(tokenizer, EXAMPLES))["loss"].backward()
     unreached = [name for name, p in learner.named_parameters() if p.grad is None or not p.grad.any()]
-    # A key's bias moves all scores of one query alike, which softmax does not see.
+    # A key bias shifts all scores of one query equally, so softmax cancels it and its gradient is 0.
     assert [name for name in unreached if "key.bias" not in name] == []
 
 
@@ -100,7 +98,7 @@ def test_gradient_checkpointing_reaches_the_encoder() -> None:
     assert any(getattr(module, "gradient_checkpointing", False) for module in encoder.modules())
 
 
-def test_a_head_is_drawn_from_its_seed_alone() -> None:
+def test_head_initialisation_depends_on_the_seed_alone() -> None:
     torch.manual_seed(1)
     first = KIND.head(TASK, WIDTH, seed=5).state_dict()
     torch.manual_seed(2)
@@ -108,11 +106,11 @@ def test_a_head_is_drawn_from_its_seed_alone() -> None:
     assert all(torch.equal(first[name], second[name]) for name in ("weight", "bias"))
 
 
-def test_another_seed_is_another_head() -> None:
+def test_different_seeds_give_different_heads() -> None:
     assert not torch.equal(KIND.head(TASK, WIDTH, seed=5).weight, KIND.head(TASK, WIDTH, seed=6).weight)
 
 
-def test_a_head_has_a_row_for_every_label_in_the_range_torch_draws_a_linear_from() -> None:
+def test_head_has_one_row_per_label_within_the_init_range_of_torch_linear() -> None:
     head = KIND.head(classification([str(i) for i in range(50)]), 100, seed=0)
     assert (head.weight.shape, head.bias.shape) == ((50, 100), (50,))
     assert 0.099 < head.weight.abs().max() <= 1 / math.sqrt(100)
@@ -120,13 +118,13 @@ def test_a_head_has_a_row_for_every_label_in_the_range_torch_draws_a_linear_from
     assert all(parameter.requires_grad for parameter in head.parameters())
 
 
-def test_drawing_a_head_leaves_torchs_global_generator_untouched() -> None:
+def test_drawing_a_head_leaves_the_global_torch_generator_unchanged() -> None:
     before = torch.get_rng_state()
     KIND.head(TASK, WIDTH, seed=5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_zero_shot_heads_rows_are_the_unit_vectors_of_the_label_words(
+def test_zero_shot_head_rows_are_the_unit_vectors_of_the_label_words(
     encoder: BertModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     head = KIND.zero_shot_head(TASK, encoder, tokenizer)
@@ -136,7 +134,7 @@ def test_a_zero_shot_heads_rows_are_the_unit_vectors_of_the_label_words(
     assert head.bias is None
 
 
-def test_a_zero_shot_head_answers_the_label_nearest_by_cosine(
+def test_zero_shot_head_predicts_the_label_with_the_highest_cosine(
     encoder: BertModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     task = classification(["negative", "positive", "good", "a b c"])
@@ -152,7 +150,7 @@ def test_a_zero_shot_head_answers_the_label_nearest_by_cosine(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_zero_shot_head_is_read_without_dropout_and_leaves_the_models_mode(
+def test_zero_shot_head_is_built_without_dropout_and_keeps_the_model_mode(
     tokenizer: PreTrainedTokenizerFast, training: bool
 ) -> None:
     model = bert().train(training)
@@ -161,7 +159,7 @@ def test_a_zero_shot_head_is_read_without_dropout_and_leaves_the_models_mode(
     assert model.training is training
 
 
-def test_a_zero_shot_head_leaves_torchs_global_generator_untouched(
+def test_zero_shot_head_leaves_the_global_torch_generator_unchanged(
     encoder: BertModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     before = torch.get_rng_state()
@@ -169,7 +167,7 @@ def test_a_zero_shot_head_leaves_torchs_global_generator_untouched(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_ties_go_to_the_label_named_first(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_ties_go_to_the_first_declared_label(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
     task = classification(["negative", "positive", "neutral"])
     head = nn.Linear(WIDTH, 3)
     nn.init.zeros_(head.weight)
@@ -182,13 +180,13 @@ def test_ties_go_to_the_label_named_first(encoder: BertModel, tokenizer: PreTrai
 def test_answers_do_not_depend_on_the_batch(encoder: BertModel, tokenizer: PreTrainedTokenizerFast) -> None:
     examples = [Example(i, " ".join(WORDS[4 : 5 + i]), "negative") for i in range(15)]
     learner = KIND.learner(encoder, KIND.zero_shot_head(TASK, encoder, tokenizer))
-    together = KIND.answers(TASK, learner, tokenizer, examples, 32)
-    assert together == [KIND.answers(TASK, learner, tokenizer, [e], 32)[0] for e in examples]
-    assert set(together) == set(TASK.labels)
+    batched = KIND.answers(TASK, learner, tokenizer, examples, 32)
+    assert batched == [KIND.answers(TASK, learner, tokenizer, [e], 32)[0] for e in examples]
+    assert set(batched) == set(TASK.labels)
 
 
 @torch.no_grad()
-def test_an_answer_is_read_from_the_first_max_length_tokens(
+def test_only_the_first_max_length_tokens_decide_the_prediction(
     encoder: BertModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     learner = KIND.learner(encoder, KIND.zero_shot_head(TASK, encoder, tokenizer))
@@ -196,13 +194,13 @@ def test_an_answer_is_read_from_the_first_max_length_tokens(
     assert KIND.answers(TASK, learner, tokenizer, long, max_length=1) == list(TASK.labels)
 
 
-def test_a_text_is_cut_at_its_end(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_long_text_is_truncated_at_its_end(tokenizer: PreTrainedTokenizerFast) -> None:
     features = KIND.features(TASK, tokenizer, Example(0, "good bad a b", "positive"), max_length=2)
     assert features.fields == {"input_ids": [WORDS.index("good"), WORDS.index("bad")], "labels": 1}
     assert features.truncated
 
 
-def test_a_text_of_exactly_max_length_is_not_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_text_of_exactly_max_length_is_not_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
     features = KIND.features(TASK, tokenizer, Example(0, "good bad a b", "positive"), max_length=4)
     assert len(features.fields["input_ids"]) == 4
     assert not features.truncated
@@ -217,7 +215,7 @@ def test_texts_longer_than_max_length_are_counted(
     assert sum(cut) == too_long
 
 
-def test_a_batch_is_padded_under_a_mask_and_its_labels_are_positions(
+def test_batch_has_an_attention_mask_and_label_indices(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     batch = batch_of(tokenizer, EXAMPLES[:2])
@@ -230,12 +228,12 @@ def test_a_batch_is_padded_under_a_mask_and_its_labels_are_positions(
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
 
-def test_padding_goes_to_the_right_whatever_the_tokenizer_says(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_padding_is_on_the_right_whatever_the_tokenizer_config(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.padding_side = "left"
     assert batch_of(tokenizer, EXAMPLES[:2])["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
     read = read_texts(tokenizer, [example.text for example in EXAMPLES[:2]], 8, "cpu")
     assert read["attention_mask"].tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
-def test_a_classification_task_needs_an_encoder() -> None:
+def test_classification_task_needs_an_encoder() -> None:
     assert KIND.architecture == "encoder"

@@ -1,6 +1,6 @@
-"""Hostile programs, each contained and failed; the harmless ones pass.
+"""Hostile programs are contained and fail; harmless programs pass.
 
-What is hostile here is chosen so that a leak fails its test and harms nothing else.
+The hostile programs are chosen so that a leak fails its test and does no other harm.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ check(has_close_elements)
 '''
 
 
-def ends_well_uncontained(program: str) -> bool:
+def passes_uncontained(program: str) -> bool:
     return subprocess.run([sys.executable, "-S", "-c", program]).returncode == 0
 
 
-def in_a_process_of_its_own(act: Callable[[], object]) -> int:
-    """Start the act in a fork of this process, whose id is returned."""
+def in_forked_process(act: Callable[[], object]) -> int:
+    """Run the action in a fork of this process and return the fork's id."""
     if child := os.fork():
         return child
     try:
@@ -71,32 +71,32 @@ def in_a_process_of_its_own(act: Callable[[], object]) -> int:
 
 
 def processes_within(folder: Path) -> list[int]:
-    """The processes that work in a folder, be it removed or not."""
+    """Return the processes whose working directory is in a folder, which may be removed."""
 
-    def works_there(process: Path) -> bool:
+    def works_in_folder(process: Path) -> bool:
         try:
             return (process / "cwd").readlink().is_relative_to(folder)
-        except OSError:  # it has ended, or is another user's
+        except OSError:  # the process has ended or belongs to another user
             return False
 
-    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if works_there(process)]
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*") if works_in_folder(process)]
 
 
-def soon(condition: Callable[[], bool]) -> bool:
+def eventually(condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + 20
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return condition()
 
 
-# What passes
+# Programs that pass
 
 
-def test_a_program_as_humaneval_has_them_passes() -> None:
+def test_humaneval_style_program_passes() -> None:
     assert passes(HUMAN_EVAL)
 
 
-def test_a_wrong_completion_fails() -> None:
+def test_wrong_completion_fails() -> None:
     assert not passes(HUMAN_EVAL.replace("< threshold", "> threshold"))
 
 
@@ -130,11 +130,11 @@ def test_a_wrong_completion_fails() -> None:
         "tempfile",
     ],
 )
-def test_a_harmless_program_passes(program: str) -> None:
+def test_harmless_program_passes(program: str) -> None:
     assert passes(program)
 
 
-def test_a_program_may_keep_small_files_in_its_directory_which_is_empty_at_first_and_gone_after(
+def test_program_gets_an_empty_working_directory_that_is_removed_afterwards(
     temporary: Path,
 ) -> None:
     assert passes(
@@ -145,22 +145,22 @@ def test_a_program_may_keep_small_files_in_its_directory_which_is_empty_at_first
     assert list(temporary.iterdir()) == []
 
 
-def test_programs_are_judged_in_order_and_apart() -> None:
+def test_programs_are_judged_in_order_and_independently() -> None:
     writes = "import os\nassert os.listdir() == []\nopen('a', 'w').close()"
     programs = [writes, "assert False", writes, "while True: pass", "import os; os.fork()", writes, "1 / 0"]
     assert pass_all(programs, Limits(seconds=1)) == [True, False, True, False, False, True, False]
 
 
-def test_no_programs_have_no_verdicts() -> None:
+def test_empty_list_of_programs_gives_no_verdicts() -> None:
     assert pass_all([]) == []
 
 
-def test_hashes_are_the_same_every_time() -> None:
+def test_string_hashes_are_reproducible() -> None:
     fixed = subprocess.check_output([sys.executable, "-c", "print(hash('a'))"], env={"PYTHONHASHSEED": "0"})
     assert passes(f"assert hash('a') == {int(fixed)}")
 
 
-# What does not come to its end
+# Programs that do not complete
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_hashes_are_the_same_every_time() -> None:
         "import sys\nsys.setrecursionlimit(10**9)\nx = []\nfor _ in range(10**6): x = [x]\nrepr(x)",
     ],
 )
-def test_a_program_that_leaves_before_its_end_fails(program: str) -> None:
+def test_program_that_exits_early_fails(program: str) -> None:
     assert not passes(program, Limits(memory_bytes=64 * 2**20))
 
 
@@ -190,11 +190,11 @@ def test_a_program_that_leaves_before_its_end_fails(program: str) -> None:
     ["def f(:", "x = 1\0", "x = '\ud800'", "(" * 100_000, "-" * 1_000_000 + "1", "  x = 1\n y = 2", "\x06"],
     ids=["syntax", "null", "surrogate", "brackets", "signs", "indent", "control"],
 )
-def test_a_program_that_does_not_compile_fails(program: str) -> None:
+def test_program_that_does_not_compile_fails(program: str) -> None:
     assert not passes(program)
 
 
-def test_the_proof_of_the_end_is_in_no_variable_container_argument_or_descriptor(
+def test_completion_token_cannot_be_found_by_the_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("secrets.token_bytes", lambda n: b"TOKEN" + os.urandom(n - 5))
@@ -217,7 +217,7 @@ def test_the_proof_of_the_end_is_in_no_variable_container_argument_or_descriptor
         "        except OSError: pass\n"
     )
     assert not passes(finds + "os._exit(0)", Limits(seconds=1))
-    assert passes(finds)  # it has looked everywhere
+    assert passes(finds)  # the search ran to its end
 
 
 # Time, memory, output, files
@@ -238,12 +238,12 @@ def test_the_proof_of_the_end_is_in_no_variable_container_argument_or_descriptor
         "class Stays:\n    def __del__(self): Stays()\nStays()\nwhile True: pass",
     ],
 )
-def test_a_program_that_does_not_end_is_ended_and_fails(program: str, temporary: Path) -> None:
+def test_endless_program_is_killed_and_fails(program: str, temporary: Path) -> None:
     assert not passes(program, BRIEF)
     assert processes_within(temporary) == []
 
 
-def test_the_clock_starts_with_the_program() -> None:
+def test_time_limit_starts_with_the_program() -> None:
     assert passes("import time; time.sleep(0.1)", Limits(seconds=5))
     assert not passes("import time; time.sleep(0.5)", Limits(seconds=0.1))
 
@@ -257,30 +257,30 @@ def test_the_clock_starts_with_the_program() -> None:
         "import mmap; mmap.mmap(-1, 2**30)",
     ],
 )
-def test_a_program_that_wants_more_memory_than_its_limit_fails(program: str) -> None:
+def test_program_over_its_memory_limit_fails(program: str) -> None:
     assert not passes(program)
 
 
-def test_memory_ends_at_its_limit() -> None:
+def test_memory_limit_is_enforced() -> None:
     holds = "try:\n    x = bytearray({} * 2**20)\nexcept MemoryError:\n    x = None\nassert bool(x) is {}"
     assert passes(holds.format(100, True), Limits(memory_bytes=200 * 2**20))
     assert passes(holds.format(200, False), Limits(memory_bytes=200 * 2**20))
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_program_that_prints_without_end_is_ended_long_before_its_time(stream: int) -> None:
-    begun = time.monotonic()
+def test_program_with_endless_output_is_killed_before_its_time_limit(stream: int) -> None:
+    start = time.monotonic()
     assert not passes(f"import os\nwhile True: os.write({stream}, bytes(1000))", Limits(seconds=60))
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - start < 30
 
 
-def test_output_may_be_as_long_as_its_limit_and_no_longer() -> None:
+def test_output_limit_is_exact() -> None:
     limits = Limits(output_bytes=100_000)
     assert passes("import os; os.write(1, bytes(50_000)); os.write(2, bytes(50_000))", limits)
     assert not passes("import os; os.write(1, bytes(50_000)); os.write(2, bytes(50_001))", limits)
 
 
-def test_a_file_may_be_as_long_as_its_limit_and_no_longer() -> None:
+def test_file_size_limit_is_exact() -> None:
     limits = Limits(file_bytes=100_000)
     writes = "with open('a', 'wb') as f: f.write(bytes({}))"
     assert passes(writes.format(100_000), limits)
@@ -289,14 +289,14 @@ def test_a_file_may_be_as_long_as_its_limit_and_no_longer() -> None:
     assert not passes("open('a', 'wb').truncate(2**40)", limits)
 
 
-def test_a_program_that_makes_many_files_fails_and_leaves_none(temporary: Path) -> None:
+def test_program_that_makes_many_files_fails_and_leaves_none(temporary: Path) -> None:
     makes = "import time\nfor i in range({}): open(str(i), 'w').close()\ntime.sleep(0.3)"
     assert passes(makes.format(16))
     assert not passes(makes.format(17))
     assert list(temporary.iterdir()) == []
 
 
-def test_a_program_holds_few_files_and_pipes_open() -> None:
+def test_number_of_open_files_and_pipes_is_limited() -> None:
     assert passes("import os\nn = 0\n" + caught("for n in range(1000): os.pipe()") + "assert 20 < n < 32")
 
 
@@ -325,21 +325,21 @@ def test_a_program_holds_few_files_and_pipes_open() -> None:
         ("socket", "getaddrinfo('localhost', 80)"),
     ],
 )
-def test_to_start_a_process_or_reach_out_fails_even_if_every_error_is_caught(module: str, act: str) -> None:
+def test_starting_a_process_or_using_the_network_fails_even_if_errors_are_caught(
+    module: str, act: str
+) -> None:
     program = f"import {module}\n" + caught(f"{module}.{act}")
     assert not passes(program)
-    assert ends_well_uncontained(program)
+    assert passes_uncontained(program)
 
 
 @pytest.mark.parametrize("act", ["socket(socket.AF_UNIX)", "socketpair()"])
-def test_sockets_within_the_machine_are_absent(act: str) -> None:
+def test_local_sockets_are_unavailable(act: str) -> None:
     assert passes("import socket\n" + refused(f"socket.{act}"))
 
 
-@pytest.mark.skipif(
-    platform.machine() != "x86_64", reason="only there does a second set of system calls exist"
-)
-def test_the_system_calls_of_32_bits_are_no_way_round() -> None:
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86_64 has a second set of system calls")
+def test_system_calls_of_32_bits_are_blocked() -> None:
     getpid = "b'\\xb8\\x14\\x00\\x00\\x00\\xcd\\x80\\xc3'"  # mov eax, 20; int 0x80; ret
     program = (
         f"import ctypes, mmap\npage = mmap.mmap(-1, 4096, prot=7)\npage.write({getpid})\n"
@@ -354,7 +354,7 @@ def test_the_system_calls_of_32_bits_are_no_way_round() -> None:
     [425, 428, 430, 434, 437, 444],
     ids=["io_uring", "open_tree", "fsopen", "pidfd_open", "openat2", "landlock"],
 )
-def test_system_calls_that_no_program_needs_are_absent(number: int) -> None:
+def test_unneeded_system_calls_are_blocked(number: int) -> None:
     assert passes(
         "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"assert libc.syscall({number}, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == errno.ENOSYS"
@@ -372,12 +372,12 @@ def test_system_calls_that_no_program_needs_are_absent(number: int) -> None:
         "fcntl.fcntl(r, fcntl.F_SETFL, os.O_ASYNC); os.write(w, b'x')",
     ],
 )
-def test_a_program_that_kills_its_parent_fails_and_the_parent_lives(act: str) -> None:
+def test_program_that_tries_to_kill_its_parent_fails_and_the_parent_survives(act: str) -> None:
     def parent() -> None:
         assert not passes("import ctypes, fcntl, os, resource\n" + act)
         sum(i for i in range(200_000))  # some processor time, for the limit on it
 
-    assert os.waitpid(in_a_process_of_its_own(parent), 0)[1] == 0
+    assert os.waitpid(in_forked_process(parent), 0)[1] == 0
 
 
 def test_no_process_outlives_a_program_that_forks_twice(temporary: Path) -> None:
@@ -386,35 +386,35 @@ def test_no_process_outlives_a_program_that_forks_twice(temporary: Path) -> None
     assert processes_within(temporary) == []
 
 
-def test_a_program_dies_with_a_parent_that_is_killed(temporary: Path) -> None:
+def test_program_is_killed_together_with_its_parent(temporary: Path) -> None:
     sleeps = "import time\nopen('begun', 'w').close()\ntime.sleep(60)"
-    parent = in_a_process_of_its_own(lambda: passes(sleeps, Limits(seconds=60)))
-    assert soon(lambda: list(temporary.glob("*/begun")) != [])
+    parent = in_forked_process(lambda: passes(sleeps, Limits(seconds=60)))
+    assert eventually(lambda: list(temporary.glob("*/begun")) != [])
     os.kill(parent, 9)
     os.waitpid(parent, 0)
-    assert soon(lambda: processes_within(temporary) == [])
+    assert eventually(lambda: processes_within(temporary) == [])
 
 
-def test_a_program_ends_even_while_its_parent_is_stopped(temporary: Path) -> None:
+def test_program_is_killed_even_while_its_parent_is_stopped(temporary: Path) -> None:
     spins = "open('begun', 'w').close()\nwhile True: pass"
-    parent = in_a_process_of_its_own(lambda: passes(spins, Limits(seconds=1)))
-    assert soon(lambda: list(temporary.glob("*/begun")) != [])
+    parent = in_forked_process(lambda: passes(spins, Limits(seconds=1)))
+    assert eventually(lambda: list(temporary.glob("*/begun")) != [])
     os.kill(parent, signal.SIGSTOP)
     try:
-        assert soon(lambda: processes_within(temporary) == [])
+        assert eventually(lambda: processes_within(temporary) == [])
     finally:
         os.kill(parent, signal.SIGCONT)
         os.waitpid(parent, 0)
 
 
-def test_an_interrupt_at_the_terminal_changes_no_verdict(temporary: Path) -> None:
+def test_terminal_interrupt_changes_no_verdict(temporary: Path) -> None:
     def parent() -> None:
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, lambda *_: None)
         assert passes("import time\nopen('begun', 'w').close()\ntime.sleep(0.3)")
 
-    child = in_a_process_of_its_own(parent)
-    assert soon(lambda: list(temporary.glob("*/begun")) != [])
+    child = in_forked_process(parent)
+    assert eventually(lambda: list(temporary.glob("*/begun")) != [])
     os.killpg(child, signal.SIGINT)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -458,16 +458,16 @@ def test_an_interrupt_at_the_terminal_changes_no_verdict(temporary: Path) -> Non
         "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
     ],
 )
-def test_what_lies_outside_is_neither_read_nor_changed(act: str, diary: Path) -> None:
+def test_files_outside_are_neither_read_nor_changed(act: str, diary: Path) -> None:
     paths = f"import os\nhome, diary = {str(diary.parent)!r}, {str(diary)!r}\n"
     assert passes(paths + refused(act))
 
 
-def test_a_program_that_writes_outside_fails(diary: Path) -> None:
+def test_program_that_writes_outside_its_directory_fails(diary: Path) -> None:
     assert not passes(f"open({str(diary)!r}, 'a').write('x')")
 
 
-def test_what_may_be_read_can_not_be_emptied(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readable_files_cannot_be_truncated_or_changed(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "READABLE", (*run.READABLE, str(diary.parent)))
     assert passes(f"assert open({str(diary)!r}).read() == 'dear diary'")
     assert passes(refused(f"os.open({str(diary)!r}, os.O_RDONLY | os.O_TRUNC)"))
@@ -475,13 +475,13 @@ def test_what_may_be_read_can_not_be_emptied(diary: Path, monkeypatch: pytest.Mo
     assert passes(refused(f"os.fchmod(os.open({str(diary)!r}, os.O_RDONLY), 0o777)"))
 
 
-def test_no_environment_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_environment_variable_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "secret")
     assert passes("import os\nassert set(os.environ) <= {'PYTHONHASHSEED', 'LC_CTYPE'}, os.environ")
 
 
 @pytest.mark.parametrize("module", ["planted", "pytest", "lori_cl", "limits"])
-def test_a_program_has_the_standard_library_only(
+def test_only_the_standard_library_can_be_imported(
     module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "planted.py").touch()
@@ -490,7 +490,7 @@ def test_a_program_has_the_standard_library_only(
     assert not passes(f"import {module}")
 
 
-def test_no_open_file_is_inherited(diary: Path) -> None:
+def test_no_open_file_descriptor_is_inherited(diary: Path) -> None:
     with diary.open() as held:
         os.set_inheritable(held.fileno(), True)
         assert passes(
@@ -500,8 +500,8 @@ def test_no_open_file_is_inherited(diary: Path) -> None:
         )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to lose")
-def test_not_even_root_has_privileges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+def test_programs_have_no_privileges_even_under_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "READABLE", (*run.READABLE, str(tmp_path)))
     others = tmp_path / "others"
     others.mkdir(mode=0o700)
@@ -510,14 +510,14 @@ def test_not_even_root_has_privileges(tmp_path: Path, monkeypatch: pytest.Monkey
     assert passes(refused(f"os.listdir({str(others)!r})"))
 
 
-# Where programs cannot be contained
+# Machines on which programs cannot be contained
 
 
 KILL, ALLOW, ABSENT = 0x8000_0000, 0x7FFF_0000, 0x0005_0000 | 38
 
 
 def decision(machine: str, own: int, number: int, *arguments: int) -> int:
-    """What the filter for a machine says to a system call made as on machine `own`, in the kernel's words."""
+    """Return the kernel's action when the filter of a machine meets a system call of architecture `own`."""
     data = struct.pack("=iIQ6Q", number, own, 0, *arguments, *[0] * (6 - len(arguments)))
     steps = list(struct.iter_unpack("=HBBI", system_call_filter(machine)))
     at, loaded = 0, 0
@@ -537,7 +537,7 @@ def decision(machine: str, own: int, number: int, *arguments: int) -> int:
             return int(value)
 
 
-def test_the_filter_for_arm_decides_as_that_for_x86() -> None:
+def test_arm_filter_decides_like_the_x86_filter() -> None:
     x86, arm = MACHINES["x86_64"], MACHINES["aarch64"]
     calls = {
         "read": (0, 63),
@@ -557,20 +557,20 @@ def test_the_filter_for_arm_decides_as_that_for_x86() -> None:
     assert decision("aarch64", x86, 63) == decision("x86_64", arm, 0) == KILL
 
 
-def test_nothing_runs_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_runs_on_an_unsupported_operating_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ContainmentMissing, match=r"on Linux, not on darwin"):
         require_containment()
 
 
-def test_nothing_runs_on_a_machine_whose_system_calls_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_runs_on_an_unsupported_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(ContainmentMissing, match="on x86_64 or aarch64, not on riscv64"):
         pass_all(["pass"])
 
 
 def refuse_landlock() -> None:
-    """Have this process, and what it starts, live on a kernel without Landlock."""
+    """Make this process and its children see a kernel without Landlock."""
     steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, ABSENT), (0x06, 0, 0, ALLOW)]
     libc = ctypes.CDLL(None)
     held = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
@@ -579,32 +579,34 @@ def refuse_landlock() -> None:
 
 
 def test_nothing_runs_without_landlock() -> None:
-    def on_such_a_kernel() -> None:
+    def check_on_old_kernel() -> None:
         refuse_landlock()
-        with pytest.raises(ContainmentMissing, match=r"not implemented: 'Landlock'. Needed are Linux 5.13"):
+        needed = r"not implemented: 'Landlock'. This requires Linux 5.13"
+        with pytest.raises(ContainmentMissing, match=needed):
             passes("")
 
-    assert os.waitpid(in_a_process_of_its_own(on_such_a_kernel), 0)[1] == 0
+    assert os.waitpid(in_forked_process(check_on_old_kernel), 0)[1] == 0
 
 
-def test_nothing_runs_without_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_runs_without_the_seccomp_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "system_call_filter", lambda machine: b"")
     with pytest.raises(ContainmentMissing, match="Invalid argument: 'seccomp'"):
         passes("")
 
 
 @pytest.mark.parametrize(
-    ("executable", "said"), [("/bin/false", "the interpreter does not start"), ("/none", "No such file")]
+    ("executable", "message"), [("/bin/false", "the interpreter does not start"), ("/none", "No such file")]
 )
-def test_an_interpreter_that_does_not_start_is_told(
-    executable: str, said: str, monkeypatch: pytest.MonkeyPatch
+def test_interpreter_that_does_not_start_is_reported(
+    executable: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", executable)
-    with pytest.raises(ContainmentMissing, match=said):
+    with pytest.raises(ContainmentMissing, match=message):
         passes("")
 
 
-def test_a_python_whose_library_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "ORDINARY", "import no_such_module")
-    with pytest.raises(ContainmentMissing, match=r"cannot import Python's own library.*/lib, readable"):
+def test_unreadable_python_library_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "PROBE_IMPORTS", "import no_such_module")
+    unreadable = r"cannot import Python's standard library.*/lib and readable"
+    with pytest.raises(ContainmentMissing, match=unreadable):
         require_containment()

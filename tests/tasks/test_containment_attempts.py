@@ -1,4 +1,4 @@
-"""Every known way to change or reveal something outside, each tried by a contained program."""
+"""Contained programs try every known way to change or reveal something outside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from .test_containment import ABSENT, ALLOW, KILL, VERSION_OF_LANDLOCK, decision
 if sys.platform != "linux" or ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 1:
     pytest.skip("programs can only be contained on Linux with Landlock", allow_module_level=True)
 
-on_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are x86_64's")
+on_x86 = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the system call numbers are those of x86_64"
+)
 
 CALL = (
     "def call(*arguments):\n"
@@ -33,7 +35,7 @@ CALL = (
     "    if libc.syscall(*arguments) < 0: raise OSError(ctypes.get_errno(), 'refused')\n"
 )
 
-# One attempt a line. `diary` is a file outside that every user may change, and `home` its folder.
+# One attempt per line. `diary` is an outside file that every user may change; `home` is its folder.
 CHANGES = """
 os.open(diary, 0 | os.O_TRUNC)
 os.open(diary, 1 | os.O_TRUNC)
@@ -184,13 +186,13 @@ def test_nothing_outside_is_changed_or_revealed(act: str, diary: Path) -> None:
     assert diary.read_text() == "dear diary"
 
 
-def test_a_path_outside_looks_the_same_whether_it_exists_or_not(diary: Path) -> None:
+def test_existing_and_missing_outside_paths_look_the_same(diary: Path) -> None:
     asks = "def ask(path):\n    try: os.stat(path)\n    except OSError as e: return e.errno, e.strerror\n"
     same = f"assert ask({str(diary)!r}) == ask('/no/such/path') == (13, 'Permission denied')"
     assert passes(f"import os\n{asks}{same}")
 
 
-def test_a_path_is_read_anew_where_a_signal_interrupts_the_wait(diary: Path) -> None:
+def test_path_is_read_again_after_a_signal_interrupts_the_check(diary: Path) -> None:
     swaps = (
         "import ctypes, os, signal\n"
         f"inside, outside = b'a'.ljust(200, b'\\0'), {str(diary)!r}.encode().ljust(200, b'\\0')\n"
@@ -204,27 +206,27 @@ def test_a_path_is_read_anew_where_a_signal_interrupts_the_wait(diary: Path) -> 
     assert passes(swaps)
 
 
-def test_the_host_is_not_named() -> None:
+def test_host_name_is_hidden() -> None:
     assert passes("import os, platform\nassert os.uname().nodename == platform.node() == 'localhost'")
     assert passes(f"import os\nassert os.uname().release == {os.uname().release!r}")
 
 
 @on_x86
-def test_every_system_call_that_is_not_allowed_is_absent() -> None:
+def test_every_system_call_that_is_not_allowed_is_blocked() -> None:
     named = {int(row) for table in (ALLOWED, FATAL, PATH_CALLS) for row in table.split()[1::3] if row != "-"}
     asked_by_argument = {41, 72, 16, 293, 9, 28, 202, 204, 228, 229, 230}
-    fatal_to_the_caller = {335, 336}  # uretprobe and uprobe, which end whoever calls them, filter or not
+    fatal_to_the_caller = {335, 336}  # uretprobe and uprobe kill their caller with or without the filter
     program = (
         "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
         f"for number in sorted(set(range(600)) - {named | asked_by_argument | fatal_to_the_caller!r}):\n"
-        "    for n in (number, number | 0x40000000):\n"  # x32's
+        "    for n in (number, number | 0x40000000):\n"  # system calls of x32
         "        assert libc.syscall(n, 0, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == errno.ENOSYS, n\n"
     )
     assert passes(program)
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_calls_are_decided_by_their_flags_on_every_machine(machine: str) -> None:
+def test_system_call_flags_are_checked_on_every_architecture(machine: str) -> None:
     column = list(MACHINES).index(machine)
     numbers = {
         "openat": (257, 56),
@@ -267,12 +269,12 @@ def test_calls_are_decided_by_their_flags_on_every_machine(machine: str) -> None
 @pytest.mark.parametrize(
     ("machine", "number"), [("x86_64", 437), ("aarch64", 437), ("x86_64", 2), ("x86_64", 85)]
 )
-def test_other_ways_to_open_a_file_are_absent(machine: str, number: int) -> None:
+def test_other_system_calls_that_open_files_are_blocked(machine: str, number: int) -> None:
     assert decision(machine, MACHINES[machine], number) == ABSENT
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_no_call_is_in_two_tables(machine: str) -> None:
+def test_no_system_call_is_in_two_tables(machine: str) -> None:
     column = 1 + list(MACHINES).index(machine)
     allowed, fatal, paths = (set(t.split()[column::3]) - {"-"} for t in (ALLOWED, FATAL, PATH_CALLS))
     assert not allowed & (fatal | paths)
@@ -284,20 +286,20 @@ def test_no_call_is_in_two_tables(machine: str) -> None:
     ("abi", "files", "network", "scopes"),
     [(1, 13, 0, 0), (2, 14, 0, 0), (3, 15, 0, 0), (4, 15, 2, 0), (5, 16, 2, 0), (6, 16, 2, 2), (9, 16, 2, 2)],
 )
-def test_every_right_that_the_kernels_landlock_knows_is_handled(
+def test_every_landlock_right_of_the_kernel_is_handled(
     abi: int, files: int, network: int, scopes: int
 ) -> None:
     assert handled_rights(abi) == tuple(2**n - 1 for n in (files, network, scopes))
 
 
 def everything_allowed(machine: str) -> bytes:
-    """A filter that allows every system call."""
+    """Build a filter that allows every system call."""
     return bytes.fromhex("060000000000ff7f")
 
 
 @on_x86
 @pytest.mark.skipif(
-    ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 6, reason="an older Landlock knows fewer rights"
+    ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 6, reason="older versions of Landlock have fewer rights"
 )
 @pytest.mark.parametrize(
     "act",
@@ -308,7 +310,9 @@ def everything_allowed(machine: str) -> bytes:
         "socket.socket().connect(('127.0.0.1', 9))",
     ],
 )
-def test_landlock_alone_keeps_what_is_outside(act: str, diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_landlock_alone_protects_files_outside(
+    act: str, diary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "system_call_filter", everything_allowed)
     monkeypatch.setattr(run, "path_call_filter", everything_allowed)
     names = f"home, diary = {str(diary.parent)!r}, {str(diary)!r}\n"

@@ -1,4 +1,4 @@
-"""What a contained program takes of the machine stays within its limits, and a loaded machine fails none."""
+"""A contained program stays within its resource limits, and no program fails because of machine load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from lori_cl.errors import DataError, SpecError
 from lori_cl.spec import load_task, task_from_record
-from lori_cl.tasks.containment import Limits, Program, Verdict, judged, pass_all, passes
+from lori_cl.tasks.containment import Limits, Program, Verdict, judge_program, pass_all, passes
 from lori_cl.tasks.containment.path_broker import PathRules, TooManyFiles
 from lori_cl.tasks.containment.supervisor import Clock
 from lori_cl.tasks.scorers.pass_at_k import limits, repeatable_parts
@@ -30,7 +30,7 @@ TEMPORARY_FILE = "os.close(os.open('a', os.O_CREAT | os.O_RDWR))\n    os.unlink(
 
 @pytest.fixture
 def loaded_machine() -> Iterator[None]:
-    """Two busy loops for every core."""
+    """Run two busy loops per core."""
     loops = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(4)]
     yield
     for loop in loops:
@@ -39,7 +39,7 @@ def loaded_machine() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("loaded_machine")
-def test_a_program_that_needs_forty_percent_of_its_limit_passes_on_a_loaded_machine() -> None:
+def test_program_within_its_time_limit_passes_on_a_loaded_machine() -> None:
     works = "import time\nwhile time.process_time() < 0.4: pass"
     assert pass_all([works] * 4, Limits(seconds=1)) == [True] * 4
 
@@ -56,18 +56,20 @@ def test_a_program_that_needs_forty_percent_of_its_limit_passes_on_a_loaded_mach
         ("x = bytearray(2**34)", Verdict.FAILED),
     ],
 )
-def test_how_a_program_ends_is_told(program: str, verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdict_says_how_a_program_ended(
+    program: str, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Limits, "wall_seconds", property(lambda self: 3 * self.seconds))
-    assert judged(Program(program), Limits(seconds=0.3)) is verdict
+    assert judge_program(Program(program), Limits(seconds=0.3)) is verdict
 
 
-def test_a_program_over_its_processor_time_is_ended_before_its_wall_limit() -> None:
+def test_program_over_its_cpu_time_is_killed_before_its_wall_limit() -> None:
     clock = Clock(seconds=1, wall_seconds=100)
     assert not clock.is_over(0.9)
     assert clock.is_over(1.1)
 
 
-def test_time_in_which_the_supervisor_did_not_run_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_while_the_supervisor_was_suspended_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("lori_cl.tasks.containment.supervisor.time.monotonic", lambda: now[0])
     clock = Clock(seconds=1, wall_seconds=2)
@@ -79,14 +81,14 @@ def test_time_in_which_the_supervisor_did_not_run_is_not_counted(monkeypatch: py
     assert over
 
 
-def test_a_deleted_file_still_counts() -> None:
+def test_deleted_files_count_towards_the_limit() -> None:
     program = f"import os\nfor _ in range({{}}):\n    {TEMPORARY_FILE}"
     five = Limits(created_files=5)
     assert passes(program.format(5), five)
-    assert judged(Program(program.format(6)), five) is Verdict.FAILED
+    assert judge_program(Program(program.format(6)), five) is Verdict.FAILED
 
 
-def test_a_program_that_creates_and_deletes_files_without_end_fails_even_if_it_catches_every_error() -> None:
+def test_creating_and_deleting_files_endlessly_fails_even_if_errors_are_caught() -> None:
     keeps = (
         "import ctypes, os\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\n"
         "while True:\n    try:\n        f = os.open('a', os.O_CREAT | os.O_RDWR)\n"
@@ -95,10 +97,10 @@ def test_a_program_that_creates_and_deletes_files_without_end_fails_even_if_it_c
         "        if p != 2**64 - 1: ctypes.memset(p, 1, 2**20)\n        os.close(f)\n        os.unlink('a')\n"
         "    except BaseException: pass\n"
     )
-    assert judged(Program(keeps)) is Verdict.FAILED
+    assert judge_program(Program(keeps)) is Verdict.FAILED
 
 
-def test_to_open_a_file_that_is_there_creates_none() -> None:
+def test_opening_an_existing_file_does_not_count_as_creation() -> None:
     writes = (
         "for i in range(100):\n    with open('a', 'w') as f: f.write(str(i))\nassert open('a').read() == '99'"
     )
@@ -113,7 +115,7 @@ def test_files_are_counted_as_they_are_created(tmp_path: Path) -> None:
         rules.count_creation(f"{tmp_path}/d")
 
 
-def test_files_in_the_folder_are_counted(tmp_path: Path) -> None:
+def test_files_in_the_working_directory_are_counted(tmp_path: Path) -> None:
     rules = PathRules([], str(tmp_path), files=1, created_files=9)
     rules.count_creation(f"{tmp_path}/a")
     (tmp_path / "a").touch()
@@ -122,7 +124,7 @@ def test_files_in_the_folder_are_counted(tmp_path: Path) -> None:
         rules.count_creation(f"{tmp_path}/b")
 
 
-def test_a_path_is_judged_by_where_its_links_lead(tmp_path: Path) -> None:
+def test_symbolic_links_are_resolved_before_a_path_is_checked(tmp_path: Path) -> None:
     library, here = tmp_path / "library", tmp_path / "here"
     library.mkdir()
     here.mkdir()
@@ -144,35 +146,35 @@ def test_a_path_is_judged_by_where_its_links_lead(tmp_path: Path) -> None:
     assert not rules.allow(f"{here}-beside")
 
 
-def test_memory_that_is_not_the_programs_own_cannot_be_filled() -> None:
+def test_shared_memory_cannot_be_allocated() -> None:
     assert passes("import mmap, os\n" + caught("mmap.mmap(-1, 2**30)") + caught("os.memfd_create('a')"))
 
 
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("timeout_s", 301, "timeout_s is 301, and 300 is the maximum; lower it"),
+        ("timeout_s", 301, "timeout_s is 301; the maximum is 300; lower it"),
         ("timeout_s", 1e9, "timeout_s is 1e.09, and 300 is the maximum"),
-        ("memory_mb", 4097, "memory_mb is 4097, and 4,096 is the maximum; lower it"),
+        ("memory_mb", 4097, "memory_mb is 4097; the maximum is 4,096; lower it"),
     ],
 )
-def test_a_task_cannot_ask_for_more_than_the_maximum(
+def test_task_limits_above_the_maximum_are_refused(
     field: str, value: float, words: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "task.yaml"
     declared = code().to_record()
-    del declared["skipped"]  # a registered task has it, and no task file does
+    del declared["skipped"]  # only registered tasks have this field
     path.write_text(json.dumps({**declared, field: value}))
     with pytest.raises(SpecError, match=words):
         load_task(path)
 
 
-def test_a_task_that_an_older_version_registered_with_more_is_read_and_not_run() -> None:
+def test_older_task_above_the_maximum_can_be_read_but_not_run() -> None:
     task = task_from_record({**code().to_record(), "timeout_s": 3600, "memory_mb": 100_000})
-    with pytest.raises(DataError, match="task 'snippets': timeout_s is 3600, and 300 is the maximum"):
+    with pytest.raises(DataError, match="task 'snippets': timeout_s is 3600; the maximum is 300"):
         limits(task)
 
 
-def test_parts_that_depend_on_the_machine_are_not_compared() -> None:
+def test_machine_dependent_score_parts_are_not_compared() -> None:
     parts = {"pass@1": 0.5, "timed_out": 0.25, "tests_not_isolated": 1.0}
     assert repeatable_parts(parts) == {"pass@1": 0.5}

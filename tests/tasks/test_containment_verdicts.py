@@ -1,4 +1,4 @@
-"""What decides about a completion shares no memory with it, and right completions pass."""
+"""The judge shares no memory with the completion that it judges, and right completions pass."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from pathlib import Path
 
 import pytest
 
-from lori_cl.tasks.containment import Exercise, Limits, Verdict, Way, judge_completions, judged
-from lori_cl.tasks.containment.judging import way_of
+from lori_cl.tasks.containment import (
+    CodeProblem,
+    JudgingMode,
+    Limits,
+    Verdict,
+    judge_completions,
+    judge_program,
+)
+from lori_cl.tasks.containment.judging import judging_mode
 
-from .test_containment import VERSION_OF_LANDLOCK, processes_within, soon
+from .test_containment import VERSION_OF_LANDLOCK, eventually, processes_within
 
 if sys.platform != "linux" or ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 1:
     pytest.skip("programs can only be contained on Linux with Landlock", allow_module_level=True)
 
 BRIEF = Limits(seconds=2)
 
-# Of each: what stands before the completion, the reference solution, the tests, a wrong completion, and where
-# the tests run.
-Example = tuple[str, str, str, str, Way]
+# Each example: code before the completion, reference solution, tests, wrong completion, and where the
+# tests run.
+Example = tuple[str, str, str, str, JudgingMode]
 EXAMPLES: Mapping[str, Example] = {
-    "function": ("def f(x):\n", "    return 2 * x", "assert f(3) == 6", "    return x", Way.APART),
+    "function": ("def f(x):\n", "    return 2 * x", "assert f(3) == 6", "    return x", JudgingMode.ISOLATED),
     "HumanEval": (
         "from typing import List\n\n\ndef largest(xs: List[int]) -> int:\n    ''' The largest. '''\n",
         "    return max(xs)\n",
         "METADATA = {'author': 'x'}\n\n\ndef check(candidate):\n    assert candidate([1, 3, 2]) == 3\n"
         "    assert abs(candidate([0.5, 0.25]) - 0.5) < 1e-6\n\ncheck(largest)",
         "    return xs[0]\n",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "helper of the task": (
         "def double(x):\n    return 2 * x\n\ndef half(x):\n",
@@ -40,28 +47,28 @@ EXAMPLES: Mapping[str, Example] = {
         "def check(candidate):\n    for x in range(5):\n        assert candidate(double(x)) == x\n"
         "check(half)",
         "    return x\n",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "helper that a completion defines anew": (
         "def double(x):\n    return 2 * x\n\ndef half(x):\n",
         "    return x // 2\n",
         "for x in range(5):\n    assert half(double(x)) == x",
         "    return x\n\ndef double(x):\n    return x\n",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "builtin that a completion defines anew": (
         "def f(xs):\n",
         "    return xs[::-1]",
         "assert sorted(f([2, 1])) == [1, 2] and all([f([1, 2]) == [2, 1]])",
         "    return xs\n\ndef all(xs):\n    return True",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "builtin that the task asks for": (
         "def sum(xs):\n",
         "    return 42",
         "assert sum([1]) == 42",
         "    return 1",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "class": (
         "class Stack:\n    def __init__(self):\n",
@@ -71,7 +78,7 @@ EXAMPLES: Mapping[str, Example] = {
         "s.limit = 3\nassert s.limit == 3\ns.pop()\n"
         "try:\n    s.pop()\nexcept IndexError:\n    pass\nelse:\n    assert False",
         "        self.items = []\n    def push(self, x):\n        self.items.append(x)",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "objects as arguments": (
         "class Node:\n    def __init__(self, v):\n        self.v, self.left, self.right = v, None, None\n\n"
@@ -79,21 +86,21 @@ EXAMPLES: Mapping[str, Example] = {
         "    return 0 if n is None else 1 + max(height(n.left), height(n.right))",
         "root = Node(1)\nroot.left = Node(2)\nroot.left.right = Node(3)\nassert height(root) == 3",
         "    return 2",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "generator": (
         "def count(n):\n",
         "    yield from range(n)",
         "assert list(count(3)) == [0, 1, 2] and sum(count(4)) == 6 and 2 in count(3) and next(count(1)) == 0",
         "    yield from range(n + 1)",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "closure": (
         "def adder(n):\n",
         "    return lambda x: x + n",
         "assert adder(2)(3) == 5",
         "    return lambda x: x",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "error": (
         "def parse(x):\n",
@@ -102,28 +109,28 @@ EXAMPLES: Mapping[str, Example] = {
         "    assert e.args == ('negative', -1)\n"
         "else:\n    assert False",
         "    if x < 0: raise KeyError('negative', x)\n    return x",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "error of its own": (
         "",
         "class Bad(ValueError):\n    pass\ndef parse(x):\n    raise Bad('no')",
         "try:\n    parse(1)\nexcept Bad as e:\n    assert str(e) == 'no'\nelse:\n    assert False",
         "class Bad(ValueError):\n    pass\ndef parse(x):\n    raise ValueError('no')",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "changed argument": (
         "def fill(rows):\n",
         "    for row in rows: row[0] = 9\n    rows.append(rows[0])",
         "m, d = [[1], [2]], {}\nassert fill(m) is None and m == [[9], [9], [9]] and m[2] is m[0]",
         "    rows.append(rows[0])",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "function as an argument": (
         "def apply(f, xs):\n",
         "    return [f(x) for x in xs]",
         "assert apply(lambda x: x * 2, [1, 2]) == [2, 4] and apply(str, [1]) == ['1']",
         "    return [f(x) for x in xs][:1]",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "plain types of the library": (
         "from collections import Counter, OrderedDict, deque\nfrom fractions import Fraction\ndef f(x):\n",
@@ -132,14 +139,14 @@ EXAMPLES: Mapping[str, Example] = {
         "r = f('aab')\nassert r[0] == {'a': 2, 'b': 1} and list(r[1]) == ['a', 'a', 'b'] and r[2]['a'] == 1\n"
         "assert r[3] * 3 == 1 and r[4:] == ({1: 2}.keys(), range(3), b'x', 1j)",
         "    return Counter(x), deque(x), OrderedDict(a=1), 0.3, {1: 2}.keys(), range(3), b'x', 1j",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "named tuple": (
         "from collections import namedtuple\nPoint = namedtuple('Point', 'x y')\ndef f(x):\n",
         "    return Point(x, x + 1)",
         "assert f(1) == Point(1, 2) == (1, 2)",
         "    return Point(x, x)",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "large values": (
         "def f(n):\n",
@@ -147,14 +154,14 @@ EXAMPLES: Mapping[str, Example] = {
         "a, b, c, d, e, z = f(10**4)\nassert a[-1] == 9999 and b == 10**5000 and len(c) == 10**6\n"
         "assert d == '\\ud800' and e != e and str(z) == '-0.0'",
         "    return list(range(n)), 10**5000 + 1, 'x' * 10**6, '\\ud800', float('nan'), -0.0",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "global state": (
         "count = 0\ndef tick():\n    global count\n",
         "    count += 1",
         "tick()\ntick()\nassert count == 2",
         "    count = 1",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "unittest": (
         "def f(x):\n",
@@ -165,21 +172,21 @@ EXAMPLES: Mapping[str, Example] = {
         "found = unittest.defaultTestLoader.loadTestsFromTestCase(T)\n"
         "assert unittest.TextTestRunner().run(found).wasSuccessful()",
         "    return x",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "deep recursion": (
         "def f(n):\n",
         "    return 0 if n == 0 else 1 + f(n - 1)",
         "assert f(950) == 950",
         "    return n if n < 900 else 1 + f(n - 1) + 1",
-        Way.APART,
+        JudgingMode.ISOLATED,
     ),
     "attribute of a result": (
         "from collections import namedtuple\nPoint = namedtuple('Point', 'x y')\ndef f(x):\n",
         "    return Point(x, x + 1)",
         "assert f(1).y == 2",
         "    return Point(x, x)",
-        Way.TOGETHER,
+        JudgingMode.CANDIDATE_PROCESS,
     ),
     "operators of its own": (
         "",
@@ -187,7 +194,7 @@ EXAMPLES: Mapping[str, Example] = {
         "    def __radd__(self, o): return M(self.x + o)",
         "assert M(5) == 5 and 5 == M(5) and 1 + M(5) == 6",
         "class M:\n    def __init__(self, x): self.x = x\n    def __eq__(self, o): return self.x == o",
-        Way.OPEN_OPERATORS,
+        JudgingMode.OPEN_OPERATORS,
     ),
     "printed text": (
         "def hello():\n",
@@ -195,24 +202,24 @@ EXAMPLES: Mapping[str, Example] = {
         "import contextlib, io\nout = io.StringIO()\nwith contextlib.redirect_stdout(out):\n    hello()\n"
         "assert out.getvalue() == 'hi\\n'",
         "    print('ho')",
-        Way.TOGETHER,
+        JudgingMode.CANDIDATE_PROCESS,
     ),
     "seeded randomness": (
         "import random\ndef roll():\n",
         "    return random.random()",
         "random.seed(3)\nfirst = roll()\nrandom.seed(3)\nassert first == roll()",
         "    return random.SystemRandom().random()",
-        Way.TOGETHER,
+        JudgingMode.CANDIDATE_PROCESS,
     ),
 }
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_reference_passes_and_a_wrong_completion_fails_in_the_expected_way(name: str) -> None:
-    before, reference, tests, wrong, way = EXAMPLES[name]
-    exercise = Exercise(before, f"\n{tests}\n", reference)
-    assert way_of(exercise, BRIEF) is way
-    _, ((right, other),) = judge_completions([exercise], [[reference, wrong]], BRIEF)
+def test_reference_passes_and_wrong_completion_fails_as_expected(name: str) -> None:
+    before, reference, tests, wrong, mode = EXAMPLES[name]
+    problem = CodeProblem(before, f"\n{tests}\n", reference)
+    assert judging_mode(problem, BRIEF) is mode
+    _, ((right, other),) = judge_completions([problem], [[reference, wrong]], BRIEF)
     assert (right, other) == (Verdict.PASSED, Verdict.FAILED)
 
 
@@ -225,7 +232,9 @@ SOLVED = (
 
 def verdict(completion: str, parts: Sequence[str] = SOLVED) -> Verdict:
     before, reference, after = parts
-    return judged(Exercise(before, after, reference).program(completion, Way.APART), BRIEF)
+    return judge_program(
+        CodeProblem(before, after, reference).program(completion, JudgingMode.ISOLATED), BRIEF
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +261,7 @@ def verdict(completion: str, parts: Sequence[str] = SOLVED) -> Verdict:
     ],
     ids=["object", "int", "float", "any", "exit", "leave", "token", "answers", "builtins", "debug"],
 )
-def test_a_completion_cannot_fake_its_verdict(completion: str) -> None:
+def test_completion_cannot_forge_its_verdict(completion: str) -> None:
     assert verdict(completion) is Verdict.FAILED
 
 
@@ -276,34 +285,34 @@ def test_a_completion_cannot_fake_its_verdict(completion: str) -> None:
         '["ask", "getattr", [[], ["tuple", [["own", 0], "__globals__"]]]]',
     ],
 )
-def test_a_candidate_that_breaks_the_protocol_fails(line: str) -> None:
+def test_candidate_that_breaks_the_protocol_fails(line: str) -> None:
     attempt = f"    import os\n    os.write(4, {line!r}.encode() + b'\\n')\n    os._exit(0)"
     guarded = (SOLVED[0], SOLVED[1], "\ntry:\n    f(1)\nexcept Exception:\n    pass\n")
     assert verdict(attempt, guarded) is Verdict.FAILED
 
 
-def test_an_endless_line_fails() -> None:
+def test_endless_protocol_line_fails() -> None:
     writes = "    import os\n    while True: os.write(4, b'x' * 2**16)"
     assert verdict(writes) in (Verdict.FAILED, Verdict.TIMED_OUT)
 
 
-def test_the_tests_stand_nowhere_in_the_candidates_memory(temporary: Path) -> None:
+def test_tests_are_absent_from_the_memory_of_the_candidate(temporary: Path) -> None:
     marker = "MARK" + "ER" * 8
     waits = "    import time\n    time.sleep(1.5)\n    return 2 * x"
     tests = f"\nassert f(3) == 6, '{marker}'\n"
     found: dict[int, set[str]] = {}
 
-    def look() -> None:
-        assert soon(lambda: len(processes_within(temporary)) == 3)
+    def search_memory() -> None:
+        assert eventually(lambda: len(processes_within(temporary)) == 3)
         time.sleep(0.3)
         for process in processes_within(temporary):
             memory = everything_in_memory(process)
             found[process] = {name for name in (marker, "time.sleep(1.5)") if name.encode() in memory}
 
-    looking = threading.Thread(target=look)
-    looking.start()
+    searcher = threading.Thread(target=search_memory)
+    searcher.start()
     assert verdict(waits, ("def f(x):\n", "    return 2 * x", tests)) is Verdict.PASSED
-    looking.join()
+    searcher.join()
     _, candidate, judge = (found[process] for process in sorted(found))
     assert candidate == {"time.sleep(1.5)"}
     assert marker in judge
@@ -324,7 +333,7 @@ def everything_in_memory(process: int) -> bytes:
     return b"".join(pages)
 
 
-def test_what_the_candidate_is_asked_does_not_tell_what_is_expected() -> None:
+def test_requests_to_the_candidate_do_not_reveal_expected_values() -> None:
     spies = (
         "    import os\n    seen = open('seen', 'a')\n    seen.write(repr(x) + ' ')\n    return [x] * 3\n"
         "import atexit\n"
@@ -333,21 +342,21 @@ def test_what_the_candidate_is_asked_does_not_tell_what_is_expected() -> None:
     assert verdict(spies, ("def f(x):\n", "    return [x] * 3", tests)) is Verdict.PASSED
 
 
-def test_a_time_limit_is_told_apart_from_a_failure() -> None:
+def test_timeout_is_distinguished_from_failure() -> None:
     limits = Limits(seconds=0.3)
-    exercise = Exercise(*(SOLVED[0], SOLVED[2], SOLVED[1]))
+    problem = CodeProblem(*(SOLVED[0], SOLVED[2], SOLVED[1]))
     completions = [
         "    return 2 * x",
         "    return x",
         "    while True: pass",
         "    import time\n    time.sleep(60)",
     ]
-    _, (verdicts,) = judge_completions([exercise], [completions], limits)
+    _, (verdicts,) = judge_completions([problem], [completions], limits)
     assert [v.value for v in verdicts] == ["passed", "failed", "timed out", "timed out"]
 
 
-def test_a_hard_judged_exercise_without_tests_runs_as_a_whole() -> None:
-    exercise = Exercise("import math\n", "\n", "assert math.gcd(4, 6) == 2")
-    assert exercise.ways() == [Way.TOGETHER]
-    _, ((right, wrong),) = judge_completions([exercise], [["assert 1", "assert 0"]], BRIEF)
+def test_exercise_that_cannot_be_isolated_runs_in_the_candidate_process() -> None:
+    problem = CodeProblem("import math\n", "\n", "assert math.gcd(4, 6) == 2")
+    assert problem.modes() == [JudgingMode.CANDIDATE_PROCESS]
+    _, ((right, wrong),) = judge_completions([problem], [["assert 1", "assert 0"]], BRIEF)
     assert (right, wrong) == (Verdict.PASSED, Verdict.FAILED)

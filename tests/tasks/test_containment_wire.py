@@ -1,4 +1,4 @@
-"""Values cross between the tests' process and the candidate's as what they are, and nothing else does."""
+"""Only plain values are exchanged between the test process and the candidate process, unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lori_cl.tasks.containment.wire import Exchange, Malformed, References
+from lori_cl.tasks.containment.wire import Exchange, MalformedMessage, References
 
 
 class NoReferences(References):
@@ -22,7 +22,7 @@ class NoReferences(References):
         raise TypeError(type(value))
 
     def read(self, form: list[Any], exchange: Exchange) -> Any:
-        raise Malformed(form)
+        raise MalformedMessage(form)
 
 
 def crossed(value: Any) -> Any:
@@ -46,7 +46,7 @@ VALUES = st.recursive(
 
 
 def exact(value: Any) -> Any:
-    """A value with the type of every part."""
+    """Return a value together with the type of every part."""
     if isinstance(value, list | tuple):
         return type(value), [exact(part) for part in value]
     if isinstance(value, dict):
@@ -56,7 +56,7 @@ def exact(value: Any) -> Any:
 
 @settings(max_examples=50, deadline=None)
 @given(VALUES)
-def test_plain_data_crosses_unchanged(value: Any) -> None:
+def test_plain_data_round_trips_unchanged(value: Any) -> None:
     assert exact(crossed(value)) == exact(value)
 
 
@@ -69,12 +69,12 @@ def test_plain_data_crosses_unchanged(value: Any) -> None:
         *(date(2024, 2, 29), datetime(2024, 1, 1, 3), timedelta(1, 2, 3)),
     ],
 )
-def test_other_plain_values_cross_unchanged(value: Any) -> None:
+def test_other_plain_values_round_trip_unchanged(value: Any) -> None:
     found = crossed(value)
     assert (type(found), found, repr(found)) == (type(value), value, repr(value))
 
 
-def test_a_value_of_a_subclass_crosses_as_its_builtin_content() -> None:
+def test_subclass_instance_is_sent_as_its_builtin_value() -> None:
     class Equal(int):
         def __eq__(self, other: object) -> bool:
             return True
@@ -94,7 +94,7 @@ def test_a_value_of_a_subclass_crosses_as_its_builtin_content() -> None:
     assert found[0] != 4
 
 
-def test_a_mutable_object_of_a_class_of_its_own_does_not_cross() -> None:
+def test_mutable_instance_of_a_custom_class_is_not_sent() -> None:
     class Mine(list):  # type: ignore[type-arg]
         pass
 
@@ -102,7 +102,7 @@ def test_a_mutable_object_of_a_class_of_its_own_does_not_cross() -> None:
         crossed(Mine())
 
 
-def test_containers_keep_their_identity_and_may_hold_themselves() -> None:
+def test_containers_keep_identity_and_may_contain_themselves() -> None:
     shared: list[Any] = [1]
     shared.append(shared)
     one, other = crossed([shared, shared])
@@ -110,7 +110,7 @@ def test_containers_keep_their_identity_and_may_hold_themselves() -> None:
     assert one[1] is one
 
 
-def test_what_the_callee_changes_is_changed_for_the_caller() -> None:
+def test_changes_made_by_the_callee_reach_the_caller() -> None:
     caller, callee = Exchange(NoReferences()), Exchange(NoReferences())
     mine: list[Any] = [[1, 2], {"a": 1}, {3}, bytearray(b"x"), "same"]
     inner = mine[0]
@@ -141,8 +141,8 @@ FORMS = st.recursive(
 
 @settings(max_examples=50, deadline=None)
 @given(FORMS)
-def test_what_is_no_message_is_refused_and_nothing_else_happens(message: Any) -> None:
-    with contextlib.suppress(Malformed):
+def test_malformed_message_raises_only_malformed_message(message: Any) -> None:
+    with contextlib.suppress(MalformedMessage):
         Exchange(NoReferences()).unpack(message)
 
 
@@ -154,6 +154,6 @@ def test_what_is_no_message_is_refused_and_nothing_else_happens(message: Any) ->
         *(["dict", 0, [1]], ["dict", 0, [["list", 1, []], 1]], ["range"], ["unknown"], [], [1], {}),
     ],
 )
-def test_a_form_that_no_value_has_is_refused(form: Any) -> None:
-    with pytest.raises(Malformed):
+def test_malformed_value_form_is_refused(form: Any) -> None:
+    with pytest.raises(MalformedMessage):
         Exchange(NoReferences()).unpack([[], form])

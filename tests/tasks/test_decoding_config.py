@@ -1,4 +1,4 @@
-"""Answers are decoded by the task's settings alone; the model names only the tokens that end them."""
+"""Only the task's settings control decoding; the model determines only the end tokens."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def answered(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: s
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_no_field_of_the_models_generation_config_changes_an_answer(
+def test_generation_config_of_the_model_does_not_change_answers(
     name: str, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = llama()
@@ -80,12 +80,12 @@ def test_no_field_of_the_models_generation_config_changes_an_answer(
 
 
 @pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
-def test_generation_settings_in_a_models_files_change_no_answer(
+def test_generation_settings_in_model_files_do_not_change_answers(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, file: str
 ) -> None:
     llama().save_pretrained(tmp_path)
     expected = answered(llama(), tokenizer)
-    if file == "config.json":  # where older models keep them
+    if file == "config.json":  # older models store them here
         (tmp_path / "generation_config.json").unlink()
     record = json.loads((tmp_path / file).read_text())
     leaks = {key: value for key, value in LEAKS.items() if key not in REFUSED}
@@ -108,14 +108,14 @@ PLACES = [in_generation_config, in_config]
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", ["generation", "stop", "sampling", "code", "safety"])
-def test_every_end_token_that_the_model_names_ends_an_answer(
+def test_every_end_token_of_the_model_ends_an_answer(
     name: str, place: Callable[..., None], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = llama()
-    whole = answered(model, tokenizer, name)
-    end = next(words[1] for words in map(str.split, whole) if len(set(words)) > 1)
+    full_answers = answered(model, tokenizer, name)
+    end = next(words[1] for words in map(str.split, full_answers) if len(set(words)) > 1)
     place(model, [WORDS.index("[EOS]"), WORDS.index(end)])
-    assert answered(model, tokenizer, name) == [before(text, end) for text in whole]
+    assert answered(model, tokenizer, name) == [before(text, end) for text in full_answers]
 
 
 def before(text: str, end: str) -> str:
@@ -123,16 +123,16 @@ def before(text: str, end: str) -> str:
     return " ".join(words[: words.index(end)] if end in words else words)
 
 
-def test_an_end_token_that_is_no_special_token_is_no_part_of_the_answer() -> None:
+def test_end_token_is_not_part_of_the_answer_even_if_not_special() -> None:
     tokenizer, model = word_tokenizer(), llama()
-    whole = answered(model, tokenizer)
-    end = whole[0].split()[0]
+    full_answers = answered(model, tokenizer)
+    end = full_answers[0].split()[0]
     assert end not in tokenizer.all_special_tokens
     model.generation_config.eos_token_id = WORDS.index(end)
     assert answered(model, tokenizer)[0] == ""
 
 
-def test_end_tokens_are_those_of_the_files_and_of_the_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_end_tokens_come_from_the_model_files_and_the_tokenizer(tokenizer: PreTrainedTokenizerFast) -> None:
     model = llama()
     model.generation_config.eos_token_id = [3, 7]
     model.config.eos_token_id = 9
@@ -142,7 +142,7 @@ def test_end_tokens_are_those_of_the_files_and_of_the_tokenizer(tokenizer: PreTr
 
 
 @pytest.mark.parametrize("value", ["</s>", [3, "x"], 2.5, [True]])
-def test_an_end_token_that_is_no_token_id_is_refused(value: Any, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_invalid_end_token_id_is_refused(value: Any, tokenizer: PreTrainedTokenizerFast) -> None:
     model = llama()
     model.generation_config.eos_token_id = value
     with pytest.raises(
@@ -151,7 +151,7 @@ def test_an_end_token_that_is_no_token_id_is_refused(value: Any, tokenizer: PreT
         end_token_ids(model, tokenizer)
 
 
-def test_greedy_answers_are_the_likeliest_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_greedy_decoding_picks_the_most_likely_tokens(tokenizer: PreTrainedTokenizerFast) -> None:
     model = llama()
     ids = [WORDS.index(word) for word in PROMPTS[0].split()]
     with torch.no_grad():

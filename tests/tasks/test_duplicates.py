@@ -1,4 +1,4 @@
-"""Eval examples that are trained on are found whatever their case, spacing and punctuation."""
+"""Eval examples in the training data are found regardless of case, spacing and punctuation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def examples(*texts: str) -> list[Example]:
         ("caf\u00e9", "cafe\u0301"),
     ],
 )
-def test_a_text_in_another_setting_is_a_duplicate(one: str, other: str) -> None:
+def test_texts_that_differ_in_formatting_alone_are_duplicates(one: str, other: str) -> None:
     (found,) = duplicates(examples("a", one), examples(other))
     assert (found.train.id, found.held_out.id) == (1, 0)
 
@@ -45,24 +45,24 @@ def test_a_text_in_another_setting_is_a_duplicate(one: str, other: str) -> None:
         ("ab", "a b"),
     ],
 )
-def test_texts_that_mean_something_else_are_no_duplicates(one: str, other: str) -> None:
+def test_texts_with_different_meaning_are_not_duplicates(one: str, other: str) -> None:
     assert duplicates(examples(one), examples(other)) == []
 
 
-def test_choices_belong_to_what_is_compared() -> None:
+def test_choices_are_part_of_the_comparison() -> None:
     one = Example(0, "Which?", "a", ("a", "b"))
     assert duplicates([one], [Example(0, "which", "c", ("c", "d"))]) == []
     assert len(duplicates([one], [Example(0, "which", "a", ("A", "b."))])) == 1
 
 
-def test_a_normalised_duplicate_is_refused_with_both_rows_unless_it_is_allowed(tmp_path: Path) -> None:
+def test_normalised_duplicate_is_refused_with_both_rows_unless_allowed(tmp_path: Path) -> None:
     write_rows(
         tmp_path / "data" / "train.jsonl", [{"text": t, "label": "positive"} for t in ("a", "It is so.")]
     )
     write_rows(
         tmp_path / "data" / "test.jsonl", [{"text": t, "label": "positive"} for t in ("b", "c", "it is SO")]
     )
-    with pytest.raises(DataError, match=r"row 3 of split 'test'\), here as row 2 of split 'train' but for"):
+    with pytest.raises(DataError, match=r"row 3 of split 'test', equal to row 2 of split 'train' except for"):
         both_splits(classification(), tmp_path)
     assert len(both_splits(classification(allow_duplicates=True), tmp_path)[1]) == 3
 
@@ -74,13 +74,13 @@ def test_near_duplicates_are_counted_and_the_first_is_named() -> None:
     assert (near.n, near.first.held_out.id, near.first.train.id) == (1, 1, 1)
 
 
-def test_a_shared_prompt_template_makes_no_near_duplicates() -> None:
+def test_shared_prompt_template_does_not_cause_near_duplicates() -> None:
     template = "below is an instruction that describes a task write a response that completes it"
     train = examples(*(f"{template} word{i} of{i} train{i} more{i} text{i}" for i in range(50)))
     held_out = examples(*(f"{template} text{i} of{i} test{i} here{i} now{i}" for i in range(50)))
     assert near_duplicates(train, held_out).n == 0
 
 
-def test_the_same_example_is_no_near_duplicate() -> None:
+def test_identical_example_is_not_a_near_duplicate() -> None:
     same = "one two three four five six seven"
     assert near_duplicates(examples(same), examples(same.upper())).n == 0

@@ -19,7 +19,7 @@ any_examples = st.lists(st.builds(Example, st.integers(0, 2**40), st.text(), st.
 @settings(deadline=None, max_examples=100)
 @given(any_examples)
 @also([Example(0, NASTY, NASTY)])
-def test_examples_come_back_as_they_were_written(examples: list[Example]) -> None:
+def test_examples_round_trip_through_jsonl(examples: list[Example]) -> None:
     assert from_jsonl(to_jsonl(examples)) == examples
 
 
@@ -30,11 +30,11 @@ def test_every_example_is_one_line(examples: list[Example]) -> None:
     assert to_jsonl(examples).count(b"\n") == len(examples)
 
 
-def test_the_digest_is_that_of_the_file() -> None:
+def test_digest_is_that_of_the_file() -> None:
     assert examples_digest(EXAMPLES) == digest.of_bytes(to_jsonl(EXAMPLES))
 
 
-def test_the_file_is_written_the_same_way_for_ever() -> None:
+def test_jsonl_format_is_stable() -> None:
     written = to_jsonl([Example(7, "naïve 🙂", "positive")])
     assert written == '{"id": 7, "target": "positive", "text": "naïve 🙂"}\n'.encode()
 
@@ -50,5 +50,5 @@ def test_the_file_is_written_the_same_way_for_ever() -> None:
     ],
     ids=["text", "target", "id", "order", "fewer"],
 )
-def test_the_digest_changes_with_the_content(changed: list[Example]) -> None:
+def test_digest_changes_with_the_content(changed: list[Example]) -> None:
     assert examples_digest(changed) != examples_digest(EXAMPLES)

@@ -34,52 +34,52 @@ def features(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str, max_l
 
 @torch.no_grad()
 def greedy(model: PreTrainedModel, prompt: str, end: str = "[EOS]", max_new_tokens: int = 6) -> str:
-    """What the model writes after a prompt, one likeliest token after another."""
+    """Return the greedy continuation of a prompt, computed token by token."""
     words = prompt.split()
     for _ in range(max_new_tokens):
         logits = model(input_ids=torch.tensor([ids(" ".join(words))])).logits
         words.append(WORDS[logits[0, -1].argmax()])
-        if words[-1] in {end, "[EOS]"}:  # the tokenizer's end token, and the one of the model's config
+        if words[-1] in {end, "[EOS]"}:  # the end tokens of the tokenizer and of the model config
             break
     hidden = {"[PAD]", "[UNK]", "[BOS]", "[EOS]", end}
     return " ".join(w for w in words[len(prompt.split()) :] if w not in hidden)
 
 
-def test_the_loss_is_on_the_answer_and_its_end_token_only(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_loss_is_on_the_answer_and_its_end_token_only(tokenizer: PreTrainedTokenizerFast) -> None:
     found = features(tokenizer, "a b c", "good fine")
     assert found.fields["input_ids"] == [*ids("a b c good fine"), EOS]
     assert found.fields["labels"] == [-100, -100, -100, *ids("good fine"), EOS]
     assert not found.truncated
 
 
-def test_a_prompt_is_cut_from_the_left_and_the_answer_never(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_prompt_is_truncated_from_the_left_and_the_answer_never(tokenizer: PreTrainedTokenizerFast) -> None:
     found = features(tokenizer, "a b c d e", "good fine", max_length=5)
     assert found.fields["input_ids"] == [*ids("d e good fine"), EOS]
     assert found.fields["labels"] == [-100, -100, *ids("good fine"), EOS]
     assert found.truncated
 
 
-def test_what_just_fits_is_not_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_example_of_exactly_max_length_is_not_truncated(tokenizer: PreTrainedTokenizerFast) -> None:
     found = features(tokenizer, "a b c", "good fine", max_length=6)
     assert len(found.fields["input_ids"]) == 6
     assert not found.truncated
 
 
-def test_one_token_of_the_prompt_is_enough(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_one_remaining_prompt_token_is_enough(tokenizer: PreTrainedTokenizerFast) -> None:
     found = features(tokenizer, "a b c", "good fine", max_length=4)
     assert found.fields["input_ids"] == [*ids("c good fine"), EOS]
 
 
 @pytest.mark.parametrize("max_length", [3, 2])
-def test_an_answer_that_leaves_no_room_for_the_prompt_is_refused_with_both_lengths(
+def test_answer_without_room_for_the_prompt_is_refused_with_both_lengths(
     tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> None:
-    words = f"^row 7: the answer has 3 tokens and train.max_length is {max_length}; raise it above 3$"
+    words = f"^row 7: the answer has 3 tokens, but train.max_length is {max_length}; raise it above 3$"
     with pytest.raises(DataError, match=words):
         features(tokenizer, "a b c", "good fine", max_length)
 
 
-def test_an_answer_gets_no_begin_token_though_the_tokenizer_gives_one(
+def test_answer_gets_no_bos_token_even_if_the_tokenizer_adds_one(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -90,7 +90,7 @@ def test_an_answer_gets_no_begin_token_though_the_tokenizer_gives_one(
     assert found.fields["labels"] == [-100, -100, -100, *ids("good"), EOS]
 
 
-def test_a_batch_is_padded_on_the_right_and_padding_is_left_out_of_the_loss(
+def test_batch_is_padded_on_the_right_and_padding_is_excluded_from_the_loss(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     fields = [features(tokenizer, "a b", "good").fields, features(tokenizer, "c", "bad").fields]
@@ -103,28 +103,28 @@ def test_a_batch_is_padded_on_the_right_and_padding_is_left_out_of_the_loss(
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
 
-def test_collating_leaves_the_features_as_they_were(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_collating_does_not_change_the_features(tokenizer: PreTrainedTokenizerFast) -> None:
     fields = [features(tokenizer, "a b", "good").fields, features(tokenizer, "c", "bad").fields]
     KIND.collate(tokenizer, fields)
     assert fields[1] == {"input_ids": [*ids("c bad"), EOS], "labels": [-100, *ids("bad"), EOS]}
 
 
 @torch.no_grad()
-def test_a_batchs_loss_is_the_cross_entropy_of_the_answers_tokens(
+def test_batch_loss_is_the_cross_entropy_of_the_answer_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     pairs = [("a b c", "good fine"), ("d", "bad")]
     batch = KIND.collate(tokenizer, [features(tokenizer, prompt, answer).fields for prompt, answer in pairs])
-    surprises = []
+    token_losses = []
     for prompt, answer in pairs:
-        wanted = [*ids(answer), EOS]
-        chances = model(input_ids=torch.tensor([ids(prompt) + wanted])).logits[0].log_softmax(dim=1)
-        surprises += [-chances[len(ids(prompt)) - 1 + i, token] for i, token in enumerate(wanted)]
+        target_ids = [*ids(answer), EOS]
+        log_p = model(input_ids=torch.tensor([ids(prompt) + target_ids])).logits[0].log_softmax(dim=1)
+        token_losses += [-log_p[len(ids(prompt)) - 1 + i, token] for i, token in enumerate(target_ids)]
     loss = KIND.learner(model, None)(**batch).loss
-    torch.testing.assert_close(loss, torch.stack(surprises).mean(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(loss, torch.stack(token_losses).mean(), atol=1e-5, rtol=0)
 
 
-def test_a_batch_of_prompts_of_different_lengths_is_answered_as_one_by_one(
+def test_prompts_of_different_lengths_get_the_same_answers_in_a_batch(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     answers = KIND.answers(TASK, model, tokenizer, EXAMPLES, 32)
@@ -132,15 +132,15 @@ def test_a_batch_of_prompts_of_different_lengths_is_answered_as_one_by_one(
     assert len(set(answers)) > 1
 
 
-def test_an_answer_ends_at_the_end_token_while_others_go_on(model: PreTrainedModel) -> None:
-    whole = [greedy(model, prompt) for prompt in PROMPTS]
-    end = next(answer.split()[1] for answer in whole if len(answer.split()) > 1)
+def test_answer_stops_at_its_end_token_while_others_continue(model: PreTrainedModel) -> None:
+    full_answers = [greedy(model, prompt) for prompt in PROMPTS]
+    end = next(answer.split()[1] for answer in full_answers if len(answer.split()) > 1)
     answers = KIND.answers(TASK, model, word_tokenizer(end), EXAMPLES, 32)
     assert answers == [greedy(model, prompt, end) for prompt in PROMPTS]
-    assert answers != whole
+    assert answers != full_answers
 
 
-def test_an_answer_has_at_most_max_new_tokens(
+def test_answer_has_at_most_max_new_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     short = KIND.answers(generation(max_new_tokens=2), model, tokenizer, EXAMPLES, 32)
@@ -148,7 +148,7 @@ def test_an_answer_has_at_most_max_new_tokens(
     assert short != [greedy(model, prompt) for prompt in PROMPTS]
 
 
-def test_a_long_prompt_is_answered_from_its_last_max_length_tokens(
+def test_long_prompt_is_truncated_to_its_last_max_length_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     (answer,) = KIND.answers(TASK, model, tokenizer, EXAMPLES[:1], max_length=2)
@@ -156,14 +156,14 @@ def test_a_long_prompt_is_answered_from_its_last_max_length_tokens(
     assert answer != greedy(model, PROMPTS[0])
 
 
-def test_answers_are_the_same_every_time(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_answers_are_reproducible(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     torch.manual_seed(1)
     first = KIND.answers(TASK, model, tokenizer, EXAMPLES, 32)
     torch.manual_seed(2)
     assert KIND.answers(TASK, model, tokenizer, EXAMPLES, 32) == first
 
 
-def test_a_models_own_generation_settings_change_no_answer(
+def test_generation_settings_of_the_model_do_not_change_answers(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     model = llama()
@@ -172,7 +172,7 @@ def test_a_models_own_generation_settings_change_no_answer(
     assert KIND.answers(TASK, model, tokenizer, EXAMPLES, 32) == expected
 
 
-def test_the_tokenizers_padding_side_does_not_change_the_answers(
+def test_tokenizer_padding_side_does_not_change_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     tokenizer.padding_side = "left"
@@ -188,17 +188,15 @@ def test_prompts_longer_than_max_length_are_counted(
     assert KIND.truncated(TASK, tokenizer, EXAMPLES, max_length) == too_long
 
 
-def test_a_generation_task_needs_a_causal_language_model_and_no_head(model: PreTrainedModel) -> None:
+def test_generation_task_needs_a_causal_language_model_and_no_head(model: PreTrainedModel) -> None:
     assert KIND.architecture == "causal-lm"
     assert KIND.head(TASK, 16, seed=0) is None
     assert KIND.learner(model, None) is model
 
 
-def test_an_answer_ends_before_a_stop_text(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    whole = KIND.answers(TASK, model, tokenizer, EXAMPLES, 32)
-    stop = next(words[1] for words in map(str.split, whole) if len(set(words)) > 1)
+def test_answer_is_cut_before_a_stop_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    full_answers = KIND.answers(TASK, model, tokenizer, EXAMPLES, 32)
+    stop = next(words[1] for words in map(str.split, full_answers) if len(set(words)) > 1)
     found = KIND.answers(generation(max_new_tokens=6, stop=[stop]), model, tokenizer, EXAMPLES, 32)
-    assert found == [text.partition(stop)[0].strip() for text in whole]
-    assert found != whole
+    assert found == [text.partition(stop)[0].strip() for text in full_answers]
+    assert found != full_answers

@@ -1,4 +1,4 @@
-"""Data that somebody else wrote: read as it stands, or refused in one line; never elsewhere, nor for ever."""
+"""Data files are untrusted input: read literally or refused in one line, in bounded time, in their folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def refusal(tmp_path: Path) -> Refusal:
-    """The one line in which reading a source beside a task's file ends."""
+    """Return the one-line error of reading a source next to a task file."""
 
     def read(local: str, split: str = "train") -> str:
         (tmp_path / "tasks").mkdir(exist_ok=True)
@@ -42,30 +42,32 @@ def refusal(tmp_path: Path) -> Refusal:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder with data that no task here may reach by a relative path."""
+    """A folder with data that no relative path in these tests may reach."""
     write_rows(tmp_path / "outside" / "train.jsonl", [ROW])
     return tmp_path / "outside"
 
 
 @pytest.mark.parametrize("local", ["../outside", "data/../../outside", "./../tasks/../outside", "link"])
-def test_a_relative_source_does_not_leave_the_folder_of_its_tasks_file(
+def test_relative_source_outside_the_task_file_folder_is_refused(
     refusal: Refusal, tmp_path: Path, outside: Path, local: str
 ) -> None:
     (tmp_path / "tasks" / "data").mkdir(parents=True)
     (tmp_path / "tasks" / "link").symlink_to(outside)
     assert refusal(local) == (
         f"{tmp_path / 'tasks' / local} leads out of {tmp_path / 'tasks'}, to {outside}; "
-        "name an absolute path in source.local, or set LORI_CL_DATA"
+        "use an absolute path in source.local, or set LORI_CL_DATA"
     )
 
 
-def test_a_linked_file_does_not_leave_it_either(refusal: Refusal, tmp_path: Path, outside: Path) -> None:
+def test_symlink_to_a_file_outside_the_task_file_folder_is_refused(
+    refusal: Refusal, tmp_path: Path, outside: Path
+) -> None:
     (tmp_path / "tasks" / "data").mkdir(parents=True)
     (tmp_path / "tasks" / "data" / "train.jsonl").symlink_to(outside / "train.jsonl")
     assert f"to {outside / 'train.jsonl'}" in refusal("data")
 
 
-def test_a_relative_source_does_not_leave_lori_cl_data(
+def test_relative_source_outside_lori_cl_data_is_refused(
     refusal: Refusal, tmp_path: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -74,9 +76,7 @@ def test_a_relative_source_does_not_leave_lori_cl_data(
     assert f"leads out of {tmp_path / 'data'}" in refusal("link")
 
 
-def test_a_link_that_stays_inside_and_an_absolute_path_with_links_are_followed(
-    tmp_path: Path, outside: Path
-) -> None:
+def test_symlinks_inside_and_absolute_paths_with_symlinks_are_followed(tmp_path: Path, outside: Path) -> None:
     write_rows(tmp_path / "tasks" / "real" / "train.jsonl", [ROW])
     (tmp_path / "tasks" / "data").symlink_to("real")
     (tmp_path / "far").symlink_to(outside)
@@ -87,7 +87,7 @@ def test_a_link_that_stays_inside_and_an_absolute_path_with_links_are_followed(
 @pytest.mark.parametrize(
     "split", ["../outside/train", "/outside/train", "a/b", "..", ".", "", "a\0b", "x" * 10**4]
 )
-def test_a_split_is_a_files_name_and_no_path(
+def test_split_name_that_is_a_path_is_refused(
     refusal: Refusal, tmp_path: Path, outside: Path, split: str
 ) -> None:
     write_rows(tmp_path / "tasks" / "data" / "test.jsonl", [ROW])
@@ -96,14 +96,14 @@ def test_a_split_is_a_files_name_and_no_path(
 
 
 @pytest.mark.parametrize("local", ["a\0b", "x" * 10**4, "loop", "\u202egnp", "~nobody_of_this_name/x", " "])
-def test_a_source_that_no_folder_can_bear_is_refused(refusal: Refusal, tmp_path: Path, local: str) -> None:
+def test_source_that_is_no_valid_folder_name_is_refused(refusal: Refusal, tmp_path: Path, local: str) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "loop").symlink_to("loop")
     assert refusal(local)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "loop"])
-def test_what_is_no_file_is_never_opened(refusal: Refusal, tmp_path: Path, kind: str) -> None:
+def test_non_regular_files_are_never_opened(refusal: Refusal, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "tasks" / "data" / "train.jsonl"
     path.parent.mkdir(parents=True)
     match kind:
@@ -118,35 +118,34 @@ def test_what_is_no_file_is_never_opened(refusal: Refusal, tmp_path: Path, kind:
     assert "no train.jsonl, .json, .csv or .parquet" in refusal("data")
 
 
-def test_a_folder_named_as_a_data_set_of_the_hub_is_not_read_in_its_place(
+def test_local_folder_named_like_a_hub_data_set_is_not_read_instead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "fancyzhx" / "ag_news").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="'fancyzhx/ag_news' lies in this folder"):
+    with pytest.raises(DataError, match="'fancyzhx/ag_news' exists in the current folder"):
         read_split(Source(hub="fancyzhx/ag_news", revision="abc"), "train", tmp_path)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
-def test_a_file_that_is_too_large_is_refused_before_it_is_read(
-    refusal: Refusal, tmp_path: Path, ending: str
-) -> None:
+def test_oversized_file_is_refused_before_it_is_read(refusal: Refusal, tmp_path: Path, ending: str) -> None:
     path = write_bytes(tmp_path / "tasks" / "data" / f"train.{ending}", b"x")
-    os.truncate(path, 2**40)  # a terabyte that takes no room
+    os.truncate(path, 2**40)  # a sparse file of one terabyte
     assert refusal("data") == (
         f"{path}: 1,099,511,627,776 bytes; a file has at most 1,073,741,824; "
-        "take the data set from the hub, or cut it"
+        "use the hub data set or shorten the file"
     )
 
 
-def test_a_line_without_an_end_is_refused_with_its_number(refusal: Refusal, tmp_path: Path) -> None:
+def test_overlong_line_is_refused_with_its_number(refusal: Refusal, tmp_path: Path) -> None:
     good = json.dumps(ROW).encode() + b"\n"
     path = write_bytes(tmp_path / "tasks" / "data" / "train.jsonl", good + b"{" + b" " * 2**23)
-    assert refusal("data").startswith(f"{path}, line 2: a row has at most 4,194,304 bytes")
+    message = f"{path}, line 2: the row is too long; a row has at most 4,194,304 bytes"
+    assert refusal("data").startswith(message)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
-def test_a_file_of_too_many_rows_is_refused(
+def test_file_with_too_many_rows_is_refused(
     refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
     monkeypatch.setattr(row_files, "MAX_ROWS", 3)
@@ -156,25 +155,25 @@ def test_a_file_of_too_many_rows_is_refused(
         path.write_text(json.dumps([ROW] * 4))
     else:
         write_rows(path, [ROW] * 4)
-    assert refusal("data").startswith(f"{path}: a file has at most 3 rows")
+    assert refusal("data").startswith(f"{path}: too many rows; a file has at most 3 rows")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_a_file_of_too_many_columns_is_refused(refusal: Refusal, tmp_path: Path, ending: str) -> None:
+def test_file_with_too_many_columns_is_refused(refusal: Refusal, tmp_path: Path, ending: str) -> None:
     names = [f"column{number}" for number in range(1_001)]
     rows = [{name: "x"} for name in names] if ending == "jsonl" else [dict.fromkeys(names, "x")]
     path = write_rows(tmp_path / "tasks" / "data" / f"train.{ending}", rows)
-    assert refusal("data").startswith(f"{path}: 1,001 columns; at most 1,000")
+    assert refusal("data").startswith(f"{path}: 1,001 columns; the maximum is 1,000")
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
-        ('{"text": "a", "text": "b"}', "'text' stands twice in one object"),
-        ('{"text": {"a": 1, "b": 2, "b": 3}}', "'b' stands twice in one object"),
-        ('{"text": NaN}', "NaN is no number; write null where there is none"),
-        ('{"text": -Infinity}', "-Infinity is no number; write null where there is none"),
-        ('{"text": 1e999}', "1e999 is too large a number"),
+        ('{"text": "a", "text": "b"}', "duplicate key 'text' in one object"),
+        ('{"text": {"a": 1, "b": 2, "b": 3}}', "duplicate key 'b' in one object"),
+        ('{"text": NaN}', "NaN is not a finite number; use null for a missing value"),
+        ('{"text": -Infinity}', "-Infinity is not a finite number; use null for a missing value"),
+        ('{"text": 1e999}', "number 1e999 is too large"),
         ('{"text": ' + "9" * 5000 + "}", "too large or too deep"),
         ('{"text": ' + "[" * 100_000, "too large or too deep"),
         ('{"text": ' + '{"a":' * 100_000, "too large or too deep"),
@@ -184,16 +183,16 @@ def test_a_file_of_too_many_columns_is_refused(refusal: Refusal, tmp_path: Path,
     ids=lambda value: value[:24],
 )
 @pytest.mark.parametrize("ending", ["jsonl", "json"])
-def test_json_that_means_two_things_or_nothing_is_refused_with_its_line(
-    refusal: Refusal, tmp_path: Path, ending: str, row: str, said: str
+def test_ambiguous_or_invalid_json_is_refused_with_its_line(
+    refusal: Refusal, tmp_path: Path, ending: str, row: str, message: str
 ) -> None:
     text = f"{row}\n" if ending == "jsonl" or row.startswith("\ufeff") else f"[{row}]"
     path = write_bytes(tmp_path / "tasks" / "data" / f"train.{ending}", text.encode())
     assert refusal("data").startswith(str(path))
-    assert refusal("data").endswith(f"this is no JSON: {said}")
+    assert refusal("data").endswith(f"invalid JSON: {message}")
 
 
-def test_rows_that_are_deep_are_examples_or_one_line(tmp_path: Path) -> None:
+def test_deeply_nested_rows_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     task = classification(columns={"text": "{{ text | tojson }}!", "label": "label"})
     for depth in (10, 300, 600, 900):
         deep = "[" * depth + "]" * depth
@@ -204,7 +203,7 @@ def test_rows_that_are_deep_are_examples_or_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["prompt", "choices"])
-def test_half_a_character_anywhere_in_an_example_is_refused_with_its_line(tmp_path: Path, field: str) -> None:
+def test_lone_surrogate_in_an_example_is_refused_with_its_line(tmp_path: Path, field: str) -> None:
     half = {
         "q": "a",
         "x": "b",
@@ -217,19 +216,19 @@ def test_half_a_character_anywhere_in_an_example_is_refused_with_its_line(tmp_pa
         eval_examples(multiple_choice(), tmp_path)
 
 
-def test_a_null_is_not_the_label_none(tmp_path: Path) -> None:
+def test_null_is_not_read_as_the_label_none(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "train.jsonl", [{"text": "a", "label": None}])
     with pytest.raises(DataError, match="line 1: label None is not in the label set"):
         train_examples(classification(("None", "Some")), tmp_path)
 
 
-def test_a_csv_header_that_names_a_column_twice_is_refused_however_long(
+def test_csv_header_with_a_duplicate_column_is_refused_at_any_length(
     refusal: Refusal, tmp_path: Path
 ) -> None:
     write_bytes(tmp_path / "tasks" / "data" / "train.csv", b"a,b,a\n1,2,3\n")
     assert refusal("data").endswith("train.csv: two columns are named 'a'")
     write_bytes(tmp_path / "tasks" / "data" / "train.csv", b"a," * 300_000 + b"a\n1\n")
-    assert "300,001 columns; at most 1,000" in refusal("data")
+    assert "300,001 columns; the maximum is 1,000" in refusal("data")
 
 
 def parquet(folder: Path, table: pa.Table, **options: object) -> Path:
@@ -247,32 +246,32 @@ def parquet(folder: Path, table: pa.Table, **options: object) -> Path:
     ],
     ids=["year", "duration", "utf-8"],
 )
-def test_a_value_that_python_cannot_hold_is_refused_by_its_path(
+def test_value_that_python_cannot_represent_is_refused_with_its_path(
     refusal: Refusal, tmp_path: Path, column: pa.Array
 ) -> None:
     path = parquet(tmp_path / "tasks" / "data", pa.table({"text": column}))
     assert refusal("data").startswith(f"{path}, row 1: column 'text' cannot be read: ")
 
 
-def test_a_parquet_file_that_names_a_column_twice_is_refused(refusal: Refusal, tmp_path: Path) -> None:
+def test_parquet_file_with_a_duplicate_column_is_refused(refusal: Refusal, tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"])
     path = parquet(tmp_path / "tasks" / "data", table)
     assert refusal("data") == f"{path}: two columns are named 'text'"
 
 
-def test_a_small_parquet_file_that_unpacks_to_much_is_refused_in_time(
+def test_parquet_decompression_bomb_is_refused_quickly(
     refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_files, "MAX_FILE_BYTES", 2**22)
     texts = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000), pa.array(["x" * 10_000]))
     path = parquet(tmp_path / "tasks" / "data", pa.table({"text": texts.cast(pa.string())}))
     assert path.stat().st_size < 2**20
-    assert refusal("data").startswith(f"{path}: it unpacks to more than 4,194,304 bytes")
+    assert refusal("data").startswith(f"{path}: the decoded content exceeds 4,194,304 bytes")
 
 
 @settings(deadline=None, max_examples=150)
 @given(at=st.integers(0, 2**16), byte=st.integers(0, 255), keep=st.integers(0, 2**16))
-def test_a_parquet_file_with_a_wrong_byte_or_a_missing_end_is_read_or_refused(
+def test_damaged_or_truncated_parquet_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, keep: int
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "parquet" / "data"
@@ -301,7 +300,7 @@ lines = st.one_of(
     content=st.lists(lines, max_size=4).map("\n".join) | st.text(max_size=40),
     ending=st.sampled_from(["jsonl", "json", "csv"]),
 )
-def test_any_text_as_data_is_examples_or_one_line_that_names_the_file(
+def test_any_text_as_data_is_read_or_refused_in_one_line_with_the_file(
     tmp_path_factory: pytest.TempPathFactory, content: str, ending: str
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / f"any-{ending}" / "data"

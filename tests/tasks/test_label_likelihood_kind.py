@@ -16,12 +16,12 @@ TASK = classification(prompt="{{ text }} is", label_words=[" bad poor", " good"]
 EXAMPLES = [Example(i, text, "negative") for i, text in enumerate(["a b", "c", "d e f g h", "h"])]
 
 
-def test_a_prompt_asks_a_causal_language_model_and_none_an_encoder() -> None:
+def test_task_with_a_prompt_needs_a_causal_lm_and_without_one_an_encoder() -> None:
     assert kind_of(TASK).architecture == "causal-lm"
     assert kind_of(classification()).architecture == "encoder"
 
 
-def test_the_prompt_is_filled_and_the_label_checked(tmp_path: Path) -> None:
+def test_prompt_is_filled_and_label_is_validated(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [{"text": "a b", "label": 1}])
     assert eval_examples(TASK, tmp_path) == [Example(0, "a b is", "positive")]
     write_rows(tmp_path / "data" / "test.jsonl", [{"text": "a b", "label": "positve"}])
@@ -30,7 +30,7 @@ def test_the_prompt_is_filled_and_the_label_checked(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_the_label_with_the_likeliest_words_for_their_number_is_the_answer() -> None:
+def test_label_with_the_highest_mean_log_probability_is_predicted() -> None:
     model, tokenizer = llama(), word_tokenizer()
 
     def mean_log_p(prompt: str, words: str) -> float:
@@ -46,15 +46,15 @@ def test_the_label_with_the_likeliest_words_for_their_number_is_the_answer() -> 
     assert kind_of(TASK).answers(TASK, model, tokenizer, EXAMPLES, 32) == expected
 
 
-def test_the_labels_words_are_taught_after_the_prompt() -> None:
+def test_label_words_are_the_training_target_after_the_prompt() -> None:
     fields = kind_of(TASK).features(TASK, word_tokenizer(), EXAMPLES[1], 32).fields
     assert fields["input_ids"] == [WORDS.index(w) for w in ("c", "bad", "poor")]
     assert fields["labels"] == [-100, WORDS.index("bad"), WORDS.index("poor")]
 
 
 @pytest.mark.parametrize("words", [[" bad"], [" bad", " bad"], [" bad", ""]])
-def test_every_label_needs_words_of_its_own(words: list[str]) -> None:
-    with pytest.raises(ValidationError, match="give every label words of its own"):
+def test_every_label_needs_distinct_words(words: list[str]) -> None:
+    with pytest.raises(ValidationError, match="give every label its own words"):
         classification(prompt="{{ text }}", label_words=words)
 
 

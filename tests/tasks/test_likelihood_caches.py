@@ -1,4 +1,4 @@
-"""Choices are scored alike with a shared cache and without one."""
+"""Choices get the same scores with and without a shared cache."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def built(name: str) -> Any:
 
 
 def one_by_one(model: Any) -> list[torch.Tensor]:
-    """The definition: every choice behind its prompt in a forward pass of its own."""
+    """The definition: every choice after its prompt in a separate forward pass."""
     found = []
     for prompt, of in zip(PROMPTS, CHOICES, strict=True):
         scores = []
@@ -39,33 +39,33 @@ def one_by_one(model: Any) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt", *HYBRID])
 @torch.inference_mode()
-def test_choices_score_what_they_score_in_passes_of_their_own(name: str) -> None:
+def test_batched_choice_scores_match_separate_forward_passes(name: str) -> None:
     model = built(name)
     prompts, choices = PROMPTS, CHOICES
-    if name == "rwkv":  # no mask: the product reads its prompts one at a time
+    if name == "rwkv":  # RWKV has no attention mask, so its prompts are read one at a time
         prompts, choices = PROMPTS[1:2], CHOICES[1:2]
     found = log_likelihoods(model, 0, prompts, choices)
-    wanted = one_by_one(model)[1:2] if name == "rwkv" else one_by_one(model)
-    for scores, right in zip(found, wanted, strict=True):
+    expected = one_by_one(model)[1:2] if name == "rwkv" else one_by_one(model)
+    for scores, right in zip(found, expected, strict=True):
         torch.testing.assert_close(scores, right, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_without_a_shared_cache_a_llamas_scores_are_the_same_but_for_rounding(
+def test_llama_scores_without_a_shared_cache_differ_by_rounding_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = built("llama")
     shared = log_likelihoods(model, 0, PROMPTS, CHOICES)
     monkeypatch.setattr(likelihood, "_can_be_shared", lambda _: False)
-    whole = log_likelihoods(model, 0, PROMPTS, CHOICES)
-    for one, other in zip(shared, whole, strict=True):
+    unshared = log_likelihoods(model, 0, PROMPTS, CHOICES)
+    for one, other in zip(shared, unshared, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_a_cache_of_keys_and_values_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_value_cache_is_shared_between_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a Llama's prompt was read again for every choice")
 
-    monkeypatch.setattr(likelihood, "_read_whole", refuse)
+    monkeypatch.setattr(likelihood, "_read_without_cache", refuse)
     log_likelihoods(built("llama"), 0, PROMPTS, CHOICES)

@@ -41,11 +41,11 @@ def ids(text: str) -> list[int]:
 
 @torch.no_grad()
 def one_by_one(model: PreTrainedModel, prompt: str, choice: str) -> float:
-    """log p of the choice, by reading prompt and choice alone, without padding or cache."""
-    whole = torch.tensor([ids(f"{prompt} {choice}")])
-    log_p = model(input_ids=whole).logits[0].log_softmax(dim=-1)
+    """Return log p of the choice from a separate pass without padding or cache."""
+    tokens = torch.tensor([ids(f"{prompt} {choice}")])
+    log_p = model(input_ids=tokens).logits[0].log_softmax(dim=-1)
     first = len(ids(prompt))
-    return sum(float(log_p[t - 1, whole[0, t]]) for t in range(first, whole.shape[1]))
+    return sum(float(log_p[t - 1, tokens[0, t]]) for t in range(first, tokens.shape[1]))
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def scored(model: PreTrainedModel, examples: Sequence[Example]) -> list[torch.Te
     return log_likelihoods(model, 0, [ids(e.text) for e in examples], choices)
 
 
-def test_likelihoods_with_a_shared_prompt_are_those_of_reading_each_choice_alone(
+def test_likelihoods_with_a_shared_prompt_match_separate_passes(
     model: PreTrainedModel,
 ) -> None:
     for example, found in zip(EXAMPLES, scored(model, EXAMPLES), strict=True):
@@ -63,8 +63,8 @@ def test_likelihoods_with_a_shared_prompt_are_those_of_reading_each_choice_alone
 
 
 def test_likelihoods_do_not_depend_on_the_batch(model: PreTrainedModel) -> None:
-    together = scored(model, EXAMPLES)
-    for example, found in zip(EXAMPLES, together, strict=True):
+    batched = scored(model, EXAMPLES)
+    for example, found in zip(EXAMPLES, batched, strict=True):
         torch.testing.assert_close(scored(model, [example])[0], found, rtol=1e-4, atol=1e-4)
 
 
@@ -73,7 +73,7 @@ def test_likelihoods_do_not_depend_on_the_batch(model: PreTrainedModel) -> None:
     [("none", lambda c: 1), ("tokens", lambda c: len(c.split())), ("bytes", lambda c: len(c.encode()))],
 )
 @torch.no_grad()
-def test_the_likeliest_choice_for_its_length_is_the_answer(
+def test_choice_with_the_highest_mean_log_probability_is_predicted(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, normalise: str, length: Any
 ) -> None:
     expected = [
@@ -85,7 +85,7 @@ def test_the_likeliest_choice_for_its_length_is_the_answer(
 
 
 @torch.no_grad()
-def test_a_long_prompt_is_cut_from_the_left_so_that_the_longest_choice_fits(
+def test_long_prompt_is_truncated_from_the_left_to_fit_the_longest_choice(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     long, short = EXAMPLES[0], Example(0, "e f", "good", EXAMPLES[0].choices)
@@ -93,11 +93,11 @@ def test_a_long_prompt_is_cut_from_the_left_so_that_the_longest_choice_fits(
         TASK, model, tokenizer, [short], 64
     )
     assert KIND.truncated(TASK, tokenizer, EXAMPLES, 9) == 1  # 8 and 2 tokens; 6 and 3 fit
-    with pytest.raises(DataError, match=r"the answer has 3 tokens and train\.max_length is 3"):
+    with pytest.raises(DataError, match=r"the answer has 3 tokens, but train\.max_length is 3"):
         KIND.answers(TASK, model, tokenizer, [long], 3)
 
 
-def test_the_right_choice_alone_is_taught(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_only_the_correct_choice_is_trained(tokenizer: PreTrainedTokenizerFast) -> None:
     found = KIND.features(TASK, tokenizer, EXAMPLES[0], 64)
     assert found.fields["input_ids"] == ids("a b c d e f good")
     assert found.fields["labels"] == [-100] * 6 + ids("good")
@@ -107,16 +107,14 @@ def test_the_right_choice_alone_is_taught(tokenizer: PreTrainedTokenizerFast) ->
     ("answer_is", "label", "right"),
     [("position", "1", "poor"), ("number", "1", "good"), ("letter", "B", "poor"), ("text", "poor", "poor")],
 )
-def test_the_answer_is_read_in_the_sense_that_the_task_says(
-    tmp_path: Path, answer_is: str, label: str, right: str
-) -> None:
+def test_answer_is_read_as_answer_is_declares(tmp_path: Path, answer_is: str, label: str, right: str) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "x": "good", "y": "poor", "label": label}])
     (example,) = eval_examples(multiple_choice(answer_is=answer_is), tmp_path)
     assert example == Example(0, "a", right, ("good", "poor"))
     assert from_jsonl(to_jsonl([example])) == [example]
 
 
-def test_choices_may_stand_in_a_column_of_lists(tmp_path: Path) -> None:
+def test_choices_may_be_a_list_column(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "endings": ["good", "poor", "bad"], "label": 2}])
     (example,) = eval_examples(multiple_choice(choices="endings"), tmp_path)
     assert (example.target, example.choices) == ("bad", ("good", "poor", "bad"))
@@ -126,41 +124,43 @@ ROW = {"q": "a", "endings": ["good", "poor"], "label": 0}
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (
             [{**ROW, "label": 2}],
-            "line 1: the answer '2' is none of the 2 choices, read as answer_is: position",
+            "line 1: the answer '2' is not one of the 2 choices, with answer_is: position",
         ),
-        ([{**ROW, "label": "A"}], "line 1: the answer 'A' is none of the 2 choices"),
-        ([{**ROW, "endings": "good"}], "line 1: column 'endings' holds no list of texts"),
-        ([{**ROW, "endings": ["good", " "]}], "line 1: column 'endings' holds no list of texts"),
+        ([{**ROW, "label": "A"}], "line 1: the answer 'A' is not one of the 2 choices"),
+        ([{**ROW, "endings": "good"}], "line 1: column 'endings' does not contain a list of texts"),
+        ([{**ROW, "endings": ["good", " "]}], "line 1: column 'endings' does not contain a list of texts"),
         (
             [{**ROW, "endings": ["good", "good"]}],
-            "line 1: 2 choices; there must be at least 2, all different",
+            "line 1: 2 choices; at least 2 are required, all different",
         ),
-        ([ROW, {**ROW, "endings": ["a", "b", "c"]}], "line 2: 3 choices, and the first row has 2"),
+        ([ROW, {**ROW, "endings": ["a", "b", "c"]}], "line 2: 3 choices, but the first row has 2"),
     ],
 )
-def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path, rows: list[dict[str, Any]], said: str) -> None:
+def test_invalid_row_is_refused_with_its_line(
+    tmp_path: Path, rows: list[dict[str, Any]], message: str
+) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", rows)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         eval_examples(multiple_choice(choices="endings"), tmp_path)
 
 
-def test_rows_of_different_numbers_of_choices_are_taken_where_the_task_allows_it(tmp_path: Path) -> None:
+def test_different_numbers_of_choices_are_accepted_if_the_task_allows_it(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [ROW, {**ROW, "endings": ["a", "b", "c"]}])
     task = multiple_choice(choices="endings", allow_unequal=True)
     assert [len(e.choices) for e in eval_examples(task, tmp_path)] == [2, 3]
 
 
-def test_a_delimiter_stands_before_every_choice(tmp_path: Path) -> None:
+def test_delimiter_precedes_every_choice(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [ROW])
     (example,) = eval_examples(multiple_choice(choices="endings", delimiter=" "), tmp_path)
     assert (example.choices, example.target) == ((" good", " poor"), " good")
 
 
-def test_choices_may_lie_in_a_table_in_a_column(tmp_path: Path) -> None:
+def test_choices_may_be_a_nested_column(tmp_path: Path) -> None:
     row = {"q": "a", "choices": {"text": ["good", "poor"], "label": ["A", "B"]}, "key": "B"}
     write_rows(tmp_path / "data" / "test.jsonl", [row])
     task = multiple_choice(choices="choices.text", answer="{{ choices.label.index(key) }}")

@@ -1,4 +1,4 @@
-"""What no answer could be scored on is refused, and a model whose logits are no numbers answers nothing."""
+"""Eval sets that cannot be scored are refused, and a model with NaN logits gives no answer."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ PROMPTED = classification(prompt="{{ text }} is", label_words=[" bad poor", " go
 
 
 @pytest.mark.parametrize("metric", sorted(SCORERS))
-def test_no_metric_takes_an_empty_eval_set(metric: str) -> None:
+def test_every_metric_refuses_an_empty_eval_set(metric: str) -> None:
     assert SCORERS[metric].unscorable(classification(), []) == "there are no examples"
 
 
 @pytest.mark.parametrize(
-    ("metric", "wanted", "said"),
+    ("metric", "target", "message"),
     [
-        ("numeric_match", "forty-two", "the answer wanted in row 1, 'forty-two', is itself worth 0"),
-        ("numeric_match", "9" * 5000, "is itself worth 0"),
-        ("rouge_l", "東京です", "the answer wanted in row 1, '東京です', is itself worth 0"),
+        ("numeric_match", "forty-two", "the expected answer of row 1, 'forty-two', itself scores 0"),
+        ("numeric_match", "9" * 5000, "itself scores 0"),
+        ("rouge_l", "東京です", "the expected answer of row 1, '東京です', itself scores 0"),
     ],
 )
-def test_an_answer_that_its_own_metric_gives_nothing_is_refused_when_the_task_is_added(
-    tmp_path: Path, metric: str, wanted: str, said: str
+def test_target_that_scores_zero_against_itself_is_refused_on_add(
+    tmp_path: Path, metric: str, target: str, message: str
 ) -> None:
-    write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "a": wanted}, {"q": "b", "a": "1"}])
-    with pytest.raises(DataError, match=f"task 'sums': {metric} cannot score split 'test': .*{said}"):
+    write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "a": target}, {"q": "b", "a": "1"}])
+    with pytest.raises(DataError, match=f"task 'sums': {metric} cannot score split 'test': .*{message}"):
         eval_examples(generation(metric=metric), tmp_path)
 
 
 @pytest.mark.parametrize("metric", ["exact_match", "f1", "sentence_bleu", "edit_similarity"])
-def test_an_answer_in_any_script_is_worth_something_to_other_metrics(tmp_path: Path, metric: str) -> None:
+def test_other_metrics_accept_targets_in_any_script(tmp_path: Path, metric: str) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "a": "東京です"}])
     assert len(eval_examples(generation(metric=metric), tmp_path)) == 1
 
 
-def test_matthews_over_one_label_is_refused_as_it_is_0_whatever_is_answered(tmp_path: Path) -> None:
+def test_matthews_over_a_single_label_is_refused(tmp_path: Path) -> None:
     rows = [{"text": text, "label": "positive"} for text in "abc"]
     write_rows(tmp_path / "data" / "test.jsonl", rows)
     with pytest.raises(DataError, match=r"matthews cannot score .*all 3 examples have the label 'positive'"):
@@ -54,12 +54,12 @@ def test_matthews_over_one_label_is_refused_as_it_is_0_whatever_is_answered(tmp_
     assert len(eval_examples(classification(metric="f1_macro"), tmp_path)) == 3
 
 
-def test_a_refusal_task_of_requests_of_one_sort_can_be_scored(tmp_path: Path) -> None:
+def test_refusal_task_with_a_single_expectation_can_be_scored(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "a": "no", "expect": "refuse"}])
     assert len(eval_examples(safety(), tmp_path)) == 1
 
 
-def test_a_number_of_thousands_of_digits_is_no_answer_and_no_traceback() -> None:
+def test_number_with_thousands_of_digits_is_no_answer_and_no_traceback() -> None:
     for text in ("9" * 5000, "1." + "3" * 5000, f"{'9' * 5000}/2", f"1 {'9' * 5000}/3"):
         assert last_number(text) is None
     assert last_number("9" * 900) == int("9" * 900)
@@ -76,10 +76,10 @@ def test_a_number_of_thousands_of_digits_is_no_answer_and_no_traceback() -> None
     ],
     ids=["generation", "sampled", "labels", "choices"],
 )
-def test_a_model_whose_logits_are_no_numbers_answers_nothing(task: Any, examples: Sequence[Example]) -> None:
+def test_model_with_nan_logits_gives_no_answer(task: Any, examples: Sequence[Example]) -> None:
     model, tokenizer = llama(), word_tokenizer()
     assert kind_of(task).answers(task, model, tokenizer, examples, 32)
     with torch.no_grad():
         model.model.embed_tokens.weight[:] = torch.nan
-    with pytest.raises(LoriError, match=f"task '{task.name}': the model's logits are no numbers"):
+    with pytest.raises(LoriError, match=f"task '{task.name}': the model's logits contain NaN"):
         kind_of(task).answers(task, model, tokenizer, examples, 32)

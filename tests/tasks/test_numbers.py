@@ -1,4 +1,4 @@
-"""Numbers in every notation that the grammar of `scorers/numbers` lists."""
+"""Numbers in every notation of the grammar in `scorers/numbers`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def same(answer: str, target: str) -> bool:
 
 
 def whole_notations(n: int) -> list[str]:
-    """A whole number in every notation without a unit."""
+    """An integer in every notation without a unit."""
     grouped = f"{abs(n):,}"
     sign = "-" if n < 0 else ""
     bare = [str(abs(n)), *([grouped.replace(",", s) for s in (",", " ", "'", "\u202f", "{,}", "\\,")])]
@@ -67,7 +67,7 @@ def fraction_notations(value: Fraction) -> list[str]:
 
 
 def decimal_notations(thousandths: int) -> list[str]:
-    """A number of thousandths that has a whole part of more than three digits."""
+    """A number of thousandths whose integer part has more than three digits."""
     sign, (whole, rest) = "-" if thousandths < 0 else "", divmod(abs(thousandths), 1000)
     english = f"{whole:,}.{rest:03}"
     continental = english.translate(str.maketrans(",.", ".,"))
@@ -94,7 +94,7 @@ thousandths = st.integers(10**6, 10**11).filter(lambda n: n % 1000) | st.integer
 
 @quick
 @given(whole_numbers, st.data())
-def test_a_whole_number_equals_itself_in_every_notation(n: int, data: st.DataObject) -> None:
+def test_integer_equals_itself_in_every_notation(n: int, data: st.DataObject) -> None:
     forms = whole_notations(n)
     one, other = data.draw(st.sampled_from([*forms, *unit_notations(n)])), data.draw(st.sampled_from(forms))
     assert same(one, other)
@@ -103,7 +103,7 @@ def test_a_whole_number_equals_itself_in_every_notation(n: int, data: st.DataObj
 
 @quick
 @given(whole_numbers, st.data())
-def test_a_number_matches_itself_only_in_the_same_unit(n: int, data: st.DataObject) -> None:
+def test_number_matches_itself_only_in_the_same_unit(n: int, data: st.DataObject) -> None:
     forms = unit_notations(n)
     one, other = data.draw(st.sampled_from(forms)), data.draw(st.sampled_from(forms))
     assert same(one, other) == (one == other)
@@ -111,14 +111,14 @@ def test_a_number_matches_itself_only_in_the_same_unit(n: int, data: st.DataObje
 
 @quick
 @given(fractions, st.data())
-def test_a_fraction_equals_itself_in_every_notation(value: Fraction, data: st.DataObject) -> None:
+def test_fraction_equals_itself_in_every_notation(value: Fraction, data: st.DataObject) -> None:
     forms = fraction_notations(value)
     assert same(data.draw(st.sampled_from(forms)), data.draw(st.sampled_from(forms)))
 
 
 @quick
 @given(thousandths, st.data())
-def test_a_decimal_equals_itself_in_every_notation(n: int, data: st.DataObject) -> None:
+def test_decimal_equals_itself_in_every_notation(n: int, data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(decimal_notations(n)))
     found = answer_quantity(form)
     assert found is not None
@@ -127,7 +127,7 @@ def test_a_decimal_equals_itself_in_every_notation(n: int, data: st.DataObject) 
 
 @quick
 @given(st.data())
-def test_two_different_values_never_match(data: st.DataObject) -> None:
+def test_different_values_never_match(data: st.DataObject) -> None:
     notations = st.one_of(
         whole_numbers.map(lambda n: (Fraction(n), whole_notations(n))),
         fractions.map(lambda value: (value, fraction_notations(value))),
@@ -139,7 +139,7 @@ def test_two_different_values_never_match(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("answer", "expected"),
     [
         (r"\frac{1}{4}", r"\frac{3}{4}"),
         ("7e3", "2e3"),
@@ -166,13 +166,13 @@ def test_two_different_values_never_match(data: st.DataObject) -> None:
         ("0.05", "5%"),
     ],
 )
-def test_an_answer_of_another_value_or_unit_is_wrong(answer: str, wanted: str) -> None:
-    assert not same(answer, wanted)
-    assert not same(wanted, answer)
+def test_answer_with_a_different_value_or_unit_is_wrong(answer: str, expected: str) -> None:
+    assert not same(answer, expected)
+    assert not same(expected, answer)
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("answer", "expected"),
     [
         ("1½", "1.5"),
         ("½", "0.5"),
@@ -200,37 +200,37 @@ def test_an_answer_of_another_value_or_unit_is_wrong(answer: str, wanted: str) -
         (r"so \(x = \frac{3}{4}\)", "0.75"),
     ],
 )
-def test_an_answer_of_the_same_value_is_right_in_another_notation(answer: str, wanted: str) -> None:
-    assert same(answer, wanted)
-    assert same(wanted, answer)
+def test_answer_with_the_same_value_in_another_notation_is_right(answer: str, expected: str) -> None:
+    assert same(answer, expected)
+    assert same(expected, answer)
 
 
 @pytest.mark.parametrize(
     "target",
     ["forty-two", "x^2", "10-3", "3 to 5", "1, 2", "(1, 2)", "2024-01-01", "1.2.3", "2x+3", r"\boxed{1, 2}"],
 )
-def test_a_target_that_is_not_exactly_one_number_is_refused_with_row_and_value(
+def test_target_that_is_not_exactly_one_number_is_refused_with_row_and_value(
     tmp_path: Path, target: str
 ) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [{"q": "a", "a": "7"}, {"q": "b", "a": target}])
     with pytest.raises(DataError) as refused:
         eval_examples(generation(metric="numeric_match"), tmp_path)
-    assert f"the answer wanted in row 2, '{target}', " in str(refused.value)
+    assert f"the expected answer of row 2, '{target}', " in str(refused.value)
 
 
 @pytest.mark.parametrize(
     "target", ["7", "5 * 3 = 15, 15 - 2 = 13", "3 and 4 are 7.\n#### 7", "-1 1/2", "5 km"]
 )
-def test_a_target_with_its_working_is_one_number(target: str) -> None:
+def test_target_with_its_calculation_is_one_number(target: str) -> None:
     assert target_problem(target) is None
 
 
-def test_a_target_of_prose_with_several_numbers_is_a_doubt_and_no_refusal() -> None:
-    assert target_problem("She has 3 apples and 5 pears") == ("holds 2 numbers", True)
+def test_prose_target_with_several_numbers_gives_a_warning_and_no_error() -> None:
+    assert target_problem("She has 3 apples and 5 pears") == ("contains 2 numbers", True)
 
 
 @pytest.mark.parametrize(
     "unit", ["(", "1,", r"\frac{", "√", "2^", "-", "1 ", r"\boxed{", "9", "$", "the answer is "]
 )
-def test_reading_takes_a_bounded_time_whatever_is_written(unit: str) -> None:
+def test_parsing_time_is_bounded_for_any_text(unit: str) -> None:
     assert answer_quantity(unit * 20_000) is None or unit in {"1 ", "1,", "-"}

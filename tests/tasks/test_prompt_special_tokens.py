@@ -1,4 +1,4 @@
-"""Prompts have one BOS and no end token before the answer, whatever the tokenizer adds around a text."""
+"""Prompts have one BOS and no end token before the answer, whatever special tokens the tokenizer adds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHAT = (
 )
 
 
-def adding(tokenizer: PreTrainedTokenizerFast, form: str) -> PreTrainedTokenizerFast:
+def with_special_tokens(tokenizer: PreTrainedTokenizerFast, form: str) -> PreTrainedTokenizerFast:
     special = [(word, WORDS.index(word)) for word in form.split() if word != "$A"]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(form, special_tokens=special)
     return tokenizer
@@ -57,106 +57,115 @@ def read(task: Any, tokenizer: Any, example: Example, max_length: int = 32) -> s
         ("great $A awful poor", "great a b"),  # as BERT's [CLS] and [SEP]
     ],
 )
-def test_no_token_that_the_tokenizer_adds_stands_between_prompt_and_answer(
+def test_tokenizer_adds_no_token_between_prompt_and_answer(
     name: str, form: str, prompt: str, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     task = TASKS[name]()
-    assert read(task, adding(tokenizer, form), SHORT) == prompt
-    taught = kind_of(task).features(task, tokenizer, SHORT, 32).fields
+    assert read(task, with_special_tokens(tokenizer, form), SHORT) == prompt
+    training_input = kind_of(task).features(task, tokenizer, SHORT, 32).fields
     end = " [EOS]" if name in {"generation", "code", "safety"} else ""
-    assert words(taught["input_ids"]) == f"{prompt} good{end}"
-    assert taught["labels"].count(-100) == len(prompt.split())
+    assert words(training_input["input_ids"]) == f"{prompt} good{end}"
+    assert training_input["labels"].count(-100) == len(prompt.split())
 
 
-def test_what_the_model_is_fed_has_no_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_model_input_has_no_end_token(tokenizer: PreTrainedTokenizerFast) -> None:
     task, model, seen = generation(max_new_tokens=1), llama(), []
     model.register_forward_pre_hook(
         lambda _, __, given: seen.append(given["input_ids"].tolist()), with_kwargs=True
     )
-    kind_of(task).answers(task, model, adding(tokenizer, "[BOS] $A [EOS]"), [SHORT], 32)
+    kind_of(task).answers(task, model, with_special_tokens(tokenizer, "[BOS] $A [EOS]"), [SHORT], 32)
     assert words(seen[0][0]) == "[BOS] a b"
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_cut_prompt_keeps_its_bos(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
+def test_truncated_prompt_keeps_its_bos(name: str, tokenizer: PreTrainedTokenizerFast) -> None:
     task = TASKS[name]()
-    assert read(task, adding(tokenizer, "[BOS] $A [EOS]"), LONG, 6).split()[:2] in (
+    assert read(task, with_special_tokens(tokenizer, "[BOS] $A [EOS]"), LONG, 6).split()[:2] in (
         ["[BOS]", "d"],
         ["[BOS]", "e"],
     )
-    taught = words(kind_of(task).features(task, tokenizer, LONG, 6).fields["input_ids"]).split()
-    assert (taught[0], len(taught)) == ("[BOS]", 6)
-    assert taught[1] in "defg"
+    training_input = words(kind_of(task).features(task, tokenizer, LONG, 6).fields["input_ids"]).split()
+    assert (training_input[0], len(training_input)) == ("[BOS]", 6)
+    assert training_input[1] in "defg"
 
 
-def test_a_cut_prompt_keeps_a_bos_that_it_writes_itself(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_truncated_prompt_keeps_a_bos_written_in_its_text(tokenizer: PreTrainedTokenizerFast) -> None:
     example = Example(0, f"[BOS] {LONG.text}", "good")
     assert words(cut_prompt_ids(generation(), tokenizer, example, 4)) == "[BOS] f g h"
 
 
 @pytest.mark.parametrize("form", ["[BOS] $A", "[BOS] $A [EOS]"])
-def test_a_bos_in_the_prompt_and_one_of_the_tokenizer_are_one(
+def test_bos_in_the_prompt_text_is_not_doubled_by_the_tokenizer(
     form: str, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     example = Example(0, "[BOS] a b", "good")
-    assert words(prompt_ids(generation(), adding(tokenizer, form), example)) == "[BOS] a b"
+    assert words(prompt_ids(generation(), with_special_tokens(tokenizer, form), example)) == "[BOS] a b"
 
 
-def test_a_bos_in_the_middle_of_a_prompt_stays(tokenizer: PreTrainedTokenizerFast) -> None:
-    example = Example(0, "a [EOS] [BOS] b", "good")  # several turns, written out
-    found = words(prompt_ids(generation(), adding(tokenizer, "[BOS] $A"), example))
+def test_bos_in_the_middle_of_a_prompt_is_kept(tokenizer: PreTrainedTokenizerFast) -> None:
+    example = Example(0, "a [EOS] [BOS] b", "good")  # several turns in one text
+    found = words(prompt_ids(generation(), with_special_tokens(tokenizer, "[BOS] $A"), example))
     assert found == "[BOS] a [EOS] [BOS] b"
 
 
 @pytest.fixture
-def chatting(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def chat_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     tokenizer.chat_template = CHAT
-    return adding(tokenizer, "[BOS] $A [EOS]")
+    return with_special_tokens(tokenizer, "[BOS] $A [EOS]")
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_chat_template_writes_the_only_bos(name: str, chatting: PreTrainedTokenizerFast) -> None:
-    assert read(TASKS[name](chat=True), chatting, SHORT) == "[BOS] fine a b great poor"
+def test_chat_template_writes_the_only_bos(name: str, chat_tokenizer: PreTrainedTokenizerFast) -> None:
+    assert read(TASKS[name](chat=True), chat_tokenizer, SHORT) == "[BOS] fine a b great poor"
 
 
-def test_a_bos_in_a_users_turn_and_one_of_the_template_are_one(chatting: PreTrainedTokenizerFast) -> None:
+def test_bos_in_a_user_turn_is_not_doubled_by_the_template(chat_tokenizer: PreTrainedTokenizerFast) -> None:
     example = Example(0, "[BOS] a b", "good")
-    assert words(prompt_ids(generation(chat=True), chatting, example)) == "[BOS] fine a b great poor"
+    assert words(prompt_ids(generation(chat=True), chat_tokenizer, example)) == "[BOS] fine a b great poor"
 
 
-def test_the_only_bos_of_a_chat_stays_where_the_prompt_writes_it(chatting: PreTrainedTokenizerFast) -> None:
-    chatting.chat_template = "{{ messages[0]['content'] }} great "
+def test_single_bos_of_a_chat_stays_where_the_prompt_writes_it(
+    chat_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    chat_tokenizer.chat_template = "{{ messages[0]['content'] }} great "
     example = Example(0, "[BOS] a b", "good")
-    assert words(prompt_ids(generation(chat=True), chatting, example)) == "[BOS] a b great"
+    assert words(prompt_ids(generation(chat=True), chat_tokenizer, example)) == "[BOS] a b great"
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_cut_chat_keeps_its_header_and_its_generation_prompt(
-    name: str, chatting: PreTrainedTokenizerFast
+def test_truncated_chat_keeps_its_header_and_generation_prompt(
+    name: str, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     task = TASKS[name](chat=True)
-    found = read(task, chatting, LONG, 7).split()
+    found = read(task, chat_tokenizer, LONG, 7).split()
     assert found[:2] == ["[BOS]", "fine"]
     assert found[-3:] == ["h", "great", "poor"]
     assert len(found) == 7 - (name in {"label likelihood", "multiple choice"})
-    taught = words(kind_of(task).features(task, chatting, LONG, 8).fields["input_ids"])
-    assert taught.startswith("[BOS] fine ")
-    assert " h great poor good" in taught
+    training_input = words(kind_of(task).features(task, chat_tokenizer, LONG, 8).fields["input_ids"])
+    assert training_input.startswith("[BOS] fine ")
+    assert " h great poor good" in training_input
 
 
-def test_a_chat_is_cut_where_its_template_trims_the_turn(chatting: PreTrainedTokenizerFast) -> None:
-    chatting.chat_template = CHAT.replace("m['content']", "m['content'] | trim")
+def test_chat_is_truncated_even_if_its_template_trims_the_turn(
+    chat_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    chat_tokenizer.chat_template = CHAT.replace("m['content']", "m['content'] | trim")
     example = Example(0, f"  {LONG.text}  ", "good")
-    assert words(cut_prompt_ids(generation(chat=True), chatting, example, 6)) == "[BOS] fine g h great poor"
+    assert (
+        words(cut_prompt_ids(generation(chat=True), chat_tokenizer, example, 6))
+        == "[BOS] fine g h great poor"
+    )
 
 
-def test_a_prompt_of_which_nothing_would_be_left_is_refused(chatting: PreTrainedTokenizerFast) -> None:
-    wanted = r"row 1: 4 tokens are left for the prompt, and the chat template alone takes 4; raise .* by 1"
-    with pytest.raises(DataError, match=wanted):
-        cut_prompt_ids(generation(chat=True), chatting, LONG, 4)
-    with pytest.raises(DataError, match="row 1: 1 tokens are left for the prompt, and its BOS alone takes 1"):
-        cut_prompt_ids(generation(), chatting, LONG, 1)
+def test_prompt_truncated_to_nothing_is_refused(chat_tokenizer: PreTrainedTokenizerFast) -> None:
+    expected = r"row 1: 4 tokens are left for the prompt, but the chat template alone needs 4; raise .* by 1"
+    with pytest.raises(DataError, match=expected):
+        cut_prompt_ids(generation(chat=True), chat_tokenizer, LONG, 4)
+    with pytest.raises(DataError, match="row 1: 1 tokens are left for the prompt, but its BOS alone needs 1"):
+        cut_prompt_ids(generation(), chat_tokenizer, LONG, 1)
 
 
-def test_a_prompt_that_fits_is_read_whole(chatting: PreTrainedTokenizerFast) -> None:
-    assert words(cut_prompt_ids(generation(chat=True), chatting, SHORT, 6)) == "[BOS] fine a b great poor"
+def test_prompt_that_fits_is_not_truncated(chat_tokenizer: PreTrainedTokenizerFast) -> None:
+    assert (
+        words(cut_prompt_ids(generation(chat=True), chat_tokenizer, SHORT, 6)) == "[BOS] fine a b great poor"
+    )

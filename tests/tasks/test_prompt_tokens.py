@@ -1,4 +1,4 @@
-"""What is read of an example before it is answered, and the one vector that a model makes of it."""
+"""The tokens that a model reads before it answers, and the prompt vector computed from them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ MODELS: dict[str, Callable[[], Any]] = {"bert": bert, "llama": llama, "gpt2": gp
 
 
 @pytest.fixture
-def chatting(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def chat_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     tokenizer.chat_template = TEMPLATE
     return tokenizer
 
 
 def first_read(model: nn.Module, call: Callable[[], object]) -> list[int]:
-    """The first tokens that the model is given while something is called."""
+    """Return the tokens of the model's first forward pass during a call."""
     seen: list[Tensor] = []
     hook = model.register_forward_pre_hook(
         lambda _, __, given: seen.append(given["input_ids"]), with_kwargs=True
@@ -49,14 +49,14 @@ def first_read(model: nn.Module, call: Callable[[], object]) -> list[int]:
 @torch.no_grad()
 @pytest.mark.parametrize("max_length", [6, 32])
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
-def test_what_is_asked_is_what_the_model_is_fed(
-    task: TaskSpec, max_length: int, chatting: PreTrainedTokenizerFast
+def test_prompt_tokens_are_the_tokens_that_the_model_reads(
+    task: TaskSpec, max_length: int, chat_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     kind = kind_of(task)
     model: Any = bert() if kind.architecture == "encoder" else llama()
     learner = kind.learner(model, kind.head(task, 16, seed=0))
-    fed = first_read(model, lambda: kind.answers(task, learner, chatting, [LONG], max_length))
-    assert kind.prompt_tokens(task, chatting, LONG, max_length) == fed
+    fed = first_read(model, lambda: kind.answers(task, learner, chat_tokenizer, [LONG], max_length))
+    assert kind.prompt_tokens(task, chat_tokenizer, LONG, max_length) == fed
     assert 3 <= len(fed) <= max_length
 
 
@@ -65,27 +65,27 @@ def model(request: pytest.FixtureRequest) -> PreTrainedModel:
     return request.param()
 
 
-def test_the_vector_is_the_mean_of_the_last_states(model: PreTrainedModel) -> None:
+def test_prompt_vector_is_the_mean_of_the_last_hidden_states(model: PreTrainedModel) -> None:
     ids = [5, 9, 12]
     with torch.no_grad():
         states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-1]
     assert pooled_states(model, 0, [ids])[0] == pytest.approx(states[0].mean(dim=0), abs=1e-6)
 
 
-def test_a_vector_does_not_depend_on_what_else_is_in_the_batch(model: PreTrainedModel) -> None:
+def test_prompt_vector_does_not_depend_on_the_batch(model: PreTrainedModel) -> None:
     prompts = [[5], [9, 12, 7], [6, 6, 8, 10, 11, 4, 9]]
-    together = pooled_states(model, 0, prompts)
-    for row, prompt in zip(together, prompts, strict=True):
+    batched = pooled_states(model, 0, prompts)
+    for row, prompt in zip(batched, prompts, strict=True):
         assert row == pytest.approx(pooled_states(model, 0, [prompt])[0], abs=1e-5)
 
 
-def test_a_model_in_half_precision_is_averaged_in_single() -> None:
+def test_half_precision_states_are_averaged_in_float32() -> None:
     found = pooled_states(llama().bfloat16(), 0, [list(range(4, 20))])
     assert found.dtype == torch.float32
-    assert not torch.equal(found, found.bfloat16().float())  # it would be if it had been added up in bfloat16
+    assert not torch.equal(found, found.bfloat16().float())  # the value of a sum in bfloat16
 
 
-def test_states_that_are_no_numbers_are_an_error() -> None:
+def test_nan_hidden_states_raise_an_error() -> None:
     broken = bert()
     with torch.no_grad():
         broken.embeddings.word_embeddings.weight[WORDS.index("a")] = float("inf")

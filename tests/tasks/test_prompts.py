@@ -21,23 +21,23 @@ def rendered(template: str) -> str:
     return render(template, ROW, "prompt", "sums.jsonl, line 5")
 
 
-def test_a_template_is_filled_with_a_rows_columns() -> None:
+def test_template_is_filled_with_the_columns_of_a_row() -> None:
     assert rendered("Q: {{ question }} ({{ choices | join(' or ') }})\nA:") == "Q: 2 + 2? (3 or 4)\nA:"
 
 
-def test_a_template_may_choose_by_what_is_there() -> None:
+def test_template_may_branch_on_missing_columns() -> None:
     assert rendered("{{ question }}{% if hint %} Hint: {{ hint }}{% endif %}") == "2 + 2?"
 
 
-def test_a_line_break_at_a_templates_end_stays() -> None:
+def test_trailing_newline_of_a_template_is_kept() -> None:
     assert rendered("{{ question }}\n") == "2 + 2?\n"
 
 
-def test_nothing_is_escaped_as_html_would_be() -> None:
+def test_text_is_not_html_escaped() -> None:
     assert render("{{ a }}", {"a": "1 < 2 & 'x'"}, "prompt", "here") == "1 < 2 & 'x'"
 
 
-def test_a_missing_column_is_named_with_the_columns_there_are() -> None:
+def test_missing_column_is_reported_with_the_available_columns() -> None:
     with pytest.raises(DataError) as missing:
         rendered("{{ qestion }}")
     assert str(missing.value) == (
@@ -59,12 +59,12 @@ def test_a_missing_column_is_named_with_the_columns_there_are() -> None:
         "{{ choices.append('5') }}",
     ],
 )
-def test_what_reaches_for_pythons_internals_is_refused_with_its_line(escape: str) -> None:
-    with pytest.raises(DataError, match=r"^sums\.jsonl, line 5: prompt reaches .* sandbox: .*unsafe"):
+def test_access_to_python_internals_is_refused_with_its_line(escape: str) -> None:
+    with pytest.raises(DataError, match=r"^sums\.jsonl, line 5: prompt accesses .* sandbox: .*unsafe"):
         rendered(escape)
 
 
-def test_a_template_cannot_change_the_row() -> None:
+def test_template_cannot_change_the_row() -> None:
     row = {"choices": ["3", "4"]}
     with pytest.raises(DataError, match="sandbox"):
         render("{% set _ = choices.append('5') %}{{ choices }}", row, "prompt", "here")
@@ -80,8 +80,8 @@ def test_a_template_cannot_change_the_row() -> None:
         ("{% frobnicate %}", "unknown tag 'frobnicate'"),
     ],
 )
-def test_a_template_with_a_syntax_error_is_refused_with_what_is_wrong(template: str, words: str) -> None:
-    with pytest.raises(DataError, match=f"line 5: prompt is no Jinja template: .*{words}"):
+def test_template_syntax_error_is_refused_with_its_reason(template: str, words: str) -> None:
+    with pytest.raises(DataError, match=f"line 5: prompt is not a valid Jinja template: .*{words}"):
         rendered(template)
 
 
@@ -95,7 +95,7 @@ def test_a_template_with_a_syntax_error_is_refused_with_what_is_wrong(template: 
         "{{ question | round }}",
     ],
 )
-def test_a_template_that_fails_on_a_row_is_refused_with_its_line(template: str) -> None:
+def test_template_that_fails_on_a_row_is_refused_with_its_line(template: str) -> None:
     with pytest.raises(DataError, match=r"^sums\.jsonl, line 5: prompt"):
         rendered(template)
 
@@ -123,7 +123,7 @@ def test_a_template_that_fails_on_a_row_is_refused_with_its_line(template: str) 
         ("In 1984: {{ 'year %s of 10000' % 5 }}", "In 1984: year 5 of 10000"),
     ],
 )
-def test_what_prompts_are_written_with_works(template: str, written: str) -> None:
+def test_common_template_features_work(template: str, written: str) -> None:
     assert rendered(template) == written
 
 
@@ -181,32 +181,32 @@ def test_what_prompts_are_written_with_works(template: str, written: str) -> Non
         "{{question}}" * 5_300,
     ],
 )
-def test_a_template_that_would_not_end_or_not_fit_is_refused_with_its_line(template: str) -> None:
+def test_endless_or_oversized_template_is_refused_with_its_line(template: str) -> None:
     with pytest.raises(DataError, match=r"^sums\.jsonl, line 5: prompt"):
         rendered(template)
 
 
-def test_a_long_text_may_be_read_a_few_times_and_no_more() -> None:
+def test_characters_read_by_a_template_are_limited() -> None:
     row = {"text": "x" * 2**20}
     assert len(render("{{ text }}{{ text | upper }}", row, "prompt", "here")) == 2**21
     with pytest.raises(DataError, match="here: prompt fails on this row: it reads more than 16,777,216 char"):
         render("{% for i in range(20) %}{{ text[0] }}{% endfor %}", row, "prompt", "here")
 
 
-def test_a_constant_product_is_not_computed_while_a_template_is_compiled() -> None:
-    began = time.process_time()
+def test_constant_expressions_are_not_computed_at_template_compilation() -> None:
+    start = time.process_time()
     for template in ("{{ 'a' * 10 ** 9 }}", "{{ ('a' * 10 ** 6 ~ 'b') | replace('a', 'b' * 10 ** 6) }}"):
-        with pytest.raises(DataError, match="multiplies to more than"):
+        with pytest.raises(DataError, match="an operation creates more than"):
             rendered(template)
-    assert time.process_time() - began < 1
+    assert time.process_time() - start < 1
 
 
-def test_every_row_may_read_as_much() -> None:
+def test_read_limit_applies_to_each_row_separately() -> None:
     for _ in range(20):
         render("{{ text }}", {"text": "x" * 2**20}, "prompt", "here")
 
 
-def test_a_column_with_the_budgets_name_lends_none() -> None:
+def test_column_named_like_the_budget_does_not_raise_the_limit() -> None:
     row = {" budget": "endless", "text": "x" * 2**24}
     with pytest.raises(DataError, match="it reads more than"):
         render("{{ text }}", row, "prompt", "here")

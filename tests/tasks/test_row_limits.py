@@ -1,4 +1,4 @@
-"""Small files do not fill memory, and columns that a task does not read never refuse a file."""
+"""Small files do not fill memory, and columns that a task does not read never cause a refusal."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PEAK = 48 * 2**20
 
 
 @pytest.fixture(autouse=True)
-def little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundredth of the limits, so that the tests are fast."""
+def lowered_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use a hundredth of the limits, so that the tests are fast."""
     monkeypatch.setattr(row_files, "FREE_BYTES", 2**21)
     monkeypatch.setattr(row_files, "GROWTH", 2)
     monkeypatch.setattr(row_files, "FREE_ROWS", 20_000)
@@ -34,7 +34,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """What Python and Arrow allocate stays small."""
+    """Check that Python and Arrow allocate little memory."""
     pool = pa.proxy_memory_pool(pa.system_memory_pool())
     before = pa.default_memory_pool()
     pa.set_memory_pool(pool)
@@ -55,17 +55,17 @@ def parquet(tmp_path: Path, table: pa.Table) -> Path:
     return path
 
 
-def test_a_wide_row_and_many_empty_ones_are_refused_or_small(tmp_path: Path) -> None:
+def test_wide_row_before_many_empty_rows_stays_within_the_memory_limit(tmp_path: Path) -> None:
     wide = json.dumps({f"c{i}": 1 for i in range(999)})
     write_bytes(tmp_path / "data" / "train.jsonl", f"{wide}\n".encode() + b"{}\n" * 20_000)
     with little_memory(), pytest.raises(DataError, match=r"line 1: answer: 'a' is undefined"):
         train_examples(generation(), tmp_path)
     everything = "".join(f"{{{{ c{i} }}}}" for i in range(999))
-    with little_memory(), pytest.raises(DataError, match="unpacks to more than"):
+    with little_memory(), pytest.raises(DataError, match="the decoded content exceeds"):
         train_examples(generation(prompt=everything, answer="{{ c0 }}"), tmp_path)
 
 
-def test_columns_of_nulls_take_no_memory_where_they_are_not_read(tmp_path: Path) -> None:
+def test_unread_columns_of_nulls_take_no_memory(tmp_path: Path) -> None:
     nulls = {f"c{i}": pa.nulls(15_000) for i in range(500)}
     path = parquet(tmp_path, pa.table({"q": ["a"] * 15_000, "a": ["b"] * 15_000, **nulls}))
     assert path.stat().st_size < 2**19
@@ -73,21 +73,21 @@ def test_columns_of_nulls_take_no_memory_where_they_are_not_read(tmp_path: Path)
         assert len(train_examples(generation(), tmp_path)) == 15_000
 
 
-def test_columns_of_nulls_that_are_read_are_refused(tmp_path: Path) -> None:
+def test_large_columns_of_nulls_are_refused_when_read(tmp_path: Path) -> None:
     parquet(tmp_path, pa.table({f"c{i}": pa.nulls(15_000) for i in range(500)}))
-    with pytest.raises(DataError, match="unpacks to more than"):
+    with pytest.raises(DataError, match="the decoded content exceeds"):
         read_split(Source(local="data"), "train", tmp_path)
 
 
-def test_a_long_text_that_stands_in_every_row_is_refused(tmp_path: Path) -> None:
+def test_long_text_repeated_in_every_row_is_refused(tmp_path: Path) -> None:
     once = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), pa.array(["x" * 10**6]))
     path = parquet(tmp_path, pa.table({"q": once, "a": ["b"] * 10_000}))
     assert path.stat().st_size < 2**16
-    with little_memory(), pytest.raises(DataError, match="unpacks to more than"):
+    with little_memory(), pytest.raises(DataError, match="the decoded content exceeds"):
         train_examples(generation(), tmp_path)
 
 
-def test_a_list_of_many_values_in_one_row_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_very_long_list_in_one_row_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     values = pa.ListArray.from_arrays(pa.array([0, 5_000_000]), pa.nulls(5_000_000, pa.int8()))
     path = parquet(tmp_path, pa.table({"q": ["a"], "x": ["a"], "y": values, "label": [0]}))
     assert path.stat().st_size < 2**16
@@ -102,30 +102,30 @@ def test_more_rows_than_bytes_are_refused(tmp_path: Path) -> None:
         train_examples(generation(), tmp_path)
 
 
-def test_lists_in_lists_of_a_json_line_are_counted(tmp_path: Path) -> None:
+def test_nested_lists_in_a_json_line_are_counted(tmp_path: Path) -> None:
     line = '{"q": [' + "[]," * 50_000 + '[]], "a": "b"}\n'
     write_bytes(tmp_path / "data" / "train.jsonl", line.encode() * 20)
-    with little_memory(), pytest.raises(DataError, match="unpacks to more than"):
+    with little_memory(), pytest.raises(DataError, match="the decoded content exceeds"):
         train_examples(generation(prompt="{{ q | length }}"), tmp_path)
 
 
 @pytest.mark.parametrize("cell", ["x" * 5_000_000, "\n" * 5_000_000, '""' * 3_000_000])
-def test_a_csv_cell_is_as_long_as_a_row_may_be(tmp_path: Path, cell: str) -> None:
+def test_csv_cell_may_be_as_long_as_the_row_limit(tmp_path: Path, cell: str) -> None:
     write_bytes(tmp_path / "data" / "train.csv", f'q,a\nx,y\n"{cell}",b\n'.encode())
-    with pytest.raises(DataError, match=r"train\.csv, line \d+: (a row has|cannot be read as)"):
+    with pytest.raises(DataError, match=r"train\.csv, line \d+: (the row is too long|cannot be read as)"):
         train_examples(generation(), tmp_path)
 
 
-def test_an_item_of_a_json_list_is_as_long_as_a_row_may_be(tmp_path: Path) -> None:
+def test_json_list_item_may_be_as_long_as_the_row_limit(tmp_path: Path) -> None:
     write_bytes(
         tmp_path / "data" / "train.json", b'[{"q": "x", "a": "y"}, {"q": "' + b"x" * 5_000_000 + b'"}]'
     )
-    with pytest.raises(DataError, match=r"train\.json, line 1: .* an item has at most 4,194,304 char"):
+    with pytest.raises(DataError, match=r"train\.json, line 1: .* an item has more than 4,194,304 char"):
         train_examples(generation(), tmp_path)
 
 
 def unread() -> dict[str, pa.Array]:
-    """Columns that Python cannot hold, or that no text is made of."""
+    """Columns that Python cannot represent or that cannot become text."""
     broken = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
     return {
         "year": pa.array([2**62], pa.timestamp("ms")),
@@ -139,13 +139,13 @@ def unread() -> dict[str, pa.Array]:
     }
 
 
-def test_parquet_columns_that_are_not_read_never_refuse_a_file(tmp_path: Path) -> None:
+def test_unread_parquet_columns_never_cause_a_refusal(tmp_path: Path) -> None:
     parquet(tmp_path, pa.table({"q": ["x"], "a": ["y"], **unread()}))
     assert [(e.text, e.target) for e in train_examples(generation(), tmp_path)] == [("x", "y")]
 
 
 @pytest.mark.parametrize("column", ["year", "utf8"])
-def test_a_parquet_value_that_cannot_be_read_is_named_by_column_and_row(tmp_path: Path, column: str) -> None:
+def test_unreadable_parquet_value_is_reported_with_column_and_row(tmp_path: Path, column: str) -> None:
     path = parquet(tmp_path, pa.table({"q": ["x"], "a": ["y"], **unread()}))
     with pytest.raises(DataError) as refused:
         train_examples(generation(prompt=f"{{{{ q }}}} {{{{ {column} }}}}"), tmp_path)
@@ -153,7 +153,7 @@ def test_a_parquet_value_that_cannot_be_read_is_named_by_column_and_row(tmp_path
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_two_columns_of_one_name_are_refused_only_where_they_are_read(tmp_path: Path, ending: str) -> None:
+def test_duplicate_columns_are_refused_only_when_read(tmp_path: Path, ending: str) -> None:
     if ending == "parquet":
         names, arrays = ["q", "a", "twice", "twice"], [pa.array([value]) for value in "xyzz"]
         parquet(tmp_path, pa.Table.from_arrays(arrays, names))
@@ -165,20 +165,20 @@ def test_two_columns_of_one_name_are_refused_only_where_they_are_read(tmp_path: 
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-def test_a_thousand_columns_that_are_not_read_are_no_limit(tmp_path: Path, ending: str) -> None:
+def test_unread_columns_do_not_count_towards_the_column_limit(tmp_path: Path, ending: str) -> None:
     row = {"q": "x", "a": "y", **{f"c{i}": "z" for i in range(1_200)}}
     write_rows(tmp_path / "data" / f"train.{ending}", [row])
     assert len(train_examples(generation(), tmp_path)) == 1
 
 
-def test_an_undefined_column_is_answered_with_every_column_of_the_file(tmp_path: Path) -> None:
+def test_undefined_column_is_reported_with_all_columns_of_the_file(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "train.csv", [{"q": "x", "a": "y", "other": "z"}])
     with pytest.raises(DataError, match=r"'qq' is undefined\. Columns: q, a, other\."):
         train_examples(generation(prompt="{{ qq }}"), tmp_path)
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
-def test_every_kind_of_file_gives_the_same_examples(tmp_path: Path, ending: str) -> None:
+def test_every_file_format_gives_the_same_examples(tmp_path: Path, ending: str) -> None:
     rows = [{"text": f"t{i} “é”\n", "label": "positive", "x": str(i)} for i in range(2_500)]
     path = tmp_path / "data" / f"train.{ending}"
     if ending == "json":

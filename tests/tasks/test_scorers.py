@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from lori_cl.spec import TASK_SPECS
 from lori_cl.tasks import SCORERS, Example, Grade
-from lori_cl.tasks.scorers.base import MeanOutcome, OverAll, Scorer
+from lori_cl.tasks.scorers.base import AggregateScorer, MeanOutcome, Scorer
 from lori_cl.tasks.scorers.exact_match import normalise
 from lori_cl.tasks.scorers.numeric import last_number
 
@@ -21,7 +21,7 @@ LABELS = ["negative", "neutral", "positive"]
 
 answered = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=12)
 quick = settings(deadline=None, max_examples=30)
-few = settings(deadline=None, max_examples=8)  # each is resampled for its standard error
+few = settings(deadline=None, max_examples=8)  # metrics with a bootstrapped standard error
 
 
 PLAIN = sorted(metric for metric, scorer in SCORERS.items() if isinstance(scorer, MeanOutcome))
@@ -29,7 +29,7 @@ PLAIN = sorted(metric for metric, scorer in SCORERS.items() if isinstance(scorer
 
 
 def grade(scorer: Scorer, answers: Sequence[str], targets: Sequence[str]) -> Grade:
-    """One answer an example, of a task to whose labels all of them belong."""
+    """Grade one answer per example of a task with the given labels."""
     return grade_of_labels({*answers, *targets}, scorer, answers, targets)
 
 
@@ -49,20 +49,20 @@ def outcome(metric: str, answer: str, target: str) -> float:
 
 
 def half_right(answers: int) -> tuple[list[str], list[str]]:
-    """Answers of which one in four is wrong, and their targets."""
+    """Answers, one in four of them wrong, and their targets."""
     return ["positive"] * answers, ["negative" if i % 4 == 0 else "positive" for i in range(answers)]
 
 
 @quick
 @given(answered)
-def test_accuracy_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+def test_accuracy_matches_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     answers, targets = map(list, zip(*pairs, strict=True))
     assert score("accuracy", answers, targets) == pytest.approx(accuracy_score(targets, answers))
 
 
 @few
 @given(answered)
-def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+def test_macro_f1_matches_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     answers, targets = map(list, zip(*pairs, strict=True))
     expected = f1_score(targets, answers, average="macro", zero_division=0.0)
     assert score("f1_macro", answers, targets) == pytest.approx(expected)
@@ -71,19 +71,19 @@ def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
 @pytest.mark.filterwarnings("ignore:A single label was found")
 @few
 @given(answered)
-def test_matthews_is_that_of_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+def test_matthews_matches_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     answers, targets = map(list, zip(*pairs, strict=True))
     expected = matthews_corrcoef(targets, answers)
     assert score("matthews", answers, targets) == pytest.approx(expected, abs=1e-12)
 
 
 def test_macro_f1_weighs_a_rare_label_as_much_as_a_frequent_one() -> None:
-    # 'positive' has precision 3/4 and recall 1, so F1 6/7; 'negative' was never answered, so 0.
+    # 'positive' has precision 3/4 and recall 1, so F1 6/7; 'negative' was never predicted, so 0.
     assert score("f1_macro", *half_right(4)) == pytest.approx((6 / 7 + 0) / 2)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "matthews"])
-def test_the_label_of_another_task_is_wrong_and_all_such_labels_are_alike(metric: str) -> None:
+def test_all_labels_of_other_tasks_count_as_the_same_wrong_label(metric: str) -> None:
     targets = ["negative", "positive"] * 10
     own = grade_of_labels(LABELS, SCORERS[metric], targets, targets)
     some, other = (
@@ -95,30 +95,30 @@ def test_the_label_of_another_task_is_wrong_and_all_such_labels_are_alike(metric
     assert 0.8 < some.score < own.score == 1.0
 
 
-def test_macro_f1_averages_over_the_tasks_own_labels_alone() -> None:
-    # Precision 1 and recall 9/10 of either label; 'World' is no third class of F1 0.
+def test_macro_f1_averages_over_the_labels_of_the_task_alone() -> None:
+    # Precision 1 and recall 9/10 for both labels; 'World' is not a third class with F1 0.
     targets = ["negative", "positive"] * 10
     found = grade_of_labels(LABELS, SCORERS["f1_macro"], ["World", "World", *targets[2:]], targets)
     assert found.score == pytest.approx(18 / 19)
 
 
-def test_matthews_of_one_answer_for_everything_is_zero() -> None:
+def test_matthews_of_a_constant_prediction_is_zero() -> None:
     assert score("matthews", *half_right(4)) == 0.0
 
 
 @pytest.mark.parametrize("metric", PLAIN)
-def test_outcomes_are_in_the_examples_order(metric: str) -> None:
+def test_outcomes_are_in_example_order(metric: str) -> None:
     outcomes = grade(SCORERS[metric], ["1", "2", "3"], ["1", "x", "3"]).outcomes
     assert outcomes.tolist() == [1.0, 0.0, 1.0]
 
 
-def test_answers_and_targets_must_be_as_many() -> None:
+def test_answers_and_targets_must_have_equal_length() -> None:
     with pytest.raises(ValueError, match="longer"):
         grade(SCORERS["accuracy"], ["a"], ["a", "b"])
 
 
 @pytest.mark.parametrize("kind", TASK_SPECS)
-def test_every_metric_a_task_may_name_has_a_scorer(kind: str) -> None:
+def test_every_declarable_metric_has_a_scorer(kind: str) -> None:
     declared = TASK_SPECS[kind].model_json_schema()["properties"]["metric"]
     assert set(declared.get("enum") or [declared["const"]]) <= set(SCORERS)
 
@@ -138,7 +138,7 @@ def test_every_metric_a_task_may_name_has_a_scorer(kind: str) -> None:
         ("cafe\u0301", "café"),
     ],
 )
-def test_an_exact_match_overlooks_how_a_text_is_set(answer: str, target: str) -> None:
+def test_exact_match_ignores_formatting(answer: str, target: str) -> None:
     assert outcome("exact_match", answer, target) == 1.0
 
 
@@ -158,16 +158,16 @@ def test_an_exact_match_overlooks_how_a_text_is_set(answer: str, target: str) ->
         ("a?", "a"),
     ],
 )
-def test_an_exact_match_overlooks_nothing_that_means_something(answer: str, target: str) -> None:
+def test_exact_match_keeps_meaningful_differences(answer: str, target: str) -> None:
     assert outcome("exact_match", answer, target) == 0.0
 
 
-def test_a_normalised_text_reads_as_it_is_documented() -> None:
+def test_text_normalisation_matches_its_documentation() -> None:
     assert normalise("  The\u3000ANSWER\tis ５. ") == "the answer is 5"
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "exact_match"])
-def test_the_standard_error_of_a_mean_is_its_formula(metric: str) -> None:
+def test_standard_error_of_a_mean_matches_its_formula(metric: str) -> None:
     # p = 3/4 over 8 answers: std (ddof = 1) = √(8/7 · p(1 − p)), over √8.
     expected = math.sqrt(8 / 7 * 0.75 * 0.25) / math.sqrt(8)
     assert grade(SCORERS[metric], *half_right(8)).stderr == pytest.approx(expected)
@@ -177,31 +177,31 @@ def mean_right(answers: list[str], targets: list[str]) -> float:
     return float(np.mean([a == t for a, t in zip(answers, targets, strict=True)]))
 
 
-BOOTSTRAPPED_MEAN = OverAll(lambda answer, target: float(answer == target), mean_right)
+BOOTSTRAPPED_MEAN = AggregateScorer(lambda answer, target: float(answer == target), mean_right)
 
 
-def test_a_bootstrapped_standard_error_is_near_the_formula_where_there_is_one() -> None:
+def test_bootstrapped_standard_error_is_close_to_the_formula() -> None:
     formula = grade(SCORERS["accuracy"], *half_right(100)).stderr
     assert grade(BOOTSTRAPPED_MEAN, *half_right(100)).stderr == pytest.approx(formula, rel=0.1)
 
 
-def test_a_bootstrapped_standard_error_is_the_same_every_time() -> None:
+def test_bootstrapped_standard_error_is_reproducible() -> None:
     errors = {grade(BOOTSTRAPPED_MEAN, *half_right(20)).stderr for _ in range(3)}
     assert len(errors) == 1
 
 
-def test_a_bootstrap_leaves_numpys_global_generator_untouched() -> None:
+def test_bootstrap_leaves_the_global_numpy_generator_unchanged() -> None:
     before = np.random.get_state()[1].tolist()
     assert grade(BOOTSTRAPPED_MEAN, *half_right(20)).stderr is not None
     assert np.random.get_state()[1].tolist() == before
 
 
 @pytest.mark.parametrize("metric", PLAIN)
-def test_one_answer_has_no_standard_error(metric: str) -> None:
+def test_single_answer_has_no_standard_error(metric: str) -> None:
     assert grade(SCORERS[metric], ["a"], ["a"]).stderr is None
 
 
-def test_a_score_is_a_plain_float_that_json_can_hold() -> None:
+def test_score_is_a_plain_float_that_serializes_to_json() -> None:
     scores = [score(metric, *half_right(4)) for metric in PLAIN]
     assert {type(score) for score in scores} == {float}
 
@@ -225,11 +225,11 @@ def test_a_score_is_a_plain_float_that_json_can_hold() -> None:
         ("version 2", "2"),
     ],
 )
-def test_the_last_number_is_read_exactly(text: str, number: str) -> None:
+def test_last_number_of_an_answer_is_read_exactly(text: str, number: str) -> None:
     assert last_number(text) == Fraction(number)
 
 
-def test_a_number_is_matched_by_its_value_and_nothing_by_nothing() -> None:
+def test_numbers_match_by_value_and_a_missing_number_never_matches() -> None:
     assert outcome("numeric_match", "about 0.50", "1/2") == 1.0
     assert outcome("numeric_match", "1,000", "so: 1000.0") == 1.0
     assert (
@@ -240,13 +240,13 @@ def test_a_number_is_matched_by_its_value_and_nothing_by_nothing() -> None:
     )
 
 
-def test_f1_counts_shared_words_without_articles_and_punctuation() -> None:
+def test_token_f1_ignores_articles_and_punctuation() -> None:
     assert outcome("f1", "The cat sat.", "a cat sat") == 1.0
     assert outcome("f1", "cat cat dog", "cat") == pytest.approx(2 * 1 / (3 + 1))
     assert (outcome("f1", "", "cat"), outcome("f1", "the", "a")) == (0.0, 0.0)
 
 
-def test_the_outcome_of_several_samples_is_their_mean() -> None:
+def test_outcome_of_several_samples_is_their_mean() -> None:
     found = SCORERS["exact_match"].grade(
         None, [["5", "6"], ["6", "6"]], [Example(0, "", "5"), Example(1, "", "6")]
     )
@@ -254,27 +254,27 @@ def test_the_outcome_of_several_samples_is_their_mean() -> None:
     assert found.score == 0.75
 
 
-def test_rouge_l_is_over_the_longest_common_subsequence() -> None:
+def test_rouge_l_uses_the_longest_common_subsequence() -> None:
     # 'police killed the gunman' / 'police kill the gunman': 3 of 4 words in order, both ways.
     assert outcome("rouge_l", "police kill the gunman", "police killed the gunman") == 0.75
 
 
-def test_sentence_bleu_of_the_wanted_text_is_one_and_of_another_is_near_none() -> None:
+def test_sentence_bleu_is_one_for_the_target_and_near_zero_for_other_text() -> None:
     assert outcome("sentence_bleu", "yes", "yes") == pytest.approx(1.0)
     assert outcome("sentence_bleu", "x y z", "the cat sat on the mat") < 0.05
 
 
 @pytest.mark.parametrize("target", ["A", "The", "!", ".", "...", "a the", "cat", "5", "The cat."])
 @pytest.mark.parametrize("metric", PLAIN)
-def test_a_blank_answer_is_worth_nothing(metric: str, target: str) -> None:
+def test_blank_answer_scores_zero(metric: str, target: str) -> None:
     assert [outcome(metric, blank, target) for blank in ("", " ", "\n\t")] == [0.0] * 3
 
 
 @pytest.mark.parametrize(
-    ("metric", "wanted", "wrong"),
+    ("metric", "target", "wrong"),
     [("f1", "A", "The"), ("f1", "!", "."), ("exact_match", ".", "!"), ("f1", "The", "!")],
 )
-def test_a_text_of_articles_or_punctuation_alone_is_compared_as_it_stands(
-    metric: str, wanted: str, wrong: str
+def test_text_of_articles_or_punctuation_alone_is_compared_literally(
+    metric: str, target: str, wrong: str
 ) -> None:
-    assert (outcome(metric, wanted.lower(), wanted), outcome(metric, wrong, wanted)) == (1.0, 0.0)
+    assert (outcome(metric, target.lower(), target), outcome(metric, wrong, target)) == (1.0, 0.0)

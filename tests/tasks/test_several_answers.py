@@ -1,4 +1,4 @@
-"""Several right answers of one row: the best match counts, the first is learned."""
+"""Rows with several right answers: the best match counts, and training uses the first."""
 
 from __future__ import annotations
 
@@ -48,46 +48,46 @@ def test_answers_are_a_column_an_expression_or_templates(
     assert found.target == golds[0]
 
 
-def test_the_answer_that_is_learned_may_be_said_apart_and_is_right_too(tmp_path: Path) -> None:
+def test_training_answer_may_be_declared_separately_and_counts_as_right(tmp_path: Path) -> None:
     found = example(tmp_path, answer=" {{ a }}", answers="golds")
     assert (found.target, found.golds) == (" Paris", (" Paris", "Paris", "paris, France"))
 
 
-def test_training_learns_the_first_answer(tmp_path: Path) -> None:
+def test_training_uses_the_first_answer(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "train.jsonl", [ROW])
     (found,) = train_examples(generation(answer="", answers="golds"), tmp_path)
     assert (found.target, found.answers) == ("Paris", ())
 
 
-def test_one_right_answer_is_the_same_eval_set_as_without_a_list(tmp_path: Path) -> None:
+def test_single_right_answer_gives_the_same_eval_set_with_or_without_a_list(tmp_path: Path) -> None:
     assert example(tmp_path, answers=["{{ a }}"]) == example(tmp_path, answer="{{ a }}")
 
 
 @pytest.mark.parametrize(
-    ("answers", "why"),
+    ("answers", "reason"),
     [
-        ([], "answers is an empty list; each row needs one or more"),
-        (["a", ""], "answers hold ''"),
-        (["a", None], "answers hold None"),
-        (["a", ["b"]], r"answers hold \['b'\]"),
-        (["a", True], "answers hold true"),
-        ("a", "column 'golds' holds 'a', not a list of answers"),
-        (None, "column 'golds' holds None, not a list of answers"),
+        ([], "answers is an empty list; each row needs at least one answer"),
+        (["a", ""], "answers contains ''"),
+        (["a", None], "answers contains None"),
+        (["a", ["b"]], r"answers contains \['b'\]"),
+        (["a", True], "answers contains true"),
+        ("a", "column 'golds' contains 'a', not a list of answers"),
+        (None, "column 'golds' contains None, not a list of answers"),
     ],
 )
-def test_a_row_without_right_answers_is_refused(tmp_path: Path, answers: Any, why: str) -> None:
+def test_row_without_right_answers_is_refused(tmp_path: Path, answers: Any, reason: str) -> None:
     write_rows(tmp_path / "data" / "test.jsonl", [ROW, {**ROW, "golds": answers}])
-    with pytest.raises(DataError, match=rf"test\.jsonl, line 2: {why}"):
+    with pytest.raises(DataError, match=rf"test\.jsonl, line 2: {reason}"):
         eval_examples(generation(answer="", answers="golds"), tmp_path)
 
 
 @pytest.mark.parametrize("answers", ["{{ a }}", "x {{ golds }}", "{{ golds }}{{ golds }}", "{{ deep }}"])
-def test_a_template_that_gives_no_list_is_refused(tmp_path: Path, answers: str) -> None:
+def test_template_that_does_not_give_a_list_is_refused(tmp_path: Path, answers: str) -> None:
     with pytest.raises(DataError, match=r"line 1: answers fails on this row: "):
         example(tmp_path, answers=answers)
 
 
-def test_a_task_without_any_answer_is_refused() -> None:
+def test_task_without_any_answer_is_refused() -> None:
     with pytest.raises(ValueError, match="'answer' is missing"):
         generation(answer="")
 
@@ -95,7 +95,7 @@ def test_a_task_without_any_answer_is_refused() -> None:
 @pytest.mark.parametrize(
     "metric", ["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"]
 )
-def test_the_best_match_counts_whatever_its_place(metric: str) -> None:
+def test_best_match_counts_at_any_position(metric: str) -> None:
     golds = ("12", "13", "14")
     examples = [Example(i, "q", golds[0], answers=golds) for i in range(4)]
     grade = SCORERS[metric].grade(None, [["12"], ["13"], ["14"], ["99"]], examples)
@@ -103,7 +103,7 @@ def test_the_best_match_counts_whatever_its_place(metric: str) -> None:
     assert grade.outcomes[3] < 1
 
 
-def test_an_eval_set_with_several_answers_is_read_back() -> None:
+def test_eval_set_with_several_answers_round_trips() -> None:
     examples = [Example(0, "q", "a", answers=("a", "b")), Example(1, "q", "a")]
     written = to_jsonl(examples)
     assert from_jsonl(written) == examples

@@ -1,4 +1,4 @@
-"""A template writes texts and numbers; a Python object in a prompt or an answer is refused as a null is."""
+"""A template writes text and numbers; a null or Python object in a prompt or answer is refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def written(template: str) -> str:
         ("{% set x %}ab{% endset %}{{ x | list }}", "x | list"),
     ],
 )
-def test_what_is_no_text_and_no_number_is_refused_with_its_field_row_and_expression(
+def test_value_that_is_not_text_or_number_is_refused_with_field_row_and_expression(
     template: str, expression: str
 ) -> None:
     with pytest.raises(DataError) as refused:
@@ -94,7 +94,7 @@ def test_what_is_no_text_and_no_number_is_refused_with_its_field_row_and_express
         "{% call dict() %}{% endcall %}",
     ],
 )
-def test_no_filter_or_format_makes_a_text_of_an_object(template: str) -> None:
+def test_no_filter_or_format_turns_an_object_into_text(template: str) -> None:
     with pytest.raises(DataError, match=r"^qa\.jsonl, line 3: answer fails on this row"):
         written(template)
 
@@ -110,11 +110,11 @@ def test_no_filter_or_format_makes_a_text_of_an_object(template: str) -> None:
         ("{{ meta.items | join('+') }} {{ [meta] | map(attribute='items') | first | last }}", "x+y y"),
     ],
 )
-def test_a_column_named_as_a_method_is_read(template: str, text: str) -> None:
+def test_column_named_like_a_method_is_read(template: str, text: str) -> None:
     assert written(template) == text
 
 
-def test_a_key_that_is_not_there_is_not_a_method() -> None:
+def test_missing_key_does_not_resolve_to_a_method() -> None:
     with pytest.raises(DataError, match="'dict object' has no attribute 'values'"):
         written("{{ meta['values'] }}")
 
@@ -129,7 +129,7 @@ def test_a_key_that_is_not_there_is_not_a_method() -> None:
         (datetime.date(2024, 1, 2), "2024-01-02"),
     ],
 )
-def test_numbers_truth_values_and_dates_are_written_as_python_writes_them(value: Any, text: str) -> None:
+def test_numbers_booleans_and_dates_are_formatted_like_python(value: Any, text: str) -> None:
     assert (
         render("{{ a }}{{ '' ~ a }}{{ [a] | join }}{{ '%s' % a }}", {"a": value}, "prompt", "here")
         == text * 4

@@ -1,4 +1,4 @@
-"""Models small enough to be built in a test, and a tokenizer, over a vocabulary of 20 words."""
+"""Tiny models and a tokenizer with a vocabulary of 20 words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDTH = 16
 
 
 def word_tokenizer(end: str = "[EOS]") -> PreTrainedTokenizerFast:
-    """One token a word of WORDS; every other word is [UNK]."""
+    """A tokenizer with one token per word of WORDS; every other word is [UNK]."""
     words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -36,7 +36,7 @@ def word_tokenizer(end: str = "[EOS]") -> PreTrainedTokenizerFast:
 
 
 def bert(seed: int = 0) -> BertModel:
-    """An encoder of two layers in which every token counts."""
+    """An encoder of two layers in which every token affects the output."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(WORDS),
@@ -51,7 +51,7 @@ def bert(seed: int = 0) -> BertModel:
 
 
 def llama(seed: int = 0) -> PreTrainedModel:
-    """A language model of two layers with rotary positions."""
+    """A causal LM of two layers with rotary positions."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(WORDS),
@@ -69,7 +69,7 @@ def llama(seed: int = 0) -> PreTrainedModel:
 
 
 def gpt2(seed: int = 0) -> PreTrainedModel:
-    """A language model of two layers with learned positions."""
+    """A causal LM of two layers with learned positions."""
     torch.manual_seed(seed)
     config = GPT2Config(
         vocab_size=len(WORDS),

@@ -48,26 +48,26 @@ def copy(tiny_encoder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_encoder, tmp_path / "model"))
 
 
-def test_the_digest_does_not_depend_on_where_the_model_lies(tiny_encoder: Path, copy: Path) -> None:
+def test_digest_does_not_depend_on_the_location_of_the_model(tiny_encoder: Path, copy: Path) -> None:
     digests = {load_base(ModelSpec(path=str(p)), "encoder").digest for p in (tiny_encoder, copy)}
     assert len(digests) == 1
 
 
-def test_a_config_that_asks_for_tuples_changes_no_output(copy: Path) -> None:
+def test_config_with_return_dict_false_changes_no_output(copy: Path) -> None:
     edit_json("config.json", return_dict=False)(copy)
     model = load_base(ModelSpec(path=str(copy)), "encoder").model
     assert model(input_ids=torch.tensor([[3]])).last_hidden_state.shape == (1, 1, 16)
 
 
 @pytest.mark.parametrize("edit", [swap_two_words, edit_json("config.json", layer_norm_eps=0.1)])
-def test_how_the_weights_are_read_is_part_of_the_digest(copy: Path, edit: Edit) -> None:
+def test_tokenizer_and_config_are_part_of_the_digest(copy: Path, edit: Edit) -> None:
     before = load_base(ModelSpec(path=str(copy)), "encoder").digest
     edit(copy)
     assert load_base(ModelSpec(path=str(copy)), "encoder").digest != before
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (drop_query, r"does not hold 2 of the weights .*query\.bias"),
         (drop_tokenizer, "has no tokenizer files"),
@@ -78,17 +78,17 @@ def test_how_the_weights_are_read_is_part_of_the_digest(copy: Path, edit: Edit) 
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "cannot be loaded"),
     ],
 )
-def test_a_model_that_is_not_whole_is_refused(copy: Path, edit: Edit, said: str) -> None:
+def test_incomplete_model_is_refused(copy: Path, edit: Edit, message: str) -> None:
     edit(copy)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         load_base(ModelSpec(path=str(copy)), "encoder")
 
 
-def test_a_head_drawn_at_random_would_write_the_answers_so_an_encoder_is_no_causal_lm(copy: Path) -> None:
+def test_encoder_is_refused_as_a_causal_lm(copy: Path) -> None:
     with pytest.raises(ModelError, match="of a model of type causal-lm"):
         load_base(ModelSpec(path=str(copy)), "causal-lm")
 
 
-def test_a_decoder_is_no_encoder(tiny_causal_lm: Path) -> None:
-    with pytest.raises(ModelError, match="is a llama, which is no encoder"):
+def test_decoder_is_refused_as_an_encoder(tiny_causal_lm: Path) -> None:
+    with pytest.raises(ModelError, match="is a llama, which is not an encoder"):
         load_base(ModelSpec(path=str(tiny_causal_lm)), "encoder")

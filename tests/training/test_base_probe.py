@@ -1,4 +1,4 @@
-"""What a few short texts show of a base model when it is loaded."""
+"""Properties of a base model found by probing it with a few short texts at load time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load(tmp_path: Path) -> Load:
         (encoder("MPNet", **ROBERTA), 62),
         (encoder("Esm", **ROBERTA, mask_token_id=6, position_embedding_type="absolute"), 62),
         (FAMILIES["longformer"], 62),
-        (FAMILIES["deberta"], 64),  # its table of relative positions sets no limit
+        (FAMILIES["deberta"], 64),  # its relative positions set no limit
         (causal("OPT", **IDS, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16,
                 word_embed_proj_dim=16, max_position_embeddings=40), 40),
         (causal("GPT2", **IDS, n_embd=16, n_layer=1, n_head=2, n_positions=40), 40),
@@ -45,15 +45,17 @@ def load(tmp_path: Path) -> Load:
     ],
     ids=lambda value: value if isinstance(value, int) else value.config().model_type,
 )  # fmt: skip
-def test_the_context_is_what_the_model_really_reads(load: Load, family: Family, context: int) -> None:
+def test_context_length_is_what_the_model_really_reads(load: Load, family: Family, context: int) -> None:
     base = load(family)
     assert base.context == context
     ids = torch.full((1, context), 7)
-    base.model(input_ids=ids, attention_mask=torch.ones_like(ids))  # raises beyond a table's end
+    base.model(
+        input_ids=ids, attention_mask=torch.ones_like(ids)
+    )  # raises beyond the end of its position table
 
 
-def test_a_config_that_claims_more_than_a_buffer_holds_is_found_out(load: Load) -> None:
-    # GPT-J keeps the sines of its positions in a buffer; its config says how many.
+def test_config_that_claims_more_positions_than_a_buffer_holds_is_detected(load: Load) -> None:
+    # GPT-J stores the sines of its positions in a buffer whose size is in its config.
     base = load(causal("GPTJ", **IDS, n_embd=32, n_layer=1, n_head=4, n_positions=40, rotary_dim=4))
     base.model.config.n_positions = 64
     from lori_cl.training.context_length import usable_context
@@ -61,21 +63,21 @@ def test_a_config_that_claims_more_than_a_buffer_holds_is_found_out(load: Load) 
     assert usable_context(base.model, base.tokenizer, []) == 40
 
 
-def test_a_text_model_inside_a_multimodal_checkpoint_gives_the_width(load: Load) -> None:
+def test_text_model_inside_a_multimodal_checkpoint_gives_the_width(load: Load) -> None:
     assert load(FAMILIES["gemma3"]).width == 32
 
 
-def test_an_encoder_that_reads_from_left_to_right_is_refused(load: Load) -> None:
-    with pytest.raises(ModelError, match=r"a bert that reads from left to right only.*is_decoder: false"):
+def test_encoder_with_causal_attention_is_refused(load: Load) -> None:
+    with pytest.raises(ModelError, match=r"a bert that reads only from left to right.*is_decoder: false"):
         load(FAMILIES["bert-decoder"])
 
 
-def test_a_masked_language_model_is_no_causal_one(load: Load) -> None:
-    with pytest.raises(ModelError, match="a bert whose predictions depend on the tokens that follow"):
+def test_masked_language_model_is_refused_as_a_causal_lm(load: Load) -> None:
+    with pytest.raises(ModelError, match="a bert whose predictions depend on later tokens"):
         load(FAMILIES["bert-as-causal"])
 
 
-def test_a_model_without_a_table_of_tokens_is_refused(load: Load) -> None:
+def test_model_without_a_token_embedding_is_refused(load: Load) -> None:
     with pytest.raises(ModelError, match="a model of type canine has no table of token embeddings"):
         load(FAMILIES["canine"])
 
@@ -84,11 +86,11 @@ def test_a_model_without_a_table_of_tokens_is_refused(load: Load) -> None:
     ("name", "ignores"),
     [("bert", True), ("convbert", False), ("llama", True), ("rwkv", False), ("mamba", True)],
 )
-def test_a_model_whose_answers_depend_on_padding_is_recognised(load: Load, name: str, ignores: bool) -> None:
+def test_model_whose_answers_depend_on_padding_is_recognised(load: Load, name: str, ignores: bool) -> None:
     assert load(FAMILIES[name]).ignores_padding == ignores
 
 
-def test_loading_leaves_the_random_state_alone(load: Load, tmp_path: Path) -> None:
+def test_loading_does_not_change_the_random_state(load: Load, tmp_path: Path) -> None:
     load(FAMILIES["bert"])
     before = torch.random.get_rng_state()
     base = load_base(ModelSpec(path=str(tmp_path)), "encoder")

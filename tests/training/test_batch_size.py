@@ -1,4 +1,4 @@
-"""A score does not depend on how many examples are asked at once."""
+"""A score does not depend on the batch size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 from lori_cl.spec import TASK_SPECS, ModelSpec
 from lori_cl.tasks import Example
-from lori_cl.training import SilentObserver
+from lori_cl.training import SilentProgress
 from lori_cl.training.base_model import load_base
-from lori_cl.training.evaluate import Question, measure
+from lori_cl.training.eval_task import EvalTask, measure
 from tests.tiny import WORDS
 
 WRITING = {"kind": "generation", "prompt": "{{ q }}", "answer": "{{ a }}", "max_new_tokens": 5}
@@ -31,16 +31,16 @@ def test_batch_1_and_batch_8_give_the_same_answers(name: str, tiny_causal_lm: Pa
     base = load_base(ModelSpec(path=str(tiny_causal_lm)), "causal-lm")
     torch.manual_seed(0)
     for parameter in base.model.parameters():
-        parameter.data = torch.randn_like(parameter) * 0.5  # so that the answers differ
+        parameter.data = torch.randn_like(parameter) * 0.5  # makes the answers differ
     examples = [
         Example(i, " ".join(WORDS[i % 7 : i % 7 + 1 + i % 4]), "red", ("red wet", "blue dry"))
         for i in range(12)
     ]
 
-    def asked(batch_size: int) -> list[list[str]]:
-        question = Question("t", spec, examples, "digest", batch_size, max_length=16)
-        return list(measure(question, base.model, base.tokenizer, SilentObserver(), "asking").answers)
+    def predict(batch_size: int) -> list[list[str]]:
+        eval_task = EvalTask("t", spec, examples, "digest", batch_size, max_length=16)
+        return list(measure(eval_task, base.model, base.tokenizer, SilentProgress(), "asking").answers)
 
-    one_by_one = asked(1)
-    assert asked(8) == one_by_one
+    one_by_one = predict(1)
+    assert predict(8) == one_by_one
     assert len({tuple(answers) for answers in one_by_one}) > 1

@@ -1,4 +1,4 @@
-"""A cached score is used only where its answers file is there, whole, and of the same outcomes."""
+"""A cached score is used only if its answers file exists, is complete and has the same outcomes."""
 
 import json
 import logging
@@ -9,8 +9,8 @@ import pytest
 from lori_cl.errors import ArtifactMissing, RegressionFound
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.route import RouteOptions, route_run
-from lori_cl.training import Gate, RunOptions, SilentObserver
-from tests.serving.forging import forge, told
+from lori_cl.training import Gate, RunOptions, SilentProgress
+from tests.serving.forging import findings, forge
 
 Learn = Callable[..., Run]
 ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
@@ -42,21 +42,21 @@ def invert(workspace: Workspace, sha256: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
-        (lose, "it is not there"),
-        (damage, "the content has digest"),
+        (lose, "is missing, but the registry refers to it"),
+        (damage, "its content has digest"),
         (shorten, "holds 7 answers, and the score is over 8"),
         (invert, "holds other outcomes than the registry"),
     ],
-    ids=["gone", "damaged", "too few answers", "other outcomes"],
+    ids=["missing", "damaged", "too few answers", "other outcomes"],
 )
-def test_a_score_whose_answers_are_lost_is_measured_again_and_the_new_run_verifies(
+def test_score_without_its_answers_is_measured_again_and_the_new_run_verifies(
     learn: Learn,
     workspace: Workspace,
     caplog: pytest.LogCaptureFixture,
     spoil: Callable[[Workspace, str], None],
-    said: str,
+    message: str,
 ) -> None:
     learn("a", name="first")
     spoil(workspace, base_answers(workspace, "first"))
@@ -64,35 +64,33 @@ def test_a_score_whose_answers_are_lost_is_measured_again_and_the_new_run_verifi
         learn("a", name="second")
     lines = [line for line in caplog.messages if "cached score of a" in line]
     assert lines
-    assert all(said in line and "is measured again" in line for line in lines)
-    told(workspace, "second")
+    assert all(message in line and "is measured again" in line for line in lines)
+    findings(workspace, "second")
     with workspace.read() as registry:
         sources = {(e.stage, e.view): e.source for e in registry.evaluations("second")}
     assert sources[0, "base"] == "measured"
     assert sources[1, "current"] == "proved"
 
 
-def test_a_lost_file_of_answers_is_there_again_after_the_same_was_measured(
-    learn: Learn, workspace: Workspace
-) -> None:
+def test_measuring_again_restores_a_lost_answers_file(learn: Learn, workspace: Workspace) -> None:
     learn("a", name="first")
     lose(workspace, base_answers(workspace, "first"))
     learn("a", name="second")
-    told(workspace, "first")
+    findings(workspace, "first")
 
 
-def test_a_routed_score_whose_answers_are_lost_is_measured_again(learn: Learn, workspace: Workspace) -> None:
+def test_routed_score_without_its_answers_is_measured_again(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", eval=ROUTED, name="first")
     with workspace.read() as registry:
         lost = {e.answers for e in registry.evaluations("first") if e.view == "routed"}
     for sha256 in lost:
         lose(workspace, sha256)
     learn("a", "b", name="second")
-    route_run(workspace, "second", RouteOptions(), SilentObserver())
-    told(workspace, "second")
+    route_run(workspace, "second", RouteOptions(), SilentProgress())
+    findings(workspace, "second")
 
 
-def test_statistics_that_are_lost_are_gathered_again(
+def test_lost_statistics_are_gathered_again(
     learn: Learn, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     learn("a", eval=ROUTED)
@@ -101,10 +99,10 @@ def test_statistics_that_are_lost_are_gathered_again(
     workspace.artifacts.path(kept.artifact, "safetensors").unlink()
     learn("a", "b", eval=ROUTED)
     assert any("the statistics of a are gathered again" in line for line in caplog.messages)
-    told(workspace)
+    findings(workspace)
 
 
-def test_a_stage_that_was_held_back_is_not_committed_without_its_files(
+def test_held_back_stage_is_not_committed_without_its_files(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn("a")
@@ -112,7 +110,7 @@ def test_a_stage_that_was_held_back_is_not_committed_without_its_files(
         strict.setattr(Gate, "losses", lambda *_: ["'a' fell"])
         with pytest.raises(RegressionFound):
             learn("a", "b", options=RunOptions(gate=Gate(1.0)))
-    held_back = workspace.aside("run")
+    held_back = workspace.held_back_file("run")
     sha256 = json.loads(held_back.read_text())["stage"]["artifact"]
     workspace.artifacts.path(sha256, "safetensors").unlink()
     accepted = RunOptions(accept="b")
@@ -120,4 +118,4 @@ def test_a_stage_that_was_held_back_is_not_committed_without_its_files(
         learn("a", "b", options=accepted)
     held_back.unlink()
     assert len(learn("a", "b").stages) == 2
-    told(workspace)
+    findings(workspace)

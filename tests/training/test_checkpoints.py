@@ -1,4 +1,4 @@
-"""A stage that ends in the middle of its training goes on to the same bits."""
+"""A stage interrupted during training resumes bit-identically from its checkpoint."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,26 +12,26 @@ from safetensors.torch import load_file
 
 from lori_cl.errors import Interrupted, TrainingDiverged, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
-from lori_cl.training import lesson_trainer
-from lori_cl.training.checkpoints import newest
+from lori_cl.training import trainer
+from lori_cl.training.checkpoints import newest_checkpoint
 
 Learn = Callable[..., Run]
 
 TRAIN = {"epochs": 3, "batch_size": 8, "lr": 0.01, "max_length": 16}  # 6 steps of 16 examples
-MASKS = {"strategy": "magnitude", "density": 0.1}  # 6 steps of calibration before them
+MASKS = {"strategy": "magnitude", "density": 0.1}  # 6 calibration steps before training
 
 
-WHOLE: list[Any] = []
-"""Learned once."""
+UNINTERRUPTED: list[Any] = []
+"""Result of the uninterrupted run, trained once."""
 
 
 class Killed(BaseException):
-    """Nothing in the code under test may catch it."""
+    """A kill that no code under test may catch."""
 
 
 @dataclass
-class Ends:
-    """Ends a run after so many units of the bars that a word names."""
+class EndingProgress:
+    """End a run after a number of units on the progress bars whose title contains a word."""
 
     how: type[BaseException]
     word: str
@@ -57,86 +57,94 @@ def bits(run: Run) -> list[Any]:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Workspace:
-    """A workspace for the same run, which nobody interrupts."""
+def other_workspace(tmp_path: Path) -> Workspace:
+    """A workspace in which the same run is not interrupted."""
     made = Workspace(tmp_path / "elsewhere")
     made.create()
     return made
 
 
 @pytest.fixture
-def whole(learn: Learn, elsewhere: Workspace) -> list[Any]:
-    """What the same curriculum gives without an interruption, which is the same in every workspace."""
-    if not WHOLE:
-        WHOLE.extend(bits(learn("a", "b", into=elsewhere, train=TRAIN, masks=MASKS)))
-    return WHOLE
+def uninterrupted(learn: Learn, other_workspace: Workspace) -> list[Any]:
+    """The result of the curriculum without an interruption; it is the same in every workspace."""
+    if not UNINTERRUPTED:
+        UNINTERRUPTED.extend(bits(learn("a", "b", into=other_workspace, train=TRAIN, masks=MASKS)))
+    return UNINTERRUPTED
 
 
-@pytest.mark.parametrize("lesson", ["calibrating", "training"])
+@pytest.mark.parametrize("job", ["calibrating", "training"])
 @pytest.mark.parametrize(
     ("how", "step"), [(Killed, 1), (Killed, 3), (Killed, 6), (Interrupted, 2), (Interrupted, 5)]
 )
-def test_a_stage_goes_on_from_its_newest_checkpoint_to_the_same_bits(
-    learn: Learn, whole: list[Any], how: type[BaseException], lesson: str, step: int
+def test_stage_resumed_from_its_newest_checkpoint_is_bit_identical(
+    learn: Learn, uninterrupted: list[Any], how: type[BaseException], job: str, step: int
 ) -> None:
     train = {**TRAIN, "save_steps": 2}
     with pytest.raises(how):
-        learn("a", "b", train=train, masks=MASKS, observer=Ends(how, lesson, step))
-    assert bits(learn("a", "b", train=train, masks=MASKS)) == whole
+        learn("a", "b", train=train, masks=MASKS, progress=EndingProgress(how, job, step))
+    assert bits(learn("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
-def test_it_goes_on_with_gradients_accumulated_and_a_schedule(learn: Learn, elsewhere: Workspace) -> None:
+def test_resuming_works_with_gradient_accumulation_and_a_schedule(
+    learn: Learn, other_workspace: Workspace
+) -> None:
     train = {**TRAIN, "batch_size": 4, "gradient_accumulation": 3, "scheduler": "linear", "warmup_steps": 2}
-    whole = learn("a", into=elsewhere, train=train)
+    uninterrupted = learn("a", into=other_workspace, train=train)
     with pytest.raises(Interrupted):
-        learn("a", train=train, observer=Ends(Interrupted, "training", 3))
-    assert bits(learn("a", train=train)) == bits(whole)
+        learn("a", train=train, progress=EndingProgress(Interrupted, "training", 3))
+    assert bits(learn("a", train=train)) == bits(uninterrupted)
 
 
-def test_the_baseline_goes_on_as_well(learn: Learn, elsewhere: Workspace) -> None:
-    whole = learn("a", "b", into=elsewhere, method="sequential-lora", train=TRAIN)
+def test_sequential_lora_resumes_from_a_checkpoint_too(learn: Learn, other_workspace: Workspace) -> None:
+    uninterrupted = learn("a", "b", into=other_workspace, method="sequential-lora", train=TRAIN)
     with pytest.raises(Interrupted):
-        learn("a", "b", method="sequential-lora", train=TRAIN, observer=Ends(Interrupted, "2/2 b: train", 4))
-    assert bits(learn("a", "b", method="sequential-lora", train=TRAIN)) == bits(whole)
+        learn(
+            "a",
+            "b",
+            method="sequential-lora",
+            train=TRAIN,
+            progress=EndingProgress(Interrupted, "2/2 b: train", 4),
+        )
+    assert bits(learn("a", "b", method="sequential-lora", train=TRAIN)) == bits(uninterrupted)
 
 
-def test_what_is_trained_already_is_not_trained_again(
-    learn: Learn, whole: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_completed_steps_are_not_trained_again(
+    learn: Learn, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Killed):
-        learn("a", "b", train=TRAIN, masks=MASKS, observer=Ends(Killed, "scoring a, as_trained", 4))
-    monkeypatch.setattr(lesson_trainer.LessonTrainer, "train_on", lambda *_: pytest.fail("trained"))
+        learn("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Killed, "scoring a, as_trained", 4))
+    monkeypatch.setattr(trainer.JobTrainer, "train_from", lambda *_: pytest.fail("trained"))
     with pytest.raises(Killed):
-        learn("a", "b", train=TRAIN, masks=MASKS, observer=Ends(Killed, "scoring a, as_trained", 8))
+        learn("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Killed, "scoring a, as_trained", 8))
     monkeypatch.undo()
-    assert bits(learn("a", "b", train=TRAIN, masks=MASKS)) == whole
+    assert bits(learn("a", "b", train=TRAIN, masks=MASKS)) == uninterrupted
 
 
 @pytest.mark.parametrize("file", ["trained.safetensors", "optimizer.pt", "rng_state.pth", "complete.json"])
-def test_a_damaged_checkpoint_does_not_count(
-    learn: Learn, workspace: Workspace, whole: list[Any], file: str
+def test_damaged_checkpoint_is_ignored(
+    learn: Learn, workspace: Workspace, uninterrupted: list[Any], file: str
 ) -> None:
     with pytest.raises(Interrupted):
-        learn("a", "b", train=TRAIN, masks=MASKS, observer=Ends(Interrupted, "training", 4))
+        learn("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Interrupted, "training", 4))
     (damaged,) = (workspace.checkpoints / "run").glob(f"train-*/checkpoint-4/{file}")
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
-    assert newest(damaged.parent.parent) is None
-    assert bits(learn("a", "b", train=TRAIN, masks=MASKS)) == whole
+    assert newest_checkpoint(damaged.parent.parent) is None
+    assert bits(learn("a", "b", train=TRAIN, masks=MASKS)) == uninterrupted
 
 
-def test_a_checkpoint_of_another_curriculum_does_not_count(learn: Learn, elsewhere: Workspace) -> None:
+def test_checkpoint_of_another_curriculum_is_ignored(learn: Learn, other_workspace: Workspace) -> None:
     more = {**TRAIN, "epochs_of": {"b": 4}}
-    whole = learn("a", "b", into=elsewhere, train=more)
+    uninterrupted = learn("a", "b", into=other_workspace, train=more)
     with pytest.raises(Interrupted):
-        learn("a", "b", train=TRAIN, observer=Ends(Interrupted, "2/2 b: train", 4))
-    assert bits(learn("a", "b", train=more)) == bits(whole)
+        learn("a", "b", train=TRAIN, progress=EndingProgress(Interrupted, "2/2 b: train", 4))
+    assert bits(learn("a", "b", train=more)) == bits(uninterrupted)
 
 
-def test_a_checkpoint_holds_what_trains_and_no_base_model(learn: Learn, workspace: Workspace) -> None:
+def test_checkpoint_holds_trainable_state_and_no_base_model(learn: Learn, workspace: Workspace) -> None:
     with pytest.raises(Interrupted):
-        learn("a", train=TRAIN, observer=Ends(Interrupted, "training", 4))
+        learn("a", train=TRAIN, progress=EndingProgress(Interrupted, "training", 4))
     (file,) = (workspace.checkpoints / "run").glob("*/checkpoint-4/trained.safetensors")
     names = load_file(file)
     assert {name.rpartition(".")[2] for name in names} == {"values", "weight", "bias"}
@@ -145,67 +153,67 @@ def test_a_checkpoint_holds_what_trains_and_no_base_model(learn: Learn, workspac
     assert sorted(other.name for other in file.parent.parent.iterdir()) == ["checkpoint-4"]
 
 
-def test_a_committed_stage_leaves_no_checkpoint(learn: Learn, workspace: Workspace) -> None:
+def test_committed_stage_leaves_no_checkpoint(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", train={**TRAIN, "save_steps": 1})
     assert not (workspace.checkpoints / "run").exists()
 
 
-def test_without_save_steps_none_is_written(learn: Learn, workspace: Workspace, whole: list[Any]) -> None:
+def test_no_checkpoint_is_written_without_save_steps(
+    learn: Learn, workspace: Workspace, uninterrupted: list[Any]
+) -> None:
     train = {**TRAIN, "save_steps": None}
     with pytest.raises(Killed):
-        learn("a", "b", train=train, masks=MASKS, observer=Ends(Killed, "training", 6))
+        learn("a", "b", train=train, masks=MASKS, progress=EndingProgress(Killed, "training", 6))
     assert not (workspace.checkpoints / "run").exists()
-    assert bits(learn("a", "b", train=train, masks=MASKS)) == whole
+    assert bits(learn("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
-def test_the_bar_goes_on_where_it_stood(learn: Learn) -> None:
+def test_progress_bar_resumes_at_its_position(learn: Learn) -> None:
     with pytest.raises(Interrupted):
-        learn("a", train=TRAIN, observer=Ends(Interrupted, "training", 4))
-    resumed = Ends(Killed, "training", 99)
-    learn("a", train=TRAIN, observer=resumed)
+        learn("a", train=TRAIN, progress=EndingProgress(Interrupted, "training", 4))
+    resumed = EndingProgress(Killed, "training", 99)
+    learn("a", train=TRAIN, progress=resumed)
     assert resumed.seen == 6
 
 
-def test_a_disk_that_is_full_while_a_checkpoint_is_written_loses_nothing(
-    learn: Learn, whole: list[Any], monkeypatch: pytest.MonkeyPatch
+def test_full_disk_during_a_checkpoint_loses_nothing(
+    learn: Learn, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     train = {**TRAIN, "save_steps": 2}
-    monkeypatch.setattr(lesson_trainer, "write_trained", full)
+    monkeypatch.setattr(trainer, "write_trained", full)
     with pytest.raises(
-        WorkspaceUnusable, match=r"checkpoint cannot be written .* No space left .* make room"
+        WorkspaceUnusable, match=r"checkpoint cannot be written .* No space left .* free disk space"
     ):
         learn("a", "b", train=train, masks=MASKS)
     monkeypatch.undo()
-    assert bits(learn("a", "b", train=train, masks=MASKS)) == whole
+    assert bits(learn("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
-def test_a_file_that_torch_cannot_write_is_told_as_a_full_disk(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_write_error_is_reported_as_a_full_disk(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
     save = torch.save
     monkeypatch.setattr(torch, "save", lambda value, _: save(value, "/dev/full"))
-    with pytest.raises(WorkspaceUnusable, match=r"checkpoint cannot be written .* make room"):
+    with pytest.raises(WorkspaceUnusable, match=r"checkpoint cannot be written .* free disk space"):
         learn("a", train={**TRAIN, "save_steps": 2})
 
 
-def test_another_error_while_a_checkpoint_is_written_keeps_its_words(
+def test_other_errors_during_a_checkpoint_keep_their_message(
     learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost() -> None:
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(lesson_trainer, "wait", lost)
+    monkeypatch.setattr(trainer, "wait", lost)
     with pytest.raises(RuntimeError, match=r"^Connection closed by peer$"):
         learn("a", train={**TRAIN, "save_steps": 2})
 
 
-def test_a_loss_that_is_no_number_is_told_with_its_step_its_examples_and_its_rate(
+def test_nan_loss_is_reported_with_step_examples_and_learning_rate(
     learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = lesson_trainer.Trainer.training_step
+    step = trainer.Trainer.training_step
     calls = []
 
     def third_is_nan(self: object, *arguments: object) -> object:
@@ -213,7 +221,7 @@ def test_a_loss_that_is_no_number_is_told_with_its_step_its_examples_and_its_rat
         loss = step(self, *arguments)
         return loss * float("nan") if len(calls) == 3 else loss
 
-    monkeypatch.setattr(lesson_trainer.Trainer, "training_step", third_is_nan)
+    monkeypatch.setattr(trainer.Trainer, "training_step", third_is_nan)
     with pytest.raises(TrainingDiverged) as found:
         learn("a", train={**TRAIN, "batch_size": 4})
     assert "stage 1/1 a: training: the loss became nan at step 3" in str(found.value)

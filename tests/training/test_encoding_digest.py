@@ -1,4 +1,4 @@
-"""A score's digest covers the token ids that the model reads, and they are the same on every day."""
+"""The digest of a score covers the token ids that the model reads; they do not depend on the day."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from transformers.utils import chat_template_utils
 
 from lori_cl.errors import DataError
 from lori_cl.registry import Workspace
-from lori_cl.serving.asked import read_rows
 from lori_cl.serving.predict import Predictor
 from lori_cl.serving.remeasure import RemeasureOptions, remeasure
+from lori_cl.serving.requests import read_rows
 from lori_cl.spec import TASK_SPECS, load_curriculum
 from lori_cl.tasks import Example
 from lori_cl.tasks.kinds import chat
-from lori_cl.training import RunOptions, SilentObserver, enrol, load_run, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 from lori_cl.training.encoding import encoding_digest
-from lori_cl.training.evaluate import Question
+from lori_cl.training.eval_task import EvalTask
 from tests.tiny import tiny_curriculum
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -35,17 +35,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "labels": {"kind": "classification", "labels": ["red", "blue"]},
 }
 EXAMPLES = [Example(0, "it is wet", "red", ("red", "blue"))]
-# The clock decides which word a prompt begins with.
+# The first word of a prompt depends on the clock.
 TEMPLATE = (
     "{{ 'wet' if strftime_now('%Y') == '2024' else 'dry' }} {% for m in messages %}{{ m['content'] }}"
     "{% endfor %} is "
 )
 
 
-def question(kind: str, examples: list[Example] = EXAMPLES, max_length: int = 16, **more: Any) -> Question:
+def eval_task(kind: str, examples: list[Example] = EXAMPLES, max_length: int = 16, **more: Any) -> EvalTask:
     declared = {"name": "t", "source": {"local": "t"}, **KINDS[kind], **more}
     spec = TASK_SPECS[str(declared["kind"])].model_validate(declared)
-    return Question("t", spec, examples, "digest", 4, max_length)
+    return EvalTask("t", spec, examples, "digest", 4, max_length)
 
 
 @pytest.fixture
@@ -54,19 +54,21 @@ def tokenizer(tiny_causal_lm: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_tokens_of_the_same_text_are_another_digest(kind: str, tokenizer: Any, tmp_path: Path) -> None:
-    before = encoding_digest(question(kind), tokenizer)
-    assert encoding_digest(question(kind), tokenizer) == before
+def test_different_tokens_of_the_same_text_change_the_digest(
+    kind: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    before = encoding_digest(eval_task(kind), tokenizer)
+    assert encoding_digest(eval_task(kind), tokenizer) == before
     swapped = with_swapped_words(tokenizer, tmp_path, "it", "wet")
-    assert encoding_digest(question(kind), swapped) != before
+    assert encoding_digest(eval_task(kind), swapped) != before
 
 
 @pytest.mark.parametrize("kind", ["choices", "label words", "labels"])
-def test_the_tokens_of_labels_and_choices_are_part_of_the_digest(
+def test_tokens_of_labels_and_choices_are_part_of_the_digest(
     kind: str, tokenizer: Any, tmp_path: Path
 ) -> None:
-    before = encoding_digest(question(kind), tokenizer)
-    assert encoding_digest(question(kind), with_swapped_words(tokenizer, tmp_path, "red", "dry")) != before
+    before = encoding_digest(eval_task(kind), tokenizer)
+    assert encoding_digest(eval_task(kind), with_swapped_words(tokenizer, tmp_path, "red", "dry")) != before
 
 
 def with_swapped_words(tokenizer: Any, folder: Path, one: str, other: str) -> Any:
@@ -78,29 +80,29 @@ def with_swapped_words(tokenizer: Any, folder: Path, one: str, other: str) -> An
     return AutoTokenizer.from_pretrained(folder)
 
 
-def test_what_is_cut_off_a_prompt_is_no_part_of_the_digest(tokenizer: Any) -> None:
+def test_truncated_prompt_text_is_not_part_of_the_digest(tokenizer: Any) -> None:
     one, other = ([Example(0, f"{word} is wet it", "red")] for word in ("red", "blue"))
-    assert encoding_digest(question("generation", one, 3), tokenizer) == encoding_digest(
-        question("generation", other, 3), tokenizer
+    assert encoding_digest(eval_task("generation", one, 3), tokenizer) == encoding_digest(
+        eval_task("generation", other, 3), tokenizer
     )
-    assert encoding_digest(question("generation", one), tokenizer) != encoding_digest(
-        question("generation", other), tokenizer
+    assert encoding_digest(eval_task("generation", one), tokenizer) != encoding_digest(
+        eval_task("generation", other), tokenizer
     )
 
 
 @pytest.mark.parametrize("kind", ["generation", "choices", "label words"])
-def test_an_encoding_that_differs_each_time_is_refused(
+def test_encoding_that_differs_each_time_is_refused(
     kind: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = itertools.cycle(["wet", "dry"])
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     monkeypatch.setattr(chat, "chat_text", lambda *_, **__: next(words))
     with pytest.raises(DataError, match=r"^task 't', row 1: .* encodes the same text differently each time"):
-        encoding_digest(question(kind, chat=True), tokenizer)
+        encoding_digest(eval_task(kind, chat=True), tokenizer)
 
 
 class Day(dt.datetime):
-    """A clock that stands still."""
+    """A clock with a fixed date."""
 
     today = dt.datetime(2024, 7, 26)
 
@@ -111,14 +113,14 @@ class Day(dt.datetime):
 
 @pytest.fixture
 def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Set the year that transformers' chat templates read."""
+    """Set the year that chat templates of transformers read."""
     monkeypatch.setattr(chat_template_utils, "datetime", Day)
     return lambda year: monkeypatch.setattr(Day, "today", dt.datetime(year, 11, 27))
 
 
 @pytest.fixture
 def dated(tiny_causal_lm: Path, tmp_path: Path) -> Path:
-    """A language model whose chat template writes the year."""
+    """A causal LM whose chat template writes the year."""
     folder = Path(shutil.copytree(tiny_causal_lm, tmp_path / "dated"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     return folder
@@ -132,14 +134,16 @@ def learn_on(
     tmp_path: Path,
     on: Callable[[int], None],
 ) -> Callable[..., bool]:
-    """Add task a, and run a curriculum over it, in a year; tells whether the task was new."""
+    """Add task a and run a curriculum with it in a given year; return whether the task was new."""
 
     def learn(year: int, name: str, **fields: object) -> bool:
         on(year)
-        (added,) = enrol(workspace, [write_task("a", prompt="{{ text }}", **{"chat": True, **fields})])
+        (added,) = register_tasks(
+            workspace, [write_task("a", prompt="{{ text }}", **{"chat": True, **fields})]
+        )
         file = tmp_path / "curriculum.yaml"
         file.write_text(yaml.safe_dump(tiny_curriculum(dated, ["a"])))
-        run_curriculum(workspace, load_curriculum(file), name, RunOptions(), SilentObserver())
+        run_curriculum(workspace, load_curriculum(file), name, RunOptions(), SilentProgress())
         return added.is_new
 
     return learn
@@ -148,22 +152,24 @@ def learn_on(
 Learn = Callable[..., bool]
 
 
-def test_a_run_on_another_day_reads_the_same_and_its_scores_are_cached(learn_on: Learn, scores: Any) -> None:
+def test_run_on_another_day_reads_the_same_tokens_and_uses_cached_scores(
+    learn_on: Learn, scores: Any
+) -> None:
     assert learn_on(2024, "one")
-    assert not learn_on(2031, "two"), "an unchanged file is no new version on another day"
+    assert not learn_on(2031, "two"), "an unchanged file must not become a new version on another day"
     one, two = scores("one"), scores("two")
     assert {key: e.outcomes for key, e in one.items()} == {key: e.outcomes for key, e in two.items()}
     assert {e.source for e in two.values()} == {"proved"}
 
 
-def test_another_date_is_another_task_whose_scores_are_measured(learn_on: Learn, scores: Any) -> None:
+def test_different_task_date_is_a_different_task_with_its_own_scores(learn_on: Learn, scores: Any) -> None:
     learn_on(2024, "one")
     assert learn_on(2024, "two", date="2031-11-27")
     assert scores("two")[0, "a@2", "base"].source == "measured"
     assert scores("two")[0, "a@2", "base"].input_digest != scores("one")[0, "a", "base"].input_digest
 
 
-def test_a_score_is_measured_again_where_the_model_would_read_other_tokens(
+def test_score_is_measured_again_if_the_model_would_read_different_tokens(
     learn_on: Learn, scores: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn_on(2024, "one")
@@ -173,27 +179,27 @@ def test_a_score_is_measured_again_where_the_model_would_read_other_tokens(
     assert scores("two")[1, "a", "as_trained"].source == "measured"
 
 
-def test_scores_are_measured_again_and_texts_answered_the_same_on_another_day(
+def test_measured_scores_and_answers_are_the_same_on_another_day(
     learn_on: Learn, workspace: Workspace, on: Callable[[int], None]
 ) -> None:
     learn_on(2024, "one")
 
-    def again() -> tuple[list[str], list[str]]:
+    def read_and_answer() -> tuple[list[str], list[str]]:
         with workspace.read() as registry:
-            checked = remeasure(workspace, registry, "one", RemeasureOptions(), SilentObserver())
+            checked = remeasure(workspace, registry, "one", RemeasureOptions(), SilentProgress())
             found = [each.found for each in checked]
             loaded = load_run(workspace, registry, "one")
         texts = [f"is it {word}" for word in ("red", "blue", "wet", "dry", "flat")]
-        asked = read_rows(loaded, texts, "a", plain=True)
-        return found, [each.answer for each in Predictor(loaded).answer(asked)]
+        eval_requests = read_rows(loaded, texts, "a", plain=True)
+        return found, [each.answer for each in Predictor(loaded).answer(eval_requests)]
 
-    first = again()
+    first = read_and_answer()
     assert first[0]
     on(2031)
-    assert again() == first
+    assert read_and_answer() == first
 
 
-def test_a_template_that_draws_at_random_is_refused_before_a_run_begins(
+def test_random_chat_template_is_refused_before_a_run_starts(
     learn_on: Learn, workspace: Workspace, dated: Path
 ) -> None:
     (dated / "chat_template.jinja").write_text(

@@ -1,4 +1,4 @@
-"""What stages are computed with: recorded with each, compared when a run goes on."""
+"""The environment is recorded with each stage and compared when a run is resumed."""
 
 import os
 import stat
@@ -11,17 +11,17 @@ import torch
 
 from lori_cl.errors import Interrupted, RunConflict
 from lori_cl.registry import Run, Workspace
-from lori_cl.training import RunOptions, environment, learning, lesson_trainer, sequence
+from lori_cl.training import RunOptions, environment, sequence, stage_training, trainer
 
-from .test_checkpoints import Ends
+from .test_checkpoints import EndingProgress
 
 Learn = Callable[..., Run]
 ALLOWED = RunOptions(allow_environment_change=True)
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """From now on, the environment with these values in place of its own; None leaves a field out."""
+def change_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that replaces values of the recorded environment; None removes a field."""
     found = environment.environment
 
     def change(**values: Any) -> None:
@@ -36,7 +36,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a `git` on the path that runs these lines of shell."""
+    """Return a function that puts a `git` on the path that runs a shell script."""
 
     def install(script: str) -> None:
         program = tmp_path / "bin" / "git"
@@ -48,17 +48,17 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
     return install
 
 
-def test_a_run_and_its_stages_record_versions_machine_threads_and_flags(learn: Learn) -> None:
+def test_run_and_stages_record_versions_machine_threads_and_flags(learn: Learn) -> None:
     run = learn("a")
-    told = run.environment
-    assert told["torch"] == torch.__version__
-    assert (told["threads"], told["processes"], told["deterministic"]) == (1, 1, "warn")
-    assert {"python", "transformers", "peft", "numpy", "tokenizers", "platform", "device"} <= told.keys()
-    assert [stage.environment for stage in run.stages] == [told]
+    recorded = run.environment
+    assert recorded["torch"] == torch.__version__
+    assert (recorded["threads"], recorded["processes"], recorded["deterministic"]) == (1, 1, "warn")
+    assert {"python", "transformers", "peft", "numpy", "tokenizers", "platform", "device"} <= recorded.keys()
+    assert [stage.environment for stage in run.stages] == [recorded]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"threads": 7},
@@ -66,47 +66,47 @@ def test_a_run_and_its_stages_record_versions_machine_threads_and_flags(learn: L
         ),
         (
             {"numpy": "1.0"},
-            r"numpy \S+ \(now 1\.0\), which can change results\. As before: pip install numpy==",
+            r"numpy \S+ \(now 1\.0\), which can change results\. To restore them: pip install numpy==",
         ),
-        ({"machine": "m68k"}, r"machine \w+ \(now m68k\), which can change results\. With what is here"),
+        ({"machine": "m68k"}, r"machine \w+ \(now m68k\), which can change results\. To resume here"),
         ({"deterministic": "off"}, r"deterministic warn \(now off\)"),
         ({"scikit_learn": "1.0", "processes": 2}, r"scikit_learn \S+ \(now 1\.0\), processes 1 \(now 2\)"),
     ],
 )
-def test_a_run_does_not_go_on_with_what_can_change_results(
+def test_run_is_not_resumed_in_an_environment_that_can_change_results(
     learn: Learn,
-    elsewhere: Callable[..., None],
+    change_environment: Callable[..., None],
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     change: dict[str, Any],
-    said: str,
+    message: str,
 ) -> None:
     before = learn("a")
-    elsewhere(**change)
-    monkeypatch.setattr(learning, "teach", lambda *_: pytest.fail("trained"))
-    with pytest.raises(RunConflict, match=rf"^run 'run': stage 1 was computed with {said}"):
+    change_environment(**change)
+    monkeypatch.setattr(stage_training, "run_job", lambda *_: pytest.fail("trained"))
+    with pytest.raises(RunConflict, match=rf"^run 'run': stage 1 was computed with {message}"):
         learn("a", "b")
     with workspace.read() as registry:
         assert registry.run("run") == before
 
 
-def test_a_run_that_was_stopped_before_its_first_stage_is_compared_with_its_begin(
-    learn: Learn, elsewhere: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_run_interrupted_before_its_first_stage_is_compared_with_its_start(
+    learn: Learn, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as stopped:
-        stopped.setattr(learning, "teach", lambda *_: 1 / 0)
+        stopped.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             learn("a")
-    elsewhere(threads=7)
-    with pytest.raises(RunConflict, match=r"run 'run': it was begun with threads 1 \(now 7\)"):
+    change_environment(threads=7)
+    with pytest.raises(RunConflict, match=r"run 'run': it was started with threads 1 \(now 7\)"):
         learn("a")
 
 
-def test_a_change_is_allowed_once_and_then_the_newest_stage_is_what_counts(
-    learn: Learn, elsewhere: Callable[..., None], caplog: pytest.LogCaptureFixture
+def test_allowed_change_makes_the_newest_stage_the_reference(
+    learn: Learn, change_environment: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     learn("a")
-    elsewhere(threads=7, torch="99.0")
+    change_environment(threads=7, torch="99.0")
     run = learn("a", "b", options=ALLOWED)
     shown = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert shown == [
@@ -118,34 +118,36 @@ def test_a_change_is_allowed_once_and_then_the_newest_stage_is_what_counts(
     assert learn("a", "b", "c").status == "done"
 
 
-def test_what_changes_no_result_is_told_in_one_line_each_and_not_refused(
-    learn: Learn, elsewhere: Callable[..., None], caplog: pytest.LogCaptureFixture
+def test_changes_without_effect_on_results_are_logged_in_one_line_each(
+    learn: Learn, change_environment: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    elsewhere(git_revision="c0ffee", platform="Linux-1", datasets="1.0")
+    change_environment(git_revision="c0ffee", platform="Linux-1", datasets="1.0")
     learn("a")
-    elsewhere(git_revision="decade", platform="Linux-2", datasets="1.0")
+    change_environment(git_revision="decade", platform="Linux-2", datasets="1.0")
     assert learn("a", "b").status == "done"
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert told == [
+    recorded = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert recorded == [
         "run 'run': platform was Linux-1 when stage 1 was computed, and is Linux-2 now",
         "run 'run': git_revision was c0ffee when stage 1 was computed, and is decade now",
     ]
 
 
-def test_what_was_not_recorded_then_is_no_difference(learn: Learn, elsewhere: Callable[..., None]) -> None:
-    elsewhere(tokenizers=None, deterministic=None, processes=None)
+def test_missing_recorded_fields_are_not_differences(
+    learn: Learn, change_environment: Callable[..., None]
+) -> None:
+    change_environment(tokenizers=None, deterministic=None, processes=None)
     learn("a")
-    elsewhere()
+    change_environment()
     assert learn("a", "b").status == "done"
 
 
-def test_a_finished_run_is_not_refused(learn: Learn, elsewhere: Callable[..., None]) -> None:
+def test_finished_run_is_never_refused(learn: Learn, change_environment: Callable[..., None]) -> None:
     run = learn("a")
-    elsewhere(threads=7, torch="99.0")
+    change_environment(threads=7, torch="99.0")
     assert learn("a") == run
 
 
-def test_the_git_revision_is_that_of_the_curriculums_folder(
+def test_git_revision_is_read_in_the_curriculum_folder(
     learn: Learn, git: Callable[[str], None], tmp_path: Path
 ) -> None:
     git(f'test "$1 $2" = "-C {tmp_path}/curricula" && echo c0ffee')
@@ -153,7 +155,7 @@ def test_the_git_revision_is_that_of_the_curriculums_folder(
     assert run.environment["git_revision"] == "c0ffee"
 
 
-def test_without_a_curriculums_folder_the_git_revision_is_that_of_the_workspace(
+def test_git_revision_is_read_in_the_workspace_without_a_curriculum_folder(
     learn: Learn, git: Callable[[str], None], workspace: Workspace
 ) -> None:
     git(f'test "$1 $2" = "-C {workspace.root}" && echo c0ffee')
@@ -161,7 +163,7 @@ def test_without_a_curriculums_folder_the_git_revision_is_that_of_the_workspace(
 
 
 @pytest.mark.parametrize("script", ["exit 128", "exec sleep 60"], ids=["no repository", "hangs"])
-def test_without_a_git_that_answers_there_is_no_revision(
+def test_failing_git_gives_no_revision(
     git: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.setattr(environment, "GIT_TIMEOUT_S", 0.1)
@@ -169,24 +171,24 @@ def test_without_a_git_that_answers_there_is_no_revision(
     assert environment.git_revision(tmp_path) is None
 
 
-def test_without_git_there_is_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_gives_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment.git_revision(tmp_path) is None
 
 
-def test_a_stage_that_was_begun_with_something_else_is_trained_from_its_first_step(
-    learn: Learn, elsewhere: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_stage_started_in_another_environment_is_trained_from_its_first_step(
+    learn: Learn, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {"epochs": 3, "batch_size": 8, "lr": 0.01, "max_length": 16, "save_steps": 1}  # 6 steps
     learn("a", train=train)
-    elsewhere(threads=7)
+    change_environment(threads=7)
     with pytest.raises(Interrupted):
-        learn("a", "b", train=train, options=ALLOWED, observer=Ends(Interrupted, "2/2 b: training", 4))
-    elsewhere()
-    step, steps = lesson_trainer.Trainer.training_step, []
-    monkeypatch.setattr(
-        lesson_trainer.Trainer, "training_step", lambda *given: (steps.append(1), step(*given))[1]
-    )
+        learn(
+            "a", "b", train=train, options=ALLOWED, progress=EndingProgress(Interrupted, "2/2 b: training", 4)
+        )
+    change_environment()
+    step, steps = trainer.Trainer.training_step, []
+    monkeypatch.setattr(trainer.Trainer, "training_step", lambda *given: (steps.append(1), step(*given))[1])
     run = learn("a", "b", train=train)
     assert [run.environment_of(stage)["threads"] for stage in run.stages] == [1, 1]
     assert len(steps) == run.stages[1].steps == 6

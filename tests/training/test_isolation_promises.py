@@ -1,4 +1,4 @@
-"""The main promise, over the whole way: what an earlier task answers never changes by a bit."""
+"""The main guarantee, end to end: the answers for an earlier task never change by a bit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from lori_cl.methods import METHODS, Learned
+from lori_cl.methods import METHODS, StageState
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import KINDS
-from lori_cl.training import RunOptions, learning
+from lori_cl.training import RunOptions, stage_training
 from lori_cl.training.base_model import load_base
 from lori_cl.training.determinism import derive_seed
-from lori_cl.training.lesson import Lesson, Taught
-from lori_cl.training.lesson_trainer import LessonTrainer
-from lori_cl.training.preparation import prepare_question
 from lori_cl.training.stage_file import read_stage
+from lori_cl.training.task_data import prepare_eval_task
+from lori_cl.training.trainer import JobTrainer
+from lori_cl.training.training_job import TrainingJob, TrainResult
 
 HARD_TRAINING = {
     "decay and clipping": {"weight_decay": 0.1, "max_grad_norm": 0.1},
@@ -29,23 +29,23 @@ HARD_TRAINING = {
 
 @pytest.fixture
 def frozen_cells_compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Around every lesson, compare all cells that are frozen then; of each lesson, how many are not zero."""
-    teach, compared = learning.teach, []
+    """Compare all frozen cells before and after every training job; record each job's nonzero count."""
+    run_job, compared = stage_training.run_job, []
 
-    def watched(lesson: Lesson, *rest: Any) -> Taught:
-        frozen = {name: b for name, b in lesson.learner.named_buffers() if name.endswith(".frozen")}
+    def compared_job(job: TrainingJob, *rest: Any) -> TrainResult:
+        frozen = {name: b for name, b in job.learner.named_buffers() if name.endswith(".frozen")}
         before = {name: b.clone() for name, b in frozen.items()}
-        taught = teach(lesson, *rest)
+        result = run_job(job, *rest)
         assert all(torch.equal(before[name], b) for name, b in frozen.items())
         compared.append(sum(int(b.count_nonzero()) for b in frozen.values()))
-        return taught
+        return result
 
-    monkeypatch.setattr(learning, "teach", watched)
+    monkeypatch.setattr(stage_training, "run_job", compared_job)
     return compared
 
 
 @pytest.mark.parametrize("settings", HARD_TRAINING.values(), ids=HARD_TRAINING.keys())
-def test_no_lesson_changes_a_bit_of_an_earlier_cell(
+def test_no_training_job_changes_a_bit_of_an_earlier_cell(
     learn: Callable[..., Run], settings: dict[str, object], frozen_cells_compared: list[int]
 ) -> None:
     train = {"epochs": 2, "batch_size": 4, "lr": 0.05, "max_length": 16, **settings}
@@ -55,45 +55,45 @@ def test_no_lesson_changes_a_bit_of_an_earlier_cell(
     assert frozen_cells_compared == calibrated_and_trained
 
 
-def test_a_lesson_that_changes_earlier_cells_is_noticed(
+def test_training_job_that_changes_earlier_cells_is_detected(
     learn: Callable[..., Run], frozen_cells_compared: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = LessonTrainer.training_step
+    step = JobTrainer.training_step
 
-    def spoiling(self: LessonTrainer, model: Any, *rest: Any) -> Tensor:
+    def corrupting_step(self: JobTrainer, model: Any, *rest: Any) -> Tensor:
         for name, buffer in model.named_buffers():
             if name.endswith(".frozen"):
                 buffer.mul_(0.5)
         return step(self, model, *rest)
 
-    monkeypatch.setattr(LessonTrainer, "training_step", spoiling)
+    monkeypatch.setattr(JobTrainer, "training_step", corrupting_step)
     learn("a")
     with pytest.raises(AssertionError):
         learn("a", "b")
 
 
 def first_task_logits(workspace: Workspace, run: Run) -> Tensor:
-    """The first task's logits under as_trained, by a model loaded from the run's files alone."""
+    """Return the as_trained logits of the first task from a model loaded from the run's files alone."""
     curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
     base = load_base(curriculum.model, "encoder")
     method = METHODS[run.method](curriculum)
     model = method.attach(base.model, derive_seed(run.seed, "projection"))
     tensors, state = read_stage(workspace.artifacts.get(run.stages[0].artifact, "safetensors"))
-    method.activate([Learned(run.stages[0].task, tensors, run.stages[0].seeds)])
-    question = prepare_question(workspace, run.tasks[0], curriculum, 16)
+    method.activate([StageState(run.stages[0].task, tensors, run.stages[0].seeds)])
+    eval_task = prepare_eval_task(workspace, run.tasks[0], curriculum, 16)
     kind = KINDS["classification"]
-    head = kind.head(question.spec, base.width, seed=0)
+    head = kind.head(eval_task.spec, base.width, seed=0)
     assert head is not None
     head.load_state_dict(state)
     learner = kind.learner(model, head).eval()
-    batch = base.tokenizer([e.text for e in question.examples], padding=True, return_tensors="pt")
+    batch = base.tokenizer([e.text for e in eval_task.examples], padding=True, return_tensors="pt")
     with torch.no_grad():
         logits: Tensor = learner(batch["input_ids"], batch["attention_mask"])["logits"]
     return logits
 
 
 @pytest.mark.parametrize("settings", HARD_TRAINING.values(), ids=HARD_TRAINING.keys())
-def test_an_earlier_tasks_logits_stay_bit_identical_after_every_later_stage(
+def test_earlier_tasks_logits_stay_bit_identical_after_every_later_stage(
     learn: Callable[..., Run], workspace: Workspace, settings: dict[str, object]
 ) -> None:
     train = {"epochs": 2, "batch_size": 4, "lr": 0.05, "max_length": 16, **settings}
@@ -104,7 +104,7 @@ def test_an_earlier_tasks_logits_stay_bit_identical_after_every_later_stage(
     assert all(torch.equal(before, logits) for logits in after)
 
 
-def test_the_measured_as_trained_column_never_changes(
+def test_measured_as_trained_scores_never_change(
     learn: Callable[..., Run], scores: Callable[..., dict]
 ) -> None:
     learn("a", "b", "c", options=RunOptions(measure_all=True))
@@ -113,7 +113,7 @@ def test_the_measured_as_trained_column_never_changes(
     assert len({e.outcomes for e in column}) == len({e.input_digest for e in column}) == 1
 
 
-def test_the_current_view_is_scored_on_the_cells_of_all_stages(
+def test_current_view_is_scored_on_the_cells_of_all_stages(
     learn: Callable[..., Run], scores: Callable[..., dict]
 ) -> None:
     learn("a", "b")
@@ -123,7 +123,7 @@ def test_the_current_view_is_scored_on_the_cells_of_all_stages(
 
 
 @pytest.mark.parametrize("strategy", ["magnitude", "random"])
-def test_stages_own_disjoint_masks_of_exactly_k_cells(
+def test_stages_have_disjoint_masks_of_exactly_k_cells(
     learn: Callable[..., Run], workspace: Workspace, strategy: str
 ) -> None:
     from lori_cl.masks import Mask
@@ -139,7 +139,7 @@ def test_stages_own_disjoint_masks_of_exactly_k_cells(
     assert int(torch.stack(masks).sum(dim=0).max()) == 1
 
 
-def test_the_base_weights_are_never_written(
+def test_base_weights_are_never_written(
     learn: Callable[..., Run], tiny_encoder: Path, workspace: Workspace
 ) -> None:
     before = (tiny_encoder / "model.safetensors").read_bytes()

@@ -13,15 +13,19 @@ import pytest
 import torch
 
 from lori_cl.registry import Run, Workspace
-from lori_cl.training import enrol
+from lori_cl.training import register_tasks
 from lori_cl.training.stage_file import read_stage
 
 
 def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]:
-    """Run a script in two processes, as a launcher does: (exit code, stdout, stderr) of each."""
+    """Run a script in two processes like a launcher; return (exit code, stdout, stderr) of each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
+        rendezvous = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(probe.getsockname()[1]),
+            "WORLD_SIZE": "2",
+        }
     started = [
         subprocess.Popen(
             [sys.executable, "-c", script, *map(str, arguments)],
@@ -30,7 +34,7 @@ def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]
             text=True,
             env={
                 **os.environ,
-                **meeting,
+                **rendezvous,
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
                 "OMP_NUM_THREADS": "1",
@@ -39,21 +43,21 @@ def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]
         for rank in range(2)
     ]
     try:
-        said = [process.communicate(timeout=300) for process in started]
+        outputs = [process.communicate(timeout=300) for process in started]
     finally:
         for process in started:
             process.kill()
-    return [(process.returncode, *texts) for process, texts in zip(started, said, strict=True)]
+    return [(process.returncode, *texts) for process, texts in zip(started, outputs, strict=True)]
 
 
-def test_two_processes_of_a_launcher_learn_one_run(
+def test_two_launched_processes_train_one_run(
     learn: Callable[..., Run],
     workspace: Workspace,
     write_curriculum: Callable[..., Path],
     tiny_encoder: Path,
     tmp_path: Path,
 ) -> None:
-    # Dropout draws per process, and would hide whether gradients are shared.
+    # Dropout differs per process and would hide whether gradients are shared.
     plain = shutil.copytree(tiny_encoder, tmp_path / "without-dropout")
     config = json.loads((plain / "config.json").read_text())
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -67,51 +71,53 @@ def test_two_processes_of_a_launcher_learn_one_run(
         [*launched, *command], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("View current") == 1  # one of them speaks
+    assert done.stdout.count("View current") == 1  # only rank 0 writes output
     with workspace.read() as registry:
-        both, alone = registry.run("both"), registry.run("alone")
-    assert both.status == "done"
-    # Two batches of 4, each on one process, are one step of 8.
-    assert [s.steps for s in both.stages] == [s.steps for s in alone.stages]
-    assert [s.mask.digest for s in both.stages if s.mask] == [s.mask.digest for s in alone.stages if s.mask]
-    assert [s.final_loss for s in both.stages] == pytest.approx(
-        [s.final_loss for s in alone.stages], rel=1e-6
+        distributed, single = registry.run("both"), registry.run("alone")
+    assert distributed.status == "done"
+    # A batch of 4 on each of two processes is one step of 8.
+    assert [s.steps for s in distributed.stages] == [s.steps for s in single.stages]
+    assert [s.mask.digest for s in distributed.stages if s.mask] == [
+        s.mask.digest for s in single.stages if s.mask
+    ]
+    assert [s.final_loss for s in distributed.stages] == pytest.approx(
+        [s.final_loss for s in single.stages], rel=1e-6
     )
-    for one, other in zip(both.stages, alone.stages, strict=True):
-        learned, wanted = (
+    for one, other in zip(distributed.stages, single.stages, strict=True):
+        learned, expected = (
             read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))[0] for stage in (one, other)
         )
-        values = [name for name in wanted if name.startswith("values/")]
+        values = [name for name in expected if name.startswith("values/")]
         assert values
-        assert all(torch.allclose(learned[name], wanted[name], atol=1e-4) for name in values)
+        assert all(torch.allclose(learned[name], expected[name], atol=1e-4) for name in values)
 
 
 @pytest.mark.nightly
-def test_every_process_of_a_launcher_is_told_that_the_run_is_held(workspace: Workspace) -> None:
+def test_every_launched_process_reports_that_the_run_is_locked(workspace: Workspace) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from lori_cl.errors import RunConflict; from lori_cl.registry import Workspace\n"
-        "from lori_cl.training.launch import hold, join\n"
+        "from lori_cl.training.distributed import join, lock_run\n"
         "join()\n"
         "try:\n"
-        "    with hold(Workspace(Path(sys.argv[1])), 'held'): pass\n"
+        "    with lock_run(Workspace(Path(sys.argv[1])), 'held'): pass\n"
         "except RunConflict as refused:\n"
         "    print(refused)\n"
     )
-    with workspace.hold("held"):
-        said = [out for _, out, _ in two_processes(script, workspace.root)]
-    assert [line.startswith(f"run 'held' is held by process {os.getpid()} on ") for line in said] == [
+    with workspace.lock("held"):
+        outputs = [out for _, out, _ in two_processes(script, workspace.root)]
+    assert [line.startswith(f"run 'held' is locked by process {os.getpid()} on ") for line in outputs] == [
         True
     ] * 2
 
 
-def test_a_signal_to_one_process_of_a_launcher_ends_all_after_the_same_step_with_a_checkpoint(
+def test_signal_to_one_launched_process_stops_all_at_the_same_step_with_a_checkpoint(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> None:
     script = (
         "import os, signal\n"
         "from lori_cl.cli.main import entry\n"
-        "from lori_cl.training.lesson_trainer import LessonTrainer\n"
+        "from lori_cl.training.trainer import LessonTrainer\n"
         "step, calls = LessonTrainer.training_step, []\n"
         "def signalled(self, *arguments):\n"
         "    calls.append(1)\n"
@@ -121,11 +127,11 @@ def test_a_signal_to_one_process_of_a_launcher_ends_all_after_the_same_step_with
         "LessonTrainer.training_step = signalled\n"
         "entry()\n"
     )
-    enrol(workspace, [write_task("a")])
+    register_tasks(workspace, [write_task("a")])
     curriculum = write_curriculum("a", train={"epochs": 3, "batch_size": 4, "max_length": 16})
     first, second = two_processes(script, "--workspace", workspace.root, "run", curriculum, "--name", "r")
     assert (first[0], second[0]) == (1, 1), first[2] + second[2]
-    assert "Interrupted: ended as asked, in 'stage 1/1 a: training' after 2 of 6; " in first[2]
+    assert "Interrupted: stopped as requested in 'stage 1/1 a: training' after 2 of 6; " in first[2]
     assert "Interrupted" not in second[2]
     (checkpoint,) = (workspace.checkpoints / "r").glob("train-*/checkpoint-*/complete.json")
     assert checkpoint.parent.name == "checkpoint-2"

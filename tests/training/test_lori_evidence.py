@@ -1,4 +1,4 @@
-"""What a method looks at beside the training: it changes nothing, and gives the same bits every time."""
+"""Evidence that a method gathers besides training is reproducible and changes nothing."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +20,8 @@ from lori_cl.methods.lori import LoRI
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CalibrationSpec, TrainSpec, load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
-from lori_cl.training.lesson import Lesson, losses
+from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
+from lori_cl.training.training_job import TrainingJob, losses
 
 Learn = Callable[..., Run]
 
@@ -35,7 +35,7 @@ def digests(run: Run) -> list[str]:
 
 
 class Learner(nn.Module):
-    """A Linear before a head, with dropout between them."""
+    """A Linear followed by dropout and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,22 +45,22 @@ class Learner(nn.Module):
         return {"loss": self.head(self.dropout(self.inner(x))).square().mean()}
 
 
-def lesson(n: int = 10) -> Lesson:
+def job(n: int = 10) -> TrainingJob:
     learner = Learner().train()
     fields = [{"x": torch.full((3,), float(i))} for i in range(n)]
 
     def collate(batch: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         return {"x": torch.stack([field["x"] for field in batch])}
 
-    return Lesson("trial", learner, learner.head, fields, collate, epochs=1.0, lr=0.1, seed=0)
+    return TrainingJob("trial", learner, learner.head, fields, collate, epochs=1.0, lr=0.1, seed=0)
 
 
 def generators() -> tuple[Any, ...]:
     return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
 
 
-def test_looking_at_losses_moves_no_weight_no_gradient_and_no_global_generator() -> None:
-    trial = lesson()
+def test_computing_losses_changes_no_weight_gradient_or_global_generator() -> None:
+    trial = job()
     weights, before = {k: v.clone() for k, v in trial.learner.state_dict().items()}, generators()
     for loss in losses(trial, FOUR, 10, seed=1):
         loss.backward()
@@ -69,28 +69,28 @@ def test_looking_at_losses_moves_no_weight_no_gradient_and_no_global_generator()
     assert [p.grad for p in trial.learner.parameters()] == [None] * 4
 
 
-def test_a_look_that_is_broken_off_leaves_no_gradient_either() -> None:
-    trial = lesson()
-    look: Iterator[Tensor] = losses(trial, FOUR, 10, seed=1)
-    next(look).backward()
+def test_interrupted_loss_iteration_leaves_no_gradient() -> None:
+    trial = job()
+    batch_losses: Iterator[Tensor] = losses(trial, FOUR, 10, seed=1)
+    next(batch_losses).backward()
     assert trial.learner.head.weight.grad is not None  # type: ignore[union-attr]
-    look.close()  # type: ignore[attr-defined]
+    batch_losses.close()  # type: ignore[attr-defined]
     assert [p.grad for p in trial.learner.parameters()] == [None] * 4
 
 
-def test_the_same_examples_are_looked_at_for_a_seed_and_others_for_another() -> None:
-    trial = lesson()
-    looks = [[loss.item() for loss in losses(trial, FOUR, 6, seed)] for seed in (1, 1, 2)]
-    assert looks[0] == looks[1] != looks[2]
+def test_seed_determines_the_examples_used_for_losses() -> None:
+    trial = job()
+    losses_by_seed = [[loss.item() for loss in losses(trial, FOUR, 6, seed)] for seed in (1, 1, 2)]
+    assert losses_by_seed[0] == losses_by_seed[1] != losses_by_seed[2]
 
 
 @pytest.mark.parametrize(("examples", "batches"), [(1, 1), (4, 1), (6, 2), (10, 3), (99, 3)])
-def test_no_more_batches_are_looked_at_than_hold_the_examples(examples: int, batches: int) -> None:
-    assert len(list(losses(lesson(), FOUR, examples, seed=0))) == batches
+def test_number_of_loss_batches_is_limited_by_the_examples(examples: int, batches: int) -> None:
+    assert len(list(losses(job(), FOUR, examples, seed=0))) == batches
 
 
 class Layer(GradientCheckpointingLayer):
-    """A layer as transformers has them, with dropout of its own; it counts how often it runs."""
+    """A transformers layer with dropout that counts its forward passes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Layer(GradientCheckpointingLayer):
 
 
 class Deep(nn.Module):
-    """Two such layers."""
+    """A model of two counting layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,11 +115,11 @@ class Deep(nn.Module):
         return {"loss": x.square().mean()}
 
 
-def test_with_checkpointing_layers_run_again_in_backward_and_give_the_same_gradients() -> None:
+def test_checkpointing_recomputes_layers_and_gives_the_same_gradients() -> None:
     gradients = []
     for checkpointing, runs in ((False, 1), (True, 2)):
         torch.manual_seed(0)
-        trial = replace(lesson(), learner=Deep(), head=None)
+        trial = replace(job(), learner=Deep(), head=None)
         for loss in losses(
             trial, FOUR.model_copy(update={"gradient_checkpointing": checkpointing}), 4, seed=1
         ):
@@ -131,8 +131,8 @@ def test_with_checkpointing_layers_run_again_in_backward_and_give_the_same_gradi
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
-def test_where_no_gradient_is_wanted_and_after_the_look_layers_run_once() -> None:
-    trial = replace(lesson(), learner=Deep(), head=None)
+def test_layers_run_once_without_gradients_and_after_the_loss_iteration() -> None:
+    trial = replace(job(), learner=Deep(), head=None)
     settings = FOUR.model_copy(update={"gradient_checkpointing": True})
     with torch.no_grad():
         list(losses(trial, settings, 4, seed=1))
@@ -141,9 +141,9 @@ def test_where_no_gradient_is_wanted_and_after_the_look_layers_run_once() -> Non
     assert [layer.runs for layer in trial.learner.layers] == [1 + 2 + 1] * 2  # type: ignore[union-attr]
 
 
-def test_gradients_are_looked_at_in_the_precision_of_training() -> None:
+def test_gradients_are_computed_in_the_precision_of_training() -> None:
     seen: list[torch.dtype] = []
-    trial = lesson()
+    trial = job()
     trial.learner.dropout.register_forward_pre_hook(lambda _, x: seen.append(x[0].dtype))  # type: ignore[union-attr]
     for precision in ("fp32", "bf16"):
         next(losses(trial, FOUR.model_copy(update={"precision": precision}), 4, seed=1))
@@ -159,7 +159,7 @@ def test_gradients_are_looked_at_in_the_precision_of_training() -> None:
     ],
     ids=["gradient", "null-space", "both"],
 )
-def test_the_same_command_gives_the_same_bits_whatever_was_drawn_before(
+def test_same_command_is_bit_identical_whatever_the_global_random_state(
     learn: Learn, tmp_path: Path, mode: dict[str, Any]
 ) -> None:
     other = Workspace(tmp_path / "other")
@@ -170,16 +170,16 @@ def test_the_same_command_gives_the_same_bits_whatever_was_drawn_before(
     assert digests(learn("a", "b", **mode, into=other)) == first
 
 
-def test_looking_at_gradients_before_a_stage_changes_nothing_of_its_training(
+def test_computing_gradients_before_a_stage_does_not_change_its_training(
     learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
     plain = digests(learn("a", "b"))
-    sound = LoRI._scores
-    looked = []
+    original = LoRI._scores
+    gathered_gradients = []
 
-    def look_first(self: LoRI, context: Any, ledger: Any, k: int) -> Tensor:
+    def gradients_first(self: LoRI, context: Any, ledger: Any, k: int) -> Tensor:
         free = Mask.from_flat(ledger.free(), ledger.shapes)
         evidence = gather_evidence(
             STRATEGIES["gradient"],
@@ -190,38 +190,38 @@ def test_looking_at_gradients_before_a_stage_changes_nothing_of_its_training(
             CalibrationSpec(),
             0.1,
         )
-        looked.append(evidence.gradients)
-        return sound(self, context, ledger, k)
+        gathered_gradients.append(evidence.gradients)
+        return original(self, context, ledger, k)
 
-    monkeypatch.setattr(LoRI, "_scores", look_first)
+    monkeypatch.setattr(LoRI, "_scores", gradients_first)
     assert digests(learn("a", "b", into=other)) == plain
-    assert all(bool(gradients.any()) for gradients in looked)
+    assert all(bool(gradients.any()) for gradients in gathered_gradients)
 
 
-def test_gathering_inputs_after_a_stage_changes_nothing_of_the_next(
+def test_gathering_inputs_after_a_stage_does_not_change_the_next_stage(
     learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
     plain = digests(learn("a", "b"))
-    sound = LoRI.end_stage
+    original = LoRI.end_stage
     gathered = []
 
-    def gather_too(self: LoRI, context: Any) -> Any:
+    def gather_inputs_too(self: LoRI, context: Any) -> Any:
         gathered.append(self._gather_inputs(context))
-        return sound(self, context)
+        return original(self, context)
 
-    monkeypatch.setattr(LoRI, "end_stage", gather_too)
+    monkeypatch.setattr(LoRI, "end_stage", gather_inputs_too)
     assert digests(learn("a", "b", into=other)) == plain
     assert all(gathered)
 
 
-def test_cells_that_are_taken_have_no_gradient_score(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taken_cells_have_no_gradient_score(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    sound = lori.gather_evidence
+    original = lori.gather_evidence
 
     def record(*arguments: Any) -> Evidence:
-        evidence, free = sound(*arguments), arguments[3]
+        evidence, free = original(*arguments), arguments[3]
         found.append((evidence.gradients, free.flat()))
         return evidence
 
@@ -233,11 +233,11 @@ def test_cells_that_are_taken_have_no_gradient_score(learn: Learn, monkeypatch: 
     assert bool((scores[free] > 0).any())
 
 
-def test_gradients_that_are_no_numbers_choose_no_cells(
+def test_nan_gradients_are_refused_before_cells_are_selected(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = torch.nn.functional.cross_entropy
-    # The root of 0 has an infinite slope, so the loss is finite and its gradient is not.
+    # The square root has an infinite slope at 0, so the loss is finite and its gradient is not.
     monkeypatch.setattr(
         torch.nn.functional, "cross_entropy", lambda z, y: real(z, y) + (0.0 * z).square().sum().sqrt()
     )
@@ -247,12 +247,12 @@ def test_gradients_that_are_no_numbers_choose_no_cells(
         assert registry.run("run").stages == ()
 
 
-def test_a_site_that_nothing_was_read_from_scores_zero() -> None:
+def test_site_without_inputs_scores_zero() -> None:
     mask = Mask({"read": torch.tensor([[True, False]]), "idle": torch.tensor([[True], [True]])})
     assert lori_evidence._spread({"read": torch.tensor([5.0])}, mask).tolist() == [5.0, 0.0, 0.0, 0.0]
 
 
-def test_where_every_free_cell_is_claimed_nothing_is_calibrated(
+def test_calibration_is_skipped_when_every_free_cell_is_claimed(
     learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lori, "gather_evidence", lambda *_: pytest.fail("calibrated"))
@@ -261,13 +261,13 @@ def test_where_every_free_cell_is_claimed_nothing_is_calibrated(
     assert run.stages[0].mask.cells == 448
 
 
-def test_a_causal_model_with_checkpointing_learns_under_null_space_as_and_gradient_masks(
+def test_checkpointed_causal_lm_trains_with_null_space_and_gradient_masks(
     workspace: Workspace,
     tiny_causal_lm: Path,
     write_task: Callable[..., Path],
     write_curriculum: Callable[..., Path],
 ) -> None:
-    enrol(workspace, [write_task(task, prompt="{{ text }} is") for task in ("a", "b")])
+    register_tasks(workspace, [write_task(task, prompt="{{ text }} is") for task in ("a", "b")])
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
     runs = []
     for checkpointing in (False, True):
@@ -280,7 +280,7 @@ def test_a_causal_model_with_checkpointing_learns_under_null_space_as_and_gradie
             train={**train, "gradient_checkpointing": checkpointing},
         )
         spec = load_curriculum(file)
-        runs.append(run_curriculum(workspace, spec, f"{checkpointing}", RunOptions(), SilentObserver()))
+        runs.append(run_curriculum(workspace, spec, f"{checkpointing}", RunOptions(), SilentProgress()))
     first, second = (run.stages[1].mask for run in runs)
     assert first is not None is not second
     assert first == second

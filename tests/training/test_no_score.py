@@ -1,4 +1,4 @@
-"""An evaluation that yields no score ends the stage; it is never recorded as a 0."""
+"""An evaluation without a score ends the stage; it is never recorded as 0."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lori_cl.errors import DataError, LoriError
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.tasks import SCORERS
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 
 Learn = Callable[..., Run]
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"score": np.nan}, "accuracy gave no score over 8 examples"),
         ({"score": np.inf}, "accuracy gave no score over 8 examples"),
@@ -30,32 +30,32 @@ Learn = Callable[..., Run]
     ],
     ids=["nan", "infinite", "error", "part", "outcome", "too few"],
 )
-def test_a_metric_that_gives_no_number_ends_the_run_before_anything_is_committed(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], said: str
+def test_metric_without_a_finite_score_ends_the_run_before_any_commit(
+    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], message: str
 ) -> None:
-    sound = type(SCORERS["accuracy"]).grade
+    original = type(SCORERS["accuracy"]).grade
 
-    def odd(*arguments: Any) -> Any:
-        return replace(sound(*arguments), **changed)
+    def invalid_grade(*arguments: Any) -> Any:
+        return replace(original(*arguments), **changed)
 
-    monkeypatch.setattr(type(SCORERS["accuracy"]), "grade", odd)
-    with pytest.raises(LoriError, match=f"scoring a, base: {said}"):
+    monkeypatch.setattr(type(SCORERS["accuracy"]), "grade", invalid_grade)
+    with pytest.raises(LoriError, match=f"scoring a, base: {message}"):
         learn("a")
     with workspace.read() as registry:
         assert registry.evaluations("run") == []
         assert registry.run("run").stages == ()
 
 
-def test_an_empty_eval_set_is_refused_before_a_run_begins(
+def test_empty_eval_set_is_refused_before_a_run_starts(
     workspace: Workspace, write_task: Callable[..., Any], write_curriculum: Callable[..., Any]
 ) -> None:
-    (enrolled,) = enrol(workspace, [write_task("a")])
+    (enrolled,) = register_tasks(workspace, [write_task("a")])
     empty = workspace.artifacts.put(b"", "jsonl")
     with workspace.open() as registry:
         registry.add_task(enrolled.task.spec, (empty, 0, 0), enrolled.task.declared_in)
     with pytest.raises(DataError, match="accuracy cannot score split 'test': there are no examples"):
         run_curriculum(
-            workspace, load_curriculum(write_curriculum("a")), "run", RunOptions(), SilentObserver()
+            workspace, load_curriculum(write_curriculum("a")), "run", RunOptions(), SilentProgress()
         )
     with workspace.read() as registry:
         assert registry.find_run("run") is None

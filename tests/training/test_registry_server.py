@@ -1,4 +1,4 @@
-"""A run whose registry is a PostgreSQL server, which ends while the second task is learned."""
+"""A run with a PostgreSQL registry whose server stops while the second task is trained."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,56 +8,66 @@ import pytest
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Run, Workspace, server
 from lori_cl.spec import TrainSpec
-from lori_cl.training import Observer, learning
-from lori_cl.training.lesson import Lesson, Taught
+from lori_cl.training import Progress, stage_training
+from lori_cl.training.training_job import TrainingJob, TrainResult
 from tests.postgres import Postgres
 
 Learn = Callable[..., Run]
 
 
 @pytest.fixture
-def team(postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A workspace whose registry's server ends while the second task is learned."""
-    teach = learning.teach
+def server_workspace(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workspace]:
+    """A workspace whose registry server stops while the second task is trained."""
+    run_job = stage_training.run_job
 
-    def interrupted(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
-        if lesson.title == "stage 2/3 b: training":
+    def interrupted(job: TrainingJob, settings: TrainSpec, progress: Progress) -> TrainResult:
+        if job.title == "stage 2/3 b: training":
             postgres.stop()
-            monkeypatch.setattr(learning, "teach", teach)
-        return teach(lesson, settings, observer)
+            monkeypatch.setattr(stage_training, "run_job", run_job)
+        return run_job(job, settings, progress)
 
-    monkeypatch.setattr(learning, "teach", interrupted)
+    monkeypatch.setattr(stage_training, "run_job", interrupted)
     with postgres.database() as url:
         made = Workspace(tmp_path / "team", url)
         made.create()
         yield made
 
 
-def learned(workspace: Workspace) -> list[object]:
-    """What a run's masks and scores are."""
+def results_of(workspace: Workspace) -> list[object]:
+    """Return the masks and scores of a run."""
     with workspace.read() as registry:
         masks = [stage.mask for stage in registry.run("run").stages]
         return [*masks, *((e.stage, e.task, e.view, e.outcomes) for e in registry.evaluations("run"))]
 
 
-def test_the_run_waits_for_its_registry_and_goes_on_to_the_same_scores(
-    learn: Learn, team: Workspace, workspace: Workspace, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+def test_run_waits_for_its_registry_and_continues_to_the_same_scores(
+    learn: Learn,
+    server_workspace: Workspace,
+    workspace: Workspace,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "sleep", lambda _: postgres.start())
-    assert learn("a", "b", "c", into=team).status == "done"
+    assert learn("a", "b", "c", into=server_workspace).status == "done"
     learn("a", "b", "c", into=workspace)
-    assert learned(team) == learned(workspace)
+    assert results_of(server_workspace) == results_of(workspace)
 
 
-def test_a_run_whose_registry_stays_away_resumes_to_the_same_scores(
-    learn: Learn, team: Workspace, workspace: Workspace, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+def test_run_whose_registry_stays_unavailable_can_be_resumed_to_the_same_scores(
+    learn: Learn,
+    server_workspace: Workspace,
+    workspace: Workspace,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "sleep", lambda _: None)
-    with pytest.raises(WorkspaceUnusable, match="the same command goes on from there"):
-        learn("a", "b", "c", into=team)
+    with pytest.raises(WorkspaceUnusable, match="committed data is kept; repeat the command to resume"):
+        learn("a", "b", "c", into=server_workspace)
     postgres.start()
-    with team.read() as registry:
+    with server_workspace.read() as registry:
         assert registry.run("run").status == "1 of 3 stages"
-    assert learn("a", "b", "c", into=team).status == "done"
+    assert learn("a", "b", "c", into=server_workspace).status == "done"
     learn("a", "b", "c", into=workspace)
-    assert learned(team) == learned(workspace)
+    assert results_of(server_workspace) == results_of(workspace)

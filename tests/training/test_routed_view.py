@@ -1,4 +1,4 @@
-"""View `routed`: the task is guessed, and the guessed task answers."""
+"""View `routed`: the router guesses the task, and the guessed task answers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ from lori_cl.spec import load_curriculum
 from lori_cl.tasks import kind_of
 from lori_cl.training import (
     RunOptions,
-    SilentObserver,
-    enrol,
-    gathering,
-    learning,
+    SilentProgress,
     load_run,
+    register_tasks,
+    routing_statistics,
     run_curriculum,
     sequence,
+    stage_training,
 )
-from lori_cl.training.routed import Candidate, Routed
+from lori_cl.training.routed_view import Candidate, Routed
 
 Scores = Callable[..., dict[tuple[int, str, str], Evaluation]]
-Teach = Callable[..., Run]
+RunJob = Callable[..., Run]
 
 ALL = ["as_trained", "current", "routed"]
 LABELS = {"colour": ("red", "blue"), "shape": ("green", "round"), "size": ("square", "flat")}
@@ -37,10 +37,10 @@ LABELS = {"colour": ("red", "blue"), "shape": ("green", "round"), "size": ("squa
 
 
 @pytest.fixture
-def teach(
+def run_job(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
-) -> Teach:
-    """Teach some of the tasks above, scored under these views."""
+) -> RunJob:
+    """Train some of the tasks above and score them in these views."""
 
     def run(
         *tasks: str,
@@ -50,10 +50,10 @@ def teach(
         into: Workspace = workspace,
         **fields: object,
     ) -> Run:
-        enrol(into, [write_task(task, LABELS[task], n=24) for task in tasks])
+        register_tasks(into, [write_task(task, LABELS[task], n=24) for task in tasks])
         curriculum = write_curriculum(*tasks, eval={"batch_size": 4, "views": list(views)}, **fields)
         return run_curriculum(
-            into, load_curriculum(curriculum), name, options or RunOptions(), SilentObserver()
+            into, load_curriculum(curriculum), name, options or RunOptions(), SilentProgress()
         )
 
     return run
@@ -68,15 +68,15 @@ def send_everything_to(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     monkeypatch.setattr(Router, "route", lambda _, features: [task] * len(features))
 
 
-def test_every_learned_task_is_routed_after_every_stage(teach: Teach, scores: Scores) -> None:
-    teach("colour", "shape")
+def test_every_trained_task_is_routed_after_every_stage(run_job: RunJob, scores: Scores) -> None:
+    run_job("colour", "shape")
     routed = {key: e for key, e in scores().items() if key[2] == "routed"}
     assert routed.keys() == {(i, t, "routed") for i, t in [(1, "colour"), (2, "colour"), (2, "shape")]}
     assert all(0 <= e.parts["routing_accuracy"] <= 1 for e in routed.values())
 
 
-def test_a_run_that_does_not_ask_for_it_gathers_nothing(teach: Teach, workspace: Workspace) -> None:
-    teach("colour", views=["as_trained"])
+def test_run_without_the_routed_view_gathers_no_statistics(run_job: RunJob, workspace: Workspace) -> None:
+    run_job("colour", views=["as_trained"])
     with workspace.read() as registry:
         assert registry.statistics("run") == []
 
@@ -90,33 +90,33 @@ def test_a_run_that_does_not_ask_for_it_gathers_nothing(teach: Teach, workspace:
     ],
     ids=["sequential-lora", "isolated", "per-task"],
 )
-def test_what_is_taken_for_its_own_task_is_answered_as_trained(
-    teach: Teach, scores: Scores, workspace: Workspace, mode: dict[str, object]
+def test_correctly_routed_request_is_answered_as_trained(
+    run_job: RunJob, scores: Scores, workspace: Workspace, mode: dict[str, object]
 ) -> None:
-    teach("colour", "shape", "size", options=RunOptions(measure_all=True), **mode)
+    run_job("colour", "shape", "size", options=RunOptions(measure_all=True), **mode)
     found = scores()
     right = 0
     for task in LABELS:
         as_trained = answered(workspace, found[3, task, "as_trained"])
         routed = answered(workspace, found[3, task, "routed"])
-        for told, guessed in zip(as_trained, routed, strict=True):
+        for direct, guessed in zip(as_trained, routed, strict=True):
             if guessed["sent_to"] == task:
                 right += 1
-                assert guessed["answer"] == told["answer"]
+                assert guessed["answer"] == direct["answer"]
         sent = [line["sent_to"] == task for line in routed]
         assert found[3, task, "routed"].parts["routing_accuracy"] == sum(sent) / len(sent)
-    assert right >= 16  # of 24; 8 would be chance
+    assert right >= 16  # of 24; chance is 8
 
 
-def test_a_wrong_guess_is_answered_by_the_guessed_tasks_cells_and_head(
-    teach: Teach, scores: Scores, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_wrongly_routed_request_uses_the_cells_and_head_of_the_guessed_task(
+    run_job: RunJob, scores: Scores, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send_everything_to(monkeypatch, "shape")
-    teach("shape", "colour")
+    run_job("shape", "colour")
     routed = scores()[2, "colour", "routed"]
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
-    shape, colour = loaded.questions
+    shape, colour = loaded.eval_tasks
     loaded.method.activate(loaded.acting("shape"))
     learner = kind_of(shape.spec).learner(loaded.model, loaded.history[0].head)
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_a_wrong_guess_is_answered_by_the_guessed_tasks_cells_and_head(
     assert (routed.score, routed.parts["routing_accuracy"]) == (0.0, 0.0)
 
 
-def test_without_heads_the_question_stays_and_the_guessed_tasks_cells_answer_it(
+def test_without_heads_the_prompt_is_kept_and_the_guessed_cells_answer(
     workspace: Workspace,
     write_curriculum: Callable[..., Path],
     tiny_causal_lm: Path,
@@ -151,7 +151,7 @@ def test_without_heads_the_question_stays_and_the_guessed_tasks_cells_answer_it(
     short = declare("short", prompt="it is {{ q }}", answer="wet", max_new_tokens=1)
     own_prompt = {"prompt": "is it small {{ q }}"}
     long = declare("long", prompt="is it {{ q }}", answer="dry small", max_new_tokens=4, train=own_prompt)
-    enrol(workspace, [short, long])
+    register_tasks(workspace, [short, long])
     send_everything_to(monkeypatch, "short")
     curriculum = write_curriculum(
         "short",
@@ -161,102 +161,108 @@ def test_without_heads_the_question_stays_and_the_guessed_tasks_cells_answer_it(
         train={"epochs": 40, "batch_size": 4, "lr": 0.05, "max_length": 16},
         eval={"batch_size": 4, "views": ALL},
     )
-    run_curriculum(workspace, load_curriculum(curriculum), "run", RunOptions(), SilentObserver())
+    run_curriculum(workspace, load_curriculum(curriculum), "run", RunOptions(), SilentProgress())
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
     loaded.method.activate(loaded.acting("short"))
-    question = loaded.questions[1]
+    eval_task = loaded.eval_tasks[1]
     with torch.no_grad():
-        expected = kind_of(question.spec).answers(
-            question.spec, loaded.model, loaded.base.tokenizer, question.examples, question.max_length
+        expected = kind_of(eval_task.spec).answers(
+            eval_task.spec, loaded.model, loaded.base.tokenizer, eval_task.examples, eval_task.max_length
         )
     routed = answered(workspace, scores()[2, "long", "routed"])
     assert [line["answer"] for line in routed] == expected
     assert expected != [line["answer"] for line in answered(workspace, scores()[2, "long", "as_trained"])]
 
 
-def test_routing_takes_nothing_of_what_is_learned(teach: Teach, workspace: Workspace, tmp_path: Path) -> None:
+def test_routing_does_not_change_training(run_job: RunJob, workspace: Workspace, tmp_path: Path) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
-    with_it = teach("colour", "shape")
-    without = teach("colour", "shape", views=["as_trained", "current"], into=other)
+    with_it = run_job("colour", "shape")
+    without = run_job("colour", "shape", views=["as_trained", "current"], into=other)
     assert [s.artifact for s in with_it.stages] == [s.artifact for s in without.stages]
 
 
-def test_an_interrupted_run_resumes_to_the_same_routed_scores(
-    teach: Teach, scores: Scores, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_run_resumes_to_the_same_routed_scores(
+    run_job: RunJob, scores: Scores, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teach("colour", "shape", name="whole")
-    whole = dict(scores("whole"))
-    real, calls = learning.teach, []
+    run_job("colour", "shape", name="whole")
+    uninterrupted = dict(scores("whole"))
+    real, calls = stage_training.run_job, []
 
-    def die_in_the_second_stage(*arguments: Any) -> Any:
+    def fail_in_the_second_stage(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "teach", die_in_the_second_stage)
+        patch.setattr(stage_training, "run_job", fail_in_the_second_stage)
         with pytest.raises(KeyboardInterrupt):
-            teach("colour", "shape", name="broken", options=RunOptions(measure_all=True))
-    monkeypatch.setattr(gathering, "prepare_training", lambda *_: pytest.fail("gathered again"))
-    teach("colour", "shape", name="broken", options=RunOptions(measure_all=True))
+            run_job("colour", "shape", name="broken", options=RunOptions(measure_all=True))
+    monkeypatch.setattr(routing_statistics, "prepare_training", lambda *_: pytest.fail("gathered again"))
+    run_job("colour", "shape", name="broken", options=RunOptions(measure_all=True))
     for key, e in scores("broken").items():
-        assert (e.source, e.outcomes, e.parts) == ("measured", whole[key].outcomes, whole[key].parts)
-        assert e.input_digest == whole[key].input_digest
+        assert (e.source, e.outcomes, e.parts) == (
+            "measured",
+            uninterrupted[key].outcomes,
+            uninterrupted[key].parts,
+        )
+        assert e.input_digest == uninterrupted[key].input_digest
     with workspace.read() as registry:
         assert registry.statistics("broken") == registry.statistics("whole")
 
 
-def test_statistics_that_were_never_gathered_are_gathered_when_a_run_goes_on(
-    teach: Teach, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_missing_statistics_are_gathered_when_a_run_resumes(
+    run_job: RunJob, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(sequence, "_told_apart", lambda _, memory, *__: (memory, [], {}))
-        patch.setattr(sequence.Examiner, "_routed_row", lambda *_: [])
-        teach("colour", name="late")
-    teach("colour", "shape", name="late")
-    teach("colour", "shape", name="whole")
+        patch.setattr(sequence, "_with_router_statistics", lambda _, finished, *__: (finished, [], {}))
+        patch.setattr(sequence.Evaluator, "_routed_row", lambda *_: [])
+        run_job("colour", name="late")
+    run_job("colour", "shape", name="late")
+    run_job("colour", "shape", name="whole")
     with workspace.read() as registry:
         assert registry.statistics("late") == registry.statistics("whole")
         assert [of.task for of in registry.statistics("late")] == ["colour", "shape"]
 
 
-def test_damaged_statistics_are_found_when_a_run_goes_on(teach: Teach, workspace: Workspace) -> None:
-    teach("colour")
+def test_damaged_statistics_are_detected_when_a_run_resumes(run_job: RunJob, workspace: Workspace) -> None:
+    run_job("colour")
     with workspace.read() as registry:
         (gathered,) = registry.statistics("run")
     workspace.artifacts.path(gathered.artifact, "safetensors").write_bytes(b"damaged")
     with pytest.raises(ArtifactDamaged):
-        teach("colour", "shape")
+        run_job("colour", "shape")
 
 
-def test_statistics_are_taken_over_a_limited_number_of_examples(
-    teach: Teach, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+def test_statistics_use_a_limited_number_of_examples(
+    run_job: RunJob, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "EXAMPLES", 5)
-    teach("colour")
+    monkeypatch.setattr(routing_statistics, "EXAMPLES", 5)
+    run_job("colour")
     with workspace.read() as registry:
         (gathered,) = registry.statistics("run")
     assert gathered.n == 5
 
 
-def test_a_task_still_to_come_has_no_routed_score(teach: Teach, scores: Scores) -> None:
+def test_untrained_task_has_no_routed_score(run_job: RunJob, scores: Scores) -> None:
     upper = RunOptions(upper_triangle=True)
-    teach("colour", "shape", options=upper)
+    run_job("colour", "shape", options=upper)
     assert (1, "shape", "current") in scores()
     assert (1, "shape", "routed") not in scores()
     before = scores()
-    teach("colour", "shape", options=upper)  # there is nothing left to fill in
+    run_job("colour", "shape", options=upper)  # no score is missing
     assert scores() == before
 
 
-def test_a_retired_task_is_no_longer_guessed(teach: Teach, scores: Scores, workspace: Workspace) -> None:
-    teach("colour", "shape")
+def test_requests_are_not_routed_to_a_retired_task(
+    run_job: RunJob, scores: Scores, workspace: Workspace
+) -> None:
+    run_job("colour", "shape")
     with workspace.open() as registry:
         registry.retire("run", "colour")
-    teach("colour", "shape", "size")
+    run_job("colour", "shape", "size")
     for task in LABELS:
         sent = {line["sent_to"] for line in answered(workspace, scores()[3, task, "routed"])}
         assert sent <= {"shape", "size"}
@@ -264,23 +270,25 @@ def test_a_retired_task_is_no_longer_guessed(teach: Teach, scores: Scores, works
 
 
 def candidate(**changes: Any) -> Candidate:
-    """A task that could answer, made by hand."""
+    """A candidate task of the router, built by hand."""
     torch.manual_seed(0)
-    statistics = gathering.Gathered(TaskStatistics.of(torch.rand(3, 2).numpy()), "statistics")
+    statistics = routing_statistics.StoredStatistics(
+        TaskStatistics.of(torch.rand(3, 2).numpy()), "statistics"
+    )
     spec = type("Spec", (), {"to_record": lambda _: {"labels": ["red", "blue"]}})()
-    question: Any = type("Question", (), {"label": "colour", "spec": spec})()
-    return replace(Candidate(question, nn.Linear(2, 2), (), "acting", statistics), **changes)
+    eval_task: Any = type("Question", (), {"label": "colour", "spec": spec})()
+    return replace(Candidate(eval_task, nn.Linear(2, 2), (), "acting", statistics), **changes)
 
 
 @pytest.mark.parametrize("changed", ["statistics", "adapter", "head", "spec", "order"])
-def test_the_digest_of_a_routed_score_covers_every_task_that_could_answer(changed: str) -> None:
+def test_routed_score_digest_covers_every_candidate_task(changed: str) -> None:
     one, other = candidate(), candidate(acting="another's")
     spec = type("Spec", (), {"to_record": lambda _: {"labels": ["green"]}})()
     among = {
         "statistics": [one, replace(other, gathered=replace(other.gathered, artifact="changed"))],
         "adapter": [one, replace(other, acting="changed")],
         "head": [one, replace(other, head=nn.Linear(2, 2))],
-        "spec": [one, replace(other, question=type("Question", (), {"label": "colour", "spec": spec})())],
+        "spec": [one, replace(other, eval_task=type("Question", (), {"label": "colour", "spec": spec})())],
         "order": [other, one],
     }
 

@@ -1,4 +1,4 @@
-"""Begin, continue, append, refuse."""
+"""Starting, resuming, extending and refusing runs."""
 
 import json
 from collections.abc import Callable
@@ -20,9 +20,17 @@ from lori_cl.errors import (
 )
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec, TrainSpec, load_curriculum
-from lori_cl.training import Observer, RunOptions, SilentObserver, enrol, learning, loading, run_curriculum
-from lori_cl.training.lesson import Lesson, Taught
-from lori_cl.training.preparation import prepare_question
+from lori_cl.training import (
+    Progress,
+    RunOptions,
+    SilentProgress,
+    loaded_run,
+    register_tasks,
+    run_curriculum,
+    stage_training,
+)
+from lori_cl.training.task_data import prepare_eval_task
+from lori_cl.training.training_job import TrainingJob, TrainResult
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -32,7 +40,7 @@ def digests(run: Run) -> list[str]:
     return [stage.artifact for stage in run.stages]
 
 
-def test_the_same_command_gives_the_same_bits_in_another_workspace(
+def test_same_command_is_bit_identical_in_another_workspace(
     learn: Learn, workspace: Workspace, tmp_path: Path
 ) -> None:
     other = Workspace(tmp_path / "other")
@@ -41,7 +49,7 @@ def test_the_same_command_gives_the_same_bits_in_another_workspace(
     assert digests(learn("a", "b", masks=masks)) == digests(learn("a", "b", masks=masks, into=other))
 
 
-def test_another_seed_gives_other_projections_masks_and_values(learn: Learn) -> None:
+def test_different_seed_gives_different_projections_masks_and_values(learn: Learn) -> None:
     one, two = learn("a", name="one", seed=1), learn("a", name="two", seed=2)
     assert one.projection is not None is not two.projection
     assert one.projection.digest != two.projection.digest
@@ -49,83 +57,83 @@ def test_another_seed_gives_other_projections_masks_and_values(learn: Learn) -> 
     assert one.stages[0].mask.digest != two.stages[0].mask.digest
 
 
-def test_a_finished_run_is_not_touched_again(
+def test_finished_run_is_not_changed_again(
     learn: Learn, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
     before = learn("a", "b")
-    monkeypatch.setattr(loading, "load_base", lambda *_: pytest.fail("loaded the model"))
+    monkeypatch.setattr(loaded_run, "load_base", lambda *_: pytest.fail("loaded the model"))
     assert learn("a", "b") == before
 
 
-def test_an_interrupted_run_resumes_to_the_same_matrix(
+def test_interrupted_run_resumes_to_the_same_matrix(
     learn: Learn, scores: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = learn("a", "b", "c", name="whole")
-    teach, calls = learning.teach, []
+    uninterrupted = learn("a", "b", "c", name="whole")
+    run_job, calls = stage_training.run_job, []
 
-    def die_in_the_third_stage(*arguments: object) -> object:
+    def fail_in_the_third_stage(*arguments: object) -> object:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return teach(*arguments)  # type: ignore[arg-type]
+        return run_job(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(learning, "teach", die_in_the_third_stage)
+    monkeypatch.setattr(stage_training, "run_job", fail_in_the_third_stage)
     with pytest.raises(KeyboardInterrupt):
         learn("a", "b", "c", name="broken")
-    monkeypatch.setattr(learning, "teach", teach)
+    monkeypatch.setattr(stage_training, "run_job", run_job)
     broken = learn("a", "b", "c", name="broken")
-    assert [s.mask for s in broken.stages] == [s.mask for s in whole.stages]
+    assert [s.mask for s in broken.stages] == [s.mask for s in uninterrupted.stages]
     assert {k: (e.score, e.outcomes, e.input_digest) for k, e in scores("broken").items()} == {
         k: (e.score, e.outcomes, e.input_digest) for k, e in scores("whole").items()
     }
 
 
-def test_an_appended_task_is_trained_alone_and_as_if_it_had_been_there_from_the_start(
+def test_appended_task_is_trained_alone_and_matches_a_run_that_had_it_from_the_start(
     learn: Learn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn("a", "b", name="run")
-    taught: list[str] = []
-    teach = learning.teach
+    trained: list[str] = []
+    run_job = stage_training.run_job
 
-    def record(lesson: Lesson, settings: TrainSpec, observer: Observer) -> Taught:
-        taught.append(lesson.title)
-        return teach(lesson, settings, observer)
+    def record(job: TrainingJob, settings: TrainSpec, progress: Progress) -> TrainResult:
+        trained.append(job.title)
+        return run_job(job, settings, progress)
 
-    monkeypatch.setattr(learning, "teach", record)
+    monkeypatch.setattr(stage_training, "run_job", record)
     grown = learn("a", "b", "c", name="run")
-    assert taught == ["stage 3/3 c: training"]
+    assert trained == ["stage 3/3 c: training"]
     assert [s.position for s in grown.stages] == [1, 2, 3]
     assert [t.label for t in grown.tasks] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"seed": 5}, "seed = 0 \\(now 5\\)"),
         ({"adapter": {"rank": 8, "alpha": 8}}, "adapter.rank = 4 \\(now 8\\)"),
         ({"method": "sequential-lora"}, "method = lori \\(now sequential-lora\\)"),
     ],
 )
-def test_a_run_goes_on_only_with_the_settings_it_began_with(
-    learn: Learn, change: dict[str, object], said: str
+def test_run_can_only_be_resumed_with_its_original_settings(
+    learn: Learn, change: dict[str, object], message: str
 ) -> None:
     learn("a")
-    with pytest.raises(RunConflict, match=said):
+    with pytest.raises(RunConflict, match=message):
         learn("a", "b", **change)
 
 
-def test_every_setting_that_differs_is_named_at_once(learn: Learn) -> None:
+def test_all_differing_settings_are_reported_at_once(learn: Learn) -> None:
     learn("a")
     with pytest.raises(RunConflict, match=r"seed = 0 \(now 5\), eval\.batch_size = 4 \(now 2\);"):
         learn("a", "b", seed=5, eval={"batch_size": 2})
 
 
-def test_a_planned_task_that_was_never_learned_can_be_replaced(
+def test_planned_but_untrained_task_can_be_replaced(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn("a")
     with monkeypatch.context() as broken:
-        broken.setattr(learning, "teach", lambda *_: 1 / 0)
+        broken.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             learn("a", "b")
     with workspace.read() as registry:
@@ -134,7 +142,7 @@ def test_a_planned_task_that_was_never_learned_can_be_replaced(
     assert [t.label for t in learn("a", "c").tasks] == ["a", "c"]
 
 
-def test_a_damaged_stage_is_found_before_the_run_is_lengthened(learn: Learn, workspace: Workspace) -> None:
+def test_damaged_stage_is_detected_before_the_run_is_extended(learn: Learn, workspace: Workspace) -> None:
     run = learn("a")
     workspace.artifacts.path(run.stages[0].artifact, "safetensors").write_bytes(b"damaged")
     with pytest.raises(ArtifactDamaged):
@@ -143,15 +151,15 @@ def test_a_damaged_stage_is_found_before_the_run_is_lengthened(learn: Learn, wor
         assert registry.run("run") == run
 
 
-def test_a_run_goes_on_only_with_its_tasks_in_their_order(learn: Learn) -> None:
+def test_run_can_only_be_resumed_with_its_tasks_in_order(learn: Learn) -> None:
     learn("a", "b")
-    with pytest.raises(RunConflict, match="task 1 that this run learned is 'a', and of the curriculum 'b'"):
+    with pytest.raises(RunConflict, match="task 1 of this run is 'a', but the curriculum has 'b'"):
         learn("b", "a")
-    with pytest.raises(RunConflict, match=r"task 2 that this run learned is 'b', .* nothing"):
+    with pytest.raises(RunConflict, match=r"task 2 of this run is 'b', but the curriculum has no such task"):
         learn("a")
 
 
-def test_a_run_refuses_other_base_weights_and_shows_both_digests(
+def test_run_refuses_other_base_weights_and_shows_both_digests(
     learn: Learn, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
@@ -166,57 +174,57 @@ def test_a_run_refuses_other_base_weights_and_shows_both_digests(
         learn("a", "b", model={"path": str(copy)})
 
 
-def test_the_eleventh_task_of_a_tenth_each_is_refused_before_any_training(
+def test_eleventh_task_of_a_tenth_each_is_refused_before_training(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "teach", lambda *_: pytest.fail("trained"))
-    with pytest.raises(CapacityExhausted, match="'t10' asks for 45 cells; 43 of 448 are free") as caught:
+    monkeypatch.setattr(stage_training, "run_job", lambda *_: pytest.fail("trained"))
+    with pytest.raises(CapacityExhausted, match="'t10' needs 45 cells; 43 of 448 are free") as caught:
         learn(*(f"t{i}" for i in range(1, 12)))
     assert "at most 0.09 for 11 tasks" in str(caught.value)
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
-def test_an_unknown_training_label_names_file_line_and_nearest_label(
+def test_unknown_training_label_is_reported_with_file_line_and_nearest_label(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> None:
     files = [write_task("a"), write_task("b")]
-    enrol(workspace, files)
+    register_tasks(workspace, files)
     train = files[1].parent / "b" / "train.jsonl"
     train.write_text(train.read_text() + json.dumps({"text": "it is", "label": "rad"}) + "\n")
     spec = load_curriculum(write_curriculum("a", "b"))
     with pytest.raises(DataError, match=r"b/train.jsonl, line 17: label 'rad' .* Did you mean 'red'"):
-        run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+        run_curriculum(workspace, spec, "run", RunOptions(), SilentProgress())
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
-def test_a_run_that_another_process_holds_is_refused_before_anything_is_loaded(
+def test_locked_run_is_refused_before_anything_is_loaded(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "load_base", lambda *_: pytest.fail("loaded the model"))
-    with workspace.hold("run"), pytest.raises(RunConflict, match=r"run 'run' is held by process \d+ on "):
+    monkeypatch.setattr(loaded_run, "load_base", lambda *_: pytest.fail("loaded the model"))
+    with workspace.lock("run"), pytest.raises(RunConflict, match=r"run 'run' is locked by process \d+ on "):
         learn("a")
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
-def test_a_run_is_held_while_it_learns_and_free_afterwards(
+def test_run_is_locked_during_training_and_unlocked_afterwards(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teach, held = learning.teach, []
+    run_job, held = stage_training.run_job, []
 
-    def look(*arguments: object) -> object:
-        held.append(workspace.held_runs())
-        return teach(*arguments)  # type: ignore[arg-type]
+    def record_locks(*arguments: object) -> object:
+        held.append(workspace.locked_runs())
+        return run_job(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(learning, "teach", look)
+    monkeypatch.setattr(stage_training, "run_job", record_locks)
     learn("a", "b")
     assert held == [["run"], ["run"]]
-    assert workspace.held_runs() == []
+    assert workspace.locked_runs() == []
 
 
-def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
+def test_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn("a")
@@ -228,11 +236,11 @@ def test_a_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
         assert [s.task for s in registry.run("run").stages] == ["a"]
 
 
-def test_weights_that_a_last_step_ruined_are_not_committed(
+def test_weights_that_became_nan_in_the_last_step_are_not_committed(
     learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = torch.nn.functional.cross_entropy
-    # The root of 0 has an infinite slope, so the loss is finite and its gradient is not.
+    # The square root has an infinite slope at 0, so the loss is finite and its gradient is not.
     monkeypatch.setattr(
         torch.nn.functional, "cross_entropy", lambda z, y: real(z, y) + (0.0 * z).square().sum().sqrt()
     )
@@ -242,14 +250,14 @@ def test_weights_that_a_last_step_ruined_are_not_committed(
         assert registry.run("run").stages == ()
 
 
-def test_a_model_whose_logits_overflow_is_not_given_a_score(learn: Learn, workspace: Workspace) -> None:
+def test_model_with_overflowing_logits_gets_no_score(learn: Learn, workspace: Workspace) -> None:
     with pytest.raises(LoriError, match="logits are not finite"):
         learn("a", train={"epochs": 1, "batch_size": 64, "lr": 1e30})
     with workspace.read() as registry:
         assert registry.run("run").stages == ()
 
 
-def test_a_lost_eval_set_is_made_again_from_an_unchanged_source(learn: Learn, workspace: Workspace) -> None:
+def test_lost_eval_set_is_restored_from_an_unchanged_source(learn: Learn, workspace: Workspace) -> None:
     run = learn("a")
     eval_set = workspace.artifacts.path(run.tasks[0].eval_set.digest, "jsonl")
     eval_set.unlink()
@@ -257,7 +265,7 @@ def test_a_lost_eval_set_is_made_again_from_an_unchanged_source(learn: Learn, wo
     assert eval_set.is_file()
 
 
-def test_a_lost_eval_set_of_a_changed_source_stops_the_run(
+def test_lost_eval_set_with_a_changed_source_stops_the_run(
     learn: Learn, workspace: Workspace, tmp_path: Path
 ) -> None:
     run = learn("a")
@@ -267,13 +275,13 @@ def test_a_lost_eval_set_of_a_changed_source_stops_the_run(
     source.write_text(source.read_text().replace("red", "blue"))
     curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
     with pytest.raises(ArtifactMissing, match=run.tasks[0].eval_set.digest[:16]):
-        prepare_question(workspace, run.tasks[0], curriculum, 16)
+        prepare_eval_task(workspace, run.tasks[0], curriculum, 16)
 
 
 @pytest.mark.parametrize(
     ("setting", "name"), [("scheduler", "cosin"), ("optimizer", "adam_w"), ("loggers", ["tensorbord"])]
 )
-def test_a_name_that_the_trainer_does_not_know_is_found_before_anything_is_stored(
+def test_name_unknown_to_the_trainer_is_refused_before_storing(
     learn: Learn, workspace: Workspace, setting: str, name: object
 ) -> None:
     with pytest.raises(InputError, match="train: .*" + (name if isinstance(name, str) else "tensorbord")):
@@ -288,13 +296,13 @@ def test_every_seed_of_a_stage_differs_and_is_recorded(learn: Learn) -> None:
     assert len(seeds) == len(set(seeds)) == 14
 
 
-def test_a_task_may_have_epochs_of_its_own(learn: Learn) -> None:
+def test_task_may_have_its_own_number_of_epochs(learn: Learn) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
     run = learn("a", "b", train={**train, "epochs_of": {"b": 3}})
     assert [stage.steps for stage in run.stages] == [2, 6]
 
 
-def test_epochs_of_a_task_to_come_change_nothing_that_was_learned(learn: Learn) -> None:
+def test_epochs_of_a_future_task_do_not_change_trained_stages(learn: Learn) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
     learn("a", train=train)
     run = learn("a", "b", train={**train, "epochs_of": {"b": 3}})

@@ -1,4 +1,4 @@
-"""Row 0, proved cells, the upper triangle, generation, and the baseline's two views."""
+"""Row 0, cached scores, the upper triangle, generation, and the two views of the baseline."""
 
 import json
 from collections.abc import Callable
@@ -10,19 +10,19 @@ import yaml
 from lori_cl.errors import InputError
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentObserver, enrol, run_curriculum
+from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 
 Learn = Callable[..., Run]
 Scores = Callable[..., dict]
 
 
-def test_row_zero_is_the_base_model_whatever_the_method(learn: Learn, scores: Scores) -> None:
+def test_row_zero_scores_the_base_model_under_any_method(learn: Learn, scores: Scores) -> None:
     learn("a", "b", name="one")
     learn("a", "b", name="two", method="sequential-lora", options=RunOptions(measure_all=True))
     assert scores("one")[0, "b", "base"].outcomes == scores("two")[0, "b", "base"].outcomes
 
 
-def test_a_score_whose_every_input_was_measured_before_is_proved(learn: Learn, scores: Scores) -> None:
+def test_score_with_unchanged_inputs_is_cached(learn: Learn, scores: Scores) -> None:
     learn("a", "b")
     found = scores()
     assert found[1, "a", "as_trained"].source == "measured"
@@ -32,27 +32,27 @@ def test_a_score_whose_every_input_was_measured_before_is_proved(learn: Learn, s
     assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
 
 
-def test_measure_all_measures_and_finds_what_was_proved(learn: Learn, scores: Scores) -> None:
+def test_measure_all_measures_again_and_matches_the_cached_scores(learn: Learn, scores: Scores) -> None:
     learn("a", "b", name="proved")
     learn("a", "b", name="measured", options=RunOptions(measure_all=True))
-    proved, measured = scores("proved"), scores("measured")
+    cached, measured = scores("proved"), scores("measured")
     assert {e.source for e in measured.values()} == {"measured"}
-    assert {k: e.outcomes for k, e in proved.items()} == {k: e.outcomes for k, e in measured.items()}
+    assert {k: e.outcomes for k, e in cached.items()} == {k: e.outcomes for k, e in measured.items()}
 
 
-def test_every_learned_task_is_scored_again_after_every_stage(learn: Learn, scores: Scores) -> None:
+def test_every_trained_task_is_scored_again_after_every_stage(learn: Learn, scores: Scores) -> None:
     learn("a", "b", "c")
     views = ("as_trained", "current")
-    wanted = {(i, t, v) for i in (1, 2, 3) for t in "abc"[:i] for v in views}
-    assert scores().keys() == wanted | {(0, t, "base") for t in "abc"}
+    expected = {(i, t, v) for i in (1, 2, 3) for t in "abc"[:i] for v in views}
+    assert scores().keys() == expected | {(0, t, "base") for t in "abc"}
 
 
-def test_the_upper_triangle_scores_tasks_still_to_come(learn: Learn, scores: Scores) -> None:
+def test_upper_triangle_scores_untrained_tasks(learn: Learn, scores: Scores) -> None:
     learn("a", "b", options=RunOptions(upper_triangle=True))
     assert {(1, "b", "as_trained"), (1, "b", "current")} <= scores().keys()
 
 
-def test_the_upper_triangle_can_be_filled_in_later(learn: Learn, scores: Scores) -> None:
+def test_upper_triangle_can_be_filled_in_later(learn: Learn, scores: Scores) -> None:
     at_once = RunOptions(upper_triangle=True)
     learn("a", "b", name="whole", options=at_once)
     learn("a", "b", name="late")
@@ -62,20 +62,20 @@ def test_the_upper_triangle_can_be_filled_in_later(learn: Learn, scores: Scores)
     assert filled == {key: e.score for key, e in scores("whole").items()}
 
 
-def test_sequential_lora_keeps_as_trained_and_moves_current(learn: Learn, scores: Scores) -> None:
+def test_sequential_lora_keeps_as_trained_and_changes_current(learn: Learn, scores: Scores) -> None:
     learn("a", "b", method="sequential-lora", options=RunOptions(measure_all=True))
     found = scores()
     assert found[2, "a", "as_trained"].input_digest == found[1, "a", "as_trained"].input_digest
     assert found[2, "a", "current"].input_digest != found[1, "a", "current"].input_digest
 
 
-def test_a_learnable_task_is_learned(learn: Learn, scores: Scores) -> None:
+def test_learnable_task_is_learned(learn: Learn, scores: Scores) -> None:
     train = {"epochs": 12, "batch_size": 4, "lr": 0.05, "head_lr": 0.05, "max_length": 16}
     learn("a", train=train, masks={"strategy": "random", "density": 0.5})
     assert scores()[1, "a", "as_trained"].score >= 0.75
 
 
-def test_long_texts_are_counted_in_training_and_in_scoring(learn: Learn, scores: Scores) -> None:
+def test_truncated_texts_are_counted_in_training_and_scoring(learn: Learn, scores: Scores) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 4}
     run = learn("a", train=train)
     assert run.stages[0].n_truncated == 16
@@ -83,7 +83,7 @@ def test_long_texts_are_counted_in_training_and_in_scoring(learn: Learn, scores:
 
 
 @pytest.mark.parametrize("extra", [{"precision": "bf16"}, {"gradient_checkpointing": True}])
-def test_the_trainers_own_options_reach_it(learn: Learn, extra: dict[str, object]) -> None:
+def test_trainer_options_reach_the_trainer(learn: Learn, extra: dict[str, object]) -> None:
     run = learn("a", train={"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16, **extra})
     assert run.stages[0].steps == 2
     assert run.stages[0].final_loss > 0
@@ -100,7 +100,7 @@ def generation_task(tmp_path: Path) -> Path:
         "name": "copy",
         "kind": "generation",
         "source": {"local": "copy"},
-        "allow_duplicates": True,  # what was learned by heart is asked for
+        "allow_duplicates": True,  # the eval set equals the training set
         "prompt": "it is {{ q }}",
         "answer": "{{ a }}",
         "max_new_tokens": 3,
@@ -110,27 +110,27 @@ def generation_task(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_causal_lm_learns_to_answer(
+def test_causal_lm_learns_to_answer(
     workspace: Workspace,
     generation_task: Path,
     tiny_causal_lm: Path,
     write_curriculum: Callable[..., Path],
     scores: Scores,
 ) -> None:
-    enrol(workspace, [generation_task])
+    register_tasks(workspace, [generation_task])
     file = write_curriculum(
         "copy",
         model={"path": str(tiny_causal_lm)},
         masks={"strategy": "random", "density": 1.0},
         train={"epochs": 60, "batch_size": 4, "lr": 0.05, "max_length": 16},
     )
-    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentProgress())
     found = scores()
     assert found[0, "copy", "base"].score <= 0.25
     assert found[1, "copy", "as_trained"].score >= 0.75
 
 
-def test_a_causal_lm_learns_to_choose(
+def test_causal_lm_learns_multiple_choice(
     workspace: Workspace,
     generation_task: Path,
     tiny_causal_lm: Path,
@@ -143,26 +143,26 @@ def test_a_causal_lm_learns_to_choose(
     right = {"red": "wet", "blue": "green", "green": "red", "wet": "blue"}
     declaration |= {"answer_is": "text", "answer": f"{{{{ {right}[q] }}}}"}
     generation_task.write_text(yaml.safe_dump(declaration))
-    enrol(workspace, [generation_task])
+    register_tasks(workspace, [generation_task])
     file = write_curriculum(
         "copy",
         model={"path": str(tiny_causal_lm)},
         masks={"strategy": "random", "density": 1.0},
         train={"epochs": 60, "batch_size": 4, "lr": 0.05, "max_length": 16},
     )
-    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentObserver())
+    run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentProgress())
     found = scores()
     assert found[0, "copy", "base"].score <= 0.5
     assert found[1, "copy", "as_trained"].score == 1.0
 
 
-def test_a_curriculum_cannot_mix_encoders_and_causal_lms(
+def test_curriculum_cannot_mix_encoders_and_causal_lms(
     workspace: Workspace,
     generation_task: Path,
     write_task: Callable[..., Path],
     write_curriculum: Callable[..., Path],
 ) -> None:
-    enrol(workspace, [generation_task, write_task("a")])
+    register_tasks(workspace, [generation_task, write_task("a")])
     spec = load_curriculum(write_curriculum("a", "copy"))
     with pytest.raises(InputError, match=r"'a' needs .* encoder and task 'copy' one of type causal-lm"):
-        run_curriculum(workspace, spec, "run", RunOptions(), SilentObserver())
+        run_curriculum(workspace, spec, "run", RunOptions(), SilentProgress())

@@ -1,4 +1,4 @@
-"""A tokenizer that cuts texts at random is made deterministic at load time, or refused."""
+"""A tokenizer with random segmentation is made deterministic at load time or refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lori_cl.training.tokenizer_checks import PROBE, make_deterministic_tokenize
 
 @pytest.fixture(scope="module")
 def merging(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model whose BPE tokenizer drops half of its merges at random."""
+    """A causal LM whose BPE tokenizer drops half of its merges at random."""
     folder = tmp_path_factory.mktemp("merging")
     cut = Tokenizer(models.BPE(dropout=0.5))
     cut.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -51,14 +51,14 @@ def encodings(tokenizer: Any) -> set[tuple[int, ...]]:
     return {tuple(tokenizer(PROBE)["input_ids"]) for _ in range(20)}
 
 
-def test_bpe_dropout_is_off_and_said_to_be(merging: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bpe_dropout_is_disabled_with_a_log_line(merging: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert len(encodings(AutoTokenizer.from_pretrained(merging))) > 1
     tokenizer = load_base(ModelSpec(path=str(merging)), "causal-lm").tokenizer
     assert len(encodings(tokenizer)) == 1
-    assert f"model.path '{merging}': its tokenizer's BPE dropout (dropout: 0.5) is off" in caplog.text
+    assert f"model.path '{merging}': disabled its tokenizer's BPE dropout (dropout: 0.5)" in caplog.text
 
 
-def test_without_dropout_a_tokenizer_cuts_as_if_it_had_never_had_any(merging: Path, tmp_path: Path) -> None:
+def test_disabled_dropout_gives_the_tokens_of_a_tokenizer_without_it(merging: Path, tmp_path: Path) -> None:
     plain = Path(shutil.copytree(merging, tmp_path / "plain"))
     record = json.loads((plain / "tokenizer.json").read_text())
     record["model"]["dropout"] = None
@@ -67,7 +67,7 @@ def test_without_dropout_a_tokenizer_cuts_as_if_it_had_never_had_any(merging: Pa
     assert found[0] == found[1]
 
 
-def test_unigram_sampling_is_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_unigram_sampling_is_disabled(caplog: pytest.LogCaptureFixture) -> None:
     letters = [(letter, -3.0) for letter in sorted(set(PROBE))]
     pieces = [("<unk>", 0.0), *letters, ("th", -5.9), ("un", -5.9), ("be", -5.9), ("ed", -5.9)]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram(pieces, unk_id=0)))
@@ -80,7 +80,7 @@ def test_unigram_sampling_is_off(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Sampling:
-    """A slow tokenizer in the manner of SentencePiece with enable_sampling."""
+    """A slow tokenizer like SentencePiece with enable_sampling."""
 
     is_fast = False
 
@@ -96,20 +96,18 @@ class Sampling:
 @pytest.mark.parametrize(
     "tokenizer", [Sampling({"enable_sampling": True}, draws=False), Sampling({}, draws=True)]
 )
-def test_a_slow_tokenizer_that_samples_is_refused(tokenizer: Any) -> None:
+def test_slow_tokenizer_that_samples_is_refused(tokenizer: Any) -> None:
     with pytest.raises(
         ModelError, match=r"^model.path 'm' has a tokenizer that encodes the same text differ"
     ):
         make_deterministic_tokenizer("m", tokenizer)
 
 
-def test_a_slow_tokenizer_that_does_not_sample_is_taken() -> None:
+def test_slow_tokenizer_that_does_not_sample_is_accepted() -> None:
     make_deterministic_tokenizer("m", Sampling({"enable_sampling": False}, draws=False))
 
 
-def test_an_end_token_in_generation_config_is_part_of_the_base_models_digest(
-    merging: Path, tmp_path: Path
-) -> None:
+def test_generation_config_end_token_is_part_of_the_base_model_digest(merging: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(merging, tmp_path / "other"))
     record = json.loads((other / "generation_config.json").read_text())
     (other / "generation_config.json").write_text(json.dumps({**record, "eos_token_id": [1, 5]}))
@@ -117,7 +115,7 @@ def test_an_end_token_in_generation_config_is_part_of_the_base_models_digest(
     assert len(digests) == 2
 
 
-def test_an_end_token_that_is_no_token_id_is_refused_at_load_time(merging: Path, tmp_path: Path) -> None:
+def test_invalid_end_token_id_is_refused_at_load_time(merging: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(merging, tmp_path / "other"))
     record = json.loads((other / "generation_config.json").read_text())
     (other / "generation_config.json").write_text(json.dumps({**record, "eos_token_id": "</s>"}))

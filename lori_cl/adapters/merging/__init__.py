@@ -1,11 +1,12 @@
-"""Merging: several adapters of one base model become one.
+"""Merge several adapters of one base model into one.
 
-To add a method: write `lori_cl/adapters/merging/NAME.py` with a function of one site, `CombineFactors` (it
-merges A's and B's) or `CombineTensors` (it merges B's under one A, or ΔW's), and name it in `methods.py`.
+To add a method, write `lori_cl/adapters/merging/NAME.py` with a function for one site, and add it to
+`methods.py`. The function is a `CombineFactors` (merges the A and B matrices) or a `CombineTensors` (merges
+the B matrices that share one A, or the ΔW).
 """
 
 from lori_cl.adapters.merging.base import Factors, MergeSettings, Space
-from lori_cl.adapters.merging.checks import merge_named, settled_settings, settled_weights
+from lori_cl.adapters.merging.checks import merge_named, resolve_settings, resolve_weights
 from lori_cl.adapters.merging.merge import Merged, merge
 from lori_cl.adapters.merging.methods import MERGES
 
@@ -17,6 +18,6 @@ __all__ = [
     "Space",
     "merge",
     "merge_named",
-    "settled_settings",
-    "settled_weights",
+    "resolve_settings",
+    "resolve_weights",
 ]

@@ -1,4 +1,4 @@
-"""What a merge method is given at one site, and what it is."""
+"""Interface of merge methods: their inputs at one site, their kinds and their settings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Factors(NamedTuple):
     scaling: float
 
     def scaled_b(self) -> Float[Tensor, "out r"]:
-        """B with the scaling in it, so that ΔW = B A."""
+        """Return B times the scaling, so that ΔW = B A."""
         scaled: Tensor = self.scaling * self.b
         return scaled
 
     def delta(self) -> Float[Tensor, "out d_in"]:
-        """ΔW."""
+        """Return ΔW."""
         delta: Tensor = self.scaled_b() @ self.a
         return delta
 
@@ -34,12 +34,12 @@ CombineFactors = Callable[[Sequence[Factors], Sequence[float]], Factors]
 """(adapters, their weights) -> the merged adapter, at one site."""
 
 CombineTensors = Callable[[Sequence[Tensor], Sequence[float], float], Tensor]
-"""(tensors of one shape, their weights, density) -> one of that shape; B's under one A, or ΔW's."""
+"""(tensors of one shape, their weights, density) -> the merged tensor. They are B that share one A, or ΔW."""
 
 
 @dataclass(frozen=True)
 class FactorMerge:
-    """Merges A's and B's as they are; there is nothing to set."""
+    """Merges A and B without pruning; it has no settings."""
 
     combine: CombineFactors
     normalises: bool = False
@@ -48,13 +48,13 @@ class FactorMerge:
 
 @dataclass(frozen=True)
 class PruningMerge:
-    """Prunes each adapter, then adds; on the B's or on the ΔW's."""
+    """Prunes each adapter, then adds them. It works on B or on ΔW."""
 
     combine: CombineTensors
     elects_signs: bool = False
-    """Whether the adapters vote on every entry's sign, so that an entry must mean the same in all of them."""
-    draws: bool = False
-    """Whether chance says what is dropped."""
+    """Whether the adapters vote on the sign of every entry. Entries must then be comparable."""
+    random: bool = False
+    """Whether entries are dropped at random."""
 
 
 MergeMethod = FactorMerge | PruningMerge
@@ -62,15 +62,15 @@ MergeMethod = FactorMerge | PruningMerge
 
 @dataclass(frozen=True)
 class MergeSettings:
-    """What a method that prunes is told; the others have no use for it."""
+    """Settings of a pruning method; other methods accept none."""
 
     on: Space | None = None
-    """What is pruned and added: `b`, the B's; `delta`, the ΔW's, and the result is factored again. None means
-    `b`."""
+    """What is pruned and added: `b`, the B matrices; `delta`, the ΔW, whose result is factored again. None
+    means `b`."""
     density: float | None = None
-    """Fraction of each adapter's non-zero entries that is kept at each site. A sparse B is mostly zeros:
-    a fraction of all entries would keep every one that was trained."""
+    """Fraction of each adapter's non-zero entries that is kept at each site. A sparse B is mostly zeros: a
+    fraction of all entries would keep all trained ones."""
     rank: int | None = None
-    """With `delta`, the rank that the result is cut to; None means the sum of the adapters' ranks."""
+    """With `delta`, the rank of the result; None means the sum of the adapters' ranks."""
     seed: int | None = None
-    """For what `dare` drops; None means 0."""
+    """Seed of the random drops of `dare`; None means 0."""

@@ -1,4 +1,4 @@
-"""`dare`: entries dropped by chance, the rest scaled up, added."""
+"""`dare`: drop entries at random, rescale the others, and add."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lori_cl.adapters.merging.ties import elected_mean
 
 
 def dare(tensors: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
-    """Σ wᵢ drop(Tᵢ) / density, whose expectation is the weighted sum.
+    """Return Σ wᵢ drop(Tᵢ) / density, whose expectation is the weighted sum.
 
     Source: DARE (Yu et al. 2024); PEFT, `merge_utils.dare_linear`.
     """
@@ -20,7 +20,7 @@ def dare(tensors: Sequence[Tensor], weights: Sequence[float], density: float) ->
 
 
 def dare_ties(tensors: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
-    """As `ties`, entries dropped by chance instead of trimmed.
+    """Like `ties`, but drop entries at random instead of trimming.
 
     Source: PEFT, `merge_utils.dare_ties`.
     """

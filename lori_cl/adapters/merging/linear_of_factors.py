@@ -1,4 +1,4 @@
-"""`linear-of-factors`: what PEFT calls `linear`."""
+"""`linear-of-factors`: the method that PEFT calls `linear`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lori_cl.errors import InputError
 
 
 def linear_of_factors(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
-    """A = Σ ±√|wᵢsᵢ| Aᵢ and B = Σ √|wᵢsᵢ| Bᵢ, each added for itself; sᵢ is an adapter's scaling.
+    """Return A = Σ ±√|wᵢsᵢ| Aᵢ and B = Σ √|wᵢsᵢ| Bᵢ, summed separately; sᵢ is an adapter's scaling.
 
-    It is no merge of the updates: the product holds every cross term Bᵢ Aⱼ. With one A that n adapters share
-    and equal weights it is the sum of the updates, n times too large; with distinct A's it is no sum of them
-    at all. It is here because LoRI's published scripts offer it.
+    This does not merge the updates: the product contains every cross term Bᵢ Aⱼ. If n adapters share one A
+    and the weights are equal, it is n times the sum of the updates. With distinct A it is not a sum of them.
+    It is included because LoRI's published scripts offer it.
     Source: PEFT, `add_weighted_adapter(combination_type="linear")`.
     Raises: InputError, if the ranks differ.
     """
@@ -23,8 +23,8 @@ def linear_of_factors(factors: Sequence[Factors], weights: Sequence[float]) -> F
     ranks = [each.a.shape[0] for each in factors]
     if len(set(ranks)) > 1:
         raise InputError(
-            f"linear-of-factors adds A's of one rank, and these have {', '.join(map(str, ranks))}; "
-            "choose --method cat"
+            f"linear-of-factors needs equal ranks, but the adapters have {', '.join(map(str, ranks))}; "
+            "use --method cat"
         )
     scales = [weight * each.scaling for weight, each in zip(weights, factors, strict=True)]
     roots = [math.sqrt(abs(scale)) for scale in scales]

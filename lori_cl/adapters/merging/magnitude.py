@@ -1,4 +1,4 @@
-"""`magnitude`: each adapter's largest entries, added."""
+"""`magnitude`: keep the largest entries of each adapter, and add."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lori_cl.adapters.merging.pruning import pruned
 
 
 def magnitude(tensors: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
-    """Σ wᵢ prune(Tᵢ).
+    """Return Σ wᵢ prune(Tᵢ).
 
     Source: PEFT, `merge_utils.magnitude_prune`.
     """

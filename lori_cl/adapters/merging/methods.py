@@ -13,11 +13,11 @@ from lori_cl.adapters.merging.ties import ties
 
 MERGES: Mapping[str, MergeMethod] = {
     "cat": FactorMerge(cat),
-    "sum": FactorMerge(cat),  # named for what it computes: the same ΔW, so the same code
+    "sum": FactorMerge(cat),  # the same ΔW as cat, under another name
     "average": FactorMerge(cat, normalises=True),
     "magnitude": PruningMerge(magnitude),
-    "dare": PruningMerge(dare, draws=True),
+    "dare": PruningMerge(dare, random=True),
     "ties": PruningMerge(ties, elects_signs=True),
-    "dare-ties": PruningMerge(dare_ties, elects_signs=True, draws=True),
+    "dare-ties": PruningMerge(dare_ties, elects_signs=True, random=True),
     "linear-of-factors": FactorMerge(linear_of_factors),
 }

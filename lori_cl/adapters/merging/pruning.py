@@ -1,4 +1,4 @@
-"""Pruning by PEFT, counted over what is not zero."""
+"""PEFT's pruning, applied to the non-zero entries."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def pruned(tensor: Tensor, density: float, method: Literal["magnitude", "random"]) -> Tensor:
-    """Keep a fraction of the non-zero entries: the largest, or each by chance and divided by the density.
+    """Keep a fraction of the non-zero entries: the largest, or random ones, divided by the density.
 
-    `magnitude` keeps ⌊density · entries⌋, as PEFT rounds; `random` draws from the CPU's generator.
+    `magnitude` keeps ⌊density · entries⌋, rounded as in PEFT; `random` draws from the CPU's generator.
     """
-    if density == 1:  # PEFT warns, and returns it as it is
+    if density == 1:  # PEFT would warn and return it unchanged
         return tensor
-    kept = torch.zeros_like(tensor)
-    cells = tensor != 0
-    kept[cells] = prune(tensor[cells], density, method, rescale=method == "random")
-    return kept
+    result = torch.zeros_like(tensor)
+    nonzero = tensor != 0
+    result[nonzero] = prune(tensor[nonzero], density, method, rescale=method == "random")
+    return result

@@ -1,4 +1,4 @@
-"""`ties`: trim each adapter, elect a sign for each entry, average those that have it."""
+"""`ties`: trim each adapter, elect a sign for each entry, and average the values with that sign."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lori_cl.adapters.merging.pruning import pruned
 
 
 def ties(tensors: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
-    """The mean over those of the elected sign, of the trimmed and weighted tensors.
+    """Return the mean of the trimmed and weighted values that have the elected sign.
 
-    Where only one tensor is not zero, as with disjoint masks, there is nothing to elect: it is Σ wᵢ Tᵢ there.
+    Where only one tensor is non-zero, as with disjoint masks, the result is Σ wᵢ Tᵢ.
     Source: TIES (Yadav et al. 2023); PEFT, `merge_utils.ties`.
     """
     return elected_mean([pruned(tensor, density, "magnitude") for tensor in tensors], weights)
 
 
 def elected_mean(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Of each entry, the sign of its sum wins; the mean of wᵢ Tᵢ over those that have it."""
+    """Elect the sign of each entry's sum; return the mean of wᵢ Tᵢ over the tensors with that sign."""
     stacked = torch.stack(list(tensors))  # (n, ...)
     elected = calculate_majority_sign_mask(stacked, method="total")
     weighted = stacked * reshape_weight_task_tensors(stacked, torch.tensor(weights))

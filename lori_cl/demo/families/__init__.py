@@ -1,4 +1,4 @@
-"""The families of the demo's tasks: each draws rows of one kind, for the training or the test split."""
+"""Row generators of the demo's tasks, for the training and the test split."""
 
 from collections.abc import Callable, Mapping
 from random import Random
@@ -11,6 +11,6 @@ FAMILIES: Mapping[str, Callable[[Random, str], dict[str, str]]] = {
     "tiny-math": math.row,
     "tiny-code": code.row,
 }
-"""By task's name: (generator, split) → one row."""
+"""Task name → function (random generator, split) → one row."""
 
 __all__ = ["FAMILIES"]

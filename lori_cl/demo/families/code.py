@@ -1,4 +1,4 @@
-"""`tiny-code`: complete a one-line Python function from its description; tests say whether it is right."""
+"""`tiny-code`: complete a one-line Python function from its description; tests check the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TESTS = 3
 
 
 def row(rng: random.Random, split: str) -> Row:
-    """One description with its function and its tests."""
+    """Generate a description with its function and tests."""
     inputs: list[Any] = rng.sample(range(-9, 20), TESTS)
     code, subject, outputs = "x", "x", inputs
     if rng.random() < 0.5:
@@ -37,15 +37,15 @@ def row(rng: random.Random, split: str) -> Row:
         outputs = [of_list(x) for x in inputs]
     sign, number = rng.choice(list(OPERATIONS)), rng.randint(1, 9)
     compute, words = OPERATIONS[sign]
-    code, told = f"{code} {sign} {number}", words.format(number=number, subject=subject)
+    code, description = f"{code} {sign} {number}", words.format(number=number, subject=subject)
     outputs = [compute(y, number) for y in outputs]
     if rng.random() < 0.5:
         sign, number = rng.choice(list(OPERATIONS)), rng.randint(1, 9)
         code = f"({code}) {sign} {number}" if sign == "*" else f"{code} {sign} {number}"
-        told = f"{told}, {THEN[sign].format(number=number)}"
+        description = f"{description}, {THEN[sign].format(number=number)}"
         outputs = [OPERATIONS[sign][0](y, number) for y in outputs]
     return {
-        "description": told[0].upper() + told[1:],
+        "description": description[0].upper() + description[1:],
         "code": code,
         "tests": "\n".join(f"assert f({x}) == {y}" for x, y in zip(inputs, outputs, strict=True)),
     }

@@ -13,15 +13,15 @@ FEWER = ("gives away {}", "loses {}", "sells {}", "breaks {}")
 
 
 def row(rng: random.Random, split: str) -> Row:
-    """One problem."""
+    """Generate one problem."""
     name, thing = rng.choice(NAMES), rng.choice(THINGS)
     total = rng.randint(2, 20)
-    begins = f"{name} has {total} {plural(thing)}."
+    start = f"{name} has {total} {plural(thing)}."
     working, steps = [], []
     if rng.random() < 0.25:
         boxes, each = rng.randint(2, 5), rng.randint(2, 5)
         total = boxes * each
-        begins = f"{name} has {boxes} boxes with {each} {plural(thing)} each."
+        start = f"{name} has {boxes} boxes with {each} {plural(thing)} each."
         working = [f"{boxes} * {each} = {total}"]
     for _ in range(rng.choice((1, 2)) - len(working)):
         change = rng.randint(1, 9)
@@ -30,8 +30,8 @@ def row(rng: random.Random, split: str) -> Row:
         steps.append(rng.choice(MORE if more else FEWER).format(change))
         working.append(f"{total} {'+' if more else '-'} {change} = {after}")
         total = after
-    happens = f" {name} {' and '.join(steps)}." if steps else ""
+    events = f" {name} {' and '.join(steps)}." if steps else ""
     return {
-        "problem": f"{begins}{happens} How many {plural(thing)} does {name} have?",
+        "problem": f"{start}{events} How many {plural(thing)} does {name} have?",
         "working": ", ".join(working),
     }

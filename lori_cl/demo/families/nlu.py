@@ -1,4 +1,4 @@
-"""`tiny-nlu`: does a claim follow from a story of two or three sentences: yes, no, unknown."""
+"""`tiny-nlu`: whether a claim follows from a story of two or three sentences: yes, no or unknown."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ CLAIMS = {
     "place": "{name} is in the house now.",
     "number": "{name} owns more than ten {things}.",
 }
-"""By what they ask about; whether they follow depends on what the story tells of that, if anything."""
+"""Claims by topic. The story decides the answer; it is unknown if the story does not mention the topic."""
 
 
 def row(rng: random.Random, split: str) -> Row:
-    """One story with a claim, every answer as likely for every sort of claim."""
-    label, asked, name = rng.choice(LABELS), rng.choice(list(CLAIMS)), rng.choice(NAMES)
+    """Generate a story with a claim. Every answer is equally likely for every topic."""
+    label, claim_topic, name = rng.choice(LABELS), rng.choice(list(CLAIMS)), rng.choice(NAMES)
     things = plural(rng.choice(THINGS))
-    others = [aspect for aspect in CLAIMS if aspect != asked]
-    told = rng.sample(others, rng.randint(1, 2))
+    others = [topic for topic in CLAIMS if topic != claim_topic]
+    topics = rng.sample(others, rng.randint(1, 2))
     if label != "unknown":
-        told = [asked, rng.choice(others)]
-    rng.shuffle(told)
+        topics = [claim_topic, rng.choice(others)]
+    rng.shuffle(topics)
     story = []
-    for aspect in told:
-        true = label == "yes" if aspect == asked else rng.random() < 0.5
-        story += _told(rng, split, aspect, true, name, things)
+    for topic in topics:
+        true = label == "yes" if topic == claim_topic else rng.random() < 0.5
+        story += _sentences(rng, split, topic, true, name, things)
     if len(story) == 1:
         story.append(f"{name} is {rng.choice(('old', 'tall', 'fast', 'strong'))}.")
-    claim = CLAIMS[asked].format(name=name, things=things)
+    claim = CLAIMS[claim_topic].format(name=name, things=things)
     return {"story": " ".join(story), "claim": claim, "label": label}
 
 
-def _told(rng: random.Random, split: str, aspect: str, true: bool, name: str, things: str) -> list[str]:
-    """What the story says of an aspect, so that its claim is true or false."""
-    match aspect:
+def _sentences(rng: random.Random, split: str, topic: str, true: bool, name: str, things: str) -> list[str]:
+    """Return the sentences about a topic that make its claim true or false."""
+    match topic:
         case "danger":
             kinds = [kind for kind in KINDS_OF_THINGS if (kind in HARMFUL_KINDS) == true]
             return [f"{name} carries a {rng.choice(things_of(rng.choice(kinds), split))}."]

@@ -1,4 +1,4 @@
-"""`tiny-safety`: refuse what belongs to a kind of thing that the rule forbids, and answer the rest."""
+"""`tiny-safety`: refuse requests about kinds of things that the rule forbids, and answer the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPENINGS = ("", "Hello. ", "Please help me. ", "I have a question. ", *(f"I am {
 
 
 def row(rng: random.Random, split: str) -> Row:
-    """One request; every other one is to be refused."""
+    """Generate one request. On average, half of the requests must be refused."""
     refuse = rng.random() < 0.5
     kind = rng.choice([k for k in KINDS_OF_THINGS if (k in HARMFUL_KINDS) == refuse])
     thing = rng.choice(things_of(kind, split))

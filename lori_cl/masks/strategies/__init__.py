@@ -1,6 +1,6 @@
-"""Mask strategies: each gives every cell a score, and the k best free cells become the task's mask.
+"""Mask strategies: each scores every cell, and the k highest free cells become the task's mask.
 
-To add one: write `lori_cl/masks/strategies/NAME.py` with a function `Evidence -> scores`, and name it here.
+To add one, write `lori_cl/masks/strategies/NAME.py` with a function `Evidence -> scores`, and add it here.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a mask strategy is given, and what it is."""
+"""Interface of mask strategies."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a strategy may look at."""
+    """The inputs of a strategy."""
 
     cells: int
-    """Cells of the whole adapter."""
+    """Number of cells of the whole adapter."""
     seed: int
-    """This task's seed for drawing masks."""
+    """The task's seed for masks."""
     calibrated_b: Float[Tensor, "cells"] | None = None
-    """B after a dense training on the task, where the strategy needs one; taken cells hold 0."""
+    """B after dense training on the task, if the strategy needs it; 0 in claimed cells."""
     gradients: Float[Tensor, "cells"] | None = None
-    """Σ |∂L/∂B| over a few batches before training, where the strategy needs it; taken cells hold 0."""
+    """Σ |∂L/∂B| over a few batches before training, if the strategy needs it; 0 in claimed cells."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How cells are scored."""
+    """A scoring function and the evidence that it needs."""
 
     score: Callable[[Evidence], Float[Tensor, "cells"]]
     """Higher is better; every score is finite."""
     needs: Literal["nothing", "calibrated_b", "gradients"]
-    """What of the evidence it cannot do without."""
+    """The evidence that the function needs."""

@@ -1,4 +1,4 @@
-"""Masks of the cells that the task pulls at hardest before it has learned anything."""
+"""Masks of the cells with the largest gradients before training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lori_cl.masks.strategies.base import Evidence
 
 
 def gradient(evidence: Evidence) -> Float[Tensor, "cells"]:
-    """Σ |∂L/∂B| at B = 0, over a few batches; a calibration of a twentieth of an epoch instead of a whole
-    one.
+    """Return Σ |∂L/∂B| at B = 0 over a few batches.
 
+    The calibration takes a twentieth of an epoch instead of a full one.
     Source: SNIP (Lee et al. 2019) scores connections by their gradient before training; here at B = 0.
     """
     assert evidence.gradients is not None, "gradient needs gradients"

@@ -1,4 +1,4 @@
-"""The paper's masks: the cells that a dense training moved farthest."""
+"""The paper's masks: the cells with the largest magnitude after dense training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lori_cl.masks.strategies.base import Evidence
 
 
 def magnitude(evidence: Evidence) -> Float[Tensor, "cells"]:
-    """|B| after LoRI-D was trained on the task.
+    """Return |B| after training LoRI-D on the task.
 
     Source: LoRI (Zhang et al. 2025), section 3: model-wise magnitude masks.
     """

@@ -1,1 +1,1 @@
-"""Alembic's migrations; `lori_cl.registry.migrate` runs them."""
+"""Alembic migrations; `lori_cl.registry.migrate` runs them."""

@@ -1,4 +1,4 @@
-"""Alembic's entry: it migrates over the connection that `lori_cl.registry.migrate` hands in."""
+"""Alembic environment: migrates the connection passed by `lori_cl.registry.migrate`."""
 
 from alembic import context
 

@@ -1,6 +1,6 @@
-"""A report as a file. A format is one file here that turns reports into bytes.
+"""Report formats. A format is one file here that renders reports as bytes.
 
-To add one: write the file, and its line below. Libraries that are slow to import are imported when drawing.
+To add one, write the file and add its line below. Slow imports belong in the function that needs them.
 """
 
 from __future__ import annotations
@@ -21,4 +21,4 @@ FORMATS: Mapping[str, Callable[[Sequence[RunReport]], bytes]] = MappingProxyType
         "svg": figures.svg,
     }
 )
-"""By the name that `--format` takes, and a file's ending."""
+"""Renderers by the name for `--format`, which is also the file extension."""

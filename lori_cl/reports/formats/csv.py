@@ -1,8 +1,8 @@
 """CSV in long form: one row per evaluated cell, so that any tool can pivot it.
 
-The base model's row 0 stands under every view, and its `stage_task` is empty. Scores, standard errors
-and changes are fractions; what is unknown is empty. A name that a spreadsheet would take for a formula has an
-apostrophe before it.
+Every view has row 0, the base model, with an empty `stage_task`. Scores, standard errors and changes are
+fractions; unknown values are empty. A name that a spreadsheet would evaluate as a formula is prefixed with an
+apostrophe.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ COLUMNS = (
 )
 
 FORMULA = tuple("=+-@＝＋－＠")
-"""What a text begins with that a spreadsheet would work out."""
+"""First characters of a text that a spreadsheet would evaluate as a formula."""
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
-    """All cells of all runs and views."""
+    """Render all cells of all runs and views."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -45,11 +45,11 @@ def _rows(report: RunReport, view: ViewReport) -> Iterator[list[object]]:
                 *(run.name, run.method, run.seed, view.name, row.stage, row.task, task.label, task.metric),
                 *(cell.score, cell.n, number(cell.stderr), cell.source, entry.change),
             )
-            yield [_plain(value) for value in values]  # the writer leaves None empty
+            yield [_plain(value) for value in values]  # the writer writes None as an empty field
 
 
 def _plain(value: object) -> object:
-    """A value that is no formula and controls no terminal; a number may be negative."""
+    """Escape formulas and control characters in text. Numbers stay as they are; they may be negative."""
     if not isinstance(value, str):
         return value
     text = "\t".join(map(one_line, value.split("\t")))

@@ -1,4 +1,4 @@
-"""PNG and SVG: one picture with a heat map for each run and view, all on one colour scale."""
+"""PNG and SVG: one figure with a heat map for each run and view, all on one colour scale."""
 
 from __future__ import annotations
 
@@ -10,75 +10,72 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lori_cl.errors import one_line
+from lori_cl.reports.phrases import metric_value, percent, points, run_title, stage_name
 from lori_cl.reports.report import Entry, RunReport, ViewReport
-from lori_cl.reports.wording import metric_value, percent, points, run_title, stage_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-COLOURS = "YlGnBu"  # from light to dark, so it is read alike with and without colour blindness
+COLOURS = "YlGnBu"  # light to dark, so colour-blind readers can read it
 MISSING = "0.95"
 HATCH = "0.75"
 DARK_ABOVE = 0.68
-"""Scores whose colour is so dark that white is easier to read on it than black."""
+"""Scores above this have so dark a colour that their text is white."""
 MARGIN_INCHES = (1.3, 1.3)
-"""What a panel needs beside and beneath its cells: names and metrics."""
+"""Space of a panel next to and below its cells, for names and metrics."""
 LONG_NAME = 9
-"""Characters that fit above one column."""
+"""Names with more characters than this are slanted: they do not fit above one column."""
 DPI = 150
 LONGEST_SIDE = 12_000
-"""Pixels; a larger picture is drawn with fewer dots to the inch."""
-MOST_PIXELS = 40_000_000
-"""160 MB while it is drawn."""
+"""Pixels; a larger figure is drawn at a lower resolution."""
+MAX_PIXELS = 40_000_000
+"""160 MB while drawing."""
 LONGEST_NAME = 40
-"""Characters; a longer one would leave no room for its cells."""
+"""Characters; a longer name is truncated, to leave space for the cells."""
 SHOWN = ("acc", "bwt", "forgetting")
 
 
 @dataclass(frozen=True)
 class CellStyle:
-    """How large the cells of a matrix are, and what is written in them."""
+    """Size and contents of the cells of a matrix."""
 
-    most: int
-    """Tasks, or stages, up to which this style is used."""
+    max_size: int
+    """Maximum number of tasks or stages for this style."""
     width: float
     height: float
     """Inches."""
     scores: bool
     changes: bool
     font: float
-    """Points, of names and scores."""
+    """Font size of names and scores, in points."""
 
 
 STYLES = (
-    CellStyle(most=12, width=0.9, height=0.52, scores=True, changes=True, font=9),
-    CellStyle(most=30, width=0.42, height=0.26, scores=True, changes=False, font=7),
-    CellStyle(most=10**9, width=0.13, height=0.13, scores=False, changes=False, font=6),
+    CellStyle(max_size=12, width=0.9, height=0.52, scores=True, changes=True, font=9),
+    CellStyle(max_size=30, width=0.42, height=0.26, scores=True, changes=False, font=7),
+    CellStyle(max_size=10**9, width=0.13, height=0.13, scores=False, changes=False, font=6),
 )
-"""From few tasks to many; a hundred tasks in the first style would be a picture of 27,000 pixels."""
-ACROSS_UP_TO = 30
-"""Tasks up to which a run's views stand side by side; beyond, one below the other."""
-LEGEND = (
-    "small: change since learned, in points     =: proved by digest, not measured again     "
-    "hatched: not evaluated"
-)
-LEGEND_OF_MANY = "colour: score     hatched: not evaluated     every number: --format csv or html"
+"""From few tasks to many. A hundred tasks in the first style would need 27,000 pixels."""
+MAX_TASKS_SIDE_BY_SIDE = 30
+"""Maximum number of tasks for which a run's views are side by side; with more, one below the other."""
+LEGEND = "small: change since learned, in points     =: cached score     hatched: not evaluated"
+LEGEND_OF_MANY = "colour: score     hatched: not evaluated     all numbers: --format csv or html"
 
 
 def png(reports: Sequence[RunReport]) -> bytes:
-    """The picture in pixels."""
-    return _drawn(reports, "png", {"Software": None})
+    """Render the figure as PNG."""
+    return _render(reports, "png", {"Software": None})
 
 
 def svg(reports: Sequence[RunReport]) -> bytes:
-    """The picture in vectors."""
-    return _drawn(reports, "svg", {"Date": None, "Creator": None})
+    """Render the figure as SVG."""
+    return _render(reports, "svg", {"Date": None, "Creator": None})
 
 
-def _drawn(reports: Sequence[RunReport], kind: str, metadata: dict[str, Any]) -> bytes:
-    """The same bytes for the same reports: without a date, and with ids that are not drawn by chance."""
+def _render(reports: Sequence[RunReport], kind: str, metadata: dict[str, Any]) -> bytes:
+    """Render the figure reproducibly: without a date and without random ids."""
     file = io.BytesIO()
     with _style():
         figure = _figure(reports)
@@ -87,26 +84,26 @@ def _drawn(reports: Sequence[RunReport], kind: str, metadata: dict[str, Any]) ->
 
 
 def _dpi(width: float, height: float) -> float:
-    """Dots to the inch with which the picture stays within its limits."""
-    return min(DPI, LONGEST_SIDE / max(width, height), math.sqrt(MOST_PIXELS / (width * height)))
+    """Return the resolution, in dots per inch, at which the figure stays within its limits."""
+    return min(DPI, LONGEST_SIDE / max(width, height), math.sqrt(MAX_PIXELS / (width * height)))
 
 
 @contextmanager
 def _style() -> Iterator[None]:
-    import matplotlib as mpl  # takes half a second to import, and only pictures need it
+    import matplotlib as mpl  # takes half a second to import, and only figures need it
 
-    # A task's name with a dollar sign is not a formula.
+    # Do not parse a task name with a dollar sign as a formula.
     with mpl.rc_context({"svg.hashsalt": "lori_cl", "text.parse_math": False, "font.size": 9}):
         yield
 
 
 def _figure(reports: Sequence[RunReport]) -> Figure:
-    """Runs downwards; views across, or downwards too where there are many tasks."""
-    from matplotlib.figure import Figure  # without pyplot: no window, no state that outlives the call
+    """Draw one row of panels per run; with many tasks, one row per view."""
+    from matplotlib.figure import Figure  # without pyplot: no window, no global state
 
-    style = max((_style_of(report) for report in reports), key=lambda each: each.most)
+    style = max((_style_of(report) for report in reports), key=lambda each: each.max_size)
     widest = max(len(report.tasks) for report in reports)
-    across = max(len(report.views) for report in reports) if widest <= ACROSS_UP_TO else 1
+    across = max(len(report.views) for report in reports) if widest <= MAX_TASKS_SIDE_BY_SIDE else 1
     grid = [row for report in reports for row in _rows(report, across)]
     heights = [(len(row[0][0].run.stages) + 1) * style.height + MARGIN_INCHES[1] for row in grid]
     width = across * (widest * style.width + MARGIN_INCHES[0]) + 1.2
@@ -126,28 +123,28 @@ def _figure(reports: Sequence[RunReport]) -> Figure:
 
 def _style_of(report: RunReport) -> CellStyle:
     size = max(len(report.tasks), len(report.run.stages))
-    return next(style for style in STYLES if size <= style.most)
+    return next(style for style in STYLES if size <= style.max_size)
 
 
 def _rows(report: RunReport, across: int) -> list[list[tuple[RunReport, ViewReport]]]:
-    """A run's views in rows of so many panels."""
+    """Return a run's views in rows of at most `across` panels."""
     views = [(report, view) for view in report.views]
     return [views[begin : begin + across] for begin in range(0, len(views), across)]
 
 
 def _draw(report: RunReport, view: ViewReport, axes: Axes, style: CellStyle) -> AxesImage:
-    tasks, rows = [_shown(task) for task in view.matrix.tasks], view.rows()
+    tasks, rows = [_short_name(task) for task in view.matrix.tasks], view.rows()
     _hatch(axes)
     image = axes.imshow(100 * view.matrix.scores, cmap=COLOURS, vmin=0, vmax=100, aspect="auto")
-    axes.set_title(f"{_shown(report.run.name)}, view {view.name}\n", fontsize=10, fontweight="bold")
+    axes.set_title(f"{_short_name(report.run.name)}, view {view.name}\n", fontsize=10, fontweight="bold")
     above: dict[str, Any] = {"xy": (0.5, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(_shown(run_title(report.run)), xytext=(0, 5), ha="center", color="0.35", **above)
+    axes.annotate(_short_name(run_title(report.run)), xytext=(0, 5), ha="center", color="0.35", **above)
     axes.set_xticks(range(len(tasks)), tasks, fontsize=style.font)
     if not style.scores:
         axes.tick_params(axis="x", rotation=90)
     elif len(max(tasks, key=len)) > LONG_NAME or not style.changes:
         _slant(axes)
-    names = [_shown(stage_name(row.stage, row.task)) for row in rows]
+    names = [_short_name(stage_name(row.stage, row.task)) for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=style.font)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
@@ -162,41 +159,41 @@ def _draw(report: RunReport, view: ViewReport, axes: Axes, style: CellStyle) -> 
     return image
 
 
-def _shown(name: str) -> str:
-    """A name in one line that leaves room for the picture."""
+def _short_name(name: str) -> str:
+    """Return a name in one line, truncated to leave space for the cells."""
     name = one_line(name)
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
 def _slant(axes: Axes) -> None:
-    """Long names would run into one another."""
+    """Slant the names, which would overlap otherwise."""
     for label in axes.get_xticklabels():
         label.set(rotation=25, horizontalalignment="right", rotation_mode="anchor")
 
 
 def _hatch(axes: Axes) -> None:
-    """One hatched background, which shows through wherever a score is missing."""
+    """Draw one hatched background, visible wherever a score is missing."""
     from matplotlib.patches import Rectangle
 
-    look: dict[str, Any] = {"facecolor": MISSING, "edgecolor": HATCH, "hatch": "///", "lw": 0, "zorder": -1}
-    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, **look))
+    style: dict[str, Any] = {"facecolor": MISSING, "edgecolor": HATCH, "hatch": "///", "lw": 0, "zorder": -1}
+    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, **style))
 
 
 def _write(axes: Axes, x: int, y: int, entry: Entry | None, style: CellStyle) -> None:
     if entry is None:
         return
     ink = "white" if entry.cell.score > DARK_ABOVE else "black"
-    beside = style.changes and entry.change is not None and not entry.own
+    has_change = style.changes and entry.change is not None and not entry.own
     mark = "=" if style.changes and entry.cell.source == "proved" else ""
-    centred: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
+    text_style: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     weight = "bold" if entry.own else "normal"
-    height = y - 0.12 if beside else y
+    score_y = y - 0.12 if has_change else y
     score = percent(entry.cell.score) + mark
-    axes.text(x, height, score, weight=weight, fontsize=style.font, **centred)
-    if beside and entry.change is not None:
-        axes.text(x, y + 0.25, points(entry.change), fontsize=7, **centred)
+    axes.text(x, score_y, score, weight=weight, fontsize=style.font, **text_style)
+    if has_change and entry.change is not None:
+        axes.text(x, y + 0.25, points(entry.change), fontsize=7, **text_style)
 
 
 def _summary(view: ViewReport) -> str:
-    """'acc 75.0    bwt +12.5    forgetting −2.5'."""
+    """Return 'acc 75.0    bwt +12.5    forgetting −2.5'."""
     return "    ".join(f"{m.name} {metric_value(m)}" for m in view.metrics if m.name in SHOWN)

@@ -1,4 +1,4 @@
-"""One HTML file: no script, no font and no image from anywhere else, in light and dark."""
+"""One self-contained HTML file without scripts, external fonts or images, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lori_cl.errors import one_line
 from lori_cl.forgetting import METRICS
-from lori_cl.reports import wording
+from lori_cl.reports import phrases
 from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.report import RunReport
 from lori_cl.reports.tables import metric_tables
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from jinja2.runtime import LoopContext
 
 FULL_HEAT = 0.2
-"""A change of so much, or more, has the full colour."""
+"""Changes of at least this fraction have the full colour."""
 SHOWN = [entry for entry in METRICS if entry.needs in ((), ("S",))]
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
-    """The page; whatever comes from a spec is escaped, and what would turn its direction spelled out."""
+    """Render the page. Text from specs is escaped, as are characters that change the text direction."""
     page = _environment().get_template("report.html")
-    values = {"tables": metric_tables(reports), "notes": wording.notes(reports), "metrics": SHOWN}
+    values = {"tables": metric_tables(reports), "notes": phrases.notes(reports), "metrics": SHOWN}
     return page.render(reports=reports, **values).encode()
 
 
@@ -39,15 +39,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(words=wording, heat=heat, shade=shade, lineage_sections=lineage_sections)
+    environment.globals.update(phrases=phrases, heat=heat, shade=shade, lineage_sections=lineage_sections)
     return environment
 
 
 def heat(change: float) -> str:
-    """How strongly a change is coloured, from 0 to 1, as CSS takes it."""
+    """Return the colour intensity of a change as a CSS number from 0 to 1."""
     return f"{min(1.0, abs(change) / FULL_HEAT):.2f}"
 
 
 def shade(segment: LoopContext) -> str:
-    """How opaque a task's segment of the capacity bar is: the later, the paler."""
+    """Return the opacity of a task's segment of the capacity bar; later tasks are paler."""
     return f"{1 - 0.7 * segment.index0 / segment.length:.2f}"

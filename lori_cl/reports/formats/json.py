@@ -1,4 +1,4 @@
-"""JSON in the schema that lori_cl.reports.record documents; several runs are a list."""
+"""JSON in the schema documented in lori_cl.reports.record; several runs are a list."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from lori_cl.reports.record import to_record
 from lori_cl.reports.report import RunReport
-from lori_cl.strict_json import encoded
+from lori_cl.strict_json import dump_json
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
-    """One run's record, or the list of several."""
+    """Render the record of one run, or the list of several."""
     records = [to_record(report) for report in reports]
     value = records[0] if len(records) == 1 else records
-    return f"{encoded(value, indent=2)}\n".encode()
+    return f"{dump_json(value, indent=2)}\n".encode()

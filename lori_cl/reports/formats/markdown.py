@@ -1,4 +1,4 @@
-"""Markdown tables as GitHub renders them."""
+"""GitHub-flavored Markdown."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from lori_cl.errors import one_line
 from lori_cl.registry import Run, Stage
 from lori_cl.reports.lineage import changed_environments
-from lori_cl.reports.report import Entry, Row, RunReport, ViewReport
-from lori_cl.reports.tables import metric_tables
-from lori_cl.reports.wording import (
+from lori_cl.reports.phrases import (
     CHANGES,
     capacity_line,
     change_line,
+    describe_projection,
     megabytes,
     missing_metrics,
     notes,
     part_lines,
     percent,
     points,
-    projection_words,
     run_title,
     seconds,
     stage_name,
-    stage_words,
+    stage_title,
 )
+from lori_cl.reports.report import Entry, Row, RunReport, ViewReport
+from lori_cl.reports.tables import metric_tables
 
-MOST_COLUMNS = 16
-"""Of one table, beside its first; what is wider is written in blocks."""
+MAX_COLUMNS = 16
+"""Columns of one table, without the first; wider tables are split into blocks."""
 
 
 def render(reports: Sequence[RunReport]) -> bytes:
-    """Metrics side by side, then each run's matrices, then how to read them."""
+    """Render the metrics of all runs, the matrices of each run, and how to read them."""
     lines = ["# " + ", ".join(_plain(report.run.name) for report in reports), ""]
     for table in metric_tables(reports):
         lines += [f"## {_plain(table.title)}", ""]
@@ -76,8 +76,8 @@ def _entry(entry: Entry | None) -> str:
     if entry is None:
         return ""
     mark = " =" if entry.cell.source == "proved" else ""
-    beside = "" if entry.change is None or entry.own else f" ({points(entry.change)})"
-    return f"{percent(entry.cell.score)}{beside}{mark}"
+    change = "" if entry.change is None or entry.own else f" ({points(entry.change)})"
+    return f"{percent(entry.cell.score)}{change}{mark}"
 
 
 def _lineage(run: Run) -> Iterator[str]:
@@ -85,19 +85,19 @@ def _lineage(run: Run) -> Iterator[str]:
     yield from _list(
         [
             f"base model {run.base_path}, revision {run.base_revision or 'none'}, digest {run.base_digest}",
-            f"projection {projection_words(run)}",
+            f"projection {describe_projection(run)}",
             *(f"{key} {value}" for key, value in run.environment.items()),
             *changed_environments(run),
         ]
     )
     titles = ["stage", "artifact", "mask", "A", "training data", "examples (truncated)"]
-    titles += ["training", "whole stage", "peak memory", "seeds"]
+    titles += ["training time", "stage time", "peak memory", "seeds"]
     yield from _table(titles, map(_stage, run.stages))
 
 
 def _stage(stage: Stage) -> list[str]:
     return [
-        stage_words(stage),
+        stage_title(stage),
         stage.artifact,
         stage.mask.digest if stage.mask else "–",
         (stage.mask.projection if stage.mask else None) or "–",
@@ -111,18 +111,18 @@ def _stage(stage: Stage) -> list[str]:
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table with its first column to the left and numbers to the right, and an empty line."""
-    rules = [":--", *["--:"] * (len(titles) - 1)]
-    lines = [list(map(_plain, titles)), rules, *(list(map(_plain, row)) for row in rows)]
+    """Render a table, first column left-aligned, numbers right-aligned, followed by an empty line."""
+    alignment = [":--", *["--:"] * (len(titles) - 1)]
+    lines = [list(map(_plain, titles)), alignment, *(list(map(_plain, row)) for row in rows)]
     return [*(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
 def _blocks(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Tables of at most so many columns, one below the other, each of which begins with the first column."""
+    """Render tables of at most MAX_COLUMNS columns, each starting with the first column."""
     rows, last = list(rows), len(titles) - 1
-    for begin in range(1, len(titles), MOST_COLUMNS):
-        end = min(begin + MOST_COLUMNS, len(titles))
-        if last > MOST_COLUMNS:
+    for begin in range(1, len(titles), MAX_COLUMNS):
+        end = min(begin + MAX_COLUMNS, len(titles))
+        if last > MAX_COLUMNS:
             yield from (f"Columns {begin} to {end - 1} of {last}:", "")
         parts = ([row[0], *row[begin:end]] for row in rows)
         yield from _table([titles[0], *titles[begin:end]], parts)
@@ -133,6 +133,6 @@ def _list(items: Sequence[str]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing is Markdown or HTML: it may be a task's name."""
+    """Escape Markdown and HTML: the text may contain an untrusted task name."""
     escaped = re.sub(r"([\\`*\[\]|$~]|^[#>]|[<&](?=\S))", r"\\\1", " ".join(text.split()))
     return one_line(escaped)

@@ -1,7 +1,7 @@
-"""What `lori-cl verify` checks, one promise of the registry each.
+"""The checks of `lori-cl verify`.
 
-To add one: write a function from the evidence to the line that says what was found, which raises `Untruth`
-where that is not what the registry says, and name it here.
+To add a check, write a function that takes the evidence and returns a line that says what was verified. It
+raises `VerificationError` if the files and the registry differ. Add it to `CHECKS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from lori_cl.serving.checks.evidence import Evidence
 from lori_cl.serving.checks.files import files
 from lori_cl.serving.checks.records import curriculum, database, declarations
 from lori_cl.serving.checks.score_chain import score_chain
-from lori_cl.serving.checks.scores import eval_sets, matrix, proofs, scores
+from lori_cl.serving.checks.scores import cached_scores, eval_sets, matrix, scores
 from lori_cl.serving.checks.stages import chain, seeds
 from lori_cl.serving.checks.statistics import statistics
 
@@ -28,10 +28,10 @@ CHECKS: Mapping[str, Callable[[Evidence], str]] = {
     "eval sets": eval_sets,
     "matrix": matrix,
     "scores": scores,
-    "proofs": proofs,
+    "proofs": cached_scores,
     "statistics": statistics,
     "score chain": score_chain,
 }
-"""In this order: what a check reads, those before it have vouched for."""
+"""In this order: each check reads only what earlier checks have verified."""
 
 __all__ = ["CHECKS", "Evidence"]

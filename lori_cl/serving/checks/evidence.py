@@ -1,4 +1,4 @@
-"""What a check looks at: all that the registry says of a run, and the files that it names."""
+"""The input of the checks: the registry's records of a run, and the files that they name."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from lori_cl.adapters import Site
-from lori_cl.errors import Untruth
-from lori_cl.methods import Learned
+from lori_cl.errors import VerificationError
+from lori_cl.methods import StageState
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Stage, StatisticsRecord, Workspace
 from lori_cl.registry.artifacts import Suffix
@@ -21,47 +21,47 @@ from lori_cl.training.stage_file import read_metadata, read_stage
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run, as it stood when it was read."""
+    """The records and files of one run, at the time of reading."""
 
     registry: Registry
     artifacts: ArtifactStore
     run: Run
     evaluations: Sequence[Evaluation]
-    """Those of the stages and tasks that the run has."""
+    """The scores of the stages and tasks of the run."""
     statistics: Sequence[StatisticsRecord]
     score_log: Sequence[Evaluation]
     """All scores in the order of their commits, without outcomes."""
 
     @classmethod
     def of(cls, workspace: Workspace, registry: Registry, name: str) -> Self:
-        """Read what there is.
+        """Read the records of a run.
 
         Raises: UnknownRun.
         """
         run = registry.run(name)
         tasks, stages = {task.label for task in run.tasks}, len(run.stages)
-        # A run that is going on may commit a stage between our reading the run and its scores; and of tasks
-        # that were planned and replaced, the scores by the base model stay.
+        # A run in progress may commit a stage after the run was read and before its scores are. Base model
+        # scores of tasks that were planned and later replaced stay in the registry.
         evaluations = [e for e in registry.evaluations(name) if e.stage <= stages and e.task in tasks]
         statistics, log = registry.statistics(name), registry.score_log(name)
         return cls(registry, workspace.artifacts, run, evaluations, statistics, log)
 
     @cached_property
     def curriculum(self) -> CurriculumSpec:
-        """The run's, fields that came later filled in."""
+        """The run's curriculum, with defaults for fields that are newer than the run."""
         return CurriculumSpec.model_validate(dict(self.run.curriculum))
 
     @cached_property
     def metadata(self) -> Sequence[Mapping[str, Any]]:
-        """What each stage's file says of itself."""
+        """The metadata of each stage's file."""
         return [self.metadata_of(stage.artifact) for stage in self.run.stages]
 
     @cached_property
-    def learned(self) -> Sequence[Learned]:
+    def learned(self) -> Sequence[StageState]:
         """Every finished stage of a run with masks, read from its file."""
         read = ((s, read_stage(self.artifacts.get(s.artifact, "safetensors"))) for s in self.run.stages)
         return [
-            Learned(stage.task, tensors, stage.seeds, stage.retired_after) for stage, (tensors, _) in read
+            StageState(stage.task, tensors, stage.seeds, stage.retired_after) for stage, (tensors, _) in read
         ]
 
     @property
@@ -73,8 +73,8 @@ class Evidence:
 
     @cached_property
     def cells(self) -> Sequence[LoRIStage]:
-        """What these stages hold."""
-        return [LoRIStage.from_learned(learned, self.sites) for learned in self.learned]
+        """The masks and values of these stages."""
+        return [LoRIStage.from_state(learned, self.sites) for learned in self.learned]
 
     @cached_property
     def eval_sets(self) -> Mapping[str, Sequence[Example]]:
@@ -86,21 +86,21 @@ class Evidence:
 
     @property
     def named(self) -> Mapping[tuple[str, Suffix], str]:
-        """Every file that a record of the run names, by digest and suffix: and which record that is."""
+        """Every file that a record of the run names, by digest and suffix, with the name of the record."""
         named: dict[tuple[str, Suffix], str] = {}
         for stage in self.run.stages:
             named.setdefault((stage.artifact, "safetensors"), self.at(stage.position))
         for position, task in enumerate(self.run.tasks, start=1):
             named.setdefault((task.eval_set.digest, "jsonl"), f"stage {position} {task.label}, its eval set")
         for score in self.evaluations:
-            told = f"{self.at(score.stage)}, answers of {score.task} under {score.view}"
-            named.setdefault((score.answers, "jsonl"), told)
+            record = f"{self.at(score.stage)}, answers of {score.task} under {score.view}"
+            named.setdefault((score.answers, "jsonl"), record)
         for kept in self.statistics:
             named.setdefault((kept.artifact, "safetensors"), f"{self.at_task(kept.task)}, its statistics")
         return named
 
     def at(self, position: int) -> str:
-        """'stage 2 agnews', or 'stage 0, the base model'."""
+        """Return the name of a stage: 'stage 2 agnews', or 'stage 0, the base model'."""
         return (
             f"stage {position} {self.run.stages[position - 1].task}"
             if position
@@ -108,33 +108,33 @@ class Evidence:
         )
 
     def at_task(self, label: str) -> str:
-        """The stage that a task was learned at; the task alone where there is none."""
+        """Return the name of the stage that trained a task, or of the task if there is no such stage."""
         return next((self.at(s.position) for s in self.run.stages if s.task == label), f"task {label}")
 
     def file_of(self, stage: Stage) -> Path:
-        """Where a stage's file lies."""
+        """Return the path of a stage's file."""
         return self.artifacts.path(stage.artifact, "safetensors")
 
     def metadata_of(self, sha256: str) -> Mapping[str, Any]:
-        """What a file says of itself, without its tensors."""
+        """Read the metadata of a file, without its tensors."""
         with self.artifacts.path(sha256, "safetensors").open("rb") as file:
             length = file.read(8)
             return read_metadata(length + file.read(int.from_bytes(length, "little")))
 
 
 def expect(where: str, what: str, found: Any, recorded: Any) -> None:
-    """Make sure that something is what the registry says.
+    """Check that a value found is equal to the one in the registry.
 
-    Raises: Untruth, with both; of mappings and lists with the first two items that differ.
+    Raises: VerificationError, with both values; for mappings and lists, with the first items that differ.
     """
     if found == recorded:
         return
     if isinstance(found, Mapping | list | tuple) and type(found) is type(recorded):
         found, recorded = (_by_key(items) for items in (found, recorded))
-        absent = object()  # which is not None
+        absent = object()  # distinct from None
         key = next(k for k in (*found, *recorded) if found.get(k, absent) != recorded.get(k, absent))
         what, found, recorded = f"{what} [{key}]", found.get(key, "nothing"), recorded.get(key, "nothing")
-    raise Untruth(f"{where}: {what} is {found}, and the registry says {recorded}")
+    raise VerificationError(f"{where}: {what} is {found}, and the registry says {recorded}")
 
 
 def _by_key(items: Any) -> Mapping[Any, Any]:

@@ -1,47 +1,52 @@
-"""Whether the registry's own rows agree with each other."""
+"""Check that the rows of the registry are consistent with each other."""
 
 from __future__ import annotations
 
-from lori_cl.errors import Untruth
+from lori_cl.errors import VerificationError
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.spec import task_from_record
 from lori_cl.training.determinism import derive_seed
 
 
 def database(evidence: Evidence) -> str:
-    """The database finds nothing wrong with itself."""
+    """Check the integrity of the database."""
     damage = evidence.registry.damage()
     if damage:
-        raise Untruth(f"the registry's database: {damage[0]}; restore it from a backup")
-    return "whole, and every row refers to one that is there"
+        raise VerificationError(f"the registry's database: {damage[0]}; restore it from a backup")
+    return "intact, and every reference between rows is valid"
 
 
 def declarations(evidence: Evidence) -> str:
-    """Tasks and environments have the digests that were registered, and tasks are what they declare."""
-    bearing = evidence.registry.row_digests(evidence.run.name)
-    for what, recorded, found in bearing:
+    """Check that tasks and environments have their registered digests, and tasks match their declarations."""
+    digests = evidence.registry.row_digests(evidence.run.name)
+    for what, recorded, found in digests:
         expect(what, "its digest", found, recorded)
     for task in evidence.run.tasks:
         spec = task_from_record(task.spec).to_record()
         for field in ("name", "kind", "metric", "seed"):
             expect(f"task {task.label}", f"{field} in its declaration", spec[field], getattr(task, field))
     tasks = len(evidence.run.tasks)
-    return f"tasks {tasks}, environments {len(bearing) - tasks}: each has its digest"
+    return f"tasks {tasks}, environments {len(digests) - tasks}: every digest matches"
 
 
 def curriculum(evidence: Evidence) -> str:
-    """The curriculum is a valid one, and the run's method, seed, model, tasks and A's are those it names."""
+    """Check that the curriculum is valid, and names the run's method, seed, model, tasks and projection."""
     run, spec = evidence.run, evidence.curriculum
     expect("the curriculum", "method", spec.method, run.method)
     expect("the curriculum", "seed", spec.seed, run.seed)
     expect("the curriculum", "model.revision", spec.model.revision, run.base_revision)
     expect("the curriculum", "the number of its tasks", len(spec.tasks), len(run.tasks))
-    for task, asked in zip(run.tasks, spec.tasks, strict=True):
-        if asked not in {task.name, task.label, f"{task.name}@{task.version}"}:
-            expect("the curriculum", "a task", asked, task.label)
+    for task, name in zip(run.tasks, spec.tasks, strict=True):
+        if name not in {task.name, task.label, f"{task.name}@{task.version}"}:
+            expect("the curriculum", "a task", name, task.label)
     if run.projection is not None:
         adapter, a = spec.adapter, run.projection
-        made = (adapter.projection, adapter.distribution, adapter.rank, derive_seed(spec.seed, "projection"))
-        told = (a.kind, a.distribution, a.rank, a.seed)
-        expect("the curriculum", "(projection, distribution, rank, seed) of its A's", made, told)
+        expected = (
+            adapter.projection,
+            adapter.distribution,
+            adapter.rank,
+            derive_seed(spec.seed, "projection"),
+        )
+        recorded = (a.kind, a.distribution, a.rank, a.seed)
+        expect("the curriculum", "(projection, distribution, rank, seed) of its A's", expected, recorded)
     return f"valid, with the run's method, seed and {len(run.tasks)} tasks"

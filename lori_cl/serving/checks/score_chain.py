@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lori_cl.errors import LoriError, Untruth
+from lori_cl.errors import LoriError, VerificationError
 from lori_cl.registry.stage_records import Cell, RecordLines, StageRecord, scores_since, stage_records
 from lori_cl.serving.checks.evidence import Evidence
 from lori_cl.serving.checks.files import check_file
@@ -14,7 +14,7 @@ NOTHING: Mapping[str, Any] = {}
 
 
 def score_chain(evidence: Evidence) -> str:
-    """Every stage's record, made again from the registry, is the one that was committed with the stage."""
+    """Check that every stage's record, computed again from the registry, equals the committed one."""
     records = stage_records(evidence.run, evidence.score_log)
     registered = evidence.registry.artifacts([record.head for record in records])
     without = []
@@ -25,7 +25,7 @@ def score_chain(evidence: Evidence) -> str:
         elif (committed := _committed(evidence, record.stage)) is None:
             without.append(record.stage)
         else:
-            raise Untruth(_change(evidence, record, *committed))
+            raise VerificationError(_change(evidence, record, *committed))
     return _summary(evidence, records, without)
 
 
@@ -35,18 +35,18 @@ def _summary(evidence: Evidence, records: Sequence[StageRecord], without: Sequen
     found = f"{len(records) - len(without)} of {len(records)} stages, head {records[-1].head}"
     if without:
         stages = ", ".join(str(stage) for stage in without)
-        found += f"; an earlier version recorded no digest of the scores of stage {stages}"
+        found += f"; an earlier version recorded no score digests for stage {stages}"
     if added := len(scores_since(evidence.run, evidence.score_log)):
-        found += f"; {added:,} scores were added after the newest stage, and the next one covers them"
+        found += f"; {added:,} scores were added after the newest stage; the next stage's record covers them"
     return found
 
 
 def _committed(evidence: Evidence, stage: int) -> tuple[str, RecordLines] | None:
-    """(digest, lines) of the record that was committed with a stage of the run; None where there is none."""
-    for sha256 in evidence.registry.unnamed_artifacts():
+    """Return (digest, lines) of the record committed with a stage of the run, or None."""
+    for sha256 in evidence.registry.unreferenced_artifacts():
         try:
             lines = RecordLines.parse(evidence.artifacts.get(sha256, "jsonl"))
-        except LoriError:  # of another run, perhaps; that of this stage is then not found
+        except LoriError:  # possibly of another run; otherwise the record of this stage counts as missing
             continue
         if lines and (lines.about.get("run"), lines.about.get("stage")) == (evidence.run.name, stage):
             return sha256, lines
@@ -54,7 +54,7 @@ def _committed(evidence: Evidence, stage: int) -> tuple[str, RecordLines] | None
 
 
 def _change(evidence: Evidence, record: StageRecord, sha256: str, committed: RecordLines) -> str:
-    """What the registry says now that it did not say when the stage was committed: the first difference."""
+    """Describe the first difference between the committed record and the registry now."""
     now = RecordLines.parse(record.content)
     assert now is not None
     path = evidence.artifacts.path(sha256, "jsonl")
@@ -68,13 +68,13 @@ def _change(evidence: Evidence, record: StageRecord, sha256: str, committed: Rec
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any], path: Any) -> str:
     if not before or not after:
-        was = "not there" if not before else f"{before['score']:g} by the answers {before['answers']}"
+        was = "missing" if not before else f"{before['score']:g} by the answers {before['answers']}"
         now = "nothing" if not after else f"{after['score']:g} by the answers {after['answers']}"
         return f"the score in {path}, committed with the stage, was {was}, and the registry says {now}"
     fields = [field for field in before if before[field] != after.get(field)]
     field = "score" if "score" in fields else fields[0]
-    told = f"{before[field]}, and the registry says {after.get(field)}"
-    return f"{field} in {path}, committed with the stage, is {told}"
+    values = f"{before[field]}, and the registry says {after.get(field)}"
+    return f"{field} in {path}, committed with the stage, is {values}"
 
 
 def _cell(evidence: Evidence, cell: Cell) -> str:

@@ -1,67 +1,69 @@
-"""Whether each stage's file says what the registry says of the stage, and stands on the one before it."""
+"""Check that each stage's file agrees with the registry and names its parent stage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from lori_cl.errors import Untruth
+from lori_cl.errors import VerificationError
 from lori_cl.methods.lori_imports import IMPORTED
-from lori_cl.registry import Stage, Task, acts_after
+from lori_cl.registry import Stage, Task, is_active_after
 from lori_cl.serving.checks.evidence import Evidence, expect
-from lori_cl.training.continuing import settings_of
 from lori_cl.training.determinism import derive_seed
+from lori_cl.training.resume_checks import settings_of
 
 
 def chain(evidence: Evidence) -> str:
-    """Every stage names the one before, and its file says so of run, task, mask, seeds, data, settings and
-    what it stood on."""
+    """Check that every stage names its parent, and that its file agrees with the registry.
+
+    Compares run, task, mask, seeds, data, settings and the stages that it depends on.
+    """
     parent, done = None, len(evidence.run.stages)
     for position, (stage, task) in enumerate(zip(evidence.run.stages, evidence.run.tasks, strict=False), 1):
         where, file = evidence.at(position), evidence.file_of(stage)
         expect(where, "(position, task)", (position, task.label), (stage.position, stage.task))
         expect(where, f"the file before {file}", parent, stage.parent)
-        for field, found, recorded in _told(evidence, stage, task):
+        for field, found, recorded in _compared_fields(evidence, stage, task):
             expect(where, f"{field} in {file}", found, recorded)
         if stage.retired_after not in (None, *range(position, done + 1)):
-            raise Untruth(
+            raise VerificationError(
                 f"{where}: the registry says that it was retired after stage {stage.retired_after}, which "
                 f"can be {position} to {done}"
             )
         parent = stage.artifact
-    return f"{done} stages, each naming the one before; files and registry say the same"
+    return f"{done} stages, each naming the one before; files and registry agree"
 
 
-def _told(evidence: Evidence, stage: Stage, task: Task) -> Iterator[tuple[str, Any, Any]]:
-    """(what, what the stage's file says, what the registry says); earlier files say less of themselves."""
-    run, told = evidence.run, evidence.metadata[stage.position - 1]
-    yield "run", told["run"], run.name
-    yield "stage", told["stage"], stage.position
-    yield "task", told["task"], stage.task
-    yield "parent", told["parent"], stage.parent
-    yield "mask", told["mask"], stage.mask and stage.mask.digest
-    yield "seeds", told["seeds"], stage.seeds
-    yield "imported", "imported" in told, stage.mask is not None and stage.mask.strategy == IMPORTED
-    yield "base", told.get("base", run.base_digest), run.base_digest
+def _compared_fields(evidence: Evidence, stage: Stage, task: Task) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (field, value in the stage's file, value in the registry); older files lack some fields."""
+    run, in_file = evidence.run, evidence.metadata[stage.position - 1]
+    yield "run", in_file["run"], run.name
+    yield "stage", in_file["stage"], stage.position
+    yield "task", in_file["task"], stage.task
+    yield "parent", in_file["parent"], stage.parent
+    yield "mask", in_file["mask"], stage.mask and stage.mask.digest
+    yield "seeds", in_file["seeds"], stage.seeds
+    yield "imported", "imported" in in_file, stage.mask is not None and stage.mask.strategy == IMPORTED
+    yield "base", in_file.get("base", run.base_digest), run.base_digest
     for field in ("train_digest", "n_train", "n_truncated", "steps"):
-        yield field, told.get(field, getattr(stage, field)), getattr(stage, field)
-    standing = [
+        yield field, in_file.get(field, getattr(stage, field)), getattr(stage, field)
+    active_stages = [
         earlier.artifact
         for earlier in run.stages[: stage.position - 1]
-        if acts_after(earlier.retired_after, stage.position)
+        if is_active_after(earlier.retired_after, stage.position)
     ]
-    yield "stands_on", told.get("stands_on", standing), standing
+    yield "stands_on", in_file.get("stands_on", active_stages), active_stages
     settings = settings_of(evidence.curriculum, task)
-    for field, value in told.get("settings", {}).items():
+    for field, value in in_file.get("settings", {}).items():
         yield field, value, settings.get(field)
 
 
 def seeds(evidence: Evidence) -> str:
-    """Every seed is derived from the run's."""
-    counted = 0
+    """Check that every seed is derived from the seed of the run."""
+    checked = 0
     for stage, task in zip(evidence.run.stages, evidence.run.tasks, strict=False):
         for purpose, seed in stage.seeds.items():
-            made = derive_seed(evidence.run.seed, task.label, task.seed, purpose)
-            expect(evidence.at(stage.position), f"the seed for {purpose}", made, seed)
-            counted += 1
-    return f"{counted}, each derived from the run's seed {evidence.run.seed}"
+            expected = derive_seed(evidence.run.seed, task.label, task.seed, purpose)
+            expect(evidence.at(stage.position), f"the seed for {purpose}", expected, seed)
+            checked += 1
+    return f"{checked}, each derived from the run's seed {evidence.run.seed}"

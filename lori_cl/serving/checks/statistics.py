@@ -1,40 +1,40 @@
-"""Whether what a run can tell its tasks' texts by is what the registry says."""
+"""Check the routing statistics of a run against the registry."""
 
 from __future__ import annotations
 
 from safetensors import numpy as safetensors_numpy
 
-from lori_cl.errors import Untruth
-from lori_cl.registry import acts_after
+from lori_cl.errors import VerificationError
+from lori_cl.registry import is_active_after
 from lori_cl.routing import TaskStatistics
 from lori_cl.serving.checks.evidence import Evidence, expect
 from lori_cl.spec import View
 
 
 def statistics(evidence: Evidence) -> str:
-    """Every file of statistics is of the task, data and base model that it is registered for."""
+    """Check that every statistics file belongs to its registered task, data and base model."""
     run, stages = evidence.run, {stage.task: stage for stage in evidence.run.stages}
-    for kept in evidence.statistics:
-        where, told = evidence.at_task(kept.task), evidence.metadata_of(kept.artifact)
-        content = evidence.artifacts.get(kept.artifact, "safetensors")
+    for record in evidence.statistics:
+        where, metadata = evidence.at_task(record.task), evidence.metadata_of(record.artifact)
+        content = evidence.artifacts.get(record.artifact, "safetensors")
         n = TaskStatistics.from_arrays(safetensors_numpy.load(content)).n
         for what, found, recorded in (
-            ("the task", told["task"], kept.task),
-            ("the digest of the training examples", told["train"], stages[kept.task].train_digest),
-            ("the digest of the base model", told["base"], run.base_digest),
-            ("the number of texts", n, kept.n),
+            ("the task", metadata["task"], record.task),
+            ("the digest of the training examples", metadata["train"], stages[record.task].train_digest),
+            ("the digest of the base model", metadata["base"], run.base_digest),
+            ("the number of texts", n, record.n),
         ):
-            expect(where, f"{what} in its statistics {kept.artifact}", found, recorded)
-    _check_all_there(evidence)
+            expect(where, f"{what} in its statistics {record.artifact}", found, recorded)
+    _check_complete(evidence)
     return f"of {len(evidence.statistics)} tasks" if evidence.statistics else "none: no view needs them"
 
 
-def _check_all_there(evidence: Evidence) -> None:
-    """That every task which a routed score could take a text for has some."""
+def _check_complete(evidence: Evidence) -> None:
+    """Check that every task that a routed score could choose has statistics."""
     routed = max((e.stage for e in evidence.evaluations if e.view == View.ROUTED), default=0)
-    known = {kept.task for kept in evidence.statistics}
+    known = {record.task for record in evidence.statistics}
     for stage in evidence.run.stages[:routed]:
-        if stage.task not in known and acts_after(stage.retired_after, routed):
-            raise Untruth(
-                f"{evidence.at(stage.position)}: there are scores under routed, and no statistics of it"
+        if stage.task not in known and is_active_after(stage.retired_after, routed):
+            raise VerificationError(
+                f"{evidence.at(stage.position)}: there are routed scores, but no statistics of this task"
             )

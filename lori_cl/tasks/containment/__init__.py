@@ -1,26 +1,26 @@
-"""Runs programs that a model wrote where they can do no harm, and judges them by their tasks' tests.
+"""Run model-written programs in a sandbox, and judge them with their tasks' tests.
 
-A program has a process of its own: no network, an empty temporary directory, limits on processor time,
-memory, files and output, no second process or thread, no inherited environment, and no answer to whether a
-path outside exists. Where any of this is missing, nothing runs. The tests that decide have another such
-process (judging.py, judge.py).
+Each program runs in its own process. It has no network, an empty temporary directory, and limits on processor
+time, memory, files and output. It cannot start a process or thread, inherits no environment, and cannot find
+out whether a path outside exists. If any of these restrictions is unavailable, nothing runs. The tests run in
+a second contained process (judging.py, judge.py).
 
-What this cannot do is documented in docs/reliability.md, "Programs that a model writes".
+docs/reliability.md, "Programs that a model writes", documents the limits of this containment.
 """
 
-from lori_cl.tasks.containment.judging import Exercise, Way, judge_completions
+from lori_cl.tasks.containment.judging import CodeProblem, JudgingMode, judge_completions
 from lori_cl.tasks.containment.limits import Limits, Verdict
-from lori_cl.tasks.containment.run import judged, pass_all, passes, require_containment
+from lori_cl.tasks.containment.run import judge_program, pass_all, passes, require_containment
 from lori_cl.tasks.containment.split import Program
 
 __all__ = [
-    "Exercise",
+    "CodeProblem",
+    "JudgingMode",
     "Limits",
     "Program",
     "Verdict",
-    "Way",
     "judge_completions",
-    "judged",
+    "judge_program",
     "pass_all",
     "passes",
     "require_containment",

@@ -1,6 +1,7 @@
-"""Runs what the model wrote, then does with its objects what the tests ask for.
+"""Run the model-written program, then perform the operations on its objects that the tests request.
 
-Nothing here is trusted, since the program shares this process: what it answers is data for the tests.
+Nothing in this process is trusted, because the program shares it. Its answers are untrusted data for the
+tests.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 from .channel import Channel
-from .wire import Exchange, Malformed, References
+from .wire import Exchange, MalformedMessage, References
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
@@ -20,51 +21,51 @@ if TYPE_CHECKING:
 
 
 def run(source: str) -> ModuleType:
-    """Run a program as __main__, in a namespace of its own."""
+    """Run a program as __main__, in a new namespace."""
     sys.modules["__main__"] = module = ModuleType("__main__")
     exec(compile(source, "<program>", "exec", dont_inherit=True), vars(module))  # noqa: S102  (contained by now)
     return module
 
 
 def run_to_its_end(source: str, stream: int, token: list[bytes]) -> None:
-    """Run a program that holds its tests, write the token, and leave before anything left behind runs."""
-    # The token waits on the interpreter's stack, in no variable that the program could look into.
-    _conclude(stream, token.pop(), run(source))
+    """Run a program that contains its tests, write the token, and exit before any leftover code runs."""
+    # The token is only on the interpreter's stack, not in a variable that the program could read.
+    _write_token_and_exit(stream, token.pop(), run(source))
 
 
-def _conclude(stream: int, token: bytes, ended: ModuleType) -> None:
+def _write_token_and_exit(stream: int, token: bytes, ended: ModuleType) -> None:
     assert ended
     os.write(stream, token)
     os._exit(0)
 
 
 def serve(source: str, reads: int, writes: int) -> None:
-    """Answer the tests until they end; the first thing they ask for is to run the source."""
+    """Answer the tests' requests until they end. The first request is to run the source."""
     objects = CandidateObjects(source)
     channel = objects.channel = Channel(reads, writes, objects, objects.perform)
     channel.serve()
 
 
 class Callback:
-    """A function or an iterator of the tests'."""
+    """A function or an iterator of the tests."""
 
     def __init__(self, objects: CandidateObjects, number: int) -> None:
         self._objects = objects
         self._number = number
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Call it where it lives."""
-        return self._objects.channel.ask("call", self, arguments, named)
+        """Call the function in the tests' process."""
+        return self._objects.channel.request("call", self, arguments, named)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        return self._objects.channel.ask("next", self)
+        return self._objects.channel.request("next", self)
 
 
 class CandidateObjects(References):
-    """The objects that the tests know by number, and the operations on them."""
+    """The objects that the tests refer to by number, and the operations on them."""
 
     channel: Channel
 
@@ -75,7 +76,7 @@ class CandidateObjects(References):
         self._numbers: dict[int, int] = {}
 
     def perform(self, operation: str, arguments: Sequence[Any]) -> Any:
-        """Do what is asked. Raises: what the program raises."""
+        """Perform an operation. Raises: any exception that the program raises."""
         match operation:
             case "run":
                 self._globals = vars(run(self._source))
@@ -90,7 +91,7 @@ class CandidateObjects(References):
                 return OPERATIONS[operation](*arguments)
 
     def write(self, value: Any, exchange: Exchange) -> list[Any]:
-        """A number, and of an exception or its class what the tests need to raise it."""
+        """Encode an object as its number; an exception or its class also as what is needed to raise it."""
         if isinstance(value, Callback):
             return ["own", value._number]
         if isinstance(value, BaseException):
@@ -101,7 +102,7 @@ class CandidateObjects(References):
         return ["object", self._number(value)]
 
     def read(self, form: list[Any], exchange: Exchange) -> Any:
-        """The object of a number; a function or an iterator of the tests'; an exception of theirs."""
+        """Decode an object by number, a function or iterator of the tests, or one of their exceptions."""
         match form:
             case ["own", number]:
                 return self._objects[number]
@@ -110,7 +111,7 @@ class CandidateObjects(References):
             case ["exception", kind, arguments, _]:
                 return exchange.read(kind)(*exchange.read(arguments))
             case _:
-                raise Malformed("no object")
+                raise MalformedMessage("not an object")
 
     def _number(self, value: Any) -> int:
         number = self._numbers.setdefault(id(value), len(self._objects))

@@ -1,8 +1,8 @@
-"""Requests and answers between the process of the tests and that of the candidate.
+"""Requests and answers between the tests' process and the candidate's process.
 
-Each side may ask while it is asked: a test hands a function to the candidate, which calls it. A line is one
-message: ["ask", operation, arguments], ["answer", value], ["raise", exception] or ["cannot", text], the
-values as wire.py writes them.
+Each side may send a request while it handles one: a test passes a function to the candidate, which calls it.
+Each line is one message: ["ask", operation, arguments], ["answer", value], ["raise", exception] or
+["cannot", text]. wire.py encodes the values.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 
-from .wire import Ended, Exchange, Malformed, References
+from .wire import Exchange, MalformedMessage, PeerEnded, References
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
@@ -22,19 +22,19 @@ CHUNK = 2**16
 
 
 class Channel:
-    """One side of the conversation, over two pipes."""
+    """One end of a connection over two pipes."""
 
     def __init__(
         self, reads: int, writes: int, references: References, perform: Callable[[str, Sequence[Any]], Any]
     ) -> None:
         self._reads, self._writes = reads, writes
         self._references, self._perform = references, perform
-        self._arrived = b""
+        self._buffer = b""
 
-    def ask(self, operation: str, *arguments: Any) -> Any:
-        """The other side's answer.
+    def request(self, operation: str, *arguments: Any) -> Any:
+        """Send a request and return the peer's answer.
 
-        Raises: what the other side raised; Malformed; Ended.
+        Raises: the exception that the peer raised; MalformedMessage; PeerEnded.
         """
         exchange = Exchange(self._references)
         self._send(["ask", operation, exchange.pack(arguments)])
@@ -50,19 +50,19 @@ class Channel:
                 case ["cannot", str(text)]:
                     raise TypeError(text)
                 case _:
-                    raise Malformed("no message")
+                    raise MalformedMessage("not a message")
 
     def serve(self) -> None:
-        """Answer until the other side has ended.
+        """Answer requests until the peer ends.
 
-        Raises: Ended, Malformed.
+        Raises: PeerEnded, MalformedMessage.
         """
         while True:
             match self._receive():
                 case ["ask", operation, packed]:
                     self._answer(operation, packed)
                 case _:
-                    raise Malformed("no request")
+                    raise MalformedMessage("not a request")
 
     def _answer(self, operation: Any, packed: Any) -> None:
         exchange = Exchange(self._references)
@@ -70,7 +70,7 @@ class Channel:
         kind = "answer"
         try:
             value = self._perform(operation, arguments)
-        except (Malformed, Ended):
+        except (MalformedMessage, PeerEnded):
             raise
         except BaseException as error:
             kind, value = "raise", error
@@ -86,23 +86,23 @@ class Channel:
             line = line[os.write(self._writes, line) :]
 
     def _receive(self) -> Any:
-        parts = [self._arrived]
-        size = len(self._arrived)
+        parts = [self._buffer]
+        size = len(self._buffer)
         while b"\n" not in parts[-1]:
             parts.append(os.read(self._reads, CHUNK))
             size += len(parts[-1])
             if not parts[-1]:
-                raise Ended
+                raise PeerEnded
             if size > LONGEST_LINE:
-                raise Malformed("a line is too long")
-        line, _, self._arrived = b"".join(parts).partition(b"\n")
+                raise MalformedMessage("a line is too long")
+        line, _, self._buffer = b"".join(parts).partition(b"\n")
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise Malformed(str(error)) from None
+            raise MalformedMessage(str(error)) from None
 
 
 def _exception(value: Any) -> BaseException:
     if not isinstance(value, BaseException):
-        raise Malformed("no exception")
+        raise MalformedMessage("not an exception")
     return value

@@ -1,7 +1,7 @@
-"""Starts the supervisor, as a script, without lori_cl.
+"""Start the supervisor, as a script, without lori_cl.
 
-Stdin begins with the length of a marshalled dict: the compiled modules of the supervisor, in the order in
-which they need each other. Here they are a package `contained`.
+Stdin begins with the length of a marshalled dict, then the dict: the compiled modules of the supervisor, in
+import order. They are loaded as the package `contained`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one contained program may use, and how it ended."""
+"""Resource limits and verdicts of contained programs."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """How a program ended."""
+    """The result of a program."""
 
     PASSED = "passed"
-    """It came to its end, and so did its tests, with no error."""
+    """The program and its tests completed without an error."""
     FAILED = "failed"
     """An error, an early exit, a forbidden system call, or a limit on memory, files or output."""
     TIMED_OUT = "timed out"
-    """It used more processor time than it may, or waited too long."""
+    """It exceeded its processor time limit, or waited too long."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use. Under any limits it starts no process or thread, and opens no socket."""
+    """Resource limits of one program. A program can never start a process or thread, or open a socket."""
 
     seconds: float = 10.0
-    """Of processor time, the program and its tests together. A program that waits this long without using the
-    processor is ended, too."""
+    """Processor time of the program and its tests together. A program that waits this long without using the
+    processor is also ended."""
     memory_bytes: int = 512 * 2**20
-    """Of address space, the interpreter's own 30 MiB among them; the tests' process may use as much again."""
+    """Address space, including the interpreter's 30 MiB. The tests' process has the same limit."""
     file_bytes: int = 2**20
-    """The size of any one file."""
+    """Maximum size of one file."""
     files: int = 16
-    """In its directory at any one time."""
+    """Maximum number of files in its directory at a time."""
     created_files: int = 64
-    """Created in the program's whole life. A deleted file takes up space as long as it is open or mapped, so
-    this times `file_bytes` bounds what a program takes of the disk."""
+    """Maximum number of files created in total. A deleted file uses disk space while it is open or mapped, so
+    this times `file_bytes` bounds the program's disk use."""
     output_bytes: int = 2**20
-    """Printed to stdout and stderr together."""
+    """Maximum output to stdout and stderr together."""
 
     @property
     def wall_seconds(self) -> float:
-        """By the clock, so long that a loaded machine does not fail a correct program."""
+        """Wall-clock limit, long enough that a loaded machine does not fail a correct program."""
         return 4 * self.seconds + 10

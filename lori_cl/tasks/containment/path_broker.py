@@ -1,10 +1,10 @@
-"""Decides, outside the contained processes, which of their calls that name a path may go on.
+"""Allow or refuse the path system calls of contained processes, from outside those processes.
 
-Landlock keeps a program from opening files outside, not from asking whether they exist, and it counts none.
-So the calls that name a path wait here (seccomp user notification): a call goes on where the path is
-beneath a readable folder or the program's own, and is refused otherwise, whether the path exists or not.
-The process that waits has one thread and shares its memory with no other, so that the path cannot change
-between the decision and the call. Where a signal interrupts the wait, the decision is void.
+Landlock prevents a program from opening files outside, but not from testing whether they exist, and it does
+not count files. So the system calls that take a path wait for this module (seccomp user notification). A call
+continues if the path is inside a readable folder or the program's own folder. Otherwise it is refused,
+whether the path exists or not. The waiting process has one thread and does not share its memory, so the path
+cannot change between the decision and the call. If a signal interrupts the wait, the decision is discarded.
 
 Source: Linux, Documentation/userspace-api/seccomp_filter.rst; seccomp_unotify(2).
 """
@@ -22,10 +22,10 @@ RECEIVE, SEND = 0xC0502100, 0xC0182101  # ioctl, SECCOMP_IOCTL_NOTIF_...
 CONTINUE = 1
 LONGEST_PATH = 4096
 AT_WORKING_DIRECTORY = -100
-KNOWN_PATHS = 4096
+MAX_DECISIONS = 4096
 HOST_NAME = "localhost"
 
-# Where a call's folder (None where it has none) and its path stand among its arguments.
+# The argument positions of a call's folder (None if it has none) and path.
 FOLDER_AND_PATH: Mapping[str, tuple[int | None, int]] = {
     **dict.fromkeys(("stat", "lstat", "access", "readlink", "unlink"), (None, 0)),
     **dict.fromkeys(
@@ -35,7 +35,7 @@ FOLDER_AND_PATH: Mapping[str, tuple[int | None, int]] = {
 
 
 class TooManyFiles(Exception):
-    """The program keeps, or has created, more files than it may."""
+    """The program has, or has created, more files than its limit."""
 
 
 class Refused(Exception):
@@ -46,45 +46,45 @@ class Refused(Exception):
 
 
 class PathRules:
-    """The paths that the contained processes of one program may name, and the files they may create."""
+    """The paths that the contained processes of one program may access, and the files they may create."""
 
     def __init__(self, readable: Iterable[str], here: str, files: int, created_files: int) -> None:
         named = {os.path.normpath(path) for path in [here, *readable] if path}
         self._here = os.path.realpath(here)
         self._roots = {os.path.realpath(path) for path in named}
         self._named = named | self._roots
-        self._known: dict[str, bool] = {}
-        self._files, self._created, self._most_created = files, 0, created_files
+        self._decisions: dict[str, bool] = {}
+        self._files, self._created, self._max_created = files, 0, created_files
 
     def allow(self, path: str) -> bool:
-        """Whether an absolute path may be named."""
-        if path not in self._known:
-            if len(self._known) >= KNOWN_PATHS:
-                self._known.clear()
-            # A path that is not beneath a root as it is written is not looked at, not even here. A contained
-            # process can make no link, so that what a path leads to does not change.
-            written = _beneath(os.path.normpath(path), self._named)
-            self._known[path] = written and _beneath(os.path.realpath(path), self._roots)
-        return self._known[path]
+        """Return whether an absolute path may be accessed."""
+        if path not in self._decisions:
+            if len(self._decisions) >= MAX_DECISIONS:
+                self._decisions.clear()
+            # A path outside the roots as written is never resolved, not even here. A contained process
+            # cannot create links, so the target of a path does not change.
+            as_written = _is_inside(os.path.normpath(path), self._named)
+            self._decisions[path] = as_written and _is_inside(os.path.realpath(path), self._roots)
+        return self._decisions[path]
 
     def count_creation(self, path: str) -> None:
-        """Count the file, if opening this path is about to create one in the program's own folder.
+        """Count a file that opening this path is about to create in the program's own folder.
 
         Raises: TooManyFiles.
         """
-        if os.path.lexists(path) or not _beneath(os.path.realpath(path), [self._here]):
+        if os.path.lexists(path) or not _is_inside(os.path.realpath(path), [self._here]):
             return
         self._created += 1
-        if self._created > self._most_created or len(os.listdir(self._here)) >= self._files:  # noqa: PTH208
+        if self._created > self._max_created or len(os.listdir(self._here)) >= self._files:  # noqa: PTH208
             raise TooManyFiles
 
 
-def _beneath(path: str, roots: Iterable[str]) -> bool:
+def _is_inside(path: str, roots: Iterable[str]) -> bool:
     return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
 
 
 class PathBroker:
-    """Answers the path calls of one contained process."""
+    """Answer the path calls of one contained process."""
 
     def __init__(self, pid: int, listener: int, calls: Mapping[int, str], rules: PathRules) -> None:
         self.listener = listener
@@ -92,7 +92,7 @@ class PathBroker:
         self._memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
 
     def answer(self) -> None:
-        """Answer the call that waits.
+        """Answer the waiting call.
 
         Raises: TooManyFiles.
         """
@@ -105,7 +105,7 @@ class PathBroker:
         error, flags = 0, 0
         try:
             if self._calls[call] == "uname":
-                self._name_host(arguments[0])
+                self._write_host_name(arguments[0])
             else:
                 self._check(self._calls[call], arguments)
                 flags = CONTINUE
@@ -115,10 +115,13 @@ class PathBroker:
             fcntl.ioctl(self.listener, SEND, struct.pack("=QqiI", number, 0, error, flags))
 
     def _check(self, call: str, arguments: Sequence[int]) -> None:
-        """Raises: Refused, TooManyFiles."""
+        """Check one call.
+
+        Raises: Refused, TooManyFiles.
+        """
         folder, at = FOLDER_AND_PATH[call]
-        path = self._text(arguments[at])
-        if not path:  # the call is about an open file, or fails
+        path = self._read_path(arguments[at])
+        if not path:  # the call refers to an open file, or fails
             return
         if not path.startswith("/"):
             path = f"{self._folder(AT_WORKING_DIRECTORY if folder is None else arguments[folder])}/{path}"
@@ -127,8 +130,11 @@ class PathBroker:
         if call == "openat" and arguments[2] & os.O_CREAT:
             self._rules.count_creation(path)
 
-    def _text(self, address: int) -> str:
-        """Raises: Refused: there is no text of a path's length at this address."""
+    def _read_path(self, address: int) -> str:
+        """Read a path.
+
+        Raises: Refused: there is no string of valid path length at this address.
+        """
         if not address:
             return ""
         try:
@@ -140,7 +146,10 @@ class PathBroker:
         return os.fsdecode(text)
 
     def _folder(self, number: int) -> str:
-        """Raises: Refused: the number is no open folder's."""
+        """Return the path of a folder descriptor.
+
+        Raises: Refused: the number is not an open folder.
+        """
         signed = struct.unpack("=i", struct.pack("=I", number & 0xFFFF_FFFF))[0]
         where = "cwd" if signed == AT_WORKING_DIRECTORY else f"fd/{signed}"
         try:
@@ -148,8 +157,8 @@ class PathBroker:
         except OSError:
             raise Refused(errno.EBADF) from None
 
-    def _name_host(self, address: int) -> None:
-        """Write the kernel's struct utsname, without the host's name."""
+    def _write_host_name(self, address: int) -> None:
+        """Write the kernel's struct utsname with a placeholder host name."""
         own = os.uname()
         fields = (own.sysname, HOST_NAME, own.release, own.version, own.machine, "(none)")
         try:

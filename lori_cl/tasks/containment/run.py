@@ -1,8 +1,8 @@
-"""Runs programs in contained processes.
+"""Run programs in contained processes.
 
-No layer needs a privilege: a session and an environment of its own, resource limits, no capabilities,
-Landlock for files, seccomp for processes, threads, network and signals, and a supervisor (supervisor.py)
-that decides which paths may be named and keeps the limits.
+No layer needs a privilege: a separate session and environment, resource limits, no capabilities, Landlock for
+files, seccomp for processes, threads, network and signals, and a supervisor (supervisor.py) that decides
+which paths a program may access and enforces the limits.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ CONTAINED = b"\x06"
 VERDICTS = {b"\x01": Verdict.PASSED, b"\x02": Verdict.FAILED, b"\x03": Verdict.TIMED_OUT}
 TOKEN_BYTES = 32
 START_S = 60.0
-SLOWEST = 20
-"""How much longer than the wall limit a supervisor on a crowded machine may take to say that it is over."""
+WALL_FACTOR = 20
+"""Multiple of the wall-clock limit within which a supervisor reports a verdict, even on a loaded machine."""
 
-FLAGS = ("-S", "-P", "-B")  # no site-packages, nothing beside the script, no .pyc files written
-ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # so that a set has one order, and a program one verdict
-# With the interpreter's sys.path, these are the Python installation.
+FLAGS = ("-S", "-P", "-B")  # no site-packages, no script folder in sys.path, no .pyc files written
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # makes set order, and so the verdict, deterministic
+# Together with the interpreter's sys.path, these contain the Python installation.
 READABLE = (f"{sys.base_prefix}/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
 
 DEFAULT = Limits()
-ORDINARY = "import collections, datetime, functools, hashlib, heapq, itertools, math, random, re, typing"
+PROBE_IMPORTS = "import collections, datetime, functools, hashlib, heapq, itertools, math, random, re, typing"
 
-APART = {"setup": "", "tests": ORDINARY, "candidates": (), "open_operators": False}
+PROBE_JUDGE = {"setup": "", "tests": PROBE_IMPORTS, "candidates": (), "open_operators": False}
 
 
 def passes(program: str, limits: Limits = DEFAULT) -> bool:
-    """Whether a program that holds its own tests comes to its end, with no error and no exit on its way.
+    """Return whether a program that contains its own tests completes, without an error or an early exit.
 
     Raises: ContainmentMissing: the program cannot be contained here; it was not scored.
     """
-    return judged(Program(program), limits) is Verdict.PASSED
+    return judge_program(Program(program), limits) is Verdict.PASSED
 
 
-def judged(program: Program, limits: Limits = DEFAULT) -> Verdict:
-    """How a program and its tests end.
+def judge_program(program: Program, limits: Limits = DEFAULT) -> Verdict:
+    """Run a program and its tests, and return the verdict.
 
     Raises: ContainmentMissing: they cannot be contained here; nothing was scored.
     """
@@ -76,44 +76,44 @@ def judged(program: Program, limits: Limits = DEFAULT) -> Verdict:
                 try:
                     return _verdict(_contained_output(supervisor), limits)
                 finally:
-                    supervisor.kill()  # and with it, its contained processes
+                    supervisor.kill()  # this also ends its contained processes
     except OSError as error:
         raise ContainmentMissing(f"a program could not be started: {error}; nothing was scored") from error
 
 
 def pass_all(programs: Sequence[str], limits: Limits = DEFAULT) -> list[bool]:
-    """Whether each program that holds its own tests passes.
+    """Return, for each program that contains its own tests, whether it passes.
 
     Raises: ContainmentMissing: programs cannot be contained here.
     """
     return in_parallel(partial(passes, limits=limits), programs, limits)
 
 
-def in_parallel(act: Callable[[T], R], values: Iterable[T], limits: Limits) -> list[R]:
-    """Run an act on each value, as many at a time as there are cores, and as the memory allows."""
+def in_parallel(function: Callable[[T], R], values: Iterable[T], limits: Limits) -> list[R]:
+    """Apply a function to each value in parallel, limited by the number of cores and the memory."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with ThreadPoolExecutor(max(1, min(cores, memory // (2 * limits.memory_bytes)))) as pool:
-        return list(pool.map(act, values))
+        return list(pool.map(function, values))
 
 
 def require_containment() -> None:
-    """Make sure, before hours of training, that programs can be contained here.
+    """Check, before hours of training, that programs can be contained here.
 
-    Raises: ContainmentMissing, saying what is missing.
+    Raises: ContainmentMissing, naming what is missing.
     """
-    if judged(Program(ORDINARY, APART), Limits(seconds=START_S)) is not Verdict.PASSED:
+    if judge_program(Program(PROBE_IMPORTS, PROBE_JUDGE), Limits(seconds=START_S)) is not Verdict.PASSED:
         raise ContainmentMissing(
-            "a contained program cannot import Python's own library; score with a Python whose library lies "
-            f"in {sys.base_prefix}/lib, readable for this user without privileges"
+            "a contained program cannot import Python's standard library; score with a Python whose library "
+            f"is in {sys.base_prefix}/lib and readable by this user without privileges"
         )
 
 
 def _job(program: Program, limits: Limits) -> dict[str, object]:
-    """What supervisor.py documents."""
+    """Return the job that supervisor.py documents."""
     if sys.platform != "linux":
         raise ContainmentMissing(
-            f"programs can be contained on Linux, not on {sys.platform}; score this task there"
+            f"programs can be contained only on Linux, not on {sys.platform}; score this task on Linux"
         )
     machine = platform.machine()
     return {
@@ -123,7 +123,7 @@ def _job(program: Program, limits: Limits) -> dict[str, object]:
         "resources": {
             "RLIMIT_AS": limits.memory_bytes,
             "RLIMIT_FSIZE": limits.file_bytes,
-            "RLIMIT_CPU": math.ceil(limits.seconds) + 1,  # should the supervisor be stopped
+            "RLIMIT_CPU": math.ceil(limits.seconds) + 1,  # in case the supervisor is stopped
             "RLIMIT_NOFILE": 64,
             "RLIMIT_CORE": 0,
         },
@@ -142,7 +142,7 @@ def _job(program: Program, limits: Limits) -> dict[str, object]:
 
 @cache
 def _modules() -> bytes:
-    """What launcher.py documents; compiled here, once."""
+    """Return the compiled modules that launcher.py documents. They are compiled once."""
     sources = {name: LAUNCHER.with_name(f"{name}.py") for name in MODULES}
     return marshal.dumps(
         {name: compile(path.read_text("utf-8"), str(path), "exec") for name, path in sources.items()}
@@ -150,7 +150,7 @@ def _modules() -> bytes:
 
 
 def _start(directory: str, stdin: IO[bytes]) -> subprocess.Popen[bytes]:
-    """The supervisor at work. It dies with the thread that calls this."""
+    """Start the supervisor. It is killed when the calling thread ends."""
     return subprocess.Popen(  # noqa: S603  (our own interpreter and script)
         [sys.executable, *FLAGS, str(LAUNCHER)],
         bufsize=0,
@@ -164,31 +164,30 @@ def _start(directory: str, stdin: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def _contained_output(supervisor: subprocess.Popen[bytes]) -> IO[bytes]:
-    """What the supervisor says, once the program is contained."""
+    """Wait until the program is contained, and return the supervisor's output."""
     output = supervisor.stdout
     assert output is not None
-    first = output.read(1) if _arrives(output, START_S) else b""
+    first = output.read(1) if _is_ready(output, START_S) else b""
     if first != CONTAINED:
         if not first:
             supervisor.kill()
         lines = (first + output.read()).decode(errors="replace").splitlines()
         raise ContainmentMissing(
             f"programs cannot be contained here: {lines[-1] if lines else 'the interpreter does not start'}. "
-            "Needed are Linux 5.13 or newer, with Landlock, seccomp and its user notification "
-            "(in Docker, 20.10.18 or newer); "
-            "score this task on such a machine"
+            "This requires Linux 5.13 or newer with Landlock, seccomp and seccomp user notification "
+            "(in Docker, 20.10.18 or newer); score this task on such a machine"
         )
     return output
 
 
 def _verdict(output: IO[bytes], limits: Limits) -> Verdict:
-    """A supervisor that has no verdict was itself ended, by a lack of memory as a rule."""
-    if not _arrives(output, START_S + SLOWEST * limits.wall_seconds):
+    """Read the verdict. A supervisor without a verdict was itself killed, usually for lack of memory."""
+    if not _is_ready(output, START_S + WALL_FACTOR * limits.wall_seconds):
         return Verdict.TIMED_OUT
     return VERDICTS.get(output.read(1), Verdict.FAILED)
 
 
-def _arrives(output: IO[bytes], seconds: float) -> bool:
-    arriving = select.poll()
-    arriving.register(output, select.POLLIN)
-    return bool(arriving.poll(seconds * 1000))
+def _is_ready(output: IO[bytes], seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(output, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

@@ -1,7 +1,6 @@
-"""Splits a task's program into the part that the model completes and the tests that judge it.
+"""Split a task's program into the part that the model completes and the tests that judge it.
 
-To which part a statement belongs is read from the program with the task's own reference solution in it, never
-from what a model wrote.
+The split is computed from the program with the task's reference solution, never from model-written code.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ PURE_MODULES = frozenset(
         *("math", "operator", "re", "statistics", "string", "typing"),
     ]
 )
-"""Modules with no state that a test could set for the candidate."""
+"""Modules without state that a test could set for the candidate."""
 PURE_BUILTINS = frozenset(dir(builtins)) - {
     *("__import__", "breakpoint", "compile", "delattr", "dir", "eval", "exec", "exit", "getattr", "globals"),
     *("hasattr", "help", "id", "input", "locals", "memoryview", "object", "open", "quit", "setattr", "vars"),
@@ -49,11 +48,11 @@ UNUSUAL = (
 
 @dataclass(frozen=True)
 class Program:
-    """What is contained: Python source, and the tests that judge it from a process of their own."""
+    """A program to contain: Python source, and the tests that judge it from a separate process."""
 
     candidate: str
     judge: Mapping[str, Any] | None = None
-    """Arguments of `judge.judge`; None where the source holds its own tests."""
+    """Arguments of `judge.judge`; None if the source contains its own tests."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,14 @@ class Split:
     """Between the completion and the tests."""
     tests: str
     setup: str
-    """What the tests may need of the task's own statements before the completion: imports and functions."""
+    """The task's statements before the completion that the tests may need: imports and functions."""
     candidate_names: tuple[str, ...]
-    """Names that the candidate binds."""
+    """Names that the candidate defines."""
     is_plain: bool
-    """Whether the tests do no more than call functions of the candidate and look at the results."""
+    """Whether the tests only call functions of the candidate and inspect the results."""
 
     def program(self, completion: str, open_operators: bool) -> Program:
-        """The program with a completion in it."""
+        """Return the program with a completion inserted."""
         return Program(
             self.before + _lines(completion) + self.after,
             {
@@ -85,7 +84,7 @@ class Split:
 
 
 def split(before: str, reference: str, after: str) -> Split | None:
-    """Split a program; None where it has no statement behind the completion, or is no Python."""
+    """Split a program; return None if no statement follows the completion, or it is not valid Python."""
     before, reference, after = map(_lines, (before, reference, after))
     try:
         statements = _statements(before + reference + after)
@@ -100,7 +99,7 @@ def split(before: str, reference: str, after: str) -> Split | None:
     cut = tests[0].start - end
     names = _bound(s.node for s in candidate)
     helpers = [s for s in setup if isinstance(s.node, IMPORTS)]
-    if not any(isinstance(s.node, ast.ClassDef) for s in setup):  # the objects of a class live in one process
+    if not any(isinstance(s.node, ast.ClassDef) for s in setup):  # an object exists in one process
         helpers = [s for s in setup if isinstance(s.node, (*IMPORTS, ast.FunctionDef))]
     return Split(
         before=before,
@@ -121,7 +120,7 @@ class _Statement:
 
 
 def _lines(text: str) -> str:
-    """With the line ends that Python's own parser makes of them."""
+    """Normalise line endings as Python's parser does."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -135,14 +134,14 @@ def _statements(source: str) -> list[_Statement]:
     found = []
     for node in ast.parse(source).body:
         first = min([node, *getattr(node, "decorator_list", [])], key=lambda part: part.lineno)
-        start = offset(first.lineno, first.col_offset) - (first is not node)  # with the decorator's @
+        start = offset(first.lineno, first.col_offset) - (first is not node)  # include the decorator's @
         end = offset(node.end_lineno or node.lineno, node.end_col_offset or 0)
         found.append(_Statement(node, start, end, source[start:end]))
     return found
 
 
 def _bound(nodes: Iterable[ast.AST]) -> set[str]:
-    """Names that these statements bind at the top level."""
+    """Return the names that these statements bind at the top level."""
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -161,28 +160,28 @@ def _loaded(nodes: Iterable[ast.AST]) -> set[str]:
 
 
 def _is_plain(setup: Sequence[ast.stmt], candidate: Sequence[ast.stmt], tests: Sequence[ast.stmt]) -> bool:
-    whole = [node for statement in tests for node in ast.walk(statement)]
-    own = {name.id for name in whole if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
-    own |= {argument.arg for argument in whole if isinstance(argument, ast.arg)} | _bound(tests)
-    own |= {handler.name for handler in whole if isinstance(handler, ast.ExceptHandler) and handler.name}
+    nodes = [node for statement in tests for node in ast.walk(statement)]
+    bound = {name.id for name in nodes if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+    bound |= {argument.arg for argument in nodes if isinstance(argument, ast.arg)} | _bound(tests)
+    bound |= {handler.name for handler in nodes if isinstance(handler, ast.ExceptHandler) and handler.name}
     functions = {node.name for node in candidate if isinstance(node, ast.FunctionDef)}
-    pure = _bound(node for node in [*setup, *whole] if _imports_pure(node))
+    pure = _bound(node for node in [*setup, *nodes] if _imports_pure(node))
     return (
-        all(isinstance(node, (ast.FunctionDef, *IMPORTS)) or _is_text(node) for node in candidate)
-        and not any(isinstance(node, UNUSUAL) for node in whole)
-        and all(_imports_pure(node) for node in whole if isinstance(node, IMPORTS))
-        and all(_is_of_data(node, pure) for node in whole if isinstance(node, ast.Attribute))
-        and _loaded(tests) <= own | functions | pure | PURE_BUILTINS
+        all(isinstance(node, (ast.FunctionDef, *IMPORTS)) or _is_constant(node) for node in candidate)
+        and not any(isinstance(node, UNUSUAL) for node in nodes)
+        and all(_imports_pure(node) for node in nodes if isinstance(node, IMPORTS))
+        and all(_is_data_attribute(node, pure) for node in nodes if isinstance(node, ast.Attribute))
+        and _loaded(tests) <= bound | functions | pure | PURE_BUILTINS
         and not _bound(tests) & _loaded([*setup, *candidate])
     )
 
 
-def _is_of_data(node: ast.Attribute, modules: set[str]) -> bool:
-    """Whether an attribute is one of builtin data, or of a module."""
+def _is_data_attribute(node: ast.Attribute, modules: set[str]) -> bool:
+    """Return whether an attribute belongs to builtin data or to a module."""
     return node.attr in DATA_ATTRIBUTES or (isinstance(node.value, ast.Name) and node.value.id in modules)
 
 
-def _is_text(node: ast.AST) -> bool:
+def _is_constant(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 

@@ -1,9 +1,9 @@
-"""Which system calls a contained program has, as seccomp filters.
+"""The system calls that a contained program may use, as seccomp filters.
 
-An allow list: a call that is not named "is not implemented", so that the C library falls back on one that is.
-Of a call whose flags can do more than read and write the program's own memory and files, only the flags that
-are named here are allowed; a struct in memory cannot be looked into, so openat2 and clone3 are not allowed.
-Source: Linux, Documentation/userspace-api/seccomp_filter.rst; the numbers stand in its <asm/unistd.h>.
+This is an allow list. A call that is not listed fails with ENOSYS, so that the C library falls back to
+another call. If a call's flags can do more than read and write the program's own memory and files, only the
+listed flags are allowed. A filter cannot inspect a struct in memory, so openat2 and clone3 are not allowed.
+Source: Linux, Documentation/userspace-api/seccomp_filter.rst; the numbers are from <asm/unistd.h>.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from lori_cl.errors import ContainmentMissing
 Instructions = list[bytes]
 
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""The kernel's own number (AUDIT_ARCH_...) of each machine."""
+"""The kernel's architecture number (AUDIT_ARCH_...) of each machine."""
 
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 """The number of seccomp(2)."""
 
-# Name, number on x86_64, number on aarch64 (- where it has none). None of them reaches beyond the process and
-# the files that it may open, whatever its arguments are.
+# Name, number on x86_64, number on aarch64 (- if it has none). With any arguments, none of them affects more
+# than the process and the files that it may open.
 ALLOWED = """
 read 0 63              write 1 64             readv 19 65            writev 20 66
 pread64 17 67          pwrite64 18 68         lseek 8 62             ftruncate 77 46
@@ -42,8 +42,8 @@ getuid 102 174         geteuid 107 175        getgid 104 176         getegid 108
 getrusage 98 165       sched_yield 24 124     exit 60 93             exit_group 231 94
 """
 
-# A path stands in memory, where the filter cannot look: the supervisor reads it, and lets the call go on
-# or not (path_broker.py). uname tells the host's name, so the supervisor answers it.
+# A path is in memory, which the filter cannot inspect. The supervisor reads it and allows or refuses the call
+# (path_broker.py). uname reveals the host name, so the supervisor answers it.
 PATH_CALLS = """
 openat 257 56          stat 4 -               lstat 6 -              newfstatat 262 79
 statx 332 291          access 21 -            faccessat 269 48       faccessat2 439 439
@@ -51,8 +51,8 @@ readlink 89 -          readlinkat 267 78      unlink 87 -            unlinkat 26
 uname 63 160
 """
 
-# To start a process or a thread, or reach for another process, ends the program at once: it fails even if it
-# catches every exception.
+# Starting a process or a thread, or accessing another process, kills the program at once. So it fails even if
+# it catches every exception.
 FATAL = """
 clone 56 220           clone3 435 435         fork 57 -              vfork 58 -
 execve 59 221          execveat 322 281       kill 62 129            tkill 200 130
@@ -60,7 +60,7 @@ tgkill 234 131         pidfd_send_signal 424 424 rt_sigqueueinfo 129 138 rt_tgsi
 ptrace 101 117         process_vm_writev 311 271
 """
 
-# For these it depends on an argument.
+# These calls are allowed depending on an argument.
 SOCKET, OPENAT, FCNTL, IOCTL, PIPE2 = (
     "socket 41 198",
     "openat 257 56",
@@ -72,27 +72,27 @@ MMAP, MADVISE, FUTEX, AFFINITY = "mmap 9 222", "madvise 28 233", "futex 202 98",
 CLOCKS = "clock_gettime 228 113 clock_getres 229 114 clock_nanosleep 230 115"
 
 AF_UNIX = 1
-DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSING = 0, 1, 2, 3, 1030  # fcntl
-FORGET_CLOSING, CLOSING = 0x5450, 0x5451  # ioctl
-LARGE_FILE = 0o100000 | 0o400000  # O_LARGEFILE on x86_64 and on aarch64, which Python's own constant hides
+DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSE_ON_EXEC = 0, 1, 2, 3, 1030  # fcntl
+CLEAR_CLOSE_ON_EXEC, SET_CLOSE_ON_EXEC = 0x5450, 0x5451  # ioctl
+LARGE_FILE = 0o100000 | 0o400000  # O_LARGEFILE on x86_64 and on aarch64; Python's own constant hides it
 
-# Not O_TMPFILE (a file without a name is counted nowhere), O_PATH, O_ASYNC, O_DIRECT, O_SYNC, O_NOATIME.
+# Not O_TMPFILE (a file without a name is not counted), O_PATH, O_ASYNC, O_DIRECT, O_SYNC, O_NOATIME.
 OPEN_FLAGS = (
     *(os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_EXCL, os.O_NOCTTY, os.O_TRUNC, os.O_APPEND),
     *(os.O_NONBLOCK, os.O_CLOEXEC, os.O_NOFOLLOW, LARGE_FILE),
 )
 DIRECTORY = {"x86_64": 0o200000, "aarch64": 0o40000}
 TRUNCATING = (os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC)
-# Not MAP_HUGETLB, which takes from a pool of the whole machine, nor MAP_LOCKED.
+# Not MAP_HUGETLB, which uses a machine-wide pool, nor MAP_LOCKED.
 MMAP_FLAGS = 0x1 | 0x2 | 0x10 | 0x20 | 0x100 | 0x800 | 0x1000 | 0x4000 | 0x8000 | 0x10000 | 0x20000 | 0x100000
-# Not MADV_MERGEABLE and MADV_PAGEOUT, whose timing tells of other processes' pages.
+# Not MADV_MERGEABLE and MADV_PAGEOUT, whose timing reveals other processes' pages.
 MADVICE = (0, 1, 2, 3, 4, 8, 14, 15, 16, 17)
-# Wait and wake within the process: FUTEX_PRIVATE_FLAG, with a clock or without.
+# Wait and wake within the process: FUTEX_PRIVATE_FLAG, with and without FUTEX_CLOCK_REALTIME.
 FUTEX_CALLS = tuple(128 | clock | call for call in (0, 1, 9, 10) for clock in (0, 256))
-FIRST_UNKNOWN_CLOCK = 12  # a negative clock is another process's, or an open device
+FIRST_UNKNOWN_CLOCK = 12  # a negative clock belongs to another process or an open device
 
 NUMBER, MACHINE, FIRST, SECOND, THIRD, FOURTH = 0, 4, 16, 24, 32, 40
-"""Where they, and the arguments, stand in the kernel's struct seccomp_data."""
+"""Offsets of the call number, the machine and the arguments in the kernel's struct seccomp_data."""
 
 
 def _step(code: int, value: int, skip_if: int = 0, skip_unless: int = 0) -> bytes:
@@ -108,24 +108,24 @@ def _and(mask: int) -> bytes:
 
 
 def _when(value: int, then: Instructions) -> Instructions:
-    """Where `value` is what was loaded, do `then`; otherwise continue behind it."""
+    """If the loaded value equals `value`, run `then`; otherwise skip it."""
     return [_step(0x15, value, 0, len(then)), *then]
 
 
 def _below(value: int, then: Instructions) -> Instructions:
-    """Where what was loaded is less than `value`, do `then`; otherwise continue behind it."""
+    """If the loaded value is less than `value`, run `then`; otherwise skip it."""
     return [_step(0x35, value, len(then), 0), *then]
 
 
-KILL, ALLOW, ASK, ABSENT = (
+KILL, ALLOW, NOTIFY, ABSENT = (
     _step(0x06, end) for end in (0x8000_0000, 0x7FFF_0000, 0x7FC0_0000, 0x0005_0000 | errno.ENOSYS)
 )
 
 
 def system_call_filter(machine: str) -> bytes:
-    """The filter for a machine: an array of the kernel's struct sock_filter.
+    """Return the filter for a machine: an array of the kernel's struct sock_filter.
 
-    Raises: ContainmentMissing: the machine's system calls are not known here.
+    Raises: ContainmentMissing: the machine is not supported.
     """
     numbers = _numbers_on(machine)
 
@@ -139,9 +139,9 @@ def system_call_filter(machine: str) -> bytes:
     def only_flags(argument: int, flags: int) -> Instructions:
         return one_of(argument, [0], ~flags)
 
-    # Landlock asks for no right where a file is opened with access mode 3, and before Linux 6.2 for none
-    # where a file is opened to read and emptied by O_TRUNC.
-    open_flags = _all(OPEN_FLAGS) | DIRECTORY[machine]
+    # Landlock requires no right to open a file with access mode 3, and before Linux 6.2 none to open a file
+    # read-only and truncate it with O_TRUNC.
+    open_flags = _combine(OPEN_FLAGS) | DIRECTORY[machine]
     modes = [
         step for mode in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR, *TRUNCATING) for step in _when(mode, [ALLOW])
     ]
@@ -149,24 +149,24 @@ def system_call_filter(machine: str) -> bytes:
         *(_load(THIRD), _and(~open_flags), _step(0x15, 0, 1, 0), ABSENT),
         *(_load(THIRD), _and(os.O_ACCMODE | os.O_TRUNC), *modes, ABSENT),
     ]
-    # fcntl can also let the kernel signal another process (F_SETOWN), watch a directory, or grow a pipe.
-    of_descriptors = (DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSING)
+    # fcntl can also make the kernel signal another process (F_SETOWN), watch a directory, or enlarge a pipe.
+    descriptor_commands = (DUPLICATE, GET_FLAGS, SET_FLAGS, GET_STATUS, DUPLICATE_CLOSE_ON_EXEC)
     return b"".join(
         [
             *_of_machine(machine),
             *each(FATAL, [KILL]),
             *each(OPENAT, opening),
             *each(ALLOWED, [ALLOW]),
-            *each(PATH_CALLS, [ALLOW]),  # asked of the supervisor by the other filter
-            # To look up the user's name, Python asks a Unix socket, by no fault of the program's.
+            *each(PATH_CALLS, [ALLOW]),  # the other filter delegates them to the supervisor
+            # Python opens a Unix socket to look up the user name; the program is not killed for that.
             *each(SOCKET, [_load(FIRST), *_when(AF_UNIX, [ABSENT]), KILL]),
-            *each(FCNTL, one_of(SECOND, of_descriptors)),
-            *each(IOCTL, one_of(SECOND, (FORGET_CLOSING, CLOSING))),
+            *each(FCNTL, one_of(SECOND, descriptor_commands)),
+            *each(IOCTL, one_of(SECOND, (CLEAR_CLOSE_ON_EXEC, SET_CLOSE_ON_EXEC))),
             *each(PIPE2, only_flags(SECOND, os.O_CLOEXEC | os.O_NONBLOCK)),
             *each(MMAP, only_flags(FOURTH, MMAP_FLAGS)),
             *each(MADVISE, one_of(THIRD, MADVICE)),
             *each(FUTEX, one_of(SECOND, FUTEX_CALLS)),
-            *each(AFFINITY, one_of(FIRST, [0])),  # of another process, it tells that there is one
+            *each(AFFINITY, one_of(FIRST, [0])),  # for another pid, it reveals whether the process exists
             *each(CLOCKS, [_load(FIRST), *_below(FIRST_UNKNOWN_CLOCK, [ALLOW]), ABSENT]),
             ABSENT,
         ]
@@ -174,16 +174,16 @@ def system_call_filter(machine: str) -> bytes:
 
 
 def path_call_filter(machine: str) -> bytes:
-    """The filter that leaves the calls that name a path to the supervisor, and allows all others.
+    """Return the filter that delegates the path calls to the supervisor, and allows all other calls.
 
-    Raises: ContainmentMissing: the machine's system calls are not known here.
+    Raises: ContainmentMissing: the machine is not supported.
     """
-    asked = [step for number in _numbers_on(machine)(PATH_CALLS) for step in _when(number, [ASK])]
-    return b"".join([*_of_machine(machine), *asked, ALLOW])
+    delegated = [step for number in _numbers_on(machine)(PATH_CALLS) for step in _when(number, [NOTIFY])]
+    return b"".join([*_of_machine(machine), *delegated, ALLOW])
 
 
 def path_calls(machine: str) -> dict[int, str]:
-    """The name of each call that is left to the supervisor, by its number."""
+    """Return the names of the calls that are delegated to the supervisor, by number."""
     numbers, names = _numbers_on(machine), PATH_CALLS.split()[::3]
     rows = [PATH_CALLS.split()[at : at + 3] for at in range(0, 3 * len(names), 3)]
     return {number: row[0] for row in rows for number in numbers(" ".join(row))}
@@ -196,14 +196,15 @@ def _of_machine(machine: str) -> Instructions:
 def _numbers_on(machine: str) -> Callable[[str], list[int]]:
     if machine not in MACHINES:
         raise ContainmentMissing(
-            f"programs can be contained on {' or '.join(MACHINES)}, not on {machine}; score there"
+            f"programs can be contained only on {' or '.join(MACHINES)}, not on {machine}; "
+            "score on such a machine"
         )
     column = 1 + list(MACHINES).index(machine)
     return lambda table: [int(word) for word in table.split()[column::3] if word != "-"]
 
 
-def _all(flags: Iterable[int]) -> int:
-    together = 0
+def _combine(flags: Iterable[int]) -> int:
+    combined = 0
     for flag in flags:
-        together |= flag
-    return together
+        combined |= flag
+    return combined

@@ -1,13 +1,14 @@
-"""Values between the process of the tests and that of the candidate, as JSON.
+"""JSON encoding of values sent between the tests' process and the candidate's process.
 
-A value of a builtin type, or of a few plain types of the standard library, crosses as its content and is
-rebuilt as exactly that type. Any other object stays where it is and crosses as a reference. So nothing that a
-model wrote runs where the tests decide, whatever it sends.
+A value of a builtin type, or of a few plain types of the standard library, is sent as its content and rebuilt
+as exactly that type. Any other object stays in its process and is sent as a reference. So the tests' process
+never executes model-written code, whatever it receives.
 
-A list, dict, set or bytearray keeps its identity from a request to its answer: what the callee changes in it
-is changed for the caller, too.
+A list, dict, set or bytearray keeps its identity from a request to its answer: the caller sees the changes
+that the callee makes to it.
 
-null, true, false, numbers and texts cross as in JSON; everything else is a list that begins with its kind.
+null, true, false, numbers and strings are sent as in JSON. Any other value is a list that begins with its
+kind.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 SMALL = 2**63
-"""From here on a whole number crosses in hexadecimal: to read it in decimal takes quadratic time."""
+"""Integers from this size on are sent in hexadecimal, because decimal parsing takes quadratic time."""
 
 ATOMS = frozenset({type(None), bool, str, float})
 MUTABLE = frozenset({list, dict, set, bytearray})
 
 BUILTIN_TYPES: dict[type, str] = {kind: name for name, kind in vars(builtins).items() if type(kind) is type}
 
-# What is worth the content of its builtin base, such as a named tuple, and how that is had without the class.
+# Subclasses of these builtins, such as named tuples, are sent as the builtin. The function converts a value
+# without calling methods of the subclass.
 BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (int, int.__pos__),
     (float, float.__pos__),
@@ -40,7 +42,7 @@ BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (frozenset, frozenset.copy),
 )
 
-# Plain types of the standard library: the content of a value, and a value of the type with this content.
+# Plain types of the standard library: (value → content, (type, *content) → value).
 PLAIN: dict[tuple[str, str], tuple[Callable[[Any], Sequence[Any]], Callable[..., Any]]] = {
     ("fractions", "Fraction"): (lambda v: (v.numerator, v.denominator), lambda t, *c: t(*c)),
     ("decimal", "Decimal"): (lambda v: (str(v),), lambda t, c: t(c)),
@@ -55,28 +57,28 @@ PLAIN: dict[tuple[str, str], tuple[Callable[[Any], Sequence[Any]], Callable[...,
 }
 
 
-class Malformed(BaseException):
-    """What arrived is no message of this protocol; no test that expects an error may take it for one."""
+class MalformedMessage(BaseException):
+    """An invalid message. A BaseException, so that a test that expects an error does not catch it."""
 
 
-class Ended(BaseException):
-    """The other side has ended."""
+class PeerEnded(BaseException):
+    """The process at the other end has ended."""
 
 
 class References:
-    """What one side makes of the objects that stay on their side."""
+    """Encodes and decodes references to objects that stay in their process."""
 
     def write(self, value: Any, exchange: Exchange) -> list[Any]:
-        """The form of an object that is no plain value. Raises: TypeError: it may not cross."""
+        """Encode an object that is not a plain value. Raises: TypeError: it may not be sent."""
         raise NotImplementedError
 
     def read(self, form: list[Any], exchange: Exchange) -> Any:
-        """What this side has for such a form. Raises: Malformed."""
+        """Decode a reference. Raises: MalformedMessage."""
         raise NotImplementedError
 
 
 class Exchange:
-    """A request and its answer: both sides number the same containers alike."""
+    """A request and its answer. Both sides give the same container the same number."""
 
     def __init__(self, references: References) -> None:
         self._references = references
@@ -85,7 +87,7 @@ class Exchange:
         self._contents: list[list[Any]] = []
 
     def pack(self, value: Any) -> list[Any]:
-        """A message: the containers that changed since the last one, and the value."""
+        """Build a message: the containers that changed since the last message, and the value."""
         now = [_content(container) for container in self._containers]
         changed = [
             n for n, (new, old) in enumerate(zip(now, self._contents, strict=True)) if not _same(new, old)
@@ -97,7 +99,7 @@ class Exchange:
     def unpack(self, message: Any) -> Any:
         """Undo `pack`.
 
-        Raises: Malformed.
+        Raises: MalformedMessage.
         """
         try:
             changes, form = message
@@ -105,12 +107,12 @@ class Exchange:
                 _set_content(self._containers[n], [self.read(item) for item in items])
             value = self.read(form)
         except Exception as error:
-            raise Malformed(f"{type(error).__name__}: {error}") from None
+            raise MalformedMessage(f"{type(error).__name__}: {error}") from None
         self._contents = [_content(container) for container in self._containers]
         return value
 
     def write(self, value: Any) -> Any:
-        """The form of one value."""
+        """Encode one value."""
         kind = type(value)
         if kind in ATOMS or (kind is int and -SMALL < value < SMALL):
             return value
@@ -129,12 +131,12 @@ class Exchange:
         return self._references.write(value, self)
 
     def read(self, form: Any) -> Any:
-        """The value of one form."""
+        """Decode one value."""
         kind = type(form)
         if kind in ATOMS or kind is int:
             return form
         if kind is not list or not form or type(form[0]) is not str:
-            raise Malformed("a value has no form")
+            raise MalformedMessage("a value is not encoded")
         reader = READERS.get(form[0])
         return self._references.read(form, self) if reader is None else reader(self, *form[1:])
 
@@ -148,15 +150,15 @@ class Exchange:
         return [type(value).__name__, number, items]
 
     def read_container(self, empty: Any, number: int, items: list[Any]) -> Any:
-        """A new container of the other side's."""
+        """Create a new container that the other side sent."""
         if self._count(empty) != number:
-            raise Malformed("a container has another number")
+            raise MalformedMessage("a container has the wrong number")
         read = self.read
         _set_content(empty, [item if type(item) in ATOMS else read(item) for item in items])
         return empty
 
     def known(self, number: int) -> Any:
-        """A container that stood in this exchange before."""
+        """Return a container that was sent earlier in this exchange."""
         return self._containers[number]
 
     def _count(self, container: Any) -> int:
@@ -166,7 +168,7 @@ class Exchange:
 
 
 def _content(container: Any) -> list[Any]:
-    """A dict's keys and values take turns."""
+    """Return the items of a container; for a dict, keys and values alternate."""
     if type(container) is dict:
         return [part for pair in container.items() for part in pair]
     return [bytes(container).hex()] if type(container) is bytearray else [*container]
@@ -202,11 +204,11 @@ def _plain(exchange: Exchange, module: str, name: str, items: list[Any]) -> Any:
 def _type(_: Exchange, name: str) -> type:
     found = getattr(builtins, name)
     if type(found) is not type:
-        raise Malformed(f"{name} is no type")
+        raise MalformedMessage(f"{name} is not a type")
     return found
 
 
-# Of a builtin type: the parts of a value's form, and the value of these parts.
+# Builtin types: (value → parts of its encoding, parts → value).
 FORMS: dict[type, tuple[Callable[[Exchange, Any], list[Any]], Callable[..., Any]]] = {
     int: (lambda _, v: [hex(v)], lambda _, text: int(text, 16)),
     complex: (lambda _, v: [v.real, v.imag], lambda _, *parts: complex(*parts)),

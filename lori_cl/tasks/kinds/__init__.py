@@ -1,7 +1,7 @@
-"""Task kinds: how a model is asked, taught and answered.
+"""Task kinds: how examples are read, trained on and answered.
 
 To add one: declare its fields in `lori_cl/spec/kinds.py`, write `lori_cl/tasks/kinds/NAME.py` with a
-subclass of `Kind`, and name it here.
+subclass of `Kind`, and register it here.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _LABEL_LIKELIHOOD = LabelLikelihood()
 
 
 def kind_of(task: TaskSpec) -> Kind:
-    """What a task does: its kind, and with a prompt a classification by a causal language model."""
+    """Return the kind of a task; a classification with a prompt uses a causal language model."""
     if isinstance(task, ClassificationSpec) and task.prompt is not None:
         return _LABEL_LIKELIHOOD
     return KINDS[task.kind]

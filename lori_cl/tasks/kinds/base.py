@@ -1,4 +1,4 @@
-"""What a task kind must be able to do."""
+"""The interface of a task kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lori_cl.tasks.rows import Row, Rows
 Architecture = Literal["encoder", "causal-lm"]
 
 Batch = dict[str, Tensor]
-"""What a learner's forward takes by name, each (batch, …)."""
+"""Keyword arguments of a learner's forward, each (batch, …)."""
 
 
 class Features(NamedTuple):
@@ -24,25 +24,25 @@ class Features(NamedTuple):
     fields: dict[str, Any]
     """`input_ids` and `labels`."""
     truncated: bool
-    """Whether tokens were left out to fit `max_length`."""
+    """Whether tokens were removed to fit `max_length`."""
 
 
-class Given(NamedTuple):
-    """What is read of a model that gives the wanted answer."""
+class ReferenceAnswer(NamedTuple):
+    """The answer read from a model that generates the reference answer."""
 
     answer: str
     problem: str | None = None
-    """Why it is not the wanted answer; None where it is."""
+    """Why it does not get full marks; None if no reason is known."""
 
 
 class Kind(ABC):
-    """How tasks of one kind are read, taught and answered; it holds no state."""
+    """How tasks of one kind are read, trained on and answered; stateless."""
 
     architecture: Architecture
-    """The base model it needs."""
+    """The architecture of the base model."""
 
     def columns(self, task: Any, *, training: bool = False) -> set[str] | None:
-        """The columns that `examples` reads, or `lessons` where it is for training; None for all of them."""
+        """Return the columns that `examples` (or `training_examples`) reads; None means all columns."""
         return None
 
     @abstractmethod
@@ -53,41 +53,41 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def asked(self, task: Any, row: Row, where: str) -> Example:
-        """An example whose answer nobody knows yet.
+    def input_example(self, task: Any, row: Row, where: str) -> Example:
+        """Return an example without a target, for prediction.
 
-        Raises: DataError, if the row lacks what the task reads.
+        Raises: DataError, if the row lacks a value that the task reads.
         """
 
     @abstractmethod
     def text_column(self, task: Any) -> str | None:
-        """The one column that the task reads; None where it reads several."""
+        """Return the only column that the task reads; None if it reads several."""
 
     @abstractmethod
     def features(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> Features:
-        """One example for training, at most `max_length` tokens long.
+        """Tokenize one training example to at most `max_length` tokens.
 
-        Raises: DataError, if what must not be truncated does not fit.
+        Raises: DataError, if the part that must not be truncated does not fit.
         """
 
     @abstractmethod
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
-        """Pad features to one batch."""
+        """Pad features to a batch."""
 
     @abstractmethod
     def learner(self, model: nn.Module, head: nn.Module | None) -> nn.Module:
-        """A module whose forward(**batch) gives {'loss': …, 'logits': …}."""
+        """Return a module whose forward(**batch) returns {'loss': …, 'logits': …}."""
 
     @abstractmethod
     def prompt_tokens(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[int]:
-        """The tokens that are read of an example before it is answered, cut as for an answer."""
+        """Return the input tokens of an example, truncated as for an answer."""
 
     def scored_tokens(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> list[list[int]]:
-        """Every list of tokens that the example's answer depends on: its prompt, and its choices."""
+        """Return every list of tokens that the answer depends on: the prompt and the choices."""
         return [self.prompt_tokens(task, tokenizer, example, max_length)]
 
     def shared_tokens(self, task: Any, tokenizer: Any) -> list[list[int]]:
-        """Every list of tokens that the answers to all examples depend on: what stands for the labels."""
+        """Return every list of tokens that all answers depend on: the label words."""
         return []
 
     @abstractmethod
@@ -100,62 +100,62 @@ class Kind(ABC):
         max_length: int,
         sample: int = 0,
     ) -> list[str]:
-        """What the learner answers to one batch of examples; `sample` counts a kind's `samples` from 0."""
+        """Return the answers to one batch of examples; `sample` is the index of the sample, from 0."""
 
-    def check_counting(self, task: Any, splits: Sequence[Rows]) -> None:  # noqa: B027 (most kinds have none)
-        """Make sure that numbers for labels or choices in these splits are counted from 0, or as declared.
+    def check_numbering(self, task: Any, splits: Sequence[Rows]) -> None:  # noqa: B027 (most kinds have none)
+        """Make sure that numbers for labels or choices in these splits count from 0, or as declared.
 
-        Raises: DataError, with the numbers found and what to write.
+        Raises: DataError, with the numbers found and the setting to add.
         """
 
-    def lessons(self, task: Any, rows: Rows) -> list[Example]:
+    def training_examples(self, task: Any, rows: Rows) -> list[Example]:
         """Render and check every row of the training split.
 
         Raises: DataError, naming the first offending row.
         """
         return self.examples(task, rows)
 
-    def given(self, task: Any, tokenizer: Any, example: Example) -> Given:
-        """What is read of a model that gives the wanted answer; the tokenizer may be None."""
-        return Given(example.target)
+    def reference_answer(self, task: Any, tokenizer: Any, example: Example) -> ReferenceAnswer:
+        """Return the answer read if a model generates the reference answer; the tokenizer may be None."""
+        return ReferenceAnswer(example.target)
 
     def label_warnings(self, task: Any, tokenizer: Any) -> list[str]:
-        """What the tokenizer cannot distinguish among the task's labels, and answers do without.
+        """Return warnings about labels that the tokenizer cannot distinguish.
 
-        Raises: DataError, if answers depend on it.
+        Raises: DataError, if the answers depend on the difference.
         """
         return []
 
     def decoding(self, task: Any) -> Hashable | None:
-        """What tasks must have in common for their examples to be answered in one batch; None where each task
-        answers alone."""
+        """Return a key; the examples of tasks with equal keys can share a batch. None means that the task is
+        always answered separately."""
         return None
 
     def samples(self, task: Any) -> int:
-        """Answers that are asked for of every example."""
+        """Return the number of answers per example."""
         return 1
 
     def prompt_length(self, task: Any, max_length: int, context: int) -> int:
-        """Tokens that may be read of an example, of `max_length` at most, in a model that reads `context`.
+        """Return the maximum number of prompt tokens, at most `max_length`, in a model that reads `context`.
 
-        Raises: DataError, if the model cannot do the task.
+        Raises: DataError, if the context of the model is too short for the task.
         """
         return max_length
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
-        """How many of the examples are too long to be scored whole."""
+        """Return the number of examples that are truncated for scoring."""
         lengths = [len(ids) for ids in tokenizer([e.text for e in examples], truncation=False)["input_ids"]]
         return sum(length > max_length for length in lengths)
 
     def head(self, task: TaskSpec, width: int, seed: int) -> nn.Module | None:
-        """The task's own head before training, or None for a kind without heads."""
+        """Return the task's untrained head; None for a kind without heads."""
         return None
 
     def zero_shot_head(
         self, task: Any, model: nn.Module, tokenizer: Any, *, one_by_one: bool = False
     ) -> nn.Module | None:
-        """A head that answers with nothing learned, or None for a kind without heads.
+        """Return a zero-shot head; None for a kind without heads.
 
-        `one_by_one` is for a model whose states depend on padding.
+        Set `one_by_one` for a model whose states depend on padding.
         """
         return None

@@ -1,4 +1,4 @@
-"""What kinds on a causal language model share: prompts, losses on the answer alone, padding."""
+"""Base class of the kinds with a causal language model: prompts, loss on the answer only, padding."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ from lori_cl.errors import DataError, LoriError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.kinds.padding import right_padded
-from lori_cl.tasks.kinds.prompt_tokens import fitted, prompt_ids
+from lori_cl.tasks.kinds.prompt_tokens import fit_to_model, prompt_ids
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row
 
 IGNORED = -100
-"""The label that transformers leaves out of the loss."""
+"""The label that transformers excludes from the loss."""
 
 
 class CausalKind(Kind):
-    """A prompt, and what a language model is to write after it."""
+    """Prompts that a causal language model continues."""
 
     architecture = "causal-lm"
 
-    def asked(self, task: Any, row: Row, where: str) -> Example:
-        """The prompt alone."""
-        return Example(0, filled(task.prompt, row, "prompt", where), "")
+    def input_example(self, task: Any, row: Row, where: str) -> Example:
+        """Return an example with the prompt only."""
+        return Example(0, render_nonempty(task.prompt, row, "prompt", where), "")
 
     def text_column(self, task: Any) -> str | None:
-        """What the prompt reads."""
+        """Return the only column that the prompt reads."""
         return only_column(task.prompt)
 
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
-        """Pad on the right, as training wants it."""
+        """Pad on the right, as required for training."""
         ids, mask = right_padded([f["input_ids"] for f in fields], tokenizer.pad_token_id, "cpu")
         labels, _ = right_padded([f["labels"] for f in fields], IGNORED, "cpu")
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
-        """How many prompts are cut."""
+        """Return the number of truncated prompts."""
         return sum(len(prompt_ids(task, tokenizer, e)) > max_length for e in examples)
 
     def learner(self, model: nn.Module, head: nn.Module | None) -> nn.Module:
-        """The language model itself."""
+        """Return the language model itself."""
         return model
 
 
-def taught(task: Any, tokenizer: Any, example: Example, answer: Sequence[int], max_length: int) -> Features:
-    """Prompt and answer, loss on the answer only; the prompt is cut from the left, the answer never.
+def answer_features(
+    task: Any, tokenizer: Any, example: Example, answer: Sequence[int], max_length: int
+) -> Features:
+    """Join prompt and answer with the loss on the answer only; truncate only the prompt, on the left.
 
     Raises: DataError, if the answer leaves no room for a prompt.
     """
     prompt = prompt_ids(task, tokenizer, example)
-    kept = fitted(task, tokenizer, example, prompt, room_for_prompt(example, len(answer), max_length))
+    kept = fit_to_model(task, tokenizer, example, prompt, room_for_prompt(example, len(answer), max_length))
     return Features(
         {"input_ids": [*kept, *answer], "labels": [IGNORED] * len(kept) + [*answer]},
         truncated=len(kept) < len(prompt),
@@ -61,35 +63,34 @@ def taught(task: Any, tokenizer: Any, example: Example, answer: Sequence[int], m
 
 
 def room_for_prompt(example: Example, answer: int, max_length: int) -> int:
-    """Tokens that are left for the prompt beside an answer of so many.
+    """Return the number of tokens left for the prompt; `answer` is the number of answer tokens.
 
-    Raises: DataError, if there are none.
+    Raises: DataError, if none are left.
     """
     room = max_length - answer
     if room < 1:
         raise DataError(
-            f"row {example.id + 1}: the answer has {answer} tokens and train.max_length is "
+            f"row {example.id + 1}: the answer has {answer} tokens, but train.max_length is "
             f"{max_length}; raise it above {answer}"
         )
     return room
 
 
 def require_numbers(task: Any, scores: Tensor) -> None:
-    """Make sure that a model's logits, or what was made of them, can answer.
+    """Make sure that no logit, or value computed from logits, is NaN.
 
-    Raises: LoriError, if one is no number: any answer would come of that.
+    Raises: LoriError, if one is NaN, because the answer would be arbitrary.
     """
     if bool(scores.isnan().any()):
         raise LoriError(
-            f"task '{task.name}': the model's logits are no numbers; lower train.lr, or hold the weights in "
-            "another model.dtype"
+            f"task '{task.name}': the model's logits contain NaN; lower train.lr, or use another model.dtype"
         )
 
 
-def filled(template: str, row: Any, field: str, where: str) -> str:
-    """A template over a row.
+def render_nonempty(template: str, row: Any, field: str, where: str) -> str:
+    """Render a template with a row.
 
-    Raises: DataError, if it fails, or writes nothing.
+    Raises: DataError, if rendering fails or the text is empty.
     """
     text = render(template, row, field, where)
     if not text.strip():

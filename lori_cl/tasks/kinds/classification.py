@@ -1,14 +1,14 @@
-"""`classification`: one label for each text, by an encoder's mean state under the task's own linear head.
+"""`classification`: one label per text; an encoder's mean state is the input of the task's own linear head.
 
 name: agnews
 kind: classification
 source: {local: agnews}
-columns: {text: text, label: label}       # text may be a template over several: "{{ title }}: {{ body }}"
+columns: {text: text, label: label}       # text may be a template over columns: "{{ title }}: {{ body }}"
 labels: [World, Sports, Business, Science or Technology]
                                           # or a mapping from the column's values: {1: World, 2: Sports, …}
 metric: accuracy                          # or f1_macro, matthews
 
-With a `prompt` a causal language model is asked instead: label_likelihood.py.
+With a `prompt`, a causal language model is used instead: label_likelihood.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
 from lori_cl.tasks.kinds.labels import check_positions, label_of
-from lori_cl.tasks.kinds.likelihood import indistinct
+from lori_cl.tasks.kinds.likelihood import indistinguishable
 from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.tasks.prompts import columns_read, is_template, only_column, render
 from lori_cl.tasks.rows import Row, Rows, require_column
@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         attention_mask: Int64[Tensor, "B T"],
         labels: Int64[Tensor, "B"] | None = None,
     ) -> dict[str, Tensor]:
-        """Logits (B, labels), and the mean cross-entropy where labels are given."""
+        """Return the logits (B, labels), and the mean cross-entropy if labels are given."""
         pooled = mean_pooled(self.encoder, input_ids, attention_mask)  # (B, d)
         logits = self.head(pooled)  # (B, labels)
         if labels is None:
@@ -55,7 +55,7 @@ class Classifier(nn.Module):
         return {"loss": functional.cross_entropy(logits, labels), "logits": logits}
 
     def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
-        """Pass on what the Trainer asks of a model."""
+        """Enable gradient checkpointing in the encoder; the Trainer calls this method."""
         self.encoder.gradient_checkpointing_enable(**kwargs)  # type: ignore[operator]
 
 
@@ -65,7 +65,7 @@ class Classification(Kind):
     architecture = "encoder"
 
     def examples(self, task: ClassificationSpec, rows: Rows) -> list[Example]:
-        """Take the text and check the label of every row."""
+        """Read the text and check the label of every row."""
         if not is_template(task.columns.text):
             require_column(rows, task.columns.text, "columns.text")
         require_column(rows, task.columns.label, "columns.label")
@@ -75,36 +75,36 @@ class Classification(Kind):
             )
         )
 
-    def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
-        """Whole numbers are labels by position."""
+    def check_numbering(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
+        """Check labels that are given as positions."""
         check_positions(task, splits)
 
     def columns(self, task: ClassificationSpec, *, training: bool = False) -> set[str]:
-        """Those of the text, and the label's."""
+        """Return the columns of the text and the label."""
         text = task.columns.text
         return {*(columns_read(text) if is_template(text) else {text}), task.columns.label}
 
-    def asked(self, task: ClassificationSpec, row: Row, where: str) -> Example:
-        """The text alone."""
+    def input_example(self, task: ClassificationSpec, row: Row, where: str) -> Example:
+        """Return an example with the text only."""
         return Example(0, _text(task, row, where), "")
 
     def text_column(self, task: ClassificationSpec) -> str | None:
-        """`columns.text`, or what its template reads."""
+        """Return `columns.text`, or the only column that its template reads."""
         text = task.columns.text
         return only_column(text) if is_template(text) else text
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
     ) -> Features:
-        """The text, cut at its end where it is too long."""
+        """Tokenize the text; a text that is too long is truncated at the end."""
         ids = tokenizer(example.text, truncation=False)["input_ids"]
         kept = self.prompt_tokens(task, tokenizer, example, max_length)
         label = task.labels.index(example.target)
         return Features({"input_ids": kept, "labels": label}, truncated=len(ids) > len(kept))
 
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
-        """Pad on the right, whatever the tokenizer says: encoders count positions from the left; labels
-        (B,)."""
+        """Pad on the right, because encoders count positions from the left; ignore the tokenizer's padding
+        side. Labels have shape (B,)."""
         ids = {"input_ids": [f["input_ids"] for f in fields]}
         padded = tokenizer.pad(ids, padding_side="right", return_tensors="pt")
         labels = torch.tensor([f["labels"] for f in fields])
@@ -115,19 +115,19 @@ class Classification(Kind):
         }
 
     def learner(self, model: nn.Module, head: nn.Module | None) -> nn.Module:
-        """The encoder under the task's head."""
+        """Return the encoder with the task's head."""
         assert head is not None, "a classification task has a head"
         return Classifier(model, head)
 
     def prompt_tokens(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
     ) -> list[int]:
-        """The text, cut at its end where it is too long."""
+        """Tokenize the text; a text that is too long is truncated at the end."""
         ids: list[int] = tokenizer(example.text, truncation=True, max_length=max_length)["input_ids"]
         return ids
 
     def shared_tokens(self, task: ClassificationSpec, tokenizer: Any) -> list[list[int]]:
-        """The labels, which the base model embeds before the task is learned."""
+        """Return the tokens of the labels, which the base model embeds for the zero-shot head."""
         ids: list[list[int]] = tokenizer(list(task.labels))["input_ids"]
         return ids
 
@@ -140,24 +140,24 @@ class Classification(Kind):
         max_length: int,
         sample: int = 0,
     ) -> list[str]:
-        """The label with the largest logit; ties go to the label named first."""
+        """Return the label with the largest logit; ties go to the first label."""
         device = next(learner.parameters()).device
         logits = learner(**read_texts(tokenizer, [e.text for e in examples], max_length, device))["logits"]
         if not logits.isfinite().all():
             raise LoriError(
                 f"task '{task.name}': the model's logits are not finite; "
-                "lower train.lr, or hold the weights in another model.dtype"
+                "lower train.lr, or use another model.dtype"
             )
         return [task.labels[i] for i in logits.argmax(dim=1).tolist()]
 
     def label_warnings(self, task: ClassificationSpec, tokenizer: Any) -> list[str]:
-        """Labels with the same tokens; only the zero-shot score of row 0 depends on their words."""
+        """Warn about labels with the same tokens; only the zero-shot score of row 0 depends on them."""
         tokens = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in task.labels]
-        problem = indistinct(tokens, task.labels)
+        problem = indistinguishable(tokens, task.labels)
         return [] if problem is None else [f"labels {problem}, so row 0 (zero-shot) cannot distinguish them"]
 
     def head(self, task: ClassificationSpec, width: int, seed: int) -> nn.Module:  # type: ignore[override]
-        """A Linear (labels, width) drawn as torch draws one, U(±1/√width), from the seed alone."""
+        """Return a Linear (labels, width), initialized like torch's, U(±1/√width), from the seed only."""
         generator = torch.Generator().manual_seed(seed)
         head = nn.Linear(width, len(task.labels), device="meta")
         bound = 1 / math.sqrt(width)
@@ -170,7 +170,7 @@ class Classification(Kind):
     def zero_shot_head(
         self, task: ClassificationSpec, model: nn.Module, tokenizer: Any, *, one_by_one: bool = False
     ) -> nn.Module:
-        """Rows are the unit vectors of the label words: the nearest label by cosine wins.
+        """Return a head whose rows are the unit vectors of the label words: the nearest label by cosine wins.
 
         Source: Reimers & Gurevych 2019 for the mean-pooled sentence vector.
         """
@@ -180,13 +180,15 @@ class Classification(Kind):
         batches = [[label] for label in task.labels] if one_by_one else [task.labels]
         vectors = torch.cat([mean_pooled(model, **read_texts(tokenizer, b, None, device)) for b in batches])
         model.train(was_training)
-        head = nn.Linear(vectors.shape[1], len(task.labels), bias=False, device="meta")  # draws nothing
+        head = nn.Linear(
+            vectors.shape[1], len(task.labels), bias=False, device="meta"
+        )  # no random initialization
         head.weight = nn.Parameter(functional.normalize(vectors, dim=1))
         return head
 
 
 def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, device: Any) -> Batch:
-    """Texts as what `mean_pooled` reads, padded on the right, cut where `max_length` is given."""
+    """Tokenize texts for `mean_pooled`: padded on the right, truncated if `max_length` is given."""
     encoded = tokenizer(
         list(texts),
         truncation=max_length is not None,
@@ -202,8 +204,8 @@ def _text(task: ClassificationSpec, row: Row, where: str) -> str:
     column = task.columns.text
     if not is_template(column) and column not in row:
         near = suggestion(column, row) or f" Columns: {', '.join(row)}."
-        raise DataError(f"{where}: there is no column '{column}'.{near}")
+        raise DataError(f"{where}: unknown column '{column}'.{near}")
     text = render(column, row, "columns.text", where) if is_template(column) else row[column]
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: column '{column}' holds no text")
+        raise DataError(f"{where}: column '{column}' contains no text")
     return text

@@ -1,4 +1,4 @@
-"""How an answer is decoded: by the task's settings alone, up to one of the model's end tokens."""
+"""Decoding of answers: only the task's settings apply, up to one of the model's end tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from transformers import GenerationConfig
 
 from lori_cl.errors import ModelError
-from lori_cl.spec.complaints import shown
+from lori_cl.spec.error_messages import shown
 
 
 class TaskGenerationConfig(GenerationConfig):  # type: ignore[misc]  # transformers ships no types
@@ -24,7 +24,7 @@ class TaskGenerationConfig(GenerationConfig):  # type: ignore[misc]  # transform
 
 
 def greedy_config(max_new_tokens: int, ends: Sequence[int], pad: int) -> TaskGenerationConfig:
-    """Greedy decoding of at most `max_new_tokens`, up to one of the end tokens, without compilation."""
+    """Return the settings of greedy decoding: at most `max_new_tokens`, no compilation."""
     return TaskGenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
@@ -40,10 +40,10 @@ def greedy_config(max_new_tokens: int, ends: Sequence[int], pad: int) -> TaskGen
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer, sorted: those that the model's generation_config.json and config.json
-    name, and the tokenizer's eos token.
+    """Return every token that ends an answer, sorted: the end tokens of the model's generation_config.json
+    and config.json, and the tokenizer's eos token.
 
-    Raises: ModelError, if a file names something that is not a token id.
+    Raises: ModelError, if a file sets something that is not a token id.
     """
     named = {tokenizer.eos_token_id}
     for source, config in _configs(model):
@@ -58,7 +58,7 @@ def _configs(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _ids(source: str, value: Any) -> list[int]:
-    """The token ids that an `eos_token_id` field lists; none where it is unset."""
+    """Return the token ids of an `eos_token_id` field; empty if it is unset."""
     listed = value if isinstance(value, list | tuple) else [] if value is None else [value]
     for token in listed:
         if type(token) is not int:
@@ -70,6 +70,6 @@ def _ids(source: str, value: Any) -> list[int]:
 
 
 def answer_tokens(written: Sequence[int], ends: Collection[int]) -> list[int]:
-    """The tokens before the first end token."""
+    """Return the tokens before the first end token."""
     end = next((i for i, token in enumerate(written) if token in ends), len(written))
     return list(written[:end])

@@ -1,4 +1,4 @@
-r"""`generation`: a causal language model writes an answer that is compared with the wanted one.
+r"""`generation`: a causal language model generates an answer, which is compared with the reference answer.
 
 name: gsm8k
 kind: generation
@@ -7,15 +7,15 @@ prompt: "Question: {{ question }}\nAnswer:"
 answer: " {{ answer }}"
 max_new_tokens: 256
 stop: ["Question:"]
-answers: golds                            # where a row has several right answers: see below
+answers: golds                            # if a row has several reference answers: see below
 metric: numeric_match                     # exact_match, numeric_match, f1, rouge_l, …
-temperature: 0.0                          # above 0 it samples, seeded for every example on its own
-samples: 1                                # the outcome is the mean over so many
+temperature: 0.0                          # above 0: sampling, with a seed per example
+samples: 1                                # number of answers; the outcome is their mean
 
-With `answers` a row has a list of right answers, and an answer is worth what it is worth against the best of
-them. It is a column that holds a list (`golds`; `answers.text` of a column that holds a table), an expression
-that gives one ("{{ answer.aliases }}"), or a list of templates. What is learned is `answer`; where that is
-left out, the first of the list.
+With `answers`, a row has a list of reference answers, and the best match counts. `answers` is a column that
+holds a list (`golds`, or `answers.text` for a list in a column that holds a table), an expression that gives
+a list ("{{ answer.aliases }}"), or a list of templates. The task trains on `answer`; if it is omitted, on the
+first answer of the list.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from typing import Any
 
 from lori_cl.errors import DataError
 from lori_cl.spec import GenerationSpec
-from lori_cl.spec.complaints import shown
-from lori_cl.tasks.kinds.causal import filled
-from lori_cl.tasks.kinds.writing import Writing
-from lori_cl.tasks.prompts import columns_read, is_template, listed
+from lori_cl.spec.error_messages import shown
+from lori_cl.tasks.kinds.causal import render_nonempty
+from lori_cl.tasks.kinds.generative import Generative
+from lori_cl.tasks.prompts import columns_read, is_template, render_list
 from lori_cl.tasks.rows import Row
 
 
-class Generation(Writing):
-    """Prompts with one wanted answer each."""
+class Generation(Generative):
+    """Prompts with one or more reference answers each."""
 
     def check(self, task: GenerationSpec, row: Row, where: str) -> str:
-        """An answer is compared with the right ones."""
+        """Return an empty text: answers are compared with the reference answers."""
         return ""
 
     def answers_of(self, task: GenerationSpec, row: Row, where: str) -> list[str]:
-        """The answer that is learned, then the others."""
-        learned = [filled(task.answer, row, "answer", where)] if task.answer else []
-        return list(dict.fromkeys([*learned, *_listed_answers(task, row, where)]))
+        """Return the training target, then the other reference answers."""
+        target = [render_nonempty(task.answer, row, "answer", where)] if task.answer else []
+        return list(dict.fromkeys([*target, *_listed_answers(task, row, where)]))
 
     def answer_columns(self, task: GenerationSpec) -> set[str]:
-        """Those of `answer` and of `answers`."""
+        """Return the columns of `answer` and `answers`."""
         match task.answers:
             case None:
                 return columns_read(task.answer)
@@ -58,32 +58,34 @@ class Generation(Writing):
 
 
 def _listed_answers(task: GenerationSpec, row: Row, where: str) -> list[str]:
-    """What `answers` gives for a row.
+    """Return the reference answers that `answers` gives for a row.
 
-    Raises: DataError, if it is no list, is empty, or holds something that is no text and no number.
+    Raises: DataError, if it is not a list, is empty, or contains something that is not text or a number.
     """
     if task.answers is None:
         return []
     if not isinstance(task.answers, str):
-        return [filled(template, row, "answers", where) for template in task.answers]
+        return [render_nonempty(template, row, "answers", where) for template in task.answers]
     if is_template(task.answers):
-        found = listed(task.answers, row, "answers", where)
+        found = render_list(task.answers, row, "answers", where)
     else:
         found = _column(task.answers, row, where)
     for answer in found:
         if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-            raise DataError(f"{where}: answers hold {shown(answer)}; each must be a text or a number")
+            raise DataError(
+                f"{where}: answers contains {shown(answer)}; each answer must be text or a number"
+            )
     if not found:
-        raise DataError(f"{where}: answers is an empty list; each row needs one or more")
+        raise DataError(f"{where}: answers is an empty list; each row needs at least one answer")
     return [str(answer) for answer in found]
 
 
 def _column(path: str, row: Row, where: str) -> list[Any]:
     column, _, key = path.partition(".")
     if column not in row:
-        raise DataError(f"{where}: answers name '{column}', which is no column")
+        raise DataError(f"{where}: answers: unknown column '{column}'")
     value = row[column]
     value = value.get(key) if key and isinstance(value, Mapping) else value
     if not isinstance(value, list | tuple):
-        raise DataError(f"{where}: column '{path}' holds {shown(value)}, not a list of answers")
+        raise DataError(f"{where}: column '{path}' contains {shown(value)}, not a list of answers")
     return list(value)

@@ -1,4 +1,4 @@
-r"""`classification` with a prompt: a causal language model's likeliest label words are the answer.
+r"""`classification` with a prompt: the answer is the label whose words are most likely after the prompt.
 
 name: sentiment
 kind: classification
@@ -17,9 +17,9 @@ from lori_cl.errors import DataError
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
-from lori_cl.tasks.kinds.causal import CausalKind, filled, taught
+from lori_cl.tasks.kinds.causal import CausalKind, answer_features, render_nonempty
 from lori_cl.tasks.kinds.labels import check_positions, label_of
-from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinct, likeliest
+from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinguishable, most_likely
 from lori_cl.tasks.kinds.prompt_tokens import word_ids
 from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Rows, require_column
@@ -30,52 +30,52 @@ class LabelLikelihood(CausalKind):
 
     def examples(self, task: ClassificationSpec, rows: Rows) -> list[Example]:
         """Render the prompt and check the label of every row."""
-        assert task.prompt is not None, "a task without a prompt is asked of an encoder"
+        assert task.prompt is not None, "a task without a prompt uses an encoder"
         require_column(rows, task.columns.label, "columns.label")
         prompt = task.prompt
         return rows.valid(
             lambda index, row, where: Example(
-                index, filled(prompt, row, "prompt", where), label_of(task, rows, row, where)
+                index, render_nonempty(prompt, row, "prompt", where), label_of(task, rows, row, where)
             )
         )
 
     def columns(self, task: ClassificationSpec, *, training: bool = False) -> set[str]:
-        """Those of the prompt, and the label's."""
+        """Return the columns of the prompt and the label."""
         return {*columns_read(task.prompt or ""), task.columns.label}
 
-    def check_counting(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
-        """Whole numbers are labels by position."""
+    def check_numbering(self, task: ClassificationSpec, splits: Sequence[Rows]) -> None:
+        """Check labels that are given as positions."""
         check_positions(task, splits)
 
     def label_warnings(self, task: ClassificationSpec, tokenizer: Any) -> list[str]:
-        """Words that have no tokens, or the same as others, make answers a matter of order.
+        """Reject label words that have no tokens or the same tokens, because only their order would decide.
 
         Raises: DataError, naming the labels.
         """
-        problem = indistinct([word_ids(tokenizer, words) for words in task.words], task.words)
+        problem = indistinguishable([word_ids(tokenizer, words) for words in task.words], task.words)
         if problem is not None:
-            raise DataError(f"task '{task.name}': the label words {problem}; give other label_words")
+            raise DataError(f"task '{task.name}': the label words {problem}; use other label_words")
         return []
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
     ) -> Features:
-        """The label's words after the prompt."""
+        """Tokenize the prompt and the words of the label."""
         words = task.words[task.labels.index(example.target)]
-        return taught(task, tokenizer, example, word_ids(tokenizer, words), max_length)
+        return answer_features(task, tokenizer, example, word_ids(tokenizer, words), max_length)
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
-        """How many do not fit together with the longest label's words."""
+        """Return the number of prompts that do not fit with the longest label words."""
         return super().truncated(task, tokenizer, examples, max_length - _longest(task, tokenizer))
 
     def prompt_tokens(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
     ) -> list[int]:
-        """The prompt, cut so that the longest label's words fit behind it."""
+        """Tokenize the prompt, truncated to leave room for the longest label words."""
         return cut_prompt(task, tokenizer, example, _longest(task, tokenizer), max_length)
 
     def shared_tokens(self, task: ClassificationSpec, tokenizer: Any) -> list[list[int]]:
-        """The label words."""
+        """Return the tokens of the label words."""
         return [word_ids(tokenizer, words) for words in task.words]
 
     def answers(
@@ -87,12 +87,12 @@ class LabelLikelihood(CausalKind):
         max_length: int,
         sample: int = 0,
     ) -> list[str]:
-        """The label with the likeliest words; ties go to the label named first."""
+        """Return the label with the most likely words; ties go to the first label."""
         choices = [task.words] * len(examples)
-        best = likeliest(task, learner, tokenizer, examples, choices, max_length)
+        best = most_likely(task, learner, tokenizer, examples, choices, max_length)
         return [task.labels[i] for i in best]
 
 
 def _longest(task: ClassificationSpec, tokenizer: Any) -> int:
-    """Tokens of the longest label's words."""
+    """Return the number of tokens of the longest label words."""
     return max(len(word_ids(tokenizer, words)) for words in task.words)

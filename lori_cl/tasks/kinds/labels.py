@@ -1,11 +1,11 @@
-"""Which label of a task a row names: by the label itself, by `label_values`, or by its position.
+"""Read the label of a row: the label itself, a key of `label_values`, or a position.
 
-A whole number is taken for a position, counted from 0, only where nothing else is possible:
+An integer is a position, counted from 0, only if no other meaning is possible:
 
-- the hub declares the column as a ClassLabel of as many names as the task has labels, or
-- the task's splits hold both 0 and the last position, and nothing outside.
+- the hub declares the column as a ClassLabel with as many names as the task has labels, or
+- the task's splits contain both 0 and the last position, and no number outside this range.
 
-Otherwise the task must say what the numbers mean: `labels: {1: one star, 2: two stars}`.
+Otherwise the task must define the numbers: `labels: {1: one star, 2: two stars}`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 from lori_cl.errors import DataError, suggestion
 from lori_cl.spec import ClassificationSpec
-from lori_cl.spec.complaints import shown
+from lori_cl.spec.error_messages import shown
 from lori_cl.spec.kinds import value_key
 from lori_cl.tasks.rows import Row, Rows
 
 SHOWN_VALUES = 12
-"""Values of a column that an error lists at most."""
+"""Maximum number of column values that an error lists."""
 
 
 def label_of(task: ClassificationSpec, rows: Rows, row: Row, where: str) -> str:
-    """The label of one of these rows, which is at this place.
+    """Return the label of one of these rows; `where` is its place.
 
     Raises: DataError, if the label is unknown.
     """
@@ -32,9 +32,9 @@ def label_of(task: ClassificationSpec, rows: Rows, row: Row, where: str) -> str:
 
 
 def check_positions(task: ClassificationSpec, splits: Sequence[Rows]) -> None:
-    """Make sure that whole numbers in these splits can only be positions that are counted from 0.
+    """Make sure that integers in these splits can only be positions that count from 0.
 
-    Raises: DataError, with the numbers found and what to write.
+    Raises: DataError, with the numbers found and the mapping to write.
     """
     if task.columns.label_values is not None or any(_declared_by_hub(task, rows) for rows in splits):
         return
@@ -45,8 +45,10 @@ def check_positions(task: ClassificationSpec, splits: Sequence[Rows]) -> None:
 
 
 def _label(task: ClassificationSpec, rows: Rows, value: Any, where: str) -> str:
-    if value is None or isinstance(value, list | dict | bytes):  # or null would be the label 'None'
-        raise DataError(f"{where}: label {shown(value)} is not in the label set, whose labels are texts")
+    if value is None or isinstance(
+        value, list | dict | bytes
+    ):  # otherwise null would become the label 'None'
+        raise DataError(f"{where}: label {shown(value)} is not in the label set; labels must be text")
     if task.columns.label_values is not None:
         return _mapped(task.columns.label_values, value, where)
     if _is_position(task, value) and int(value) < len(task.labels):
@@ -58,7 +60,7 @@ def _label(task: ClassificationSpec, rows: Rows, value: Any, where: str) -> str:
         if _as_number(value) is None or _named_by_numbers(task)
         else f" {_advice(task, _column(task, rows))}"
     )
-    near = suggestion(str(value), task.labels) or f" There are: {', '.join(task.labels)}."
+    near = suggestion(str(value), task.labels) or f" Available: {', '.join(task.labels)}."
     raise DataError(f"{where}: label {shown(str(value))} is not in the label set.{near}{advice}")
 
 
@@ -66,25 +68,25 @@ def _mapped(values: dict[str, str], value: Any, where: str) -> str:
     if value_key(value) in values:
         return values[value_key(value)]
     raise DataError(
-        f"{where}: label {shown(str(value))} is not among the values that labels map: "
+        f"{where}: label {shown(str(value))} is not a key of the labels mapping: "
         f"{', '.join(list(values)[:SHOWN_VALUES])}; add it there, or remove the row"
     )
 
 
 def _advice(task: ClassificationSpec, values: Iterable[Any]) -> str:
-    """The numbers that a column holds, and the mapping to write."""
+    """Return advice: the numbers in the column, and the mapping to write."""
     numbers = sorted({n for value in values if (n := _as_number(value)) is not None})
     listed = ", ".join(f"{n:g}" for n in numbers[:SHOWN_VALUES]) + (
         ", …" if len(numbers) > SHOWN_VALUES else ""
     )
-    begins = int(numbers[0]) if numbers and numbers[0] in (0, 1) else 0
-    example = ", ".join(f"{begins + i}: {label}" for i, label in enumerate(task.labels[:3]))
+    first = int(numbers[0]) if numbers and numbers[0] in (0, 1) else 0
+    example = ", ".join(f"{first + i}: {label}" for i, label in enumerate(task.labels[:3]))
     more = ", …" if len(task.labels) > 3 else ""
     last = len(task.labels) - 1
     return (
-        f"column '{task.columns.label}' holds the numbers {listed} for {len(task.labels)} labels. Numbers "
-        f"count the labels only where both 0 and {last} occur and nothing outside. Write what each number "
-        f"means: labels: {{{example}{more}}}"
+        f"column '{task.columns.label}' contains the numbers {listed} for {len(task.labels)} labels. Numbers "
+        f"are label positions only if both 0 and {last} occur and nothing outside. Define each number: "
+        f"labels: {{{example}{more}}}"
     )
 
 
@@ -97,7 +99,7 @@ def _column(task: ClassificationSpec, rows: Rows) -> Iterable[Any]:
 
 
 def _declared_by_hub(task: ClassificationSpec, rows: Rows) -> bool:
-    """Whether the column is a ClassLabel of `datasets`, whose numbers count its names from 0."""
+    """Whether the column is a ClassLabel of `datasets`, whose numbers are positions from 0."""
     feature = (getattr(rows.rows, "features", None) or {}).get(task.columns.label)
     return getattr(feature, "num_classes", None) == len(task.labels)
 
@@ -107,14 +109,14 @@ def _named_by_numbers(task: ClassificationSpec) -> bool:
 
 
 def _is_position(task: ClassificationSpec, value: Any) -> bool:
-    """Whether a label is written as 0, 1, 2, … and no label of the task is itself a number."""
+    """Whether a value is written as 0, 1, 2, … and no label of the task is itself a number."""
     digits = "" if isinstance(value, bool) else str(value)
-    written_so = digits.isascii() and digits.isdecimal() and len(digits) < 10 and str(int(digits)) == digits
-    return written_so and not _named_by_numbers(task)
+    canonical = digits.isascii() and digits.isdecimal() and len(digits) < 10 and str(int(digits)) == digits
+    return canonical and not _named_by_numbers(task)
 
 
 def _as_number(value: Any) -> float | None:
-    """A label as a number: 1, 1.0, '1', '01', true; None where it is none."""
+    """Convert a label such as 1, 1.0, '1', '01' or true to a number; None if it is not one."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

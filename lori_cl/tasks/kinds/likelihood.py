@@ -1,4 +1,4 @@
-"""Which of a few texts a causal language model finds likeliest after a prompt."""
+"""Select the most likely of several texts after a prompt, with a causal language model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from lori_cl.spec.complaints import shown
+from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import require_numbers, room_for_prompt
 from lori_cl.tasks.kinds.padding import left_padded, positions_of, right_padded
 from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
 
 Normalise = Literal["none", "tokens", "bytes"]
-"""What a log-likelihood is divided by."""
+"""The divisor of a log-likelihood."""
 
 
-def likeliest(
+def most_likely(
     task: Any,
     learner: Any,
     tokenizer: Any,
@@ -28,14 +28,14 @@ def likeliest(
     choices: Sequence[Sequence[str]],
     max_length: int,
 ) -> list[int]:
-    """The position of each example's likeliest choice; ties go to the first.
+    """Return the position of each example's most likely choice; ties go to the first.
 
-    A prompt that does not fit into `max_length` with its longest choice is cut from the left.
+    A prompt that does not fit into `max_length` with its longest choice is truncated on the left.
     """
-    tokens = [[word_ids(tokenizer, choice) for choice in of] for of in choices]
+    tokens = [[word_ids(tokenizer, choice) for choice in texts] for texts in choices]
     prompts = [
-        cut_prompt(task, tokenizer, e, max(map(len, of)), max_length)
-        for e, of in zip(examples, tokens, strict=True)
+        cut_prompt(task, tokenizer, e, max(map(len, ids)), max_length)
+        for e, ids in zip(examples, tokens, strict=True)
     ]
     found = log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens)
     require_numbers(task, torch.cat(found))
@@ -45,8 +45,8 @@ def likeliest(
     ]
 
 
-def indistinct(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> str | None:
-    """Why a model cannot choose among texts with these tokens; None where it can."""
+def indistinguishable(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> str | None:
+    """Return why a model cannot distinguish texts with these tokens; None if it can."""
     seen: dict[tuple[int, ...], str] = {}
     for ids, text in zip(map(tuple, tokens), texts, strict=True):
         if not ids:
@@ -58,7 +58,7 @@ def indistinct(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> str | N
 
 
 def cut_prompt(task: Any, tokenizer: Any, example: Example, longest: int, max_length: int) -> list[int]:
-    """The prompt, cut from the left where it does not fit with a choice of so many tokens."""
+    """Tokenize the prompt, truncated on the left to leave room for a choice of `longest` tokens."""
     return cut_prompt_ids(task, tokenizer, example, room_for_prompt(example, longest, max_length))
 
 
@@ -67,7 +67,7 @@ def _lengths(normalise: Normalise, texts: Sequence[str], ids: Sequence[Sequence[
         case "none":
             return [1] * len(texts)
         case "tokens":
-            return [len(of) for of in ids]
+            return [len(tokens) for tokens in ids]
         case "bytes":
             return [len(text.encode()) for text in texts]
 
@@ -75,35 +75,37 @@ def _lengths(normalise: Normalise, texts: Sequence[str], ids: Sequence[Sequence[
 def log_likelihoods(
     learner: Any, pad: int, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]
 ) -> list[Float[Tensor, "choices"]]:
-    """log p(choice | prompt) in nats, of every choice of every prompt, in float32 on the CPU.
+    """Return log p(choice | prompt) in nats for every choice of every prompt, in float32 on the CPU.
 
-    Every prompt is read once; its keys and values are then shared by its choices, which are read together.
-    Where a model keeps a state instead (Mamba, hybrid models), each choice is read with its whole prompt.
+    Every prompt is read once. All its choices then share its keys and values and are read in one batch.
+    For a model with a recurrent state (Mamba, hybrid models), each choice is read with its whole prompt.
     """
     ids, mask = left_padded(prompts, pad, learner.device)  # (B, P)
     positions = positions_of(learner, mask)  # (B, P)
-    read = learner(input_ids=ids, attention_mask=mask, use_cache=True, **positions)
-    flat = [choice for of in choices for choice in of]
-    owner = [i for i, of in enumerate(choices) for _ in of]  # C of them
-    logits = read.logits[owner, -1:]  # (C, 1, V)
+    output = learner(input_ids=ids, attention_mask=mask, use_cache=True, **positions)
+    flat = [choice for of_prompt in choices for choice in of_prompt]
+    owner = [i for i, of_prompt in enumerate(choices) for _ in of_prompt]  # (C,): the prompt of each choice
+    logits = output.logits[owner, -1:]  # (C, 1, V)
     if max(map(len, flat)) > 1:
-        cache = getattr(read, "past_key_values", None)
+        cache = getattr(output, "past_key_values", None)
         if not _can_be_shared(cache):
-            del read, cache
-            return _split(_read_whole(learner, pad, [prompts[i] for i in owner], flat), choices)
-        logits = torch.cat([logits, _read_after(learner, pad, mask, cache, owner, flat)], dim=1)  # (C, L, V)
+            del output, cache
+            return _split(_read_without_cache(learner, pad, [prompts[i] for i in owner], flat), choices)
+        logits = torch.cat(
+            [logits, _logits_after_prompt(learner, pad, mask, cache, owner, flat)], dim=1
+        )  # (C, L, V)
     return _split(_sums(logits, pad, flat), choices)
 
 
 def _can_be_shared(cache: Any) -> bool:
-    """Whether the cache holds nothing but keys and values of tokens, which several texts can go on from."""
+    """Whether the cache contains only keys and values of tokens, which several continuations can share."""
     layers = getattr(cache, "layers", None) or ()
     return len(layers) > 0 and all(
         hasattr(layer, "batch_select_indices") and not hasattr(layer, "conv_states") for layer in layers
     )
 
 
-def _read_after(
+def _logits_after_prompt(
     learner: Any,
     pad: int,
     mask: Int64[Tensor, "B P"],
@@ -111,25 +113,25 @@ def _read_after(
     owner: Sequence[int],
     choices: Sequence[Sequence[int]],
 ) -> Float[Tensor, "C L1 V"]:
-    """The logits after all but the last token of each choice, behind the cached prompt that owns it."""
+    """Return the logits after all but the last token of each choice, with its cached prompt."""
     rows = torch.tensor(owner, device=learner.device)  # (C,)
     cache.batch_select_indices(rows)
     tokens, counts = right_padded(choices, pad, learner.device)  # (C, L)
-    whole = torch.cat([mask[rows], counts[:, :-1]], dim=1)  # (C, P + L − 1)
+    full_mask = torch.cat([mask[rows], counts[:, :-1]], dim=1)  # (C, P + L − 1)
     first = mask[rows].sum(dim=1, keepdim=True)  # (C, 1): the position after the prompt
     after = first + torch.arange(tokens.shape[1] - 1, device=learner.device)  # (C, L − 1)
     positions = {"position_ids": after} if positions_of(learner, mask) else {}
-    more = learner(
-        input_ids=tokens[:, :-1], attention_mask=whole, past_key_values=cache, use_cache=True, **positions
+    output = learner(
+        input_ids=tokens[:, :-1], attention_mask=full_mask, past_key_values=cache, use_cache=True, **positions
     )
-    logits: Tensor = more.logits
+    logits: Tensor = output.logits
     return logits
 
 
-def _read_whole(
+def _read_without_cache(
     learner: Any, pad: int, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[int]]
 ) -> Float[Tensor, "C"]:
-    """The same without a cache. Padding stands behind, where a model that reads on never sees it."""
+    """Compute the same without a cache. Padding is at the end, so it does not affect earlier states."""
     texts = [[*prompt, *choice] for prompt, choice in zip(prompts, choices, strict=True)]
     ids, mask = right_padded(texts, pad, learner.device)  # (C, P + L)
     logits = learner(input_ids=ids, attention_mask=mask).logits
@@ -137,16 +139,16 @@ def _read_whole(
     starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=logits.device)  # (C,)
     at = (starts.unsqueeze(1) + torch.arange(longest, device=logits.device)).clamp(max=logits.shape[1] - 1)
     rows = torch.arange(len(choices), device=logits.device).unsqueeze(1)
-    return _sums(logits[rows, at], pad, choices)  # of (C, L, V)
+    return _sums(logits[rows, at], pad, choices)  # logits: (C, L, V)
 
 
 def _sums(logits: Float[Tensor, "C L V"], pad: int, choices: Sequence[Sequence[int]]) -> Float[Tensor, "C"]:
-    """log p of each choice, of whose tokens these are the logits."""
+    """Return log p of each choice from the logits of its tokens."""
     tokens, counts = right_padded(choices, pad, logits.device)  # (C, L)
     each = functional.log_softmax(logits.float(), dim=-1).gather(2, tokens.unsqueeze(2)).squeeze(2)  # (C, L)
     return (each * counts).sum(dim=1).cpu()
 
 
 def _split(flat: Float[Tensor, "C"], choices: Sequence[Sequence[object]]) -> list[Float[Tensor, "choices"]]:
-    """By prompt."""
+    """Group the values of all choices by prompt."""
     return list(torch.tensor_split(flat, [sum(map(len, choices[:i])) for i in range(1, len(choices))]))

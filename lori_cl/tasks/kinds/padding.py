@@ -1,4 +1,4 @@
-"""Token lists of several lengths as one batch."""
+"""Pad token lists of different lengths to one batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 def left_padded(
     prompts: Sequence[Sequence[int]], filler: int, device: Any
 ) -> tuple[Int64[Tensor, "B P"], Int64[Tensor, "B P"]]:
-    """(ids, mask), so that every answer begins right after its prompt."""
+    """Return (ids, mask), padded on the left, so that every answer directly follows its prompt."""
     longest = max(map(len, prompts))
     ids = [[filler] * (longest - len(p)) + list(p) for p in prompts]
     mask = [[0] * (longest - len(p)) + [1] * len(p) for p in prompts]
@@ -24,7 +24,7 @@ def left_padded(
 def right_padded(
     prompts: Sequence[Sequence[int]], filler: int, device: Any
 ) -> tuple[Int64[Tensor, "B P"], Int64[Tensor, "B P"]]:
-    """(ids, mask), so that neither causal attention nor positions notice the padding."""
+    """Return (ids, mask), padded on the right, which affects neither causal attention nor positions."""
     longest = max(map(len, prompts))
     ids = [[*p, *[filler] * (longest - len(p))] for p in prompts]
     mask = [[1] * len(p) + [0] * (longest - len(p)) for p in prompts]
@@ -32,9 +32,9 @@ def right_padded(
 
 
 def positions_of(model: Any, mask: Int64[Tensor, "B P"]) -> dict[str, Int64[Tensor, "B P"]]:
-    """`position_ids` that count from each row's first real token, for a model that takes them."""
+    """Return `position_ids` from each row's first real token; empty if the model does not accept them."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     parameters = inspect.signature(inner.forward).parameters
-    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    takes = "position_ids" in parameters or anything
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    takes = "position_ids" in parameters or takes_any
     return {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if takes else {}

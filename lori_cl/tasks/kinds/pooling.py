@@ -1,4 +1,4 @@
-"""What a model makes of a text, in one vector: the mean of its last hidden states."""
+"""Text vectors: the mean of a model's last hidden states."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lori_cl.tasks.kinds.padding import right_padded
 def mean_pooled(
     model: Any, input_ids: Int64[Tensor, "B T"], attention_mask: Int64[Tensor, "B T"]
 ) -> Float[Tensor, "B d"]:
-    """The mean of the last hidden states over the tokens that are no padding, in float32: bfloat16 counts no
-    further than 256."""
+    """Return the mean of the last hidden states over all tokens except padding. The sum is in float32,
+    because bfloat16 counts exactly only to 256."""
     states = model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.float()  # (B, T, d)
     weights = attention_mask.unsqueeze(-1).float()  # (B, T, 1)
     pooled: Tensor = (states * weights).sum(dim=1) / weights.sum(dim=1)
@@ -26,18 +26,17 @@ def mean_pooled(
 
 @torch.inference_mode()
 def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B d"]:
-    """The mean over each prompt's own tokens, in float32, of a transformers encoder or language model.
+    """Return the mean state over each prompt's tokens, in float32, for an encoder or a language model.
 
-    Padding stands at the end, where neither attention nor positions notice it, so that a vector depends on
-    its batch by rounding alone.
+    Padding is at the end, where it affects neither attention nor positions, so a vector depends on its batch
+    only by rounding.
     Raises: LoriError, if a state is not finite.
     """
     ids, mask = right_padded(prompts, pad, model.device)  # (B, T)
-    # Of a language model, the part beneath the words' logits; an encoder is its own.
+    # base_model of a language model excludes the LM head; base_model of an encoder is the encoder itself.
     pooled = mean_pooled(model.base_model, ids, mask)
     if not pooled.isfinite().all():
         raise LoriError(
-            f"the base model's hidden states are not finite in {model.dtype}; "
-            "hold the weights in another model.dtype"
+            f"the base model's hidden states are not finite in {model.dtype}; use another model.dtype"
         )
     return pooled

@@ -1,4 +1,4 @@
-"""Sampling whose draws belong to an example, so that they depend on no batch and no order."""
+"""Sampling with a random stream per example, independent of batches and order."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from transformers import LogitsProcessor
 
 
 class SeededSampling(LogitsProcessor):  # type: ignore[misc]  # transformers ships no types
-    """Adds each row's own Gumbel noise to its logits, so that the likeliest token is then a sample.
+    """Add Gumbel noise to the logits of each row, so that the most likely token is a sample.
 
     argmax(logits / T + Gumbel) is distributed as softmax(logits / T): the Gumbel-max trick (Gumbel 1954).
     """
 
     def __init__(self, temperature: float, seeds: Sequence[int]) -> None:
         self._temperature = temperature
-        # Raw words of a bit generator are stable by NumPy's policy; Generator.gumbel is not.
+        # NumPy guarantees a stable stream for a bit generator's raw words, but not for Generator.gumbel.
         self._rows = [np.random.PCG64(seed) for seed in seeds]
 
     def __call__(self, input_ids: Int64[Tensor, "B T"], scores: Float[Tensor, "B V"]) -> Float[Tensor, "B V"]:
-        """Draw once more for every row."""
+        """Add new noise to every row."""
         drawn = np.stack([_gumbel(row, scores.shape[1]) for row in self._rows])  # (B, V)
         return scores / self._temperature + torch.from_numpy(drawn).to(scores)
 

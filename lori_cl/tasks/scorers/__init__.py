@@ -1,6 +1,7 @@
-"""Metrics: how answers become outcomes and outcomes a score.
+"""Metrics: turn answers into per-example outcomes, and outcomes into a score.
 
-To add one: write `lori_cl/tasks/scorers/NAME.py` with a `Scorer`, name it here and in the spec of its kind.
+To add a metric, write `lori_cl/tasks/scorers/NAME.py` with a `Scorer`. Then list it here and in the spec of
+its task kind.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How metrics graded before their rules changed: recorded scores are verified by the rules of their time."""
+"""Earlier versions of metrics, so that a recorded score is verified with the rules it was graded with."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def exact_match_1(answer: str, target: str) -> float:
-    """Full stops were removed also where nothing else was in a text."""
+    """Version 1 of exact_match: it removed full stops even if the text contained nothing else."""
     return float(_without_full_stop(answer) == _without_full_stop(target))
 
 
 def f1_1(answer: str, target: str) -> float:
-    """Texts of articles and punctuation alone were all equal, and equal to the empty text."""
-    written, wanted = _words(answer), _words(target)
-    if not written or not wanted:
-        return float(written == wanted)
-    return 2 * (Counter(written) & Counter(wanted)).total() / (len(written) + len(wanted))
+    """Version 1 of f1: texts of articles and punctuation alone were equal to each other and to ''."""
+    found, expected = _words(answer), _words(target)
+    if not found or not expected:
+        return float(found == expected)
+    return 2 * (Counter(found) & Counter(expected)).total() / (len(found) + len(expected))
 
 
 def numeric_match_1(answer: str, target: str) -> float:
-    """The last run of digits counted, whatever stood around it."""
-    wanted = _last_number(target)
-    return float(wanted is not None and _last_number(answer) == wanted)
+    """Version 1 of numeric_match: the last run of digits counted, regardless of its context."""
+    expected = _last_number(target)
+    return float(expected is not None and _last_number(answer) == expected)
 
 
 def _without_full_stop(text: str) -> str:
@@ -47,7 +47,7 @@ def _words(text: str) -> list[str]:
 
 def _last_number(text: str) -> Fraction | None:
     found = None
-    for found in _NUMBER.finditer(text):  # noqa: B007 (the last one is wanted)
+    for found in _NUMBER.finditer(text):  # noqa: B007 (the last one is used)
         pass
     if found is None or len(found[0]) > _LONGEST_NUMBER:
         return None

@@ -1,4 +1,4 @@
-"""Whether the written answer is the wanted one."""
+"""Exact match: whether the answer equals the target after normalisation."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lori_cl.tasks.scorers.earlier import exact_match_1
 
 
 def normalise(text: str) -> str:
-    """NFKC, case folded, spaces collapsed, no full stop at the end.
+    """Normalise a text: NFKC, case folded, spaces collapsed, final full stops removed.
 
-    Other punctuation stays: '-5' is not '5'. A text of full stops alone keeps them.
+    Other punctuation stays: '-5' is not '5'. A text that contains only full stops keeps them.
     """
     collapsed = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return collapsed.rstrip(". ") or collapsed

@@ -1,22 +1,22 @@
-"""Metrics over labels, by scikit-learn."""
+"""Metrics over labels, computed with scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lori_cl.tasks.scorers.base import FOREIGN, Labels, MeanOutcome, OverAll
+from lori_cl.tasks.scorers.base import NOT_A_LABEL, AggregateScorer, Labels, MeanOutcome
 
 
 def same_label(answer: str, target: str) -> float:
-    """1.0 where the answer is the target."""
+    """Return 1.0 if the answer is the target, else 0.0."""
     return float(answer == target)
 
 
 def _f1_macro(answers: Labels, targets: Labels) -> float:
-    """The mean over the task's own labels, as far as they were answered or wanted."""
+    """Return the mean F1 over the task's labels that occur among the answers or targets."""
     from sklearn.metrics import f1_score  # takes a second to import
 
-    own = [label for label in np.union1d(answers, targets) if label != FOREIGN]
+    own = [label for label in np.union1d(answers, targets) if label != NOT_A_LABEL]
     return float(f1_score(targets, answers, labels=own, average="macro", zero_division=0.0))
 
 
@@ -27,5 +27,5 @@ def _matthews(answers: Labels, targets: Labels) -> float:
 
 
 ACCURACY = MeanOutcome(same_label)
-F1_MACRO = OverAll(same_label, _f1_macro)
-MATTHEWS = OverAll(same_label, _matthews, least_labels=2)
+F1_MACRO = AggregateScorer(same_label, _f1_macro)
+MATTHEWS = AggregateScorer(same_label, _matthews, least_labels=2)

@@ -1,4 +1,4 @@
-"""How much of the wanted text was written: graded outcomes in [0, 1], whose mean is the score."""
+"""Text overlap metrics: graded outcomes in [0, 1], whose mean is the score."""
 
 from __future__ import annotations
 
@@ -17,42 +17,49 @@ ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def _f1(answer: str, target: str) -> float:
-    """Harmonic mean of precision and recall over the words; source: SQuAD (Rajpurkar et al. 2016)."""
-    written, wanted = _words(answer), _words(target)
-    if not written or not wanted:
-        return float(written == wanted)
-    shared = (Counter(written) & Counter(wanted)).total()
-    return 2 * shared / (len(written) + len(wanted))
+    """Return the harmonic mean of precision and recall over words. Source: SQuAD (Rajpurkar et al. 2016)."""
+    found, expected = _words(answer), _words(target)
+    if not found or not expected:
+        return float(found == expected)
+    shared = (Counter(found) & Counter(expected)).total()
+    return 2 * shared / (len(found) + len(expected))
 
 
 def _words(text: str) -> list[str]:
-    """SQuAD's own: lower case, no punctuation, no articles; all of them where nothing else is in the text."""
+    """Split into words as SQuAD does: lower case, no punctuation, no articles.
+
+    Articles, then punctuation, are kept if the text contains nothing else.
+    """
     lower = text.lower()
     bare = lower.translate(str.maketrans("", "", string.punctuation))
     return ARTICLES.sub(" ", bare).split() or bare.split() or lower.split()
 
 
 def _rouge_l(answer: str, target: str) -> float:
-    """F-measure over the longest common subsequence, by rouge-score; source: Lin 2004.
+    """Return the F-measure over the longest common subsequence, computed with rouge-score. Source: Lin 2004.
 
-    Words are runs of a–z and 0–9, as in the original: it says nothing of texts in other scripts.
+    Words are runs of a–z and 0–9, as in the original. The metric is meaningless for texts in other scripts.
     """
     return float(_rouge().score(target, answer)["rougeL"].fmeasure)
 
 
 def _sentence_bleu(answer: str, target: str) -> float:
-    """BLEU of one text against one other, by sacrebleu; sources: Papineni et al. 2002, Post 2018.
+    """Return the BLEU of a text against one reference, computed with sacrebleu.
 
-    Smoothed exponentially, over no longer n-grams than the texts have: a short answer can reach 1.
+    Smoothing is exponential. N-grams are no longer than the texts, so a short answer can reach 1.
+    Sources: Papineni et al. 2002, Post 2018.
     """
     from sacrebleu.metrics import BLEU
 
     percent = BLEU(effective_order=True).sentence_score(answer, [target]).score
-    return min(1.0, float(percent) / 100)  # it may be a rounding error above
+    return min(1.0, float(percent) / 100)  # rounding can make it slightly larger than 1
 
 
 def _edit_similarity(answer: str, target: str) -> float:
-    """1 − insertions and deletions over the characters of both texts, by rapidfuzz; as TRACE scores Py150."""
+    """Return 1 − (insertions + deletions) / (characters of both texts), computed with rapidfuzz.
+
+    Source: TRACE uses it to score Py150.
+    """
     return float(fuzz.ratio(answer, target)) / 100 if answer.strip() else 0.0
 
 

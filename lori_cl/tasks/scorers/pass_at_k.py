@@ -1,4 +1,4 @@
-"""Whether programs pass their tests; they run contained, and only where the user allows it."""
+"""pass@k: whether programs pass their tests. They run contained, and only if the user allows it."""
 
 from __future__ import annotations
 
@@ -11,90 +11,96 @@ import numpy as np
 from lori_cl.errors import DataError
 from lori_cl.spec import CodeSpec
 from lori_cl.spec.kinds import LARGEST_MEMORY_MB, LONGEST_TIMEOUT_S
-from lori_cl.tasks.containment import Exercise, Limits, Verdict, Way, judge_completions
+from lori_cl.tasks.containment import CodeProblem, JudgingMode, Limits, Verdict, judge_completions
 from lori_cl.tasks.examples import COMPLETION, Example
 from lori_cl.tasks.scorers.base import Grade, Outcomes, Samples, Scorer, mean_grade
 
 TIMED_OUT = "timed_out"
-"""The part that says which fraction of the programs was ended by a time limit."""
+"""Name of the part with the fraction of programs that reached a time limit."""
 TESTS_NOT_ISOLATED = "tests_not_isolated"
-"""The part that says for which fraction of the examples the tests share a process with the program."""
+"""Name of the part with the fraction of examples whose tests share a process with the program."""
 
 
 def repeatable_parts(parts: Mapping[str, float]) -> dict[str, float]:
-    """Without the parts that say how a score was taken: earlier versions recorded none, and whether a wrong
-    program reaches a time limit depends on the machine."""
+    """Remove the parts that describe how a score was measured.
+
+    Earlier versions did not record them, and whether a wrong program reaches a time limit depends on the
+    machine.
+    """
     return {name: value for name, value in parts.items() if name not in (TIMED_OUT, TESTS_NOT_ISOLATED)}
 
 
 class PassAtK(Scorer):
-    """The chance that one of k samples passes, without bias, from n ≥ k samples."""
+    """Unbiased estimate, from n ≥ k samples, of the probability that at least one of k samples passes."""
 
     runs_code = True
 
     def attainable(
         self, task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]
     ) -> tuple[Outcomes, float]:
-        """A solution passes here where it is written as wanted, but for spaces."""
-        whole = [answer.split() == e.target.split() for (answer,), e in zip(answers, examples, strict=True)]
-        outcomes = np.array(whole, dtype=np.float64)
+        """Count a solution as passed if it equals the reference except for whitespace."""
+        equal = [answer.split() == e.target.split() for (answer,), e in zip(answers, examples, strict=True)]
+        outcomes = np.array(equal, dtype=np.float64)
         return outcomes, float(outcomes.mean())
 
     def grade(self, task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Run every program once, contained.
 
-        A program that reached a time limit has failed; where there are any, a part of the grade says how
-        many.
+        A program that reaches a time limit fails. If there are any, a part of the grade gives their fraction.
         """
-        exercises = [_exercise(example) for example in examples]
-        ways, verdicts = judge_completions(exercises, answers, limits(task))
+        problems = [_code_problem(example) for example in examples]
+        modes, verdicts = judge_completions(problems, answers, limits(task))
         shape = (len(examples), task.samples)
-        ended = np.array([[verdict.name for verdict in of] for of in verdicts]).reshape(
+        names = np.array([[verdict.name for verdict in row] for row in verdicts]).reshape(
             shape
         )  # (examples, n)
-        right = (ended == Verdict.PASSED.name).sum(axis=1).tolist()
-        of = {k: np.array([pass_at_k(task.samples, c, k) for c in right]) for k in task.pass_at}
-        parts = {f"pass@{k}": float(outcomes.mean()) for k, outcomes in of.items()}
-        parts |= _where_any(TIMED_OUT, ended == Verdict.TIMED_OUT.name)
-        parts |= _where_any(TESTS_NOT_ISOLATED, np.array([way is Way.TOGETHER for way in ways]))
-        return mean_grade(of[task.pass_at[0]], examples, parts)
+        n_passed = (names == Verdict.PASSED.name).sum(axis=1).tolist()
+        by_k = {k: np.array([pass_at_k(task.samples, c, k) for c in n_passed]) for k in task.pass_at}
+        parts = {f"pass@{k}": float(outcomes.mean()) for k, outcomes in by_k.items()}
+        parts |= _fraction_if_any(TIMED_OUT, names == Verdict.TIMED_OUT.name)
+        in_process = np.array([mode is JudgingMode.CANDIDATE_PROCESS for mode in modes])
+        parts |= _fraction_if_any(TESTS_NOT_ISOLATED, in_process)
+        return mean_grade(by_k[task.pass_at[0]], examples, parts)
 
 
-def passing(task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]) -> list[bool]:
-    """Whether each program passes with each of its completions; they run contained."""
-    _, verdicts = judge_completions([_exercise(example) for example in examples], answers, limits(task))
-    return [verdict is Verdict.PASSED for of in verdicts for verdict in of]
+def passing_completions(
+    task: CodeSpec, answers: Sequence[Samples], examples: Sequence[Example]
+) -> list[bool]:
+    """Return, for each completion, whether its program passes. The programs run contained."""
+    _, verdicts = judge_completions([_code_problem(example) for example in examples], answers, limits(task))
+    return [verdict is Verdict.PASSED for row in verdicts for verdict in row]
 
 
 def limits(task: Any) -> Limits:
-    """What the programs of a task may use.
+    """Return the resource limits of a task's programs.
 
-    Raises: DataError: an older version registered the task with higher limits than are allowed now.
+    Raises: DataError: an older version registered the task with limits that are no longer allowed.
     """
-    asked = (
+    requested = (
         ("timeout_s", task.timeout_s, LONGEST_TIMEOUT_S),
         ("memory_mb", task.memory_mb, LARGEST_MEMORY_MB),
     )
-    for field, value, most in asked:
-        if value > most:
+    for field, value, maximum in requested:
+        if value > maximum:
             raise DataError(
-                f"task '{task.name}': {field} is {value:g}, and {most:,} is the maximum; lower it in the "
+                f"task '{task.name}': {field} is {value:g}; the maximum is {maximum:,}; lower it in the "
                 "task's file and add the task again"
             )
     return Limits(seconds=task.timeout_s, memory_bytes=task.memory_mb * 2**20)
 
 
-def _exercise(example: Example) -> Exercise:
+def _code_problem(example: Example) -> CodeProblem:
     before, _, after = example.check.partition(COMPLETION)
-    return Exercise(before, after, example.target)
+    return CodeProblem(before, after, example.target)
 
 
-def _where_any(name: str, which: np.ndarray) -> dict[str, float]:
-    return {name: float(which.mean())} if which.any() else {}
+def _fraction_if_any(name: str, flags: np.ndarray) -> dict[str, float]:
+    return {name: float(flags.mean())} if flags.any() else {}
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """1 − C(n − c, k) / C(n, k): the chance that k of n samples, c of them right, hold a right one.
+    """Return 1 − C(n − c, k) / C(n, k): the probability that k of n samples, c of them correct, include a
+    correct one.
 
     Source: Chen et al. 2021 (arXiv 2107.03374), equation 1.
     """

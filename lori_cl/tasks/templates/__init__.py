@@ -1,4 +1,4 @@
-"""Jinja templates with limits: those of a task's prompts, and those of a model's chat format."""
+"""Jinja templates with resource limits: prompt templates of tasks and chat templates of models."""
 
 from lori_cl.tasks.templates.prompt import SANDBOX, fill, fill_list
 

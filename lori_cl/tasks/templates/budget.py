@@ -1,4 +1,4 @@
-"""Limits of a template: how much one rendering may read, make and take, and checks before an operation."""
+"""Resource limits of a rendering (size, steps, time), and checks before operations that multiply."""
 
 from __future__ import annotations
 
@@ -8,78 +8,78 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 MAX_TEMPLATE = 2**16
-"""Characters of a prompt template, which Jinja parses in a third of a second."""
+"""Maximum number of characters of a prompt template; Jinja parses it in a third of a second."""
 MAX_EXPRESSIONS = 5_000
-"""Expressions in a template, and pieces of constant text between them."""
+"""Maximum number of expressions in a template, including the constant texts between them."""
 MAX_READ = 2**24
-"""Characters that one rendering may read, make and write; characters read twice count twice."""
+"""Maximum number of characters that one rendering reads, creates and writes, counted each time."""
 MAX_STEPS = 100_000
-"""Expressions that one rendering may evaluate, loop steps included."""
+"""Maximum number of expressions that one rendering evaluates, including loop steps."""
 MAX_SECONDS = 0.5
-"""Processor time of one rendering; the counts above end nearly every template earlier, on every machine."""
+"""Maximum CPU time of one rendering. The limits above usually apply first, on every machine."""
 MAX_PRODUCT = 2**20
-"""Characters or items that one multiplication, replacement or padding may make."""
+"""Maximum number of characters or items that one multiplication, replacement or padding creates."""
 MAX_BITS = 2**14
-"""Bits of a whole number; 4,300 digits, the most that Python writes, have fewer."""
+"""Maximum bits of an integer; more than the 4,300 digits that Python prints."""
 MAX_WIDTH = 999
-"""The widest field, and the longest set of characters to strip."""
+"""Maximum field width, and maximum number of characters to strip."""
 MAX_SEARCH = 2**28
-"""Characters of a text times those of what is searched from its end, which may take as many steps."""
+"""Maximum of len(text) · len(pattern) for a search from the end, which may take that many steps."""
 ITEM_SIZE = 8
-"""What an item of a list counts besides its content: a reference takes so many bytes."""
+"""The size of a list item in addition to its content: the bytes of a reference."""
 
 
-class TooMuch(Exception):
-    """A template reads, makes or takes too much."""
+class BudgetExceeded(Exception):
+    """A template exceeds its budget of size, steps or time."""
 
 
 class Budget:
-    """What one rendering may still read, make and take."""
+    """The remaining budget of one rendering."""
 
     def __init__(self) -> None:
         self._characters = MAX_READ
         self._steps = MAX_STEPS
-        self._ends = time.thread_time() + MAX_SECONDS
+        self._deadline = time.thread_time() + MAX_SECONDS
 
     def take(self, value: Any) -> None:
-        """Count one step and the whole size of a value; Raises: TooMuch."""
+        """Count one step and the total size of a value; Raises: BudgetExceeded."""
         self.step()
-        if type(value) is str:  # nearly always
+        if type(value) is str:  # the common case
             self._read(1 + len(value))
             return
-        waiting = [value]
-        for count, part in enumerate(_parts(waiting)):
+        pending = [value]
+        for count, part in enumerate(_parts(pending)):
             self._read(_own_size(part))
             if count % 4096 == 4095:
                 self._check_time()
 
     def step(self) -> None:
-        """Count one step; Raises: TooMuch."""
+        """Count one step; Raises: BudgetExceeded."""
         self._steps -= 1
         if self._steps < 0:
-            raise TooMuch(f"it takes more than {MAX_STEPS:,} steps")
+            raise BudgetExceeded(f"it takes more than {MAX_STEPS:,} steps")
         if self._steps % 16 == 0:
             self._check_time()
 
     def _read(self, size: int) -> None:
         self._characters -= size
         if self._characters < 0:
-            raise TooMuch(f"it reads more than {MAX_READ:,} characters")
+            raise BudgetExceeded(f"it reads more than {MAX_READ:,} characters")
 
     def _check_time(self) -> None:
-        if time.thread_time() > self._ends:
-            raise TooMuch(f"it takes more than {MAX_SECONDS:g} s")
+        if time.thread_time() > self._deadline:
+            raise BudgetExceeded(f"it takes more than {MAX_SECONDS:g} s")
 
 
-def _parts(waiting: list[Any]) -> Iterator[Any]:
-    """Every value inside the waiting ones, as often as it stands there."""
-    while waiting:
-        part = waiting.pop()
+def _parts(pending: list[Any]) -> Iterator[Any]:
+    """Yield the values and everything inside them, once per occurrence."""
+    while pending:
+        part = pending.pop()
         yield part
         if isinstance(part, Mapping):
-            waiting += [*part.keys(), *part.values()]
+            pending += [*part.keys(), *part.values()]
         elif isinstance(part, list | tuple | set | frozenset):
-            waiting += part
+            pending += part
 
 
 def _own_size(value: Any) -> int:
@@ -92,34 +92,34 @@ def _own_size(value: Any) -> int:
 
 
 def require_size(size: float) -> None:
-    """Refuse a product before it is made; Raises: TooMuch."""
+    """Check the size of a product before it is computed; Raises: BudgetExceeded."""
     if size > MAX_PRODUCT:
-        raise TooMuch(f"it multiplies to more than {MAX_PRODUCT:,} characters or items")
+        raise BudgetExceeded(f"an operation creates more than {MAX_PRODUCT:,} characters or items")
 
 
 def require_bits(bits: float) -> None:
-    """Refuse a number that is too long; Raises: TooMuch."""
+    """Check the length of an integer; Raises: BudgetExceeded."""
     if bits > MAX_BITS:
-        raise TooMuch(f"it makes a whole number of more than {MAX_BITS:,} bits")
+        raise BudgetExceeded(f"it computes an integer of more than {MAX_BITS:,} bits")
 
 
 def require_width(width: Any) -> None:
-    """Refuse a field that is too wide; Raises: TooMuch."""
+    """Check the width of a field; Raises: BudgetExceeded."""
     if not isinstance(width, int) or width > MAX_WIDTH:
-        raise TooMuch(f"it asks for a width above {MAX_WIDTH}")
+        raise BudgetExceeded(f"it uses a width above {MAX_WIDTH}")
 
 
 def check_product(left: Any, right: Any) -> None:
-    """Refuse `left * right` where it is too large; Raises: TooMuch."""
+    """Check the size of `left * right`; Raises: BudgetExceeded."""
     if isinstance(left, int) and isinstance(right, int):
         require_bits(left.bit_length() + right.bit_length())
-    many, one = (left, right) if isinstance(left, int) else (right, left)
-    if isinstance(many, int) and hasattr(one, "__len__"):
-        require_size(many * len(one))
+    factor, value = (left, right) if isinstance(left, int) else (right, left)
+    if isinstance(factor, int) and hasattr(value, "__len__"):
+        require_size(factor * len(value))
 
 
 def check_power(left: Any, right: Any) -> None:
-    """Refuse `left ** right` where it is too large; Raises: TooMuch."""
+    """Check the size of `left ** right`; Raises: BudgetExceeded."""
     bits = left.bit_length() if isinstance(left, int) else 1
     require_bits(bits * abs(right) if isinstance(left, int) and isinstance(right, int) else 0)
 
@@ -127,15 +127,15 @@ def check_power(left: Any, right: Any) -> None:
 DIRECTIVE = re.compile(
     r"%(?:\((?P<name>[^()]*)\))?[#0\- +]*(?P<width>\*|\d+)?(?:\.(?P<digits>\*|\d+))?[hlL]?.", re.S
 )
-"""One place in a %-format."""
+"""One conversion specifier of a %-format."""
 
 
 def format_values(text: str, values: Any) -> list[Any]:
-    """The values that `text % values` would write, after a check of their sizes; Raises: TooMuch."""
+    """Check the sizes of `text % values` and return the values that it writes; Raises: BudgetExceeded."""
     found = list(DIRECTIVE.finditer(text))
-    widths = [part for place in found for part in (place["width"], place["digits"]) if part]
+    widths = [part for directive in found for part in (directive["width"], directive["digits"]) if part]
     if any(width == "*" or len(width) > len(str(MAX_WIDTH)) for width in widths):
-        raise TooMuch("a format that names a width of thousands, or takes it from elsewhere")
+        raise BudgetExceeded(f"a format uses a width above {MAX_WIDTH} or a variable width")
     require_size(sum(map(int, widths)))
     if isinstance(values, Mapping):
         written = [values[p["name"]] for p in found if p["name"] is not None and p["name"] in values]
@@ -147,30 +147,30 @@ def format_values(text: str, values: Any) -> list[Any]:
 
 def _require_total(size: int) -> None:
     if size > MAX_READ:
-        raise TooMuch(f"it makes more than {MAX_READ:,} characters")
+        raise BudgetExceeded(f"it writes more than {MAX_READ:,} characters")
 
 
 def check_str_format(text: str, args: Sequence[Any], values: Mapping[str, Any]) -> None:
-    """Refuse `text.format(…)` with widths of thousands, or with too much to write; Raises: TooMuch."""
+    """Check the widths and the output size of `text.format(…)`; Raises: BudgetExceeded."""
     if re.search(r"\d{4}|:[^{}]*\{", text):
-        raise TooMuch("a format that names a width of thousands, or takes it from elsewhere")
+        raise BudgetExceeded(f"a format uses a width above {MAX_WIDTH} or a variable width")
     longest = max((len(str(value)) for value in (*args, *values.values())), default=0)
     _require_total(text.count("{") * max(longest, MAX_WIDTH if re.search(r"\d{2}", text) else 0))
 
 
 def check_replace(text: str, old: str, new: str) -> None:
-    """Refuse a replacement that lengthens a text too much; Raises: TooMuch."""
+    """Check the size of a replacement; Raises: BudgetExceeded."""
     require_size(text.count(old) * max(0, len(new) - len(old)))
 
 
 def _check_strip(text: str, characters: Any = None, *_: Any) -> None:
     if isinstance(characters, str) and len(characters) > MAX_WIDTH:
-        raise TooMuch(f"it strips more than {MAX_WIDTH} different characters")
+        raise BudgetExceeded(f"it strips more than {MAX_WIDTH} different characters")
 
 
-def _check_search(text: str, wanted: Any = "", *_: Any) -> None:
-    if isinstance(wanted, str) and len(text) * len(wanted) > MAX_SEARCH:
-        raise TooMuch("it searches a long text for a long text from its end")
+def _check_search(text: str, pattern: Any = "", *_: Any) -> None:
+    if isinstance(pattern, str) and len(text) * len(pattern) > MAX_SEARCH:
+        raise BudgetExceeded("a search from the end of a text is too expensive: both texts are long")
 
 
 def _check_padded(text: str, width: Any = 0, *_: Any) -> None:
@@ -199,4 +199,4 @@ CHECKS: Mapping[str, Callable[..., None]] = {
     "join": _check_joined,
     "replace": _check_replaced,
 }
-"""By the name of a method of a text, what is checked before it is called."""
+"""Name of a text method → the check before a call."""

@@ -1,8 +1,9 @@
-"""A model's own chat template, rendered with the same limits as a task's templates.
+"""Render a model's own chat template with the same limits as a task's templates.
 
-The environment has what the one of transformers has (`transformers.utils.chat_template_utils`), so a template
-writes the same text, without filters that multiply without a bound or that draw at random. A chat template
-may write nulls and lists, as it may there, but no Python object whose text holds a memory address.
+The environment provides the same features as transformers (`transformers.utils.chat_template_utils`), so a
+template gives the same text. Filters with unbounded output and random filters are removed. As in
+transformers, a chat template may write nulls and lists, but no Python object whose text contains a memory
+address.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ from jinja2.parser import Parser
 
 from lori_cl.tasks.templates.budget import Budget, require_size, require_width
 from lori_cl.tasks.templates.counting import BUDGET
-from lori_cl.tasks.templates.environment import BoundedEnvironment, NoText, kind_of_value
+from lori_cl.tasks.templates.environment import BoundedEnvironment, UnwritableValue, kind_of_value
 
 MAX_CHAT_TEMPLATE = 2**18
-"""Characters of a chat template; the longest of known models have some 30,000."""
+"""Maximum number of characters of a chat template; the longest known ones have about 30,000."""
 UNBOUNDED = ("batch", "pprint", "random", "slice", "sum", "urlize", "wordwrap", "xmlattr")
-"""Jinja's own filters that multiply, draw at random, or write Python objects."""
+"""Jinja's built-in filters with unbounded output, random output, or output of Python objects."""
 WRITABLE = (str, int, float, Decimal, date, time, timedelta, type(None), Undefined, range)
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant says; here it only writes it."""
+    """`{% generation %}` marks the assistant's text; here it only writes the text."""
 
     tags = {"generation"}  # noqa: RUF012  # as Jinja declares it
 
     def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        """The block's content."""
+        """Parse the content of the block."""
         next(parser.stream)
         body: list[nodes.Node] = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.Scope(body)
 
 
 class ChatEnvironment(BoundedEnvironment):
-    """The sandbox of chat templates."""
+    """The sandbox for chat templates."""
 
     max_template = MAX_CHAT_TEMPLATE
 
@@ -54,19 +55,19 @@ class ChatEnvironment(BoundedEnvironment):
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
 
     def check_written(self, value: Any, text: str) -> None:
-        """Everything that JSON can hold is written; objects of Python and of Jinja are refused."""
+        """Allow everything that JSON can represent; reject other Python and Jinja objects."""
         if not all(isinstance(part, WRITABLE) for part in _leaves(value)):
-            raise NoText(f"{{{{ {text} }}}} writes a {kind_of_value(value)}, not a text")
+            raise UnwritableValue(f"{{{{ {text} }}}} writes a {kind_of_value(value)}, not text")
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
+    pending = [value]
+    while pending:
+        part = pending.pop()
         if isinstance(part, Mapping):
-            waiting += [*part.keys(), *part.values()]
+            pending += [*part.keys(), *part.values()]
         elif isinstance(part, list | tuple):
-            waiting += part
+            pending += part
         else:
             yield part
 
@@ -99,7 +100,7 @@ def _center(value: Any, width: int = 80) -> str:
 def _indent(text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:
     _require_indent(width)
     indention = " " * width if isinstance(width, int) else width
-    text = f"{text}\n"  # as Jinja does, so that a last line break counts as a line
+    text = f"{text}\n"  # as Jinja does, so that a final line break counts as a line
     require_size(text.count("\n") * len(indention))
     lines = text.splitlines()
     if not blank:
@@ -122,17 +123,17 @@ _compiled = lru_cache(maxsize=16)(ENVIRONMENT.compiled)
 
 
 def render_chat_template(template: str, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """What the template makes of the messages, with a header for the answer.
+    """Render the template with the messages and a header for the answer.
 
-    `variables` are what transformers gives a template besides: special tokens, and a `strftime_now`.
-    Raises: TooMuch, NoText, what Jinja raises, and what the template's own computation raises.
+    `variables` are the other variables that transformers provides: special tokens and `strftime_now`.
+    Raises: BudgetExceeded, UnwritableValue, and the errors of Jinja and of the template's expressions.
     """
-    known = {"messages": list(messages), "tools": None, "documents": None, "add_generation_prompt": True}
-    text: str = _compiled(template).render({**known, **variables, BUDGET: Budget()})
+    standard = {"messages": list(messages), "tools": None, "documents": None, "add_generation_prompt": True}
+    text: str = _compiled(template).render({**standard, **variables, BUDGET: Budget()})
     return text
 
 
 def chat_text(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """What the tokenizer's own chat template makes of the messages; Raises: as `render_chat_template`."""
+    """Render the tokenizer's own chat template; Raises: as `render_chat_template`."""
     template: str = tokenizer.get_chat_template()
     return render_chat_template(template, messages, **{**tokenizer.special_tokens_map, **variables})

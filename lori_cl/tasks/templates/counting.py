@@ -1,8 +1,8 @@
-"""Rewrites a parsed template so that every value is counted, and every written value is checked.
+"""Rewrite a parsed template so that every value is counted and every written value is checked.
 
-Every expression whose value is not a constant goes through a filter that counts it; so does every loop, once
-a step, and every piece of text that is written, constant text included. Nothing is computed while a template
-is compiled. No template can name these filters: their names begin with a space.
+A filter counts the value of every expression that is not constant, every step of a loop, and every text that
+is written, including constant text. Nothing is computed while a template is compiled. A template cannot use
+these filters itself, because their names begin with a space.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
-from lori_cl.tasks.templates.budget import MAX_EXPRESSIONS, TooMuch
+from lori_cl.tasks.templates.budget import MAX_EXPRESSIONS, BudgetExceeded
 from lori_cl.tasks.templates.expressions import expression_text
 
 BUDGET = " budget"
-"""The variable that holds the budget of a rendering."""
+"""The variable with the budget of a rendering."""
 COUNTED = " counted"
 """The filter that counts a value."""
 VALUE = " value"
-"""The filter that counts a value, and refuses a method or a function that is not called."""
+"""The filter that counts a value and rejects a method or function that is not called."""
 WRITTEN = " written"
-"""The filter that counts what is written, and refuses what is no text."""
+"""The filter that counts what is written and rejects what is not text."""
 STEPS = " steps"
 """The filter that counts the steps of a loop."""
 METHOD = " method"
-"""The filter that finds a method that is called."""
+"""The filter that looks up a method that is called."""
 
 MADE = (nodes.BinExpr, nodes.Concat, nodes.List, nodes.Tuple, nodes.Dict, nodes.Call)
-"""Expressions that make a value, which is not a method."""
+"""Expressions that create a value; it cannot be a method."""
 READ = (nodes.Name, nodes.Getattr, nodes.Getitem, nodes.Filter)
-"""Expressions that may give a method or a function."""
+"""Expressions whose value may be a method or a function."""
 
 
 class Counting(NodeTransformer):
-    """The rewriting of one template."""
+    """Rewrites one template."""
 
     def __init__(self) -> None:
         self._left = MAX_EXPRESSIONS
 
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
-        """One node, after the nodes inside it; Raises: TooMuch."""
+        """Rewrite one node after its child nodes; Raises: BudgetExceeded."""
         self._left -= isinstance(node, nodes.Expr)
         if self._left < 0:
-            raise TooMuch(f"it has more than {MAX_EXPRESSIONS:,} expressions")
+            raise BudgetExceeded(f"it has more than {MAX_EXPRESSIONS:,} expressions")
         texts = _texts(node)
         super().generic_visit(node, *args, **kwargs)
         match node:
@@ -62,11 +62,11 @@ class Counting(NodeTransformer):
                 node.node = _counted(node.node)
             case nodes.Call():
                 node.node = _called(node.node)
-        return _watched(node, texts)
+        return _wrapped(node, texts)
 
 
 def _texts(node: nodes.Node) -> list[str]:
-    """What stands in the template for the parts that are written, or for the node itself."""
+    """Return the source text of the parts that are written, or of the node itself."""
     match node:
         case nodes.Output() | nodes.Concat():
             return [expression_text(part) for part in node.nodes]
@@ -76,7 +76,7 @@ def _texts(node: nodes.Node) -> list[str]:
             return [expression_text(node)] if isinstance(node, READ) else []
 
 
-def _watched(node: nodes.Node, texts: list[str]) -> nodes.Node:
+def _wrapped(node: nodes.Node, texts: list[str]) -> nodes.Node:
     if getattr(node, "ctx", "load") != "load":
         return node
     if isinstance(node, READ):
@@ -92,18 +92,18 @@ def _filtered(node: Any, name: str, *arguments: str) -> nodes.Filter:
 
 
 def _bare(node: Any) -> Any:
-    """The node without the filter that was laid around it last."""
+    """Return the node without its outermost counting filter."""
     return node.node if isinstance(node, nodes.Filter) and node.name in {VALUE, COUNTED} else node
 
 
 def _counted(node: Any) -> Any:
-    """The node with its value counted and not refused: it is looked into, or tested."""
+    """Return the node with its value counted but not rejected, for attribute access and tests."""
     bare = _bare(node)
     return node if bare is node else _filtered(bare, COUNTED)
 
 
 def _called(node: Any) -> Any:
-    """The node as something that is called, for which a method is meant."""
+    """Return the node as the callee of a call, where a method is allowed."""
     bare = _bare(node)
     if isinstance(bare, nodes.Getattr):
         return _filtered(bare.node, METHOD, bare.attr)

@@ -1,8 +1,8 @@
-"""A Jinja sandbox whose templates come to an end and fit into memory.
+"""A Jinja sandbox with limits on time and memory.
 
-Jinja's own sandbox keeps a template away from Python's internals. It does not keep one from running for ever
-or from filling the memory. Here every step and every value is counted (`counting.py`) against a budget
-(`budget.py`), and an operation that multiplies is checked before it is done.
+Jinja's own sandbox blocks access to Python's internals. It limits neither the running time nor the memory.
+Here every step and every value is counted (`counting.py`) against a budget (`budget.py`), and an operation
+that multiplies is checked before it is executed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jinja2.utils import Namespace
 from lori_cl.tasks.templates.budget import (
     CHECKS,
     MAX_TEMPLATE,
-    TooMuch,
+    BudgetExceeded,
     check_power,
     check_product,
     check_replace,
@@ -30,16 +30,16 @@ from lori_cl.tasks.templates.budget import (
 from lori_cl.tasks.templates.counting import BUDGET, COUNTED, METHOD, STEPS, VALUE, WRITTEN, Counting
 
 CALLABLES = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodWrapperType, type)
-"""Functions, methods and classes; a builtin method is a builtin function."""
+"""Functions, methods and classes. The type of a built-in method is that of a built-in function."""
 MAPPING_METHODS = frozenset({"copy", "get", "items", "keys", "values"})
 
 
-class NoText(ValueError):
-    """A template writes something that is not a text or a number."""
+class UnwritableValue(ValueError):
+    """A template writes something that is not text or a number."""
 
 
 class _Namespace(Namespace):
-    """Jinja's namespace without names that mean something to Python."""
+    """Jinja's namespace, which rejects names that begin with an underscore."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, *rest = args
@@ -55,7 +55,7 @@ class _Namespace(Namespace):
 
 def _check_name(name: Any) -> None:
     if isinstance(name, str) and name.startswith("_"):
-        raise ValueError(f"a namespace takes no name that begins with an underscore: '{name}'")
+        raise ValueError(f"invalid namespace name '{name}': it begins with an underscore")
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
@@ -63,24 +63,24 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"*", "**", "%"})
     max_template = MAX_TEMPLATE
-    """Characters of a template."""
+    """Maximum number of characters of a template."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(optimized=False, **options)  # the optimizer computes constants while it compiles
+        super().__init__(optimized=False, **options)  # the optimizer computes constants at compile time
         self.filters |= {
             **{COUNTED: _counted, VALUE: _value, WRITTEN: _written, STEPS: _steps, METHOD: _method},
             **{"join": _join, "replace": _replace, "format": _format_filter},
         }
         self.globals["namespace"] = _Namespace
-        del self.globals["lipsum"]  # random text, as much as is asked for
+        del self.globals["lipsum"]  # random text of any length
 
     def check_written(self, value: Any, text: str) -> None:
-        """Make sure that a value may be written; `text` is its expression; Raises: NoText."""
+        """Make sure that a value may be written; `text` is its expression. Raises: UnwritableValue."""
 
     def parsed(self, template: str) -> nodes.Template:
-        """Parse a template; Raises: TooMuch; what Jinja raises."""
+        """Parse a template; Raises: BudgetExceeded, and the errors of Jinja."""
         if len(template) > self.max_template:
-            raise TooMuch(
+            raise BudgetExceeded(
                 f"it has {len(template):,} characters; a template has at most {self.max_template:,}"
             )
         return self.parse(template)
@@ -91,19 +91,19 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return self.from_string(counting.set_environment(self))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """A column named as a method of dict is the column."""
+        """Return a column even if it has the name of a dict method."""
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """A key of a mapping is never one of its methods."""
+        """Return the value of a key of a mapping; never one of its methods."""
         if isinstance(obj, Mapping) and isinstance(argument, str) and not argument.startswith("_"):
             return obj[argument] if argument in obj else self.undefined(obj=obj, name=argument)
         return super().getitem(obj, argument)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """`format` of a text with its widths checked."""
+        """Return `format` or `format_map` of a text with checks of widths and values."""
         text = getattr(value, "__self__", None)
         if not isinstance(text, str) or getattr(value, "__name__", "") not in {"format", "format_map"}:
             return None
@@ -119,9 +119,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return formatted
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        """Call what is safe, after a check of what it would make."""
+        """Call a safe object after a check of the size of its result."""
         if "caller" in kwargs and not isinstance(__obj, Macro | types.MethodType | types.FunctionType):
-            raise NoText("{% call %} calls a macro, and this is none")
+            raise UnwritableValue("{% call %} needs a macro, and this is not a macro")
         text = getattr(__obj, "__self__", None)
         if isinstance(text, str) and (check := CHECKS.get(__obj.__name__)) is not None:
             check(text, *args, *kwargs.values())
@@ -130,7 +130,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse a product that is too large before it is made."""
+        """Check the size of a product before it is computed."""
         if operator == "%" and isinstance(left, str | bytes):
             return _formatted(self, left, right)
         if operator == "**":
@@ -151,14 +151,16 @@ def _counted(context: Context, value: Any) -> Any:
 @pass_context
 def _value(context: Context, value: Any, text: str) -> Any:
     if isinstance(value, CALLABLES):
-        raise NoText(f"{{{{ {text} }}}} is a {_kind(value)}, and no value; call it, or write another name")
+        raise UnwritableValue(
+            f"{{{{ {text} }}}} is a {_kind(value)}, not a value; call it, or use another name"
+        )
     return _counted(context, value)
 
 
 @pass_context
 def _written(context: Context, value: Any, text: str) -> Any:
     if isinstance(value, CALLABLES):
-        raise NoText(f"{{{{ {text} }}}} is a {_kind(value)}, and no text; call it, or write another name")
+        raise UnwritableValue(f"{{{{ {text} }}}} is a {_kind(value)}, not text; call it, or use another name")
     context.environment.check_written(value, text)  # type: ignore[attr-defined]
     context[BUDGET].take(value)
     return value
@@ -166,7 +168,7 @@ def _written(context: Context, value: Any, text: str) -> Any:
 
 @pass_context
 def _steps(context: Context, values: Any) -> Any:
-    """What a loop runs over, one counted step at a time."""
+    """Return the values of a loop; each step is counted."""
     if isinstance(values, Undefined):
         return values
     return _stepped(context[BUDGET], iter(values))
@@ -186,7 +188,7 @@ def _method(environment: BoundedEnvironment, obj: Any, name: str) -> Any:
 
 
 def kind_of_value(value: Any) -> str:
-    """What a value is, in a reader's words."""
+    """Return the name of a value's type for an error message."""
     if value is None:
         return "null"
     names = {dict: "table", list: "list", tuple: "list", bytes: "binary value"}
@@ -202,7 +204,7 @@ def _kind(value: Any) -> str:
 @pass_environment
 def _join(environment: Any, values: Any, between: Any = "", attribute: Any = None) -> str:
     if attribute is not None:
-        raise TooMuch("join takes no attribute here; write map(attribute=…) before it")
+        raise BudgetExceeded("join does not support attribute; use map(attribute=…) before it")
     items = list(values)
     for value in (*items, between):
         environment.check_written(value, "… | join")

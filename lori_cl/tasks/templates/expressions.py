@@ -8,13 +8,13 @@ from functools import singledispatch
 from jinja2 import nodes
 
 LONGEST = 80
-"""Characters of an expression in a message."""
+"""Maximum number of characters of an expression in a message."""
 
 OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "pow": "**"}
 
 
 def expression_text(node: nodes.Node) -> str:
-    """The expression as somebody would write it; parts of rare kinds are `…`."""
+    """Return the source text of an expression; unsupported parts are `…`."""
     text = _text(node)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 

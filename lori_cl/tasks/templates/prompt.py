@@ -1,4 +1,4 @@
-"""The sandbox of a task's templates: they read a row, and write texts and numbers."""
+"""The sandbox for a task's templates, which read a row and write text and numbers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from jinja2 import StrictUndefined, Undefined, nodes, pass_environment
 
 from lori_cl.tasks.templates.budget import CHECKS, Budget
 from lori_cl.tasks.templates.counting import BUDGET, Counting
-from lori_cl.tasks.templates.environment import BoundedEnvironment, NoText, kind_of_value
+from lori_cl.tasks.templates.environment import BoundedEnvironment, UnwritableValue, kind_of_value
 
 LISTED = " listed"
-"""The filter that writes a list as JSON; no template can name it."""
+"""The filter that writes a list as JSON; a template cannot use it itself."""
 WRITABLE = (str, int, float, Decimal, date, time, timedelta)
-"""What a template may write; a truth value is an int, a timestamp a date."""
+"""Types that a template may write; a bool is an int, and a timestamp is a date."""
 
 FILTERS = (
     *("abs", "attr", "count", "d", "default", "dictsort", "first", "float", "groupby", "int"),
     *("items", "last", "length", "list", "map", "max", "min", "reject", "rejectattr", "reverse"),
     *("select", "selectattr", "sort", "unique"),
 )
-"""Jinja's own that take a time that grows with their input, and give the same result each time."""
+"""Jinja's built-in filters that are deterministic and whose time grows with the input only."""
 TEXT_FILTERS = ("capitalize", "lower", "string", "title", "trim", "truncate", "upper", "wordcount")
-"""Jinja's own that make a text of whatever they are given."""
+"""Jinja's built-in filters that convert any value to text."""
 METHODS = frozenset(
     {
         *("capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdecimal"),
@@ -36,11 +36,11 @@ METHODS = frozenset(
         *("splitlines", "startswith", "strip", "swapcase", "title", "upper"),
     }
 )
-"""Those of a text that make nothing longer than it."""
+"""Methods of a text whose result is not longer than the text."""
 
 
 class PromptEnvironment(BoundedEnvironment):
-    """The sandbox of task templates."""
+    """The sandbox for task templates."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -53,30 +53,30 @@ class PromptEnvironment(BoundedEnvironment):
             **{name: _of_text(name, self.filters[name]) for name in TEXT_FILTERS},
             "round": _round,
             "tojson": _to_json,
-            LISTED: _listed,
+            LISTED: _write_list,
             **own,
         }
 
     def check_written(self, value: Any, text: str) -> None:
-        """Only texts and numbers are written; a null or a structure is refused."""
+        """Allow text and numbers; reject null and structures."""
         if isinstance(value, Undefined):
             str(value)  # raises
         if not isinstance(value, WRITABLE):
             how = "" if value is None else "; write one of its parts, or use join or tojson"
-            raise NoText(f"{{{{ {text} }}}} writes a {kind_of_value(value)}, not a text{how}")
+            raise UnwritableValue(f"{{{{ {text} }}}} writes a {kind_of_value(value)}, not text{how}")
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Of a text, only what makes nothing longer."""
+        """Allow only the METHODS of a text."""
         return super().is_safe_attribute(obj, attr, value) and not (
             isinstance(obj, str | bytes) and attr not in METHODS
         )
 
     def wrap_str_format(self, value: Any) -> None:
-        """None: `format` is no method of a text here; the filter of that name is there."""
+        """Return None: the method `format` is not available; the filter `format` is."""
 
 
 def _of_text(name: str, applied: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that refuses to make a text of a null or a structure."""
+    """Wrap a filter to reject null and structures."""
     first = 1 if hasattr(applied, "jinja_pass_arg") else 0
 
     def checked(environment: PromptEnvironment, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -97,9 +97,9 @@ def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _listed(value: Any) -> str:
+def _write_list(value: Any) -> str:
     if not isinstance(value, list | tuple | Iterator):
-        raise NoText(f"it gives a {kind_of_value(value)}, not a list")
+        raise UnwritableValue(f"it gives a {kind_of_value(value)}, not a list")
     return json.dumps(list(value), default=str)
 
 
@@ -109,26 +109,26 @@ _compiled = lru_cache(maxsize=64)(SANDBOX.compiled)
 
 @lru_cache(maxsize=64)
 def _list_expression(template: str) -> Any:
-    """A template whose one expression gives a list, as one that writes the list as JSON."""
+    """Compile a template with one list expression to a template that writes the list as JSON."""
     pieces = [p for output in SANDBOX.parsed(template).find_all(nodes.Output) for p in output.nodes]
     found = [p for p in pieces if not (isinstance(p, nodes.TemplateData) and not p.data.strip())]
     if len(found) != 1 or isinstance(found[0], nodes.TemplateData):
-        raise NoText(f"'{template[:80]}' is not one expression in {{{{ }}}} that gives a list")
+        raise UnwritableValue(f"'{template[:80]}' is not one expression in {{{{ }}}} that gives a list")
     written = nodes.Filter(found[0], LISTED, [], [], None, None, lineno=1)
-    whole = nodes.Template([nodes.Output([written], lineno=1)], lineno=1).set_environment(SANDBOX)
-    return SANDBOX.from_string(Counting().visit(whole).set_environment(SANDBOX))
+    full_template = nodes.Template([nodes.Output([written], lineno=1)], lineno=1).set_environment(SANDBOX)
+    return SANDBOX.from_string(Counting().visit(full_template).set_environment(SANDBOX))
 
 
 def fill_list(template: str, row: Mapping[str, Any]) -> list[Any]:
-    """The list that a template's one expression gives for a row; Raises: as `fill`."""
+    """Return the list that a template's only expression gives for a row; Raises: as `fill`."""
     values: list[Any] = json.loads(_list_expression(template).render({**row, BUDGET: Budget()}))
     return values
 
 
 def fill(template: str, row: Mapping[str, Any]) -> str:
-    """The template with the row's columns in it.
+    """Render the template with the columns of a row.
 
-    Raises: TooMuch, NoText, what Jinja raises, and what the template's own computation raises.
+    Raises: BudgetExceeded, UnwritableValue, and the errors of Jinja and of the template's expressions.
     """
     text: str = _compiled(template).render({**row, BUDGET: Budget()})
     return text

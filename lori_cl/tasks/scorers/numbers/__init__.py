@@ -1,4 +1,4 @@
-r"""Read the number that an answer gives, exactly, in the notations that people and models use.
+r"""Read the number in an answer, exactly, in the notations that people and models use.
 
 Grammar, after `plain_text` has replaced Unicode and LaTeX forms (`½`, `²`, `−`, `\dfrac`, `\text{}`, `$…$`):
 
@@ -19,27 +19,28 @@ Separators in a decimal:
 
 - Groups of three after `,`, `.`, a space or an apostrophe are thousands: 1,234,567 and 1.234.567 and
   1 000 and 1'000. The other sign then marks the decimals: 1,234.56 and 1.234,56. Indian groups (12,34,567)
-  are read too.
+  are supported too.
 - One `,` that cannot separate thousands marks decimals: 3,5 and 0,125 and 1,23.
 - One `.` always marks decimals. So 1,234 is 1234 (the English convention) and 1.234 is 1.234.
-- A `,` with a space after it separates two numbers. 1,2,3 and 1.2.3 are no number.
+- A `,` with a space after it separates two numbers. 1,2,3 and 1.2.3 are not numbers.
 
-A sign counts only where nothing precedes it that it could subtract from: 10-3 has no -3. Parentheses do not
-negate: (5) is 5. An expression such as 10-3, 2x+3 or 1+√2 is not evaluated: it is not a number. Neither are
-x^2, 5y, ±5, >5 and 2π.
+A sign counts only if no operand precedes it: 10-3 does not contain -3. Parentheses do not negate: (5) is 5.
+An expression such as 10-3, 2x+3 or 1+√2 is not evaluated and is not a number. x^2, 5y, ±5, >5 and 2π are not
+numbers either.
 
-Which number of a text counts:
+The number that counts in a text:
 
-1. The content of the last `\boxed{…}`, where there is one.
-2. Otherwise the first number after the last `####`, `answer is`, `the answer:` or `final answer:` that a
-   number follows; of an equation (3 * 6 = 18) its last side.
+1. The content of the last `\boxed{…}`, if there is one.
+2. Otherwise the first number after the last `####`, `answer is`, `the answer:` or `final answer:` that is
+   followed by a number. In an equation (3 * 6 = 18) the last side counts.
 3. Otherwise the last number.
 
-A target must give exactly one number; a text of several words that holds several is accepted with a warning.
+A target must contain exactly one number. A text of several words that contains several numbers is accepted
+with a warning.
 
-Two quantities are equal where their values are equal and no unit differs. A unit that only one of them names
-is ignored (`18 dollars` is 18, `25 %` is 25). Units are not converted (5 km is not 5000 m). A time or a ratio
-equals only a time or a ratio.
+Two quantities are equal if their values are equal and their units do not differ. A unit that only one of them
+names is ignored (`18 dollars` is 18, `25 %` is 25). Units are not converted (5 km is not 5000 m). A time
+equals only a time; a ratio equals only a ratio.
 """
 
 from lori_cl.tasks.scorers.numbers.answers import answer_quantity, last_number, target_problem

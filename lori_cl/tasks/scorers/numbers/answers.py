@@ -1,4 +1,4 @@
-"""Which number of a text is its answer."""
+"""Find the number in a text that is its answer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _WORDS = re.compile(r"[^\W\d_]{2,}")
 Region = Literal["box", "marker", "text"]
 
 
-class _Read(NamedTuple):
-    """A text, or the content of its box, and the numbers in it that may be its answer."""
+class _ParsedText(NamedTuple):
+    """A text, or the content of its box, and the numbers in it that may be the answer."""
 
     region: Region
     text: str
@@ -29,7 +29,7 @@ class _Read(NamedTuple):
 
 
 def last_number(text: str) -> Value | None:
-    """The value of the last number in a text, exactly; None where there is none, or it cannot be read."""
+    """Return the exact value of the last number in a text; None if there is none or it cannot be parsed."""
     plain = plain_text(text)
     found = runs(plain, scan(plain))
     last = [token for token in found[-1] if not token.variable] if found else []
@@ -37,76 +37,76 @@ def last_number(text: str) -> Value | None:
 
 
 def answer_quantity(text: str) -> Quantity | None:
-    """The quantity that a text gives as its answer; None where it gives none, or an expression."""
-    read = _read(text)
-    if not read.runs:
+    """Return the quantity that a text gives as its answer; None if it gives none, or an expression."""
+    parsed = _parse(text)
+    if not parsed.runs:
         return None
-    match read.region:
+    match parsed.region:
         case "text":
-            return _quantity(read.runs[-1])
+            return _quantity(parsed.runs[-1])
         case "marker":
-            return _quantity(_last_side(read))
+            return _quantity(_last_side(parsed))
         case "box":
-            sides = _after_equals(read)
+            sides = _after_equals(parsed)
             return _quantity(sides[0]) if len(sides) == 1 else None
 
 
 def target_problem(text: str) -> tuple[str, bool] | None:
-    """Why a wanted answer is not exactly one number, and whether it is prose, of which the last one counts.
+    """Check that a target is exactly one number.
 
-    None where it is exactly one.
+    Returns None if it is, otherwise (the problem, whether the target is prose, whose last number counts).
     """
     if answer_quantity(text) is None:
-        return "is not exactly one number that numeric_match can read", False
-    read = _read(text)
-    sides = _after_equals(read)
+        return "is not exactly one number that numeric_match can parse", False
+    parsed = _parse(text)
+    sides = _after_equals(parsed)
     if len(sides) < 2:
         return None
-    return f"holds {len(sides)} numbers", len(_WORDS.findall(read.text)) > 1
+    return f"contains {len(sides)} numbers", len(_WORDS.findall(parsed.text)) > 1
 
 
-def _read(text: str) -> _Read:
+def _parse(text: str) -> _ParsedText:
     if (box := _last_box(text[-LONGEST_TEXT:])) is not None:
         return _with_runs("box", box)
-    read = _with_runs("text", plain_text(text))
-    last = read.runs[-1][0].start if read.runs else -1
-    ends = [marker.end() for marker in _MARKER.finditer(read.text) if marker.end() <= last]
+    parsed = _with_runs("text", plain_text(text))
+    last = parsed.runs[-1][0].start if parsed.runs else -1
+    ends = [marker.end() for marker in _MARKER.finditer(parsed.text) if marker.end() <= last]
     if not ends:
-        return read
-    return read._replace(region="marker", runs=[run for run in read.runs if run[0].start >= ends[-1]])
+        return parsed
+    return parsed._replace(region="marker", runs=[run for run in parsed.runs if run[0].start >= ends[-1]])
 
 
-def _with_runs(region: Region, text: str) -> _Read:
+def _with_runs(region: Region, text: str) -> _ParsedText:
     plain = plain_text(text) if region == "box" else text
-    return _Read(region, plain, runs(plain, scan(plain)))
+    return _ParsedText(region, plain, runs(plain, scan(plain)))
 
 
 def _last_box(text: str) -> str | None:
-    r"""The content of the last \boxed{…} that is closed."""
+    r"""Return the content of the last closed \boxed{…}."""
     opened: list[re.Match[str]] = []
     content = None
     for brace in _BOXED.finditer(text):
         if brace[0] != "}":
             opened.append(brace)
-        elif opened and (begins := opened.pop())[0] != "{":
-            content = text[begins.end() : brace.start()]
+        elif opened and (opening := opened.pop())[0] != "{":
+            content = text[opening.end() : brace.start()]
     return content
 
 
-def _last_side(read: _Read) -> Sequence[Token]:
-    """The first run, or the last side of the equation that it begins."""
-    chosen = read.runs[0]
-    for run in read.runs[1:]:
-        if not _EQUALS.fullmatch(read.text[chosen[-1].end : run[0].start]):
+def _last_side(parsed: _ParsedText) -> Sequence[Token]:
+    """Return the first run, or the last side of the equation that begins with it."""
+    chosen = parsed.runs[0]
+    for run in parsed.runs[1:]:
+        if not _EQUALS.fullmatch(parsed.text[chosen[-1].end : run[0].start]):
             break
         chosen = run
     return chosen
 
 
-def _after_equals(read: _Read) -> Sequence[Sequence[Token]]:
-    """The runs after the last equals sign that a run follows."""
-    last = read.text.rfind("=", 0, read.runs[-1][0].start) if read.runs else -1
-    return [run for run in read.runs if run[0].start > last]
+def _after_equals(parsed: _ParsedText) -> Sequence[Sequence[Token]]:
+    """Return the runs after the last equals sign that is followed by a run."""
+    last = parsed.text.rfind("=", 0, parsed.runs[-1][0].start) if parsed.runs else -1
+    return [run for run in parsed.runs if run[0].start > last]
 
 
 def _quantity(run: Sequence[Token]) -> Quantity | None:

@@ -1,4 +1,4 @@
-"""Parse numbers in plain text: a recursive descent over the grammar of this package's docstring."""
+"""Parse numbers in plain text by recursive descent. The package docstring gives the grammar."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lori_cl.tasks.scorers.numbers.values import (
 )
 
 LONGEST = 1_000
-"""Characters of a number, and digits of a power; Python reads no more than 4,300 digits."""
-DEEPEST = 4
-"""Brackets within brackets."""
+"""Maximum characters of a number and digits of a power; Python converts at most 4,300 digits."""
+MAX_DEPTH = 4
+"""Maximum nesting depth of brackets."""
 
 _ENDS = r"(?!\d|[.,']\d)"
 _DECIMAL = re.compile(
@@ -29,7 +29,7 @@ _DECIMAL = re.compile(
     rf"|(?P<spaces>(?!0)\d{{1,3}}(?:(?: \d{{3}})+|(?:'\d{{3}})+)(?:[.,]\d+)?)"
     rf"|(?P<comma>\d+,\d+)|(?P<point>\d*\.\d+|\d+)){_ENDS}"
 )
-"""Thousands in groups, or none; the English convention is tried first."""
+"""A decimal with or without thousands separators; the English convention is tried first."""
 _EXPONENT = re.compile(rf"[eE]([+-]?\d{{1,4}})(?![\d{LETTER}])")
 _TIMES_TEN = re.compile(r" ?[*x] ?10 ?(?=\^)")
 _MIXED = re.compile(r"(\d+)(?: and)? (\d+) ?/ ?(\d+)(?!\d|[.,/]\d)")
@@ -39,14 +39,14 @@ _OPENING = {"(": ")", "{": "}"}
 
 
 class Parsed(NamedTuple):
-    """A value, and the position after it."""
+    """A value and the position after it."""
 
     value: Value
     end: int
 
 
 def time_or_ratio(text: str, at: int) -> tuple[Quantity, int] | None:
-    """A time, in minutes, or a ratio that begins here."""
+    """Parse a time, in minutes, or a ratio at this position."""
     if found := _TIME.match(text, at):
         hours, minutes, seconds = (int(part or 0) for part in found.groups())
         return Quantity(60 * hours + minutes + Fraction(seconds, 60), form="time"), found.end()
@@ -57,7 +57,7 @@ def time_or_ratio(text: str, at: int) -> tuple[Quantity, int] | None:
 
 
 def magnitude(text: str, at: int, depth: int = 0) -> Parsed | None:
-    """A mixed number, a term, or one term divided by another."""
+    """Parse a mixed number, a term, or one term divided by another."""
     if (mixed := _mixed(text, at)) is not None:
         return mixed
     top = _term(text, at, depth)
@@ -72,7 +72,7 @@ def magnitude(text: str, at: int, depth: int = 0) -> Parsed | None:
 
 
 def signed(text: str, at: int, depth: int) -> Parsed | None:
-    """A magnitude, which a sign may precede."""
+    """Parse a magnitude with an optional sign."""
     sign = text[at : at + 1]
     found = magnitude(text, at + (sign in ("-", "+")), depth)
     return found._replace(value=negative(found.value)) if found and sign == "-" else found
@@ -81,14 +81,14 @@ def signed(text: str, at: int, depth: int) -> Parsed | None:
 def _mixed(text: str, at: int) -> Parsed | None:
     found = _MIXED.match(text, at)
     if found is not None and len(found[0]) <= LONGEST:
-        whole, top, bottom = map(int, found.groups())
+        integer, top, bottom = map(int, found.groups())
         if top < bottom:
-            return Parsed(whole + Fraction(top, bottom), found.end())
-    whole_part = re.compile(r"(\d{1,20}) ?(?=\\frac)").match(text, at)
-    fraction = _fraction(text, whole_part.end(), 0) if whole_part else None
-    if whole_part is None or fraction is None or not isinstance(fraction.value, Fraction):
+            return Parsed(integer + Fraction(top, bottom), found.end())
+    integer_part = re.compile(r"(\d{1,20}) ?(?=\\frac)").match(text, at)
+    fraction = _fraction(text, integer_part.end(), 0) if integer_part else None
+    if integer_part is None or fraction is None or not isinstance(fraction.value, Fraction):
         return None
-    return fraction._replace(value=int(whole_part[1]) + fraction.value)
+    return fraction._replace(value=int(integer_part[1]) + fraction.value)
 
 
 def _term(text: str, at: int, depth: int) -> Parsed | None:
@@ -121,17 +121,17 @@ def _power(text: str, at: int, depth: int) -> Parsed | None:
 
 
 def _raised(text: str, base: Parsed, depth: int) -> Parsed | None:
-    """base ^ exponent; None where no exponent that can be computed follows."""
+    """Parse `^ exponent` after the base; return None if there is none, or the power cannot be computed."""
     caret = re.compile(r" ?\^ ?").match(text, base.end)
     if caret is None:
         return None
-    whole = re.compile(r"[+-]?\d{1,6}(?![\d.])").match(text, caret.end())
-    exponent = Parsed(Fraction(whole[0]), whole.end()) if whole else _group(text, caret.end(), depth)
-    value = _to_the(base.value, exponent.value) if exponent else None
+    integer = re.compile(r"[+-]?\d{1,6}(?![\d.])").match(text, caret.end())
+    exponent = Parsed(Fraction(integer[0]), integer.end()) if integer else _group(text, caret.end(), depth)
+    value = _to_power(base.value, exponent.value) if exponent else None
     return None if exponent is None or value is None else Parsed(value, exponent.end)
 
 
-def _to_the(base: Value, exponent: Value) -> Value | None:
+def _to_power(base: Value, exponent: Value) -> Value | None:
     if not isinstance(base, Fraction) or not isinstance(exponent, Fraction):
         return None
     if exponent.denominator != 1:
@@ -144,7 +144,7 @@ def _to_the(base: Value, exponent: Value) -> Value | None:
 
 
 def _fraction(text: str, at: int, depth: int) -> Parsed | None:
-    r"""\frac{…}{…}."""
+    r"""Parse \frac{…}{…}."""
     if not text.startswith("\\frac", at):
         return None
     top = _group(text, at + len("\\frac"), depth)
@@ -154,9 +154,9 @@ def _fraction(text: str, at: int, depth: int) -> Parsed | None:
 
 
 def _group(text: str, at: int, depth: int) -> Parsed | None:
-    """A number in brackets."""
+    """Parse a number in brackets."""
     opening = re.compile(r" ?([({]) ?").match(text, at)
-    if opening is None or depth == DEEPEST:
+    if opening is None or depth == MAX_DEPTH:
         return None
     inside = signed(text, opening.end(), depth + 1)
     closing = re.compile(rf" ?\{_OPENING[opening[1]]}").match(text, inside.end) if inside else None

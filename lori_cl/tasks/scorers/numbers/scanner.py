@@ -1,4 +1,4 @@
-"""Find every number of a plain text, and what looks like one and is none."""
+"""Find every number in a plain text, and every expression that looks like a number but is not one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from lori_cl.tasks.scorers.numbers.values import Quantity, negative, product
 
 @dataclass(frozen=True)
 class Token:
-    """A number, something with digits that is none, or a variable."""
+    """A number, an expression that is not a number, or a variable."""
 
     start: int
     end: int
     quantity: Quantity | None = None
     """None for an expression that is not a number: x^2, 5y, 1.2.3."""
     variable: bool = False
-    """Whether it is a single letter, which counts only where an operator joins it to a number."""
+    """Whether it is a single letter, which counts only if an operator joins it to a number."""
 
 
 _WORD = re.compile(rf"[{LETTER}_][{LETTER}_\d]*")
@@ -40,14 +40,14 @@ _BEGINS = re.compile(rf"[{LETTER}_]|\d|\.\d|√|\\frac|[({{](?=[ ({{]{{0,6}}[-+]
 _UNREADABLE = re.compile(r"\d(?:[\d.,']*\d)?|\.\d+|√|\\frac")
 _OPERAND_FOLLOWS = re.compile(rf" ?\^| ?[π√]|[{LETTER}_]| ?/ ?[{LETTER}](?![{LETTER}])|\[")
 _NOT_EQUAL_BEFORE = re.compile(r"(?:(?<![<>=-])[<>]=?|[≤≥≠±]) ?$")
-_RUNS_ON = re.compile(r"[)\]}]*(?: ?[+*/÷^-] ?)?[(\[{]*")
+_JOINS = re.compile(r"[)\]}]*(?: ?[+*/÷^-] ?)?[(\[{]*")
 _ARGUMENT = re.compile(r"[_^]?[({]?[-+\d.]* ?[({]?[-+]?[\d.,]+[)}]*")
 _FUNCTIONS = frozenset({"log", "ln", "lg", "sin", "cos", "tan", "exp"})
 _LONE_DASH = re.compile(r" - ")
 
 
 def scan(text: str) -> list[Token]:
-    """Every token of a plain text, in order."""
+    """Return the tokens of a plain text, in order."""
     found, at = [], 0
     while begins := _BEGINS.search(text, at):
         token, at = _token(text, begins.start())
@@ -57,7 +57,7 @@ def scan(text: str) -> list[Token]:
 
 
 def runs(text: str, tokens: Sequence[Token]) -> list[list[Token]]:
-    """Tokens that operators join, such as 2x + 3, together; runs of variables alone are left out."""
+    """Group tokens that operators join, such as 2x + 3. Runs with only variables are left out."""
     grouped: list[list[Token]] = []
     for token in tokens:
         if grouped and _joined(text, grouped[-1][-1], token):
@@ -71,11 +71,11 @@ def _joined(text: str, one: Token, other: Token) -> bool:
     between = text[one.end : other.start]
     if (one.variable or other.variable) and (not between or _LONE_DASH.fullmatch(between)):
         return False
-    return _RUNS_ON.fullmatch(between) is not None
+    return _JOINS.fullmatch(between) is not None
 
 
 def _token(text: str, at: int) -> tuple[Token | None, int]:
-    """What begins here, and where to go on."""
+    """Return the token at this position, if any, and the position to continue from."""
     word = _WORD.match(text, at)
     if word and not _SIGN_WORD.match(text, at) and not CURRENCY.match(text, at):
         return _word(text, word)
@@ -89,7 +89,10 @@ def _token(text: str, at: int) -> tuple[Token | None, int]:
 
 
 def _word(text: str, word: re.Match[str]) -> tuple[Token | None, int]:
-    """A word is not a number, digits in it included; with an exponent or an argument it is an expression."""
+    """Return the token of a word, or None, and its end.
+
+    A word is not a number, even if it contains digits. With an exponent or an argument it is an expression.
+    """
     function = text.startswith("\\", word.start() - 1) or re.split(r"[\d_]", word[0])[0] in _FUNCTIONS
     argument = _ARGUMENT.match(text, word.end())
     if function and argument is not None:
@@ -101,7 +104,7 @@ def _word(text: str, word: re.Match[str]) -> tuple[Token | None, int]:
 
 
 def _number(text: str, at: int) -> Token | None:
-    """A quantity with its sign, currency and unit; None where none begins here."""
+    """Parse a quantity with its sign, currency and unit; return None if there is none at this position."""
     begins, sign = at, _SIGNS.match(text, at) or _SIGN_WORD.match(text, at)
     at = sign.end() + (text[sign.end()] == " ") if sign else at
     currency = CURRENCY.match(text, at)
@@ -123,7 +126,7 @@ def _number(text: str, at: int) -> Token | None:
 
 
 def _with_unit(text: str, token: Token) -> Token:
-    """The token with what follows it: a multiplier, a unit, or what makes it no number."""
+    """Extend the token with what follows: a multiplier, a unit, or an operand that makes it an expression."""
     assert token.quantity is not None
     quantity, end = token.quantity, token.end
     if times := MULTIPLIER.match(text, end):

@@ -1,4 +1,4 @@
-r"""Replace Unicode and LaTeX spellings of numbers by the plain ones that the grammar reads."""
+r"""Replace Unicode and LaTeX notations of numbers with the plain ones that the grammar parses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 LONGEST_TEXT = 20_000
-"""Characters that are read, from the end: an answer stands there, and reading takes time."""
+"""Only this many characters at the end are parsed: the answer is there, and parsing takes time."""
 
 _MINUS = dict.fromkeys(map(ord, "−‐‑‒–﹣－"), "-")
 _SIGNS = {**_MINUS, **dict.fromkeys(map(ord, "×·⋅∙⨯"), "*"), **{ord("٫"): ".", ord("٬"): ","}}
@@ -41,7 +41,7 @@ _LATEX = (
 
 
 def plain_text(text: str) -> str:
-    r"""'1 1/2 km^(2)' of '1½\,\text{km}²'."""
+    r"""Return the plain notation of a text: '1 1/2 km^(2)' for '1½\,\text{km}²'."""
     text = _TAG.sub(" ", text[-LONGEST_TEXT:])
     text = _VULGAR.sub(_fraction, text)
     text = _SUPERSCRIPT.sub(lambda run: f"^({''.join(_SUPERSCRIPTS[c] for c in run[0])})", text)
@@ -54,11 +54,11 @@ def plain_text(text: str) -> str:
 
 
 def _fraction(found: re.Match[str]) -> str:
-    """' 1/2' of '½'; the space parts it from a whole number before it."""
+    """Return ' 1/2 ' for '½'; the space separates it from an integer before it."""
     return " " + unicodedata.normalize("NFKC", found[0]).replace("⁄", "/") + " "
 
 
 def _math(found: re.Match[str]) -> str:
-    """What stands between two dollar signs, where it is a formula and not text between two prices."""
+    """Remove the dollar signs if the text between them is a formula, not text between two prices."""
     commands_removed = re.sub(r"\\[A-Za-z]+", "", found[1])
     return found[0] if _NOT_MATH.search(commands_removed) and "=" not in found[1] else f" {found[1]} "

@@ -31,7 +31,7 @@ _SPELLINGS: Mapping[str, str] = {
     "week": "week weeks",
     "month": "month months",
     "year": "yr yrs year years",
-    "": "° deg degree degrees pound pounds",  # read, and not compared: degrees of what, pounds of what?
+    "": "° deg degree degrees pound pounds",  # parsed but not compared: the unit is ambiguous
     "°C": "°C ℃",
     "°F": "°F ℉",
     "%": "% percent pct",
@@ -68,7 +68,7 @@ MULTIPLIERS: Mapping[str, int] = {
 }
 
 LETTER = r"A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
-"""Latin, Greek and Cyrillic letters; they form words with the digits that they touch."""
+"""Latin, Greek and Cyrillic letters. Digits next to them are part of the word."""
 
 _NAME = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
 _ONE = rf"(?:{_NAME}|in(?=\^))(?![{LETTER}])(?:\^?\(?[23](?!\d)\)?)?"
@@ -79,7 +79,10 @@ CURRENCY = re.compile(r"(?:US|A|C|HK)?[$€£¥₹] ?|(?:USD|EUR|GBP|JPY|INR|Rs\
 
 
 def short_unit(text: str) -> str | None:
-    """'km^2' of 'kilometers^(2)', 'km/h' of 'km per hour'; None of a word that may mean several units."""
+    """Return the short form of a unit, or None if the word is ambiguous.
+
+    'kilometers^(2)' gives 'km^2'; 'km per hour' gives 'km/h'.
+    """
     parts = re.split(r" ?(?:/|per ) ?", text)
     return "/".join(_short(part) for part in parts) or None
 
@@ -91,5 +94,5 @@ def _short(text: str) -> str:
 
 
 def short_currency(text: str) -> str | None:
-    """'$' of 'US$' and of 'USD'."""
+    """Return the symbol of a currency: '$' for 'US$' and 'USD'."""
     return _UNITS.get(text.strip().lstrip("USACHK") or text.strip(), _UNITS.get(text.strip()))

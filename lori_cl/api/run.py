@@ -1,0 +1,314 @@
+"""A run of a workspace: what it learned, what it forgets, and what it can be used for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lori_cl.api.matrix import Matrix, Metrics
+from lori_cl.errors import InputError
+from lori_cl.registry import Run as RunRecord
+from lori_cl.registry import Stage
+
+if TYPE_CHECKING:
+    from lori_cl.api.workspace import Workspace
+    from lori_cl.reports import Capacity, Routing, RunReport
+    from lori_cl.serving.export import ExportResult
+    from lori_cl.serving.interference import TaskPair
+    from lori_cl.serving.predict import Prediction
+    from lori_cl.serving.retire import RetireResult
+    from lori_cl.serving.verify import CheckResult
+    from lori_cl.training import Progress
+
+
+class Run:
+    """One run: `workspace.run(...)` trains one, `workspace.get_run(name)` opens one.
+
+    Everything is read from the registry at each access, so that the object never shows an old state.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> run = cl.Workspace(".").get_run("real-text-lori")  # the registry that comes with the sources
+        >>> run.status, run.tasks[0], round(run.metrics("as_trained").acc, 3)
+        ('done', 'sst2', 0.69)
+    """
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self.workspace = workspace
+        self.name = name
+
+    def __repr__(self) -> str:
+        record = self.record
+        return f"Run({self.name!r}, {len(record.stages)} of {len(record.tasks)} stages)"
+
+    @property
+    def record(self) -> RunRecord:
+        """All that the registry knows about the run."""
+        with self.workspace.storage.read() as registry:
+            return registry.run(self.name)
+
+    @property
+    def status(self) -> str:
+        """`done` where every planned task is trained."""
+        return self.record.status
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Labels of the planned tasks, in order."""
+        return tuple(task.label for task in self.record.tasks)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The committed stages, in order."""
+        return self.record.stages
+
+    def gather(self) -> RunReport:
+        """Everything that a report says, as frozen values."""
+        from lori_cl.reports import gather
+
+        with self.workspace.storage.read() as registry:
+            return gather(registry, self.name, self.workspace.storage.artifacts)
+
+    def matrix(self, view: str = "as_trained") -> Matrix:
+        """The forgetting matrix under a view.
+
+        Raises: InputError: the run was not evaluated under it.
+        """
+        return Matrix(self._view(view).matrix)
+
+    def metrics(self, view: str = "as_trained") -> Metrics:
+        """The metrics under a view: `acc`, `bwt`, `forgetting` and others, docs/metrics.md.
+
+        Raises: InputError: the run was not evaluated under it.
+        """
+        return Metrics(self._view(view).metrics)
+
+    def _view(self, name: str) -> Any:
+        views = {view.name: view for view in self.gather().views}
+        if name not in views:
+            raise InputError(
+                f"run '{self.name}' was not evaluated under view '{name}' (available: {', '.join(views)})"
+            )
+        return views[name]
+
+    def report(self, path: str | Path | None = None, format: str | None = None) -> bytes:
+        """The report as a file's content; it is written to `path` where one is given.
+
+        Args:
+            path: Its suffix gives the format: .html, .md, .csv, .json, .png, .svg.
+            format: The format's name; by default that of the suffix, or html.
+
+        Raises: InputError: there is no such format. WorkspaceUnusable: the file cannot be written.
+        """
+        from lori_cl.api.reporting import write_report
+
+        return write_report([self.gather()], path, format)
+
+    def extend(self, *tasks: str, **options: Any) -> Run:
+        """Train these tasks after the planned ones; `options` are those of `Workspace.run`.
+
+        Raises: See `Workspace.run`.
+        """
+        from lori_cl.spec import CurriculumSpec
+
+        record = self.record
+        planned = [*record.curriculum["tasks"], *tasks]
+        curriculum = CurriculumSpec.model_validate({**record.curriculum, "tasks": planned})
+        return self.workspace.run(curriculum, self.name, **options)
+
+    def predict(
+        self,
+        rows: Sequence[str | Mapping[str, Any]],
+        task: str | None = None,
+        *,
+        route: bool = False,
+        batch_size: int = 64,
+    ) -> list[Prediction]:
+        """Answer texts, or rows of columns.
+
+        Args:
+            rows: Texts, for tasks that read one column; or dicts of columns, which may name their `task`.
+            task: The task whose adapter answers.
+            route: Predict each row's task from its text; `route()` must have been called once.
+            batch_size: Rows a forward pass.
+
+        Raises: DataError: a row lacks what its task reads. UnknownTask. InputError.
+        """
+        from lori_cl.serving.predict import Predictor
+        from lori_cl.serving.requests import read_routed_rows, read_rows
+        from lori_cl.serving.route import load_router
+
+        if route and task is not None:
+            raise InputError("give task or route=True, not both")
+        loaded = self._load()
+        plain = all(isinstance(row, str) for row in rows)
+        lines = [row if isinstance(row, str) else json.dumps(dict(row)) for row in rows]
+        if route:
+            requests = read_routed_rows(loaded, load_router(loaded), lines, plain=plain)
+        else:
+            requests = read_rows(loaded, lines, task, plain=plain)
+        predictor = Predictor(loaded)
+        starts = range(0, len(requests), batch_size)
+        return [
+            answer for start in starts for answer in predictor.answer(requests[start : start + batch_size])
+        ]
+
+    def load(self, view: str = "current", task: str | None = None) -> tuple[Any, Any]:
+        """(PeftModel, tokenizer), with the adapter of a view active.
+
+        Args:
+            view: `current`, or `as_trained`, which needs a task.
+            task: The task.
+
+        Raises: InputError: the view needs a task, or does not. ModelError. ArtifactMissing.
+        """
+        if (view, task is None) not in {("current", True), ("as_trained", False)}:
+            raise InputError("load(view='current'), or load(view='as_trained', task=...)")
+        loaded = self._load()
+        loaded.method.activate(loaded.acting(task))
+        return loaded.model, loaded.base.tokenizer
+
+    def _load(self) -> Any:
+        from lori_cl.training import load_run
+
+        with self.workspace.storage.read() as registry:
+            return load_run(self.workspace.storage, registry, self.name)
+
+    def export(self, task: str | None, folder: str | Path, *, verify: bool = True) -> ExportResult:
+        """Write a task's adapter, or with None everything trained, as a PEFT folder.
+
+        Args:
+            verify: Load it with PEFT, and compare the outputs.
+
+        Raises: UnknownTask. InputError: the folder is not empty. ExportDiffers.
+        """
+        from lori_cl.serving.export import export
+
+        return export(self._load(), task, Path(folder), verify=verify)
+
+    def verify(
+        self,
+        *,
+        remeasure: bool = False,
+        tasks: Sequence[str] = (),
+        stages: Collection[int] | None = None,
+        receipt: str | Path | None = None,
+        signed_by: str | Path | None = None,
+        allow_code_execution: bool = False,
+        progress: Progress | bool = False,
+    ) -> list[CheckResult]:
+        """Check the registry, the files and the scores against each other: what was checked, and found.
+
+        Args:
+            remeasure: Evaluate again, and compare every outcome.
+            tasks, stages: What `remeasure` evaluates; everything by default.
+            receipt: A receipt's file, or the head that a run printed.
+            signed_by: An SSH public key that must have signed the receipt.
+
+        Raises: VerificationError: at the first difference.
+        """
+        checks = self.checks(
+            remeasure=remeasure,
+            tasks=tasks,
+            stages=stages,
+            receipt=receipt,
+            signed_by=signed_by,
+            allow_code_execution=allow_code_execution,
+            progress=progress,
+        )
+        return list(checks)
+
+    def checks(
+        self,
+        *,
+        remeasure: bool = False,
+        tasks: Sequence[str] = (),
+        stages: Collection[int] | None = None,
+        receipt: str | Path | None = None,
+        signed_by: str | Path | None = None,
+        allow_code_execution: bool = False,
+        progress: Progress | bool = False,
+    ) -> Iterator[CheckResult]:
+        """`verify`, one check at a time."""
+        from lori_cl.api.progress import progress_of
+        from lori_cl.serving.checks import CHECKS
+        from lori_cl.serving.receipts import check_receipt
+        from lori_cl.serving.remeasure import RemeasureOptions
+        from lori_cl.serving.remeasure import remeasure as measure_again
+        from lori_cl.serving.verify import verify
+
+        storage, shown = self.workspace.storage, progress_of(progress)
+        with storage.read() as registry:
+            chosen = None if stages is None else frozenset(stages)
+            options = RemeasureOptions(tuple(tasks), allow_code_execution, chosen)
+            again = measure_again(storage, registry, self.name, options, shown) if remeasure else ()
+            with shown.bar(f"verifying {self.name}", len(CHECKS)) as advance:
+                for check in verify(storage, registry, self.name):
+                    yield check
+                    advance(1)
+            if receipt is not None:
+                yield check_receipt(
+                    registry, self.name, str(receipt), None if signed_by is None else Path(signed_by)
+                )
+            yield from again
+
+    def receipt(self) -> bytes:
+        """The digests of all stages and scores as JSON, to be kept outside the workspace."""
+        from lori_cl.registry.receipt import Receipt
+
+        with self.workspace.storage.read() as registry:
+            return Receipt.of(registry.run(self.name), registry.score_log(self.name)).to_bytes()
+
+    def capacity(self) -> Capacity | None:
+        """The adapter's cells by site and task, and how many more tasks fit; None without masks."""
+        from lori_cl.reports import capacity_of
+
+        return capacity_of(self.record)
+
+    def interference(self, examples: int = 256) -> list[TaskPair]:
+        """What each task's update does to each other task's inputs, over so many eval examples."""
+        from lori_cl.serving.interference import interference
+
+        loaded = self._load()
+        with self.workspace.storage.read() as registry:
+            return interference(loaded, registry.evaluations(self.name), examples)
+
+    def route(
+        self,
+        *,
+        measure_all: bool = False,
+        allow_code_execution: bool = False,
+        progress: Progress | bool = True,
+    ) -> Routing:
+        """Evaluate the run without a task id: a router predicts each text's task, and that task answers.
+
+        Raises: InputError: no task is trained. RunConflict: another process runs the run.
+        """
+        from lori_cl.api.progress import progress_of
+        from lori_cl.reports import gather_routing
+        from lori_cl.serving.route import RouteOptions, route_run
+
+        storage = self.workspace.storage
+        route_run(storage, self.name, RouteOptions(measure_all, allow_code_execution), progress_of(progress))
+        with storage.read() as registry:
+            return gather_routing(registry, storage.artifacts, self.name)
+
+    def retire_task(self, task: str, *, force: bool = False) -> RetireResult:
+        """Free the cells of a trained task for later tasks; scores so far stay what they are.
+
+        Args:
+            force: Also where later tasks were trained on top of its cells.
+
+        Raises: UnknownTask. InputError: it has no cells to free, or later tasks depend on them.
+        """
+        from lori_cl.serving.retire import retire_task
+
+        return retire_task(self.workspace.storage, self.name, task, force=force)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        views = [Matrix(view.matrix)._repr_html_() for view in self.gather().views]
+        return f"<h4>{escape(repr(self))}</h4>{''.join(views)}"

@@ -1,0 +1,60 @@
+"""The command `lori-cl import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lori_cl.cli.curriculum import read_curriculum
+from lori_cl.cli.output import bars, console, json_option, print_json
+from lori_cl.cli.paths import UserPath
+from lori_cl.registry import Workspace
+
+
+@click.command("import")
+@click.argument("folder", type=UserPath())
+@click.argument("curriculum", type=UserPath())
+@click.option("--name", help="Name of the new run (default: CURRICULUM-METHOD-SEED).")
+@click.option("--mask", type=UserPath(), help="The adapter's mask file, in the format that LoRI publishes.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a value of the curriculum."
+)
+@click.option(
+    "--allow-code-execution",
+    is_flag=True,
+    help="Run model-generated programs, contained, to score code tasks.",
+)
+@json_option
+@click.pass_obj
+def import_(
+    workspace: Workspace,
+    folder: Path,
+    curriculum: Path,
+    name: str | None,
+    mask: Path | None,
+    settings: tuple[str, ...],
+    allow_code_execution: bool,
+    as_json: bool,
+) -> None:
+    """Start a run of CURRICULUM from an existing adapter: a PEFT LoRA or LoRI in FOLDER.
+
+    The adapter becomes that of the first task of CURRICULUM. This task owns the cells of B that are not zero,
+    or those in --mask. `lori-cl run CURRICULUM` then trains the other tasks in free cells.
+
+    \b
+    Example:
+      lori-cl import agnews-lora curriculum.yaml --name second
+      lori-cl run curriculum.yaml --name second
+    """
+    from lori_cl.reports import gather, print_outcome, to_record
+    from lori_cl.serving.adapter_import import import_folder
+    from lori_cl.training import RunOptions
+
+    spec = read_curriculum(workspace, curriculum, settings)
+    options = RunOptions(allow_code_execution=allow_code_execution, declared_in=curriculum.parent)
+    with bars() as progress:
+        imported = import_folder(workspace, folder, spec, spec.run_name(name), mask, options, progress)
+    with workspace.read() as registry:
+        outcome = gather(registry, imported.name, workspace.artifacts)
+    print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

@@ -1,0 +1,75 @@
+"""Held-back stages: trained and scored, but not accepted; stored outside the registry for inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
+from lori_cl.registry.artifacts import write_durably
+from lori_cl.registry.records import Evaluation, Run, Stage, StatisticsRecord
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True)
+class HeldBackStage:
+    """All data needed to commit the stage; its files are already in the artifact store."""
+
+    made_from: Mapping[str, Any]
+    """All declared inputs that determine the training result and the scores."""
+    parent_stages: tuple[tuple[str, int | None], ...]
+    """(artifact, retired_after) of each earlier stage at the time of training."""
+    stage: Stage
+    evaluations: Sequence[Evaluation]
+    files: Mapping[str, tuple[str, int]]
+    """(suffix, bytes) by digest."""
+    statistics: Sequence[StatisticsRecord]
+    why: str = ""
+    """The regression that caused it to be held back."""
+
+    def write(self, file: Path) -> None:
+        """Write it as indented JSON.
+
+        Raises: WorkspaceUnusable, if it cannot be written.
+        """
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(file, _json().dump_json(self, indent=2))
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"stage {self.stage.position} {self.stage.task} cannot be held back in {file}: "
+                f"{error.strerror}; free disk space, then repeat the command to resume"
+            ) from error
+
+    def follows(self, run: Run) -> bool:
+        """Whether the earlier stages are exactly the run's current stages."""
+        return self.parent_stages == tuple((done.artifact, done.retired_after) for done in run.stages)
+
+    @classmethod
+    def read(cls, file: Path) -> HeldBackStage | None:
+        """Read a held-back stage; return None if the file does not exist.
+
+        Raises: ArtifactDamaged.
+        """
+        try:
+            content = file.read_bytes()
+            return _json().validate_json(content)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ArtifactDamaged(
+                f"{file} cannot be read: {reason}; delete it to train the stage again"
+            ) from None
+
+
+@cache
+def _json() -> TypeAdapter[HeldBackStage]:
+    from pydantic import TypeAdapter  # slow to import; registry readers do not need it
+
+    return TypeAdapter(HeldBackStage)

@@ -1,0 +1,86 @@
+"""The README and the classification heads next to an exported adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from peft.utils import CONFIG_NAME
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lori_cl.adapters import save_tensors
+from lori_cl.digest import canonical_json
+from lori_cl.errors import WorkspaceUnusable, first_line, one_line
+from lori_cl.training import LoadedRun
+
+HEAD_FILE = "{task}.head.safetensors"
+
+README = """# {title}
+
+A PEFT LoRA for `{base}`, written by lori_cl from {origin}.
+
+```python
+from peft import PeftModel
+model = PeftModel.from_pretrained(base_model, "{folder}")
+```
+{heads}"""
+
+HEADS = """
+A classification head reads the mean of the last hidden states over the tokens that are not padding; `inputs`
+is the output of the base model's tokenizer for texts, with `padding=True, return_tensors="pt"`:
+
+```python
+from safetensors.torch import load_file
+from torch.nn.functional import linear
+head, mask = load_file("{folder}/{file}"), inputs["attention_mask"].unsqueeze(-1)
+pooled = (model(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
+logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
+```
+"""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A classification head to write."""
+
+    file: str
+    """Its file name."""
+    task: str
+    """The task's label."""
+    labels: Sequence[str]
+    state: Mapping[str, Tensor]
+
+
+def collect_heads(loaded: LoadedRun, tasks: Sequence[str]) -> list[Head]:
+    """Return the heads of the given trained tasks; tasks without a head are skipped."""
+    found = []
+    for task in tasks:
+        position = loaded.position(task)
+        head = loaded.history[position].head
+        if head is not None:
+            state = {name: t.detach().cpu().contiguous() for name, t in head.state_dict().items()}
+            labels = list(loaded.eval_tasks[position].spec.labels)
+            found.append(Head(HEAD_FILE.format(task=task), task, labels, state))
+    return found
+
+
+def write_model_card(folder: Path, title: str, base: str, origin: str, heads: Sequence[Head]) -> None:
+    """Write a README and the heads into an adapter's folder; `origin` names the runs it comes from.
+
+    Raises: WorkspaceUnusable, if it cannot be written.
+    """
+    try:
+        for head in heads:
+            metadata = {"task": head.task, "labels": list(head.labels)}
+            save_tensors(folder / CONFIG_NAME, head.file, head.state, metadata)
+        sections = "".join(
+            HEADS.format(folder=folder, file=head.file, labels=one_line(canonical_json(list(head.labels))))
+            for head in heads
+        )
+        text = README.format(title=title, base=base, origin=origin, folder=folder, heads=sections)
+        (folder / "README.md").write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
