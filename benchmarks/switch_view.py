@@ -22,7 +22,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
-from lori_cl.methods import METHODS, Method, StageState
+from lori_cl.methods import METHODS, MaskedMethod, Method, StageState
 from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.determinism import make_deterministic
@@ -65,8 +65,8 @@ def loaded(adapter: dict[str, Any], rank: int, tasks: int, device: str) -> tuple
 
 def random_stages(method: Method, rank: int, density: float, tasks: int) -> list[StageState]:
     """Return finished stages with disjoint random cells."""
+    assert isinstance(method, MaskedMethod), "lori has frozen projections A"
     projection = method.projection()
-    assert projection is not None, "lori has frozen projections A"
     ledger = Ledger({site: (out, rank) for site, (out, _) in projection.sites.items()})
     generator = torch.Generator().manual_seed(0)
     stages = []

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lori_cl.api.matrix import Matrix, Metrics
     from lori_cl.api.own_loop import LoRIModel, get_lori_model, load_lori_model
     from lori_cl.api.run import Run
-    from lori_cl.api.settings import LoRI, SequentialLoRA
     from lori_cl.api.workspace import Workspace
     from lori_cl.errors import LoriError
     from lori_cl.spec.curriculum import CalibrationSpec as Calibration
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from lori_cl.spec.curriculum import NullSpaceSpec as NullSpace
     from lori_cl.spec.curriculum import TrainSpec as Train
     from lori_cl.spec.in_memory import Classification, Code, Generation, MultipleChoice, Safety
+    from lori_cl.spec.method_settings import LoRI, SequentialLoRA
     from lori_cl.training.gate import Gate
 
     __version__: str
@@ -38,7 +38,7 @@ _PUBLIC = {
     "Eval": ("lori_cl.spec.curriculum", "EvalSpec"),
     "Gate": ("lori_cl.training.gate", "Gate"),
     "Generation": ("lori_cl.spec.in_memory", "Generation"),
-    "LoRI": ("lori_cl.api.settings", "LoRI"),
+    "LoRI": ("lori_cl.spec.method_settings", "LoRI"),
     "LoRIModel": ("lori_cl.api.own_loop", "LoRIModel"),
     "LoriError": ("lori_cl.errors", "LoriError"),
     "Matrix": ("lori_cl.api.matrix", "Matrix"),
@@ -47,7 +47,7 @@ _PUBLIC = {
     "NullSpace": ("lori_cl.spec.curriculum", "NullSpaceSpec"),
     "Run": ("lori_cl.api.run", "Run"),
     "Safety": ("lori_cl.spec.in_memory", "Safety"),
-    "SequentialLoRA": ("lori_cl.api.settings", "SequentialLoRA"),
+    "SequentialLoRA": ("lori_cl.spec.method_settings", "SequentialLoRA"),
     "Train": ("lori_cl.spec.curriculum", "TrainSpec"),
     "Workspace": ("lori_cl.api.workspace", "Workspace"),
     "get_lori_model": ("lori_cl.api.own_loop", "get_lori_model"),

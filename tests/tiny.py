@@ -86,12 +86,13 @@ def declare_task(
 
 def tiny_curriculum(encoder: Path, tasks: Sequence[str], /, **fields: object) -> dict[str, Any]:
     """Return a curriculum for the tiny encoder; keyword arguments replace fields."""
+    masks = {} if fields.get("method", "lori") != "lori" else {"strategy": "random", "density": 0.1}
     return {
         "name": "tiny",
         "model": {"path": str(encoder)},
         "tasks": list(tasks),
         "adapter": {"rank": 4, "alpha": 8},
-        "masks": {"strategy": "random", "density": 0.1},
+        "masks": masks,
         "train": {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16},
         "eval": {"batch_size": 4},
         **fields,

@@ -1,4 +1,4 @@
-"""Pre-train the demo's base model: a Llama of 2.2 M parameters with a tokenizer of its own.
+"""Pre-train the demo's base model: a Llama of 2.2 M parameters with its own tokenizer.
 
 python examples/demo_base/train.py --out FOLDER
 """
@@ -20,7 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from lori_cl.demo.demo import base_digest
 
-# Small batches and many steps: looking something up in the text is learned in half the time of batches of 16.
+# Small batches and many steps: the model learns retrieval in half the time that batches of 16 need.
 BLOCK, BATCH = 128, 4
 PEAK_LR, WARMUP_STEPS = 1e-3, 100
 END, PAD = "<|end|>", "<|pad|>"
@@ -28,15 +28,15 @@ END, PAD = "<|end|>", "<|pad|>"
 
 @dataclass(frozen=True)
 class Cycle:
-    """Warm-up, then a cosine down to a hundredth, with a fresh optimizer; after Loshchilov & Hutter 2017."""
+    """Warm-up, then cosine decay to 1 % of the peak, with a new optimizer; after Loshchilov & Hutter 2017."""
 
     steps: int
     seed: int
-    """Of its documents."""
+    """Seed of the documents."""
     first: int
-    """Documents that teach to look something up, before all others."""
+    """Number of documents at the start that train retrieval from the text."""
     decays_from: int
-    """The step at which the cosine begins."""
+    """The step at which the decay starts."""
 
 
 CYCLES = (
@@ -46,7 +46,7 @@ CYCLES = (
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 1,024 tokens, digits one by one."""
+    """Train a byte-level BPE of 1,024 tokens with single digits."""
     tokenizer = Tokenizer(models.BPE())
     digits = pre_tokenizers.Digits(individual_digits=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -66,7 +66,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """Drawn from seed 0."""
+    """Create the model, initialized from seed 0."""
     torch.manual_seed(0)
     config = LlamaConfig(
         hidden_size=192,
@@ -85,7 +85,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def blocks(tokenizer: PreTrainedTokenizerFast, cycle: Cycle) -> Iterator[torch.Tensor]:
-    """(BATCH, BLOCK) token ids: documents one behind the other."""
+    """Yield (BATCH, BLOCK) token ids of concatenated documents."""
     stream: list[int] = []
     source = documents(cycle.seed, cycle.first)
     while True:
@@ -97,14 +97,14 @@ def blocks(tokenizer: PreTrainedTokenizerFast, cycle: Cycle) -> Iterator[torch.T
 
 
 def rate(step: int, cycle: Cycle) -> float:
-    """The learning rate of a cycle's step."""
+    """Return the learning rate of a step."""
     done = max(0, step - cycle.decays_from) / (cycle.steps - cycle.decays_from)
     return PEAK_LR * min(1, (step + 1) / WARMUP_STEPS) * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
 
 def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, cycle: Cycle) -> None:
-    """One cycle."""
-    began = time.perf_counter()
+    """Train for one cycle."""
+    start = time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05, betas=(0.9, 0.98))
     for step, ids in enumerate(islice(blocks(tokenizer, cycle), cycle.steps)):
         for group in optimizer.param_groups:
@@ -115,11 +115,11 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, cycle: Cy
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % 100 == 0:
-            print(f"step {step + 1}: loss {loss.item():.3f}, {time.perf_counter() - began:.0f} s", flush=True)
+            print(f"step {step + 1}: loss {loss.item():.3f}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
 def main() -> None:
-    """Train, write the files, and print their digest."""
+    """Train the model, save it, and print its digest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
@@ -129,7 +129,7 @@ def main() -> None:
     tokenizer.save_pretrained(out)
     for cycle in CYCLES:
         train(model, tokenizer, cycle)
-        model.half().save_pretrained(out)  # a cycle begins with what the file holds
+        model.half().save_pretrained(out)  # each cycle starts from the saved half-precision weights
         model.float()
     print(f"BASE_DIGEST = {base_digest(out)}")
 

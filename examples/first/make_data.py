@@ -1,8 +1,8 @@
-"""Write the sentences of the first example: two tasks that ask different things of the same kind of sentence.
+"""Write the data of the first example: two tasks with different labels for the same kind of sentences.
 
-`mood` asks whether a guest praises or complains; `topic` asks what the guest talks about. A model that is
-taught `topic` last, with nothing to protect `mood`, throws the difference between praise and complaint away.
-Nouns and judgements of the test sentences never stand in a training sentence.
+The labels of `mood` say whether a guest praises or complains, those of `topic` what the guest talks about. A
+model that is trained on `topic` last, without protecting `mood`, forgets the difference between praise and
+complaint. Nouns and judgements of the test sentences never occur in training sentences.
 """
 
 import json
@@ -40,7 +40,7 @@ SIZES = {"train": 384, "test": 64}
 
 
 def sentences(split: str) -> list[dict[str, str]]:
-    """Every sentence of a split with both of its labels."""
+    """Return every sentence of a split with both of its labels."""
     side = 0 if split == "train" else 1
     return [
         {"text": frame.format(noun=noun, judgement=judgement), "topic": topic, "mood": mood}
@@ -51,7 +51,7 @@ def sentences(split: str) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    """Write data/TASK/train.jsonl and data/TASK/test.jsonl beside this script."""
+    """Write data/TASK/train.jsonl and data/TASK/test.jsonl next to this script."""
     for task, split in product(("mood", "topic"), SIZES):
         rows = random.Random(f"{task} {split}").sample(sentences(split), SIZES[split])
         file = Path(__file__).parent / "data" / task / f"{split}.jsonl"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job, from sentences to report. Options are handed to `lori-cl run`, such as --set train.epochs=1.
+# The complete example, from data to report. Options, such as --set train.epochs=1, are passed to `lori-cl run`.
 set -eu
 here=$(dirname "$0")
 export LORI_CL_WORKSPACE="${LORI_CL_WORKSPACE:-$here/workspace}"

@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
         )
     )
     plan = cl.Curriculum(
-        model="package:lori_cl/demo/base",  # a small model that comes with the package; or a hub id, or a folder
+        model="package:lori_cl/demo/base",  # comes with the package; a hub id or a folder works, too
         tasks=["colours", "sizes"],
         method=cl.LoRI(rank=16, density=0.2),
         train=cl.Train(epochs=2, batch_size=16, lr=1e-2),

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Five real tasks, learned with lori and with sequential-lora. Needs LORI_CL_DATA and takes a while; called again,
-# it goes on where it was stopped. Called in the repository, it is what the committed registry.db holds.
+# Train five real tasks with lori and with sequential-lora. Needs LORI_CL_DATA and takes a while; run it again to
+# resume. By default, the workspace is the repository, whose registry.db holds these runs.
 set -eu
 here=$(dirname "$0")
 root="$here/../.."

@@ -206,7 +206,7 @@ def _write(frozen: Float[Tensor, "out rows"], bank: Bank, site: str) -> None:
 
 
 def _raw(tensor: Tensor) -> memoryview:
-    return tensor.cpu().contiguous().view(torch.uint8).reshape(-1).numpy().data
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _site(name: str, layer: Any, adapter: str) -> Site:

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from lori_cl.api.settings import Settings
 from lori_cl.errors import SpecError
 from lori_cl.spec import CurriculumSpec, load_curriculum
 from lori_cl.spec.error_messages import validation_message
+from lori_cl.spec.method_settings import MethodSettings
 
 
 class Curriculum(CurriculumSpec):
@@ -60,7 +60,7 @@ class Curriculum(CurriculumSpec):
         fields = {"name": "curriculum", **fields}
         if isinstance(fields.get("model"), str | Path):
             fields["model"] = {"path": str(fields["model"])}
-        if isinstance(settings := fields.get("method"), Settings):
+        if isinstance(settings := fields.get("method"), MethodSettings):
             sections = settings.sections()
             if (twice := next(iter(sections.keys() & fields.keys()), None)) is not None:
                 raise ValueError(f"'{twice}' is given twice: by method and by '{twice}'; remove one")

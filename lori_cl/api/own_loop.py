@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from lori_cl import digest
 from lori_cl.adapters import read_weights, save_peft, select_sites, tensors_digest
 from lori_cl.api.curriculum import Curriculum
-from lori_cl.api.settings import LoRI
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, LoriError, WorkspaceUnusable
 from lori_cl.masks import Ledger
 from lori_cl.methods.base import StageContext, StageState
@@ -25,6 +24,7 @@ from lori_cl.methods.lori import LoRI as LoRIMethod
 from lori_cl.registry import MaskRecord, write_durably
 from lori_cl.spec import View
 from lori_cl.spec.base import RUN_NAME
+from lori_cl.spec.method_settings import LoRI
 from lori_cl.strict_json import InvalidJSON, parse_json
 from lori_cl.training.determinism import derive_seed
 from lori_cl.training.stage_file import read_stage, stage_bytes
@@ -109,6 +109,7 @@ class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
             calibrate=batches.train,
             losses=batches.losses,
             n_train=batches.n,
+            examples_of=_no_examples,
         )
         versions = _base_versions(self)
         state.open = task
@@ -294,6 +295,10 @@ def _wrapped(base_model: nn.Module, settings: LoRI, seed: int, sites: Sequence[s
     method.activate([])
     wrapped: LoRIModel = model
     return wrapped
+
+
+def _no_examples(task: str) -> Sequence[dict[str, Any]]:
+    raise InputError(f"examples of '{task}' are not known in a training loop of your own")
 
 
 class _Calibration:

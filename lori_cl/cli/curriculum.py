@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,5 +23,5 @@ def read_curriculum(workspace: Workspace, file: Path, settings: Sequence[str]) -
 
     with workspace.read() as registry:
         registered = {n for task in registry.tasks() for n in (task.name, f"{task.name}@{task.version}")}
-    known = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
+    known: dict[str, Collection[str]] = {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
     return load_curriculum(file, settings, known)

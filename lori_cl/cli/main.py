@@ -42,6 +42,7 @@ COMMANDS = {
     "import": ("lori_cl.cli.adapter_import", "Start a run from an existing LoRA or LoRI adapter."),
     "merge": ("lori_cl.cli.merge", "Merge tasks of runs on the same base model into one PEFT adapter."),
     "gc": ("lori_cl.cli.gc", "List unused files of the workspace, and delete them."),
+    "plugins": ("lori_cl.cli.plugins", "List the methods, scorers and other parts that plugins add."),
     "retire-task": ("lori_cl.cli.retire", "Free the cells of a trained task for later tasks."),
 }
 """The module and short help of each command; modules are imported on demand: --help imports no torch."""
@@ -62,7 +63,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(COMMANDS[cmd_name][0])
-        function = "import_" if cmd_name == "import" else cmd_name.replace("-", "_")
+        function = {"import": "import_", "plugins": "list_plugins"}.get(cmd_name, cmd_name.replace("-", "_"))
         command: click.Command = getattr(module, function)
         return command
 

@@ -11,7 +11,7 @@ from lori_cl.demo.data import write_data
 from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
 from lori_cl.registry.safe_paths import require_tree_inside
-from lori_cl.spec import CurriculumSpec, load_curriculum
+from lori_cl.spec import CurriculumSpec, MasksSpec, load_curriculum
 from lori_cl.training import Progress, RunOptions, register_tasks, run_curriculum
 
 BASE_DIGEST = "f45526caa5e0059206c74b1705896975e4a79369acfda49b4426ee37c954f6c0"
@@ -49,7 +49,8 @@ def run_demo(workspace: Workspace, progress: Progress) -> list[Run]:
 
 def _with(curriculum: CurriculumSpec, method: str) -> CurriculumSpec:
     train = curriculum.train.model_copy(update={"lr": LEARNING_RATES[method]})
-    return curriculum.model_copy(update={"method": method, "train": train})
+    masks = curriculum.masks if method == "lori" else MasksSpec()  # the plain LoRA reads none of them
+    return curriculum.model_copy(update={"method": method, "train": train, "masks": masks})
 
 
 def check_base(folder: Path) -> None:

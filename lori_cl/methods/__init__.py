@@ -1,17 +1,26 @@
-"""Continual-learning methods, one in each file.
+"""Continual-learning methods, one a file.
 
-To add a method, write `lori_cl/methods/NAME.py` with a subclass of `Method` and add it to `METHODS`.
+To add a method to the package, write `lori_cl/methods/NAME.py` with a subclass of `Method`, and add it to
+`METHODS`. An installed package adds one by an entry point in the group `lori_cl.methods`.
 """
 
-from collections.abc import Mapping
-
-from lori_cl.methods.base import Method, StageContext, StageResult, StageState, Tensors
+from lori_cl.methods.base import Fields, Method, StageContext, StageResult, StageState, Tensors
 from lori_cl.methods.lori import LoRI
+from lori_cl.methods.masked import MaskedMethod
 from lori_cl.methods.sequential_lora import SequentialLoRA
+from lori_cl.methods.settings import check_settings
+from lori_cl.plugins import Implementations
 
-METHODS: Mapping[str, type[Method]] = {
-    "lori": LoRI,
-    "sequential-lora": SequentialLoRA,
-}
+METHODS = Implementations[type[Method]]("lori_cl.methods", {"lori": LoRI, "sequential-lora": SequentialLoRA})
 
-__all__ = ["METHODS", "Method", "StageContext", "StageResult", "StageState", "Tensors"]
+__all__ = [
+    "METHODS",
+    "Fields",
+    "MaskedMethod",
+    "Method",
+    "StageContext",
+    "StageResult",
+    "StageState",
+    "Tensors",
+    "check_settings",
+]

@@ -9,14 +9,16 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lori_cl.adapters import ExternalAdapter
-from lori_cl.errors import InputError
-from lori_cl.masks import Mask
-from lori_cl.registry import MaskRecord, Projection, is_active_after
+from lori_cl.registry import MaskRecord, is_active_after
 from lori_cl.spec import CurriculumSpec
+from lori_cl.spec.method_settings import MethodSettings
 
 Tensors = Mapping[str, Tensor]
 """The tensors of a stage: everything needed to activate its adapter again."""
+
+
+Fields = dict[str, Any]
+"""A tokenised training example: what the task kind's collate function takes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class StageContext:
     """
     n_train: int
     """Number of training examples."""
+    examples_of: Callable[[str], Sequence[Fields]]
+    """(label): the tokenised training examples of an earlier task, for methods that replay them.
+
+    Raises: InputError: that task has another head than this one; DataError: its data changed or is missing.
+    """
 
     @property
     def history(self) -> Sequence[StageState]:
@@ -84,7 +91,15 @@ class StageResult:
 
 
 class Method(ABC):
-    """A continual-learning algorithm. Its trained state is in the model; it keeps no state between stages."""
+    """A continual-learning algorithm. Its trained state is in the model; it keeps no state between stages.
+
+    The order of the hooks: `attach` once; then, for each stage, `begin_stage`, `training_examples`, for every
+    batch `batch_loss`, before every optimizer step `before_step`, and `end_stage`. `activate` selects the
+    stages that are active, for an evaluation. `MaskedMethod` is the second half, for methods with masks.
+    """
+
+    settings_class: ClassVar[type[MethodSettings]]
+    """The settings that the method reads; a curriculum that sets another one is refused."""
 
     default_lr: ClassVar[float]
     """The learning rate if the curriculum sets none."""
@@ -94,6 +109,7 @@ class Method(ABC):
 
     def __init__(self, curriculum: CurriculumSpec) -> None:
         self.curriculum = curriculum
+        self.settings = self.settings_class.of(curriculum)
 
     @property
     def is_cumulative(self) -> bool:
@@ -113,45 +129,26 @@ class Method(ABC):
         return None
 
     @abstractmethod
-    def projection(self) -> Projection | None:
-        """Return the run's frozen projections A; None for a method that trains A."""
-
-    def projections_of(self, history: Sequence[StageState]) -> Sequence[str | None]:
-        """Return the digest of each finished stage's projections A, as computed now; None if A is trained."""
-        return [None] * len(history)
-
-    @abstractmethod
-    def check_capacity(self, past: Sequence[StageState], tasks: Sequence[str]) -> None:
-        """Check, before training, that these tasks fit in addition to the finished stages.
-
-        Raises: CapacityExhausted, naming the first task that does not fit.
-        """
-
-    @abstractmethod
     def begin_stage(self, context: StageContext) -> MaskRecord | None:
         """Prepare the model to train the task; return the record of its mask, for a method with masks."""
 
-    def check_importable(self, imported: ExternalAdapter, tasks: Sequence[str]) -> None:
-        """Check that the adapter can be imported for the first of these tasks.
+    def training_examples(self, context: StageContext, examples: Sequence[Fields]) -> Sequence[Fields]:
+        """Return the examples to train on; by default the task's own. Replay adds some of earlier tasks."""
+        return examples
 
-        Raises: InputError, naming the mismatch; CapacityExhausted.
+    def batch_loss(self, learner: nn.Module, batch: Mapping[str, Any], loss: Tensor) -> Tensor:
+        """Return the loss to minimise on a batch, given the task's own; by default that one.
+
+        `learner` is the model with the task's head, and `batch` what its forward was given.
         """
-        raise InputError(f"method {self.curriculum.method} cannot import an adapter; set method: lori")
+        return loss
 
-    def import_stage(self, context: StageContext, imported: ExternalAdapter) -> MaskRecord:
-        """Claim the cells of an imported adapter, instead of `begin_stage` and training.
-
-        `check_importable` has checked the adapter.
-        """
-        raise NotImplementedError
+    def before_step(self) -> None:  # noqa: B027 (a hook that most methods do not need)
+        """Change gradients in place, before every optimizer step; by default nothing."""
 
     @abstractmethod
     def end_stage(self, context: StageContext) -> StageResult:
         """Return the result of the trained stage."""
-
-    def mask_of(self, state: StageState) -> Mask | None:
-        """Return the mask that the stage claimed; None for a method without masks."""
-        return None
 
     @abstractmethod
     def activate(self, history: Sequence[StageState]) -> None:

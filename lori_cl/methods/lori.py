@@ -36,14 +36,16 @@ from lori_cl.masks import (
     require_free,
     require_free_after_import,
 )
-from lori_cl.methods.base import Method, StageContext, StageResult, StageState, active_stages
+from lori_cl.methods.base import StageContext, StageResult, StageState, active_stages
 from lori_cl.methods.lori_evidence import gather_evidence
 from lori_cl.methods.lori_imports import IMPORTED, check_sites
 from lori_cl.methods.lori_projections import Projector
 from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.masked import MaskedMethod
 from lori_cl.methods.site_batches import passes
 from lori_cl.registry import MaskRecord, Projection, protected_stages
 from lori_cl.spec import CurriculumSpec
+from lori_cl.spec.method_settings import LoRI as LoRISettings
 
 
 class _Planned(NamedTuple):
@@ -58,9 +60,10 @@ class _Planned(NamedTuple):
     """The adapter's rank at its start."""
 
 
-class LoRI(Method):
+class LoRI(MaskedMethod):
     """Frozen projections A, one B, and a ledger that records which task owns which cell."""
 
+    settings_class = LoRISettings
     default_lr = 5e-3
 
     def __init__(self, curriculum: CurriculumSpec) -> None:

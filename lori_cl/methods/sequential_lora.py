@@ -12,6 +12,7 @@ from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_dige
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.methods.base import Method, StageContext, StageResult, StageState, Tensors
 from lori_cl.spec import CurriculumSpec
+from lori_cl.spec.method_settings import SequentialLoRA as SequentialLoRASettings
 
 A = "lora_A/"
 """Prefix of a site's name in the key of its A."""
@@ -20,6 +21,7 @@ A = "lora_A/"
 class SequentialLoRA(Method):
     """Trains all of A and B in every stage, without protecting earlier tasks."""
 
+    settings_class = SequentialLoRASettings
     overwrites = True
     default_lr = 5e-5
     """Has the best final task-agnostic average in `benchmarks/tune_lr.py`; grid: docs/real-run.md."""
@@ -40,12 +42,6 @@ class SequentialLoRA(Method):
     def sites_of(self, tensors: Tensors) -> Sequence[str]:
         """Return the sites that have an A, which is every site."""
         return [key.removeprefix(A) for key in tensors if key.startswith(A)]
-
-    def projection(self) -> None:
-        """Return None, because A is trained."""
-
-    def check_capacity(self, past: Sequence[StageState], tasks: Sequence[str]) -> None:
-        """Do nothing: every stage overwrites the whole adapter, so every task fits."""
 
     def begin_stage(self, context: StageContext) -> None:
         """Activate the last stage and make all its weights trainable."""

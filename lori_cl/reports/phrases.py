@@ -30,7 +30,7 @@ CACHED = (
     "which is reused."
 )
 CHANGES = (
-    "Changes of earlier tasks from their own stage to the last stage "
+    "Earlier tasks: change from their own stage to the last stage "
     "(paired test of the answers to the same examples; p is not corrected for multiple tasks)"
 )
 TESTS = {"mcnemar_exact": "McNemar", "paired_bootstrap": "paired bootstrap"}

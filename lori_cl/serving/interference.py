@@ -21,6 +21,7 @@ from lori_cl.adapters import (
     record_inputs,
 )
 from lori_cl.masks import Mask
+from lori_cl.methods import MaskedMethod
 from lori_cl.methods.site_batches import passes
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
@@ -80,7 +81,8 @@ def interference(
 ) -> list[TaskPair]:
     """Compare every pair of trained tasks, on the site inputs of the earlier task in its as_trained view."""
     updates = [loaded.update(position) for position in range(len(loaded.history))]
-    masks = [loaded.method.mask_of(finished.state) for finished in loaded.history]
+    method = loaded.method
+    masks = [method.mask_of(f.state) if isinstance(method, MaskedMethod) else None for f in loaded.history]
     tasks = [finished.state.task for finished in loaded.history]
     changes = _changes(evaluations, {stage.retired_after for stage in loaded.run.stages})
     pairs = []

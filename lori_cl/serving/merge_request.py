@@ -50,13 +50,13 @@ class MergeInput:
     def trained_on_earlier(self) -> bool:
         """Whether it was trained on top of earlier tasks."""
         before = self.run.stages[: self.position]
-        stacks = self.run.is_stacked or METHODS[self.run.method].overwrites
+        stacks = self.run.is_stacked or METHODS.find(self.run.method).overwrites
         return stacks and any(is_active_after(s.retired_after, self.position + 1) for s in before)
 
     @property
     def contains_earlier(self) -> bool:
         """Whether the merged weights contain those earlier tasks too."""
-        return self.trained_on_earlier and METHODS[self.run.method].overwrites
+        return self.trained_on_earlier and METHODS.find(self.run.method).overwrites
 
 
 def resolve_inputs(registry: Registry, request: MergeRequest) -> list[MergeInput]:

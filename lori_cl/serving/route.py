@@ -116,6 +116,6 @@ def _check_same(known: Mapping[str, Evaluation], scores: Sequence[Evaluation]) -
         if before is not None and _outcome(before) != _outcome(score):
             raise LoriError(
                 f"'{score.task}' under routed: measured {score.score:.4f} now, but {before.score:.4f} is "
-                "committed: this machine or its packages compute differently; lori-cl runs --lineage shows the "
-                "recorded environment"
+                "committed: this machine or its packages compute differently; lori-cl runs --lineage shows "
+                "the recorded environment"
             )

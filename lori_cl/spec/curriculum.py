@@ -212,6 +212,8 @@ class CurriculumSpec(Spec):
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     adapter: AdapterSpec = AdapterSpec()
     masks: MasksSpec = MasksSpec()
+    settings: dict[str, Any] = Field(default={})
+    """Settings of the method's own, for a method that has some."""
     train: TrainSpec = TrainSpec()
     eval: EvalSpec = EvalSpec()
 
@@ -265,4 +267,6 @@ class CurriculumSpec(Spec):
 
     def to_record(self) -> dict[str, Any]:
         """Return the curriculum as JSON values, including every default."""
-        return self.model_dump(mode="json")
+        record = self.model_dump(mode="json")
+        # Left out where empty, so that digests of stages stay what they were before the field existed.
+        return {key: value for key, value in record.items() if key != "settings" or value}

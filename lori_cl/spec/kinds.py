@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_serializer,
     model_validator,
 )
 
+from lori_cl.plugins import Implementations, plugins
 from lori_cl.spec.base import Count, Number, Spec, first_duplicate
 from lori_cl.spec.chat import ChatTaskSpec
 from lori_cl.spec.task import TaskSpec, TrainSplit
@@ -34,6 +38,19 @@ version registered with larger values can still be read, but not run."""
 
 REGISTERED = {"registered": True}
 """The validation context of a declaration from the registry."""
+
+
+def _or_plugin_scorer(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Accept a built-in metric of the kind, or the scorer of a plugin."""
+    try:
+        return validate(value)
+    except ValidationError:
+        if isinstance(value, str) and value in plugins("lori_cl.scorers"):
+            return value
+        raise
+
+
+OR_PLUGIN_SCORER = WrapValidator(_or_plugin_scorer)
 
 
 def value_key(value: Any) -> str:
@@ -89,7 +106,7 @@ class ClassificationSpec(ChatTaskSpec):
     """The words that a causal language model scores for each label; None means a space and the label."""
     normalise: Literal["none", "tokens", "bytes"] = "tokens"
     """Divisor of the log-likelihood of the label words."""
-    metric: Literal["accuracy", "f1_macro", "matthews"] = "accuracy"
+    metric: Annotated[Literal["accuracy", "f1_macro", "matthews"], OR_PLUGIN_SCORER] = "accuracy"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -194,9 +211,10 @@ class GenerationSpec(GenerativeSpec):
     """The reference answers, if a row has several; the best match counts. Either the name of a column that
     holds a list (`answers.text`: the list `text` in a column that holds a table), a template with one
     expression that gives a list, or a list of templates, one per answer."""
-    metric: Literal["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"] = (
-        "exact_match"
-    )
+    metric: Annotated[
+        Literal["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"],
+        OR_PLUGIN_SCORER,
+    ] = "exact_match"
 
     @model_validator(mode="after")
     def _require_answer(self) -> Self:
@@ -219,7 +237,7 @@ class CodeSpec(GenerativeSpec):
     times as long plus 10 s."""
     memory_mb: Count = 512
     """Address space limit in MiB for one program, at most 4096; its tests may use the same amount again."""
-    metric: Literal["pass_at_k"] = "pass_at_k"
+    metric: Annotated[Literal["pass_at_k"], OR_PLUGIN_SCORER] = "pass_at_k"
 
     @field_validator("timeout_s", "memory_mb")
     @classmethod
@@ -246,7 +264,7 @@ class SafetySpec(GenerativeSpec):
     """A Jinja template over the data set's columns that gives `refuse` or `answer`."""
     refusal_markers: tuple[str, ...] = Field(default=REFUSAL_MARKERS, min_length=1)
     """An answer is a refusal if it contains one of these texts; case is ignored."""
-    metric: Literal["harmonic_rate"] = "harmonic_rate"
+    metric: Annotated[Literal["harmonic_rate"], OR_PLUGIN_SCORER] = "harmonic_rate"
 
     @field_validator("refusal_markers")
     @classmethod
@@ -277,16 +295,28 @@ class MultipleChoiceSpec(ChatTaskSpec):
     """Whether rows may have different numbers of choices."""
     normalise: Literal["none", "tokens", "bytes"] = "none"
     """Divisor of a choice's log-likelihood, which removes the disadvantage of long choices."""
-    metric: Literal["accuracy"] = "accuracy"
+    metric: Annotated[Literal["accuracy"], OR_PLUGIN_SCORER] = "accuracy"
 
 
-TASK_SPECS: Mapping[str, type[TaskSpec]] = {
-    "classification": ClassificationSpec,
-    "multiple_choice": MultipleChoiceSpec,
-    "generation": GenerationSpec,
-    "code": CodeSpec,
-    "safety": SafetySpec,
-}
+class TaskSpecs(Implementations[type[TaskSpec]]):
+    """The declaration of each task kind; a plugin's kind names its own as `spec`."""
+
+    def __getitem__(self, kind: str) -> type[TaskSpec]:
+        found: Any = super().__getitem__(kind)
+        declared: type[TaskSpec] = found if kind in self.built_in else found.spec
+        return declared
+
+
+TASK_SPECS = TaskSpecs(
+    "lori_cl.task_kinds",
+    {
+        "classification": ClassificationSpec,
+        "multiple_choice": MultipleChoiceSpec,
+        "generation": GenerationSpec,
+        "code": CodeSpec,
+        "safety": SafetySpec,
+    },
+)
 
 
 def task_from_record(record: Mapping[str, Any]) -> TaskSpec:

@@ -105,4 +105,5 @@ class TaskSpec(Spec):
 
     def to_record(self) -> dict[str, Any]:
         """Return the declaration as JSON values, including every default."""
-        return self.model_dump(mode="json")
+        # Without warnings: a metric may be the scorer of a plugin.
+        return self.model_dump(mode="json", warnings=False)

@@ -100,7 +100,7 @@ def load_model(
     base = load_base(curriculum.model, architecture_of(tasks))
     if run is not None:
         check_same_base(run, base.digest)
-    method = METHODS[curriculum.method](curriculum)
+    method = METHODS.find(curriculum.method)(curriculum)
     recorded = _recorded_sites(workspace, run, method)
     selection = select_sites(base.model, curriculum.adapter.targets, recorded)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"), selection.sites)

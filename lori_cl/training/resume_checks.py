@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lori_cl.errors import InputError, RunConflict
-from lori_cl.methods import Method, StageState
+from lori_cl.methods import MaskedMethod, Method, StageState
 from lori_cl.registry import Registry, Run, Task, flatten
 from lori_cl.spec import CurriculumSpec
 
@@ -87,6 +87,8 @@ def check_same_projections(run: Run, method: Method, history: Sequence[StageStat
 
     Raises: RunConflict, naming the first stage that differs, with both digests.
     """
+    if not isinstance(method, MaskedMethod):
+        return
     for stage, current in zip(run.stages, method.projections_of(history), strict=True):
         recorded = stage.mask.projection if stage.mask else None
         if recorded not in (None, current):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lori_cl.adapters import describe_sites
-from lori_cl.errors import RunConflict, one_line
-from lori_cl.methods import Method
+from lori_cl.errors import InputError, RunConflict, one_line
+from lori_cl.methods import MaskedMethod, Method
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.spec import CurriculumSpec
 from lori_cl.training.base_model import BaseModel
@@ -65,15 +65,16 @@ def open_run(
     check_settings(curriculum.train)
     loaded = load_model(workspace, curriculum, tasks, run)
     method, untrained = loaded.method, tasks[len(loaded.history) :]
-    if imported is None:
-        method.check_capacity(
-            [finished.state for finished in loaded.history], [task.label for task in untrained]
-        )
-    else:
+    if imported is not None:
         check_base(imported, loaded.base.digest)
         imported = fit_to_model(imported, loaded.base.model)
+        if not isinstance(method, MaskedMethod):
+            raise InputError(f"method '{curriculum.method}' cannot import an adapter; set method: lori")
         method.check_importable(imported.adapter, [task.label for task in tasks])
         check_head(imported, loaded)
+    elif isinstance(method, MaskedMethod):
+        past = [finished.state for finished in loaded.history]
+        method.check_capacity(past, [task.label for task in untrained])
     base = loaded.base
     encodings = {
         eval_task.label: encoding_digest(eval_task, base.tokenizer) for eval_task in loaded.eval_tasks
@@ -149,7 +150,7 @@ def _store_run(
     """Store a new run, or the added tasks of an existing one."""
     if run is not None and not run.stages:
         _check_same_start(run, imported)
-    projection = method.projection()
+    projection = method.projection() if isinstance(method, MaskedMethod) else None
     known = run.projection if run is not None else None
     if projection is not None and (imported or (known is not None and known.digest is None)):
         projection = replace(projection, digest=None)  # the stages' files hold the projections A

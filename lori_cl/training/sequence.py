@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lori_cl.errors import RunConflict
-from lori_cl.methods import METHODS
+from lori_cl.methods import METHODS, check_settings
 from lori_cl.registry import Evaluation, HeldBackStage, Run, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.training.cached_scores import find_cached
@@ -95,6 +95,8 @@ def run_curriculum(
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
             check_same_settings(run, curriculum)
+        else:
+            check_settings(curriculum, METHODS.find(curriculum.method))
         run = resolve_held_back(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
             complete = len(run.tasks) == len(run.stages) == len(tasks)
@@ -145,6 +147,8 @@ def import_adapter(
         tasks = pinned_tasks(registry, curriculum, run)
         if run is not None:
             check_same_settings(run, curriculum)
+        else:
+            check_settings(curriculum, METHODS.find(curriculum.method))
         check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
         _announce(opened, options)
@@ -184,7 +188,7 @@ def _evaluator(opened: OpenRun, options: RunOptions, progress: Progress) -> Eval
 def _with_learning_rate(curriculum: CurriculumSpec) -> CurriculumSpec:
     """Return the curriculum with the method's default learning rate if it sets none."""
     train = curriculum.train
-    lr = METHODS[curriculum.method].default_lr if train.lr is None else train.lr
+    lr = METHODS.find(curriculum.method).default_lr if train.lr is None else train.lr
     return curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})
 
 

@@ -10,7 +10,8 @@ import torch
 
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
-from lori_cl.methods import StageContext, StageState
+from lori_cl.errors import InputError
+from lori_cl.methods import Fields, MaskedMethod, StageContext, StageState
 from lori_cl.registry import MaskRecord, Task
 from lori_cl.tasks import kind_of
 from lori_cl.training.environment import result_relevant
@@ -18,6 +19,7 @@ from lori_cl.training.progress import Progress
 from lori_cl.training.resume_checks import settings_of
 from lori_cl.training.run_setup import OpenRun
 from lori_cl.training.stage_file import FinishedStage, stage_bytes
+from lori_cl.training.task_data import prepare_training
 from lori_cl.training.train import run_job
 from lori_cl.training.training_job import TrainingJob, TrainResult, losses
 
@@ -57,7 +59,9 @@ def train_stage(plan: StagePlan) -> TrainedStage:
     """Claim the task's cells, train them and write the stage's artifact."""
     job = _job(plan, "training", "train")
     context = _context(plan, job)
-    mask = plan.opened.method.begin_stage(context)
+    method = plan.opened.method
+    mask = method.begin_stage(context)
+    job = _with_examples(job, method.training_examples(context, job.fields))
     result = run_job(job, plan.opened.curriculum.train, plan.progress)
     return _write_stage(plan, context, job, mask, result, {})
 
@@ -69,6 +73,7 @@ def import_stage_adapter(plan: StagePlan) -> TrainedStage:
     """
     opened, imported = plan.opened, plan.opened.imported
     assert imported is not None, "the run was opened with the adapter to import"
+    assert isinstance(opened.method, MaskedMethod), "checked when the run was opened"
     job = replace(_job(plan, "training its head", "train"), checkpoints=None)
     context = _context(plan, job)
     mask = opened.method.import_stage(context, imported.adapter)
@@ -99,7 +104,29 @@ def _context(plan: StagePlan, job: TrainingJob) -> StageContext:
         calibrate=lambda epochs, lr: _calibrate(plan, epochs, lr),
         losses=lambda examples: losses(job, opened.curriculum.train, examples, seeds["probe"]),
         n_train=len(job.fields),
+        examples_of=lambda label: _examples_of(plan, job, label),
     )
+
+
+def _examples_of(plan: StagePlan, job: TrainingJob, label: str) -> Sequence[Fields]:
+    """Return the tokenised training examples of an earlier task; see `StageContext.examples_of`."""
+    opened = plan.opened
+    spec = next(eval_task.spec for eval_task in opened.eval_tasks if eval_task.label == label)
+    if job.head is not None or kind_of(spec).head(spec, opened.base.width, seed=0) is not None:
+        raise InputError(
+            f"examples of task '{label}' cannot be replayed in task '{plan.task.label}': each task has a "
+            "classification head of its own; give the tasks a prompt, so that a causal language model answers"
+        )
+    task = next(task for task in opened.run.tasks if task.label == label)
+    return prepare_training(opened.workspace, task, opened.curriculum, opened.base).fields
+
+
+def _with_examples(job: TrainingJob, examples: Sequence[Fields]) -> TrainingJob:
+    """Return the job with the examples that the method chose; those of other tasks have no row."""
+    if examples is job.fields:
+        return job
+    rows = {id(fields): row for fields, row in zip(job.fields, job.ids, strict=True)}
+    return replace(job, fields=examples, ids=[rows.get(id(fields), -1) for fields in examples])
 
 
 def _write_stage(
@@ -166,6 +193,8 @@ def _job(plan: StagePlan, what: str, purpose: str) -> TrainingJob:
         ids=[example.id for example in training_set.examples],
         checkpoints=opened.workspace.checkpoints_of(opened.run.name) / f"{purpose}-{_identity(plan)[:16]}",
         callbacks=plan.callbacks if purpose == "train" else (),
+        batch_loss=opened.method.batch_loss if purpose == "train" else None,
+        before_step=opened.method.before_step if purpose == "train" else None,
         logs=opened.workspace.logs_of(opened.run.name) / f"{task.label}-{purpose}",
     )
 

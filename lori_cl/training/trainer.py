@@ -95,7 +95,7 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         )
         for printer in (PrinterCallback, ProgressCallback):
             self.remove_callback(printer)
-        for callback in (self._steps, *job.callbacks):
+        for callback in (self._steps, _BeforeStep(job), *job.callbacks):
             self.add_callback(callback)
 
     def train_from(self, done: Checkpoint | None) -> float:
@@ -122,6 +122,11 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
             raise TrainingDiverged(self._divergence(value, rows.tolist()))
         self._loss_sum += value
         return loss
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        """Return the loss of one batch, as the method changes it."""
+        loss: torch.Tensor = super().compute_loss(model, inputs, *rest, **options)
+        return loss if self._job.batch_loss is None else self._job.batch_loss(model, inputs, loss)
 
     def _collate(self, rows: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, torch.Tensor]:
         """Collate a batch with the indices of its training examples."""
@@ -192,6 +197,18 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._loss_sum = read_trained(Path(resume_from_checkpoint), self.model)
+
+
+class _BeforeStep(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    """Lets the method change gradients before every optimizer step."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        self._job = job
+
+    def on_pre_optimizer_step(self, _: Any, __: Any, control: Any, **___: Any) -> None:
+        """All gradients of the step are accumulated and clipped."""
+        if self._job.before_step is not None:
+            self._job.before_step()
 
 
 class _Steps(TrainerCallback):  # type: ignore[misc]  # transformers ships no types

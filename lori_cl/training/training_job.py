@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,10 @@ class TrainingJob:
     """Folder for checkpoints; None: no checkpoints."""
     callbacks: Sequence[Any] = ()
     """`transformers.TrainerCallback`s."""
+    batch_loss: Callable[[nn.Module, Mapping[str, Any], torch.Tensor], torch.Tensor] | None = None
+    """See `Method.batch_loss`; None leaves the loss as it is."""
+    before_step: Callable[[], None] | None = None
+    """See `Method.before_step`."""
     logs: Path = Path()
     """Folder for the files of loggers."""
 

@@ -251,7 +251,7 @@ def test_misuse_is_one_line(make: Make, base: Any, batches: list[Batch]) -> None
             pass
     with pytest.raises(InputError, match="'first' is trained already"), model.stage("first"):
         pass
-    with pytest.raises(CapacityExhausted, match="task 'second' asks for"), model.stage("second"):
+    with pytest.raises(CapacityExhausted, match="task 'second' needs"), model.stage("second"):
         pass
     with pytest.raises(InputError, match=r"task 'x'.*trained tasks: first"), model.view("as_trained", "x"):
         pass

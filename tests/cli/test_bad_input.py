@@ -250,7 +250,7 @@ def test_interrupt_says_how_to_resume(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lori_cl.training.stage_training.teach", interrupt)
+    monkeypatch.setattr("lori_cl.training.stage_training.run_job", interrupt)
     code, _, err = lori_cl("run", write_curriculum("a"))
     assert code == 1
     message = "Interrupted. Committed data is kept; repeat the command to resume."
@@ -320,7 +320,7 @@ def test_model_generated_code_runs_only_if_allowed(
 ) -> None:
     assert lori_cl("add-task", code_task(write_task("a"))).code == 0  # type: ignore[attr-defined]
     message = error_of("run", write_curriculum("a"))
-    assert "task 'a' is scored by running the programs" in message
+    assert "task 'a' is scored by running model-written programs" in message
     assert "use --allow-code-execution to allow it" in message
 
 

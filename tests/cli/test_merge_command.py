@@ -79,7 +79,7 @@ def test_only_the_settings_used_by_the_method_are_recorded(
     ("options", "message"),
     [
         (["--weights", "0.4;0.4"], "'0.4;0.4' is not a list of numbers separated by commas"),
-        (["--weights", "0.4"], "2 adapters and 1 weights"),
+        (["--weights", "0.4"], "2 adapters, but 1 weights"),
         (["--method", "tiess"], "Did you mean 'ties'?"),
         (["--rank", "2"], "'cat' does not prune, so it accepts no --rank"),
         (["--on", "b", "--seed", "3"], "'cat' does not prune, so it accepts no --on b or --seed"),

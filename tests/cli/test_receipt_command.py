@@ -31,7 +31,7 @@ def test_run_logs_a_receipt_after_each_stage_and_a_written_receipt_verifies(
     assert out.splitlines()[-1] == "receipt: 2 of 2 stages and their scores have this head"
     code, _, err = lori_cl("verify", "run", "--receipt", "0" * 64)
     assert code == 1
-    assert err.startswith("Untruth: no stage of the run has the head 000")
+    assert err.startswith("VerificationError: no stage of the run has the head 000")
 
 
 def test_signing_a_receipt_requires_a_file(lori_cl: Call, learn: Callable[..., Run]) -> None:

@@ -38,7 +38,7 @@ def test_verify_stops_at_the_first_failed_check_with_exit_code_1(lori_cl: Call, 
     code, out, err = lori_cl("verify", "run")
     assert code == 1
     assert [line.partition(":")[0] for line in out.splitlines()] == ["database"]
-    assert err.startswith(f"Untruth: stage 2 b: the digest of {damaged} is ")
+    assert err.startswith(f"VerificationError: stage 2 b: the digest of {damaged} is ")
     assert err.endswith(f", and the registry says {damaged.stem}; restore the file from a backup\n")
 
 
@@ -89,7 +89,10 @@ def test_remeasure_option_measures_scores_again(lori_cl: Call, run: Run) -> None
     [
         (["run", "a"], "UsageError: TASK requires --remeasure: add --remeasure"),
         (["run", "--stages", "0"], "UsageError: --stages requires --remeasure: add --remeasure"),
-        (["run", "--remeasure", "--stages", "a"], "BadParameter: Invalid value for '--stages': 'a': give"),
+        (
+            ["run", "--remeasure", "--stages", "a"],
+            "BadParameter: Invalid value for '--stages': 'a' is not a list of stages",
+        ),
         (["run", "--remeasure", "--stages", "9"], "InputError: run 'run' has stages 0 to 2, and no stage 9"),
         (["run", "--signed-by", "k.pub"], "UsageError: --signed-by requires a receipt"),
         (["run", "c", "--remeasure"], "UnknownTask: run 'run' has not trained task 'c'"),

@@ -203,12 +203,12 @@ def check_batches(root: Path) -> None:
             for n in (1, size)
         )
         for (one, logits), (other, more) in zip(answers, scores, strict=True):
-            largest_difference = (
+            difference = (
                 float((logits - more).abs().max() / logits.abs().max().clamp(min=1)) if len(logits) else 0.0
             )
-            if one != other or largest_difference > ROUNDING:
+            if one != other or difference > ROUNDING:
                 raise Fault(
-                    f"{eval_task.label}: {one!r} alone and {other!r} in a batch, off by {largest_difference:g}"
+                    f"{eval_task.label}: {one!r} alone and {other!r} in a batch, off by {difference:g}"
                 )
 
 

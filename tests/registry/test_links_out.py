@@ -240,18 +240,18 @@ def test_replacing_a_hard_linked_file_leaves_the_other_link_unchanged(
 def test_incomplete_checkpoint_is_removed_and_not_overwritten(
     learn: Learn, workspace: Workspace, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lori_cl.training import lesson_trainer
+    from lori_cl.training import trainer
 
-    before, save = contents(outside), lesson_trainer.JobTrainer._save_checkpoint
+    before, save = contents(outside), trainer.JobTrainer._save_checkpoint
 
-    def save_over_hard_links(self: lesson_trainer.JobTrainer, *arguments: object) -> None:
+    def save_over_hard_links(self: trainer.JobTrainer, *arguments: object) -> None:
         folder = Path(str(self._job.checkpoints)) / f"checkpoint-{self.state.global_step}"
         folder.mkdir(parents=True)
         for name in ("optimizer.pt", "trainer_state.json", "trained.safetensors"):
             (folder / name).hardlink_to(outside / "file")
         save(self, *arguments)
 
-    monkeypatch.setattr(lesson_trainer.JobTrainer, "_save_checkpoint", save_over_hard_links)
+    monkeypatch.setattr(trainer.JobTrainer, "_save_checkpoint", save_over_hard_links)
     learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
     assert contents(outside) == before
 

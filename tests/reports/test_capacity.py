@@ -66,7 +66,7 @@ def test_cells_per_task_are_a_share_of_the_initial_adapter(recorder: Recorder) -
 def test_capacity_line_names_the_retired_task(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     retired = replace(run, stages=(*run.stages[:-1], replace(run.stages[-1], retired_after=2)))
-    assert "43 of 48 cells are free (89.6 %), as agnews is retired; 8 more" in capacity_line(
+    assert "43 of 48 cells are free (89.6 %), since agnews is retired; 8 more" in capacity_line(
         capacity_of(retired)
     )
 

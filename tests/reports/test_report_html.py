@@ -63,6 +63,6 @@ def test_missing_cell_is_empty_and_its_tooltip_says_why(page: str) -> None:
 
 
 def test_page_explains_views_heads_and_row_0(page: str) -> None:
-    assert "what a model without a task id runs" in page
+    assert "which needs no task id at inference time" in page
     assert "A classification head always belongs to its task" in page
     assert "the base model, zero-shot" in page

@@ -73,7 +73,7 @@ def test_routing_accuracy_is_printed_with_the_scores(report: RunReport, rendered
 
 def test_terminal_explains_the_routed_view(report: RunReport, rendered: Rendered) -> None:
     text = " ".join(rendered(print_report, [report]).split())
-    assert "routed: each example's task is guessed" in text
+    assert "routed: each example's task is predicted" in text
 
 
 def test_routing_table_has_every_view_and_the_confusion_of_tasks(

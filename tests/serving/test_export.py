@@ -121,7 +121,7 @@ def test_a_full_disk_leaves_no_folder_behind(
 
 def test_export_to_the_current_directory_is_refused(learn: Learn, workspace: Workspace) -> None:
     learn("a", train=HARD)
-    with pytest.raises(InputError, match="name one inside it"):
+    with pytest.raises(InputError, match="name a folder inside it"):
         export(loaded(workspace), "a", Path())
 
 

@@ -244,7 +244,7 @@ def test_run_on_another_base_model_is_refused_before_loading(
         (["a", "run:a"], {}, InputError, "'a' is named twice"),
         (["topiv"], {}, UnknownTask, "run 'run' has not trained task 'topiv'. Trained tasks: a"),
         (["ruin:a"], {}, UnknownRun, "Did you mean 'run'?"),
-        (["a"], {"weights": [1.0, 2.0]}, InputError, "1 adapters and 2 weights"),
+        (["a"], {"weights": [1.0, 2.0]}, InputError, "1 adapters, but 2 weights"),
         (["a"], {"method": "tie"}, InputError, "Did you mean 'ties'?"),
         (["a"], {"method": "linear"}, InputError, "Did you mean 'linear-of-factors'?"),
         (["a"], {"method": "ties"}, InputError, "--density"),

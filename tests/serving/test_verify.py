@@ -72,9 +72,8 @@ def test_run_with_an_imported_first_stage_passes(
     spec = load_curriculum(write_curriculum("a", "b"))
     import_folder(workspace, tmp_path / "out", spec, "second", None, RunOptions(), SilentProgress())
     learn("a", "b", name="second")
-    assert (
-        findings(workspace, "second")["projections"] == "projections A of 2 stages, 0 drawn again, 2 stored"
-    )
+    found = findings(workspace, "second")["projections"]
+    assert found == "projections A of 2 stages, 0 drawn again, 2 stored"
 
 
 def test_run_started_by_an_earlier_version_passes(learn: Learn, workspace: Workspace) -> None:
@@ -111,10 +110,8 @@ def test_run_with_routed_scores_added_later_passes(learn: Learn, workspace: Work
     route_run(workspace, "run", RouteOptions(), SilentProgress())
     found = findings(workspace)
     assert found["matrix"] == "8 required scores, 2 others"
-    assert (
-        "2 scores were added after the newest stage; the next stage's record covers them"
-        in found["score chain"]
-    )
+    message = "2 scores were added after the newest stage; the next stage's record covers them"
+    assert message in found["score chain"]
     learn("a", "b", "c")
     assert "added" not in findings(workspace)["score chain"]
 

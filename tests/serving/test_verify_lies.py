@@ -219,7 +219,7 @@ EDITS: Mapping[str, tuple[str, str, Callable[[Any], Any], str]] = {
         "evaluations.outcomes",
         "stage = 2 AND view = 'current' AND task_id = 1",
         lambda outcomes: [1 - outcomes[0], *outcomes[1:]],
-        f"^stage 2 b, a under current: 1 of the 8 outcomes beside the answers in {SHA} differ; number 1 is",
+        f"^stage 2 b, a under current: 1 of the 8 outcomes next to the answers in {SHA} differ; number 1 is",
     ),
     "a routing accuracy": (
         "evaluations.parts",

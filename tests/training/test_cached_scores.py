@@ -107,7 +107,7 @@ def test_held_back_stage_is_not_committed_without_its_files(
 ) -> None:
     learn("a")
     with monkeypatch.context() as strict:
-        strict.setattr(Gate, "losses", lambda *_: ["'a' fell"])
+        strict.setattr(Gate, "drops", lambda *_: ["'a' fell"])
         with pytest.raises(RegressionFound):
             learn("a", "b", options=RunOptions(gate=Gate(1.0)))
     held_back = workspace.held_back_file("run")

@@ -117,14 +117,14 @@ def test_signal_to_one_launched_process_stops_all_at_the_same_step_with_a_checkp
     script = (
         "import os, signal\n"
         "from lori_cl.cli.main import entry\n"
-        "from lori_cl.training.trainer import LessonTrainer\n"
-        "step, calls = LessonTrainer.training_step, []\n"
+        "from lori_cl.training.trainer import JobTrainer\n"
+        "step, calls = JobTrainer.training_step, []\n"
         "def signalled(self, *arguments):\n"
         "    calls.append(1)\n"
         "    if os.environ['RANK'] == '1' and len(calls) == 2:\n"
         "        signal.raise_signal(signal.SIGTERM)\n"
         "    return step(self, *arguments)\n"
-        "LessonTrainer.training_step = signalled\n"
+        "JobTrainer.training_step = signalled\n"
         "entry()\n"
     )
     register_tasks(workspace, [write_task("a")])

@@ -249,7 +249,7 @@ def test_nan_gradients_are_refused_before_cells_are_selected(
 
 def test_site_without_inputs_scores_zero() -> None:
     mask = Mask({"read": torch.tensor([[True, False]]), "idle": torch.tensor([[True], [True]])})
-    assert lori_evidence._spread({"read": torch.tensor([5.0])}, mask).tolist() == [5.0, 0.0, 0.0, 0.0]
+    assert lori_evidence._expand({"read": torch.tensor([5.0])}, mask).tolist() == [5.0, 0.0, 0.0, 0.0]
 
 
 def test_calibration_is_skipped_when_every_free_cell_is_claimed(

@@ -3,17 +3,19 @@
 To add one, write `lori_cl/masks/strategies/NAME.py` with a function `Evidence -> scores`, and add it here.
 """
 
-from collections.abc import Mapping
-
 from lori_cl.masks.strategies.base import Evidence, Strategy
 from lori_cl.masks.strategies.gradient import gradient
 from lori_cl.masks.strategies.magnitude import magnitude
 from lori_cl.masks.strategies.random import random
+from lori_cl.plugins import Implementations
 
-STRATEGIES: Mapping[str, Strategy] = {
-    "magnitude": Strategy(magnitude, needs="calibrated_b"),
-    "gradient": Strategy(gradient, needs="gradients"),
-    "random": Strategy(random, needs="nothing"),
-}
+STRATEGIES = Implementations[Strategy](
+    "lori_cl.mask_strategies",
+    {
+        "magnitude": Strategy(magnitude, needs="calibrated_b"),
+        "gradient": Strategy(gradient, needs="gradients"),
+        "random": Strategy(random, needs="nothing"),
+    },
+)
 
 __all__ = ["STRATEGIES", "Evidence", "Strategy"]

@@ -5,13 +5,14 @@ To add one, write the file and add its line below. Slow imports belong in the fu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
+from lori_cl.plugins import Implementations
 from lori_cl.reports.formats import csv, figures, html, json, markdown
 from lori_cl.reports.report import RunReport
 
-FORMATS: Mapping[str, Callable[[Sequence[RunReport]], bytes]] = MappingProxyType(
+FORMATS = Implementations[Callable[[Sequence[RunReport]], bytes]](
+    "lori_cl.report_formats",
     {
         "html": html.render,
         "md": markdown.render,
@@ -19,6 +20,6 @@ FORMATS: Mapping[str, Callable[[Sequence[RunReport]], bytes]] = MappingProxyType
         "json": json.render,
         "png": figures.png,
         "svg": figures.svg,
-    }
+    },
 )
 """Renderers by the name for `--format`, which is also the file extension."""

@@ -4,8 +4,7 @@ To add one: declare its fields in `lori_cl/spec/kinds.py`, write `lori_cl/tasks/
 subclass of `Kind`, and register it here.
 """
 
-from collections.abc import Mapping
-
+from lori_cl.plugins import Implementations
 from lori_cl.spec import ClassificationSpec, TaskSpec
 from lori_cl.tasks.kinds.base import Architecture, Batch, Features, Kind
 from lori_cl.tasks.kinds.classification import Classification
@@ -15,13 +14,16 @@ from lori_cl.tasks.kinds.label_likelihood import LabelLikelihood
 from lori_cl.tasks.kinds.multiple_choice import MultipleChoice
 from lori_cl.tasks.kinds.safety import Safety
 
-KINDS: Mapping[str, Kind] = {
-    "classification": Classification(),
-    "multiple_choice": MultipleChoice(),
-    "generation": Generation(),
-    "code": Code(),
-    "safety": Safety(),
-}
+KINDS = Implementations[Kind](
+    "lori_cl.task_kinds",
+    {
+        "classification": Classification(),
+        "multiple_choice": MultipleChoice(),
+        "generation": Generation(),
+        "code": Code(),
+        "safety": Safety(),
+    },
+)
 _LABEL_LIKELIHOOD = LabelLikelihood()
 
 

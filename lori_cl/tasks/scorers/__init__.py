@@ -4,8 +4,7 @@ To add a metric, write `lori_cl/tasks/scorers/NAME.py` with a `Scorer`. Then lis
 its task kind.
 """
 
-from collections.abc import Mapping
-
+from lori_cl.plugins import Implementations
 from lori_cl.tasks.scorers.base import Grade, Scorer
 from lori_cl.tasks.scorers.exact_match import EXACT_MATCH
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
@@ -14,18 +13,21 @@ from lori_cl.tasks.scorers.overlap import EDIT_SIMILARITY, F1, ROUGE_L, SENTENCE
 from lori_cl.tasks.scorers.pass_at_k import PassAtK
 from lori_cl.tasks.scorers.refusal import HarmonicRate
 
-SCORERS: Mapping[str, Scorer] = {
-    "accuracy": ACCURACY,
-    "f1_macro": F1_MACRO,
-    "matthews": MATTHEWS,
-    "exact_match": EXACT_MATCH,
-    "numeric_match": NUMERIC_MATCH,
-    "f1": F1,
-    "rouge_l": ROUGE_L,
-    "sentence_bleu": SENTENCE_BLEU,
-    "edit_similarity": EDIT_SIMILARITY,
-    "pass_at_k": PassAtK(),
-    "harmonic_rate": HarmonicRate(),
-}
+SCORERS = Implementations[Scorer](
+    "lori_cl.scorers",
+    {
+        "accuracy": ACCURACY,
+        "f1_macro": F1_MACRO,
+        "matthews": MATTHEWS,
+        "exact_match": EXACT_MATCH,
+        "numeric_match": NUMERIC_MATCH,
+        "f1": F1,
+        "rouge_l": ROUGE_L,
+        "sentence_bleu": SENTENCE_BLEU,
+        "edit_similarity": EDIT_SIMILARITY,
+        "pass_at_k": PassAtK(),
+        "harmonic_rate": HarmonicRate(),
+    },
+)
 
 __all__ = ["SCORERS", "Grade", "Scorer"]

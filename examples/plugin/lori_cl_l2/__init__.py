@@ -1,0 +1,1 @@
+"""An example plugin of lori_cl: a method and a scorer."""
