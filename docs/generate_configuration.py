@@ -98,6 +98,7 @@ def _task_title(cls: type[TaskSpec]) -> str:
 
 def _section(section: Section) -> str:
     cls, docs = section.cls, docstrings(section.cls)
+    summary = (cls.__doc__ or "").partition("Example:")[0]
     rows, long_defaults = [], []
     for name in _own_fields(cls):
         field = cls.model_fields[name]
@@ -107,7 +108,7 @@ def _section(section: Section) -> str:
             default = "see below"
         cells = (f"`{name}`", type_words(field.annotation, field.metadata), default, docs.get(name, ""))
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
-    heading = f"### {section.title}\n\n{' '.join((cls.__doc__ or '').split())}\n"
+    heading = f"### {section.title}\n\n{' '.join(summary.split())}\n"
     table = "\n| Field | Type | Default | Description |\n|---|---|---|---|\n" + "".join(rows)
     return heading + _inherits(cls) + table + "".join(long_defaults)
 

@@ -39,7 +39,16 @@ LONGEST_NAME = 100
 
 
 class LoriError(Exception):
-    """The job failed; the command line prints the message and exits with `exit_code`."""
+    """The job failed; the command line prints the message and exits with `exit_code`.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> try:
+        ...     cl.LoRI(density=2)
+        ... except cl.LoriError as error:
+        ...     print(error.exit_code, type(error).__name__)
+        2 SpecError
+    """
 
     exit_code = 1
 

@@ -38,8 +38,10 @@ class Matrix:
         return pd.DataFrame(self.data.scores, index=index, columns=list(self.data.tasks))
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         table = (100 * self.to_pandas()).to_html(float_format="{:.1f}".format, na_rep="·")
-        return f"<p>Scores in %, view <code>{self.data.view}</code></p>{table}"
+        return f"<p>Scores in %, view <code>{escape(self.data.view)}</code></p>{table}"
 
 
 class Metrics(Mapping[str, float | None]):

@@ -54,7 +54,19 @@ class OpenStage:
 
 
 class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
-    """A PeftModel with one sparse LoRI adapter, which learns one task a stage; see `get_lori_model`."""
+    """A PeftModel with one sparse LoRI adapter, which learns one task a stage; see `get_lori_model`.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> from transformers import BertConfig, BertModel
+        >>> base = BertModel(BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        ...                             intermediate_size=16, vocab_size=32))
+        >>> model = cl.get_lori_model(base, cl.LoRI(rank=4, strategy="random"))
+        >>> with model.stage("first"):
+        ...     pass  # your training loop
+        >>> model.stages, [claim.task for claim in model.ledger.claims]
+        (('first',), ['first'])
+    """
 
     _lori: _State
 

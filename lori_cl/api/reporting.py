@@ -29,8 +29,16 @@ def write_report(
         )
     content = FORMATS[name](reports)
     if path is not None:
-        try:
-            Path(path).write_bytes(content)
-        except OSError as error:
-            raise WorkspaceUnusable(f"{path} cannot be written: {error.strerror}") from error
+        write_file(path, content)
     return content
+
+
+def write_file(path: str | Path, content: bytes) -> None:
+    """Write a report or a receipt to a file.
+
+    Raises: WorkspaceUnusable: the file cannot be written.
+    """
+    try:
+        Path(path).write_bytes(content)
+    except OSError as error:
+        raise WorkspaceUnusable(f"{path} cannot be written: {error.strerror}") from error

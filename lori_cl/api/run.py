@@ -7,17 +7,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lori_cl.api.matrix import Matrix, Metrics
 from lori_cl.errors import InputError
+from lori_cl.registry import HeldBackStage, Stage
 from lori_cl.registry import Run as RunRecord
-from lori_cl.registry import Stage
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import numpy or torch
+    from lori_cl.api.interference import Interference
+    from lori_cl.api.matrix import Matrix, Metrics
     from lori_cl.api.workspace import Workspace
     from lori_cl.reports import Capacity, Routing, RunReport
+    from lori_cl.reports.lineage import Section
     from lori_cl.serving.export import ExportResult
-    from lori_cl.serving.interference import TaskPair
     from lori_cl.serving.predict import Prediction
+    from lori_cl.serving.requests import Request
     from lori_cl.serving.retire import RetireResult
     from lori_cl.serving.verify import CheckResult
     from lori_cl.training import Progress
@@ -64,6 +66,27 @@ class Run:
         """The committed stages, in order."""
         return self.record.stages
 
+    @property
+    def held_back(self) -> HeldBackStage | None:
+        """The stage that the gate holds back; None if there is none.
+
+        Raises: ArtifactDamaged: its file cannot be read.
+        """
+        return self.workspace.storage.held_back_stage(self.record)
+
+    def to_record(self) -> dict[str, Any]:
+        """The stages, settings and lineage as JSON values."""
+        from lori_cl.reports import run_record
+
+        record = self.record
+        return run_record(record, self.workspace.storage.held_back_stage(record))
+
+    def lineage(self) -> list[Section]:
+        """The data, seeds, digests and package versions of the run and of each stage."""
+        from lori_cl.reports.lineage import lineage_sections
+
+        return lineage_sections(self.record)
+
     def gather(self) -> RunReport:
         """Everything that a report says, as frozen values."""
         from lori_cl.reports import gather
@@ -76,6 +99,8 @@ class Run:
 
         Raises: InputError: the run was not evaluated under it.
         """
+        from lori_cl.api.matrix import Matrix
+
         return Matrix(self._view(view).matrix)
 
     def metrics(self, view: str = "as_trained") -> Metrics:
@@ -83,6 +108,8 @@ class Run:
 
         Raises: InputError: the run was not evaluated under it.
         """
+        from lori_cl.api.matrix import Metrics
+
         return Metrics(self._view(view).metrics)
 
     def _view(self, name: str) -> Any:
@@ -137,23 +164,52 @@ class Run:
         Raises: DataError: a row lacks what its task reads. UnknownTask. InputError.
         """
         from lori_cl.serving.predict import Predictor
+
+        plain = all(isinstance(row, str) for row in rows)
+        lines = [row if isinstance(row, str) else json.dumps(dict(row)) for row in rows]
+        loaded, requests = self._requests(lines, task, route=route, plain=plain)
+        predictor = Predictor(loaded)
+        starts = range(0, len(requests), batch_size)
+        return [
+            answer for start in starts for answer in predictor.answer(requests[start : start + batch_size])
+        ]
+
+    def predict_lines(
+        self,
+        lines: Sequence[str],
+        task: str | None = None,
+        *,
+        route: bool = False,
+        plain: bool = False,
+        batch_size: int = 64,
+    ) -> Iterator[dict[str, Any]]:
+        """Answer the lines of a file, one batch at a time: one record of JSON values a line.
+
+        Args:
+            lines: JSON objects of columns, or plain texts; empty lines are skipped.
+            task, route, batch_size: As for `predict`.
+            plain: Read every line as a plain text, also one that begins with `{`, `[` or `"`.
+
+        Raises: See `predict`; the message names the line.
+        """
+        from lori_cl.serving.predict import Predictor, predict_rows
+
+        loaded, requests = self._requests(lines, task, route=route, plain=plain)
+        yield from predict_rows(Predictor(loaded), requests, batch_size)
+
+    def _requests(
+        self, lines: Sequence[str], task: str | None, *, route: bool, plain: bool
+    ) -> tuple[Any, list[Request]]:
+        """The loaded run, and each line with the task that answers it."""
         from lori_cl.serving.requests import read_routed_rows, read_rows
         from lori_cl.serving.route import load_router
 
         if route and task is not None:
             raise InputError("give task or route=True, not both")
         loaded = self._load()
-        plain = all(isinstance(row, str) for row in rows)
-        lines = [row if isinstance(row, str) else json.dumps(dict(row)) for row in rows]
         if route:
-            requests = read_routed_rows(loaded, load_router(loaded), lines, plain=plain)
-        else:
-            requests = read_rows(loaded, lines, task, plain=plain)
-        predictor = Predictor(loaded)
-        starts = range(0, len(requests), batch_size)
-        return [
-            answer for start in starts for answer in predictor.answer(requests[start : start + batch_size])
-        ]
+            return loaded, read_routed_rows(loaded, load_router(loaded), lines, plain=plain)
+        return loaded, read_rows(loaded, lines, task, plain=plain)
 
     def load(self, view: str = "current", task: str | None = None) -> tuple[Any, Any]:
         """(PeftModel, tokenizer), with the adapter of a view active.
@@ -231,7 +287,10 @@ class Run:
         allow_code_execution: bool = False,
         progress: Progress | bool = False,
     ) -> Iterator[CheckResult]:
-        """`verify`, one check at a time."""
+        """`verify`, one check at a time.
+
+        Raises: See `verify`. InputError: an argument needs another one that is not given.
+        """
         from lori_cl.api.progress import progress_of
         from lori_cl.serving.checks import CHECKS
         from lori_cl.serving.receipts import check_receipt
@@ -239,6 +298,10 @@ class Run:
         from lori_cl.serving.remeasure import remeasure as measure_again
         from lori_cl.serving.verify import verify
 
+        if not remeasure and (tasks or stages is not None):
+            raise InputError("tasks and stages say what to remeasure; add remeasure=True")
+        if signed_by is not None and receipt is None:
+            raise InputError("signed_by requires a receipt; add receipt=FILE")
         storage, shown = self.workspace.storage, progress_of(progress)
         with storage.read() as registry:
             chosen = None if stages is None else frozenset(stages)
@@ -254,12 +317,33 @@ class Run:
                 )
             yield from again
 
-    def receipt(self) -> bytes:
-        """The digests of all stages and scores as JSON, to be kept outside the workspace."""
+    def receipt(self, path: str | Path | None = None) -> bytes:
+        """The digests of all stages and scores as JSON, to be kept outside the workspace.
+
+        Args:
+            path: Also write the receipt to this file.
+
+        Raises: WorkspaceUnusable: the file cannot be written.
+        """
+        from lori_cl.api.reporting import write_file
         from lori_cl.registry.receipt import Receipt
 
         with self.workspace.storage.read() as registry:
-            return Receipt.of(registry.run(self.name), registry.score_log(self.name)).to_bytes()
+            content = Receipt.of(registry.run(self.name), registry.score_log(self.name)).to_bytes()
+        if path is not None:
+            write_file(path, content)
+        return content
+
+    def sign_receipt(self, path: str | Path, key: str | Path) -> Path:
+        """Sign a receipt's file with an SSH key: the path of the signature, which is `path` with `.sig`.
+
+        ssh-keygen asks for the key's passphrase. An earlier signature is replaced.
+
+        Raises: InputError: the key cannot be used; the message is that of ssh-keygen.
+        """
+        from lori_cl.registry.ssh_signature import sign
+
+        return sign(Path(path), Path(key))
 
     def capacity(self) -> Capacity | None:
         """The adapter's cells by site and task, and how many more tasks fit; None without masks."""
@@ -267,13 +351,20 @@ class Run:
 
         return capacity_of(self.record)
 
-    def interference(self, examples: int = 256) -> list[TaskPair]:
-        """What each task's update does to each other task's inputs, over so many eval examples."""
+    def interference(self, examples: int = 256) -> Interference:
+        """What each task's update does to the inputs of each earlier task.
+
+        Args:
+            examples: Number of eval inputs per task.
+
+        Raises: ModelError: the base model cannot be loaded. ArtifactMissing.
+        """
+        from lori_cl.api.interference import Interference
         from lori_cl.serving.interference import interference
 
         loaded = self._load()
         with self.workspace.storage.read() as registry:
-            return interference(loaded, registry.evaluations(self.name), examples)
+            return Interference(tuple(interference(loaded, registry.evaluations(self.name), examples)))
 
     def route(
         self,
@@ -309,6 +400,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         from html import escape
+
+        from lori_cl.api.matrix import Matrix
 
         views = [Matrix(view.matrix)._repr_html_() for view in self.gather().views]
         return f"<h4>{escape(repr(self))}</h4>{''.join(views)}"

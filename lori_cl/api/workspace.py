@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from lori_cl.api.comparison import RunComparison
 from lori_cl.api.run import Run
-from lori_cl.registry import Task
+from lori_cl.registry import GarbageFile, RunSummary, Task, find_garbage, undecided_reason
 from lori_cl.registry import Workspace as Storage
-from lori_cl.spec.in_memory import InMemoryTask
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import pydantic, pandas or torch
     import pandas as pd
 
-    from lori_cl.reports import RunReport
+    from lori_cl.registry.upgrade import Upgrade
     from lori_cl.serving.merge import MergeOutcome
     from lori_cl.spec import CurriculumSpec
+    from lori_cl.spec.in_memory import InMemoryTask
     from lori_cl.training import Gate, Progress
+    from lori_cl.training.preview import Preview
     from lori_cl.training.task_registration import RegisteredTask
 
 
@@ -66,6 +68,23 @@ class Workspace:
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
 
+    def create(self) -> bool:
+        """Create the folders and the registry; False if the registry exists already.
+
+        Raises: WorkspaceUnusable: the folder cannot be written.
+        """
+        return self._storage.create()
+
+    def upgrade(self, *, backup: bool = True) -> Upgrade:
+        """Upgrade a registry of an earlier version of lori_cl to the current schema.
+
+        Args:
+            backup: Write a backup first: of SQLite next to the registry, of PostgreSQL into the workspace.
+
+        Raises: WorkspaceUnusable: there is no registry, or it cannot be backed up or written. RegistryTooNew.
+        """
+        return self._storage.upgrade(backup=backup)
+
     def add_task(self, *tasks: str | Path | InMemoryTask) -> list[RegisteredTask]:
         """Register tasks, and freeze their eval sets: all of them, or none where one is invalid.
 
@@ -78,8 +97,27 @@ class Workspace:
 
         return register_tasks(self._storage, [Path(t) if isinstance(t, str) else t for t in tasks])
 
+    def preview_task(
+        self, *files: str | Path, model: str | None = None, max_length: int = 128
+    ) -> TaskPreview:
+        """Read the tasks in YAML files as `add_task` does, without storing anything.
+
+        Args:
+            model: A base model (`model.path`): its tokenizer counts the tokens, and its sites are listed.
+            max_length: The length in tokens to which inputs are truncated (`train.max_length`).
+
+        Raises: SpecError: a declaration is invalid. DataError: the data is. ModelError: the model has no
+            usable tokenizer.
+        """
+        from lori_cl.training.preview import preview  # imports torch
+        from lori_cl.training.site_preview import preview_sites
+
+        paths = [Path(file) for file in files]
+        splits = [split for path in paths for split in preview(path, model, max_length)]
+        return TaskPreview(splits, [] if model is None else preview_sites(paths, model))
+
     def tasks(self) -> list[Task]:
-        """All registered tasks at their newest versions, in the order in which they were added."""
+        """Every version of every registered task, in the order in which they were added."""
         with self._storage.read() as registry:
             return registry.tasks()
 
@@ -91,27 +129,58 @@ class Workspace:
         with self._storage.read() as registry:
             return registry.task(name)
 
+    def read_curriculum(self, file: str | Path, settings: Sequence[str] = ()) -> CurriculumSpec:
+        """Read a curriculum's YAML file, and check that every method, strategy and task in it is known.
+
+        Args:
+            settings: KEY=VALUE strings that override values of the file, such as `train.limit=200`.
+
+        Raises: SpecError: the file or a setting is invalid; the message names the line and the nearest name.
+        """
+        from lori_cl.masks import STRATEGIES  # imports torch
+        from lori_cl.methods import METHODS
+        from lori_cl.spec import load_curriculum
+
+        registered = {name for task in self.tasks() for name in (task.name, f"{task.name}@{task.version}")}
+        return load_curriculum(
+            Path(file), settings, {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
+        )
+
     def run(
         self,
         curriculum: CurriculumSpec,
         name: str | None = None,
         *,
         gate: Gate | None = None,
+        accept: str | None = None,
         callbacks: Sequence[Any] = (),
         progress: Progress | bool = True,
-        **options: Any,
+        upper_triangle: bool = False,
+        measure_all: bool = False,
+        allow_code_execution: bool = False,
+        allow_environment_change: bool = False,
+        declared_in: str | Path | None = None,
+        announce: Callable[[str], None] | None = None,
     ) -> Run:
         """Train and evaluate every stage of a curriculum that is not committed yet.
 
         The same call resumes an interrupted run. A curriculum with more tasks at its end extends the run.
 
         Args:
-            curriculum: A `cl.Curriculum`.
+            curriculum: A `cl.Curriculum`, or what `read_curriculum` returns.
             name: The run's name; by default CURRICULUM-METHOD-SEED.
             gate: Hold a stage back where it costs an earlier task too much: `cl.Gate(max_drop=1.0)`.
+            accept: Commit the held-back stage of this task.
             callbacks: `transformers.TrainerCallback`s for the training of every stage.
             progress: Whether to draw progress bars, or an object that draws them.
-            options: Other fields of `lori_cl.training.RunOptions`, such as `allow_code_execution`.
+            upper_triangle: Also evaluate tasks before they are trained.
+            measure_all: Measure every score, including those that are cached.
+            allow_code_execution: Run model-generated programs, contained, to score code tasks.
+            allow_environment_change: Resume even if packages, threads or the machine differ from those of
+                the newest stage.
+            declared_in: The curriculum file's folder, whose git revision is recorded; by default the
+                workspace.
+            announce: Called with each line that says which modules are adapted; by default they are logged.
 
         Raises: InputError: the curriculum, a task or the data is invalid; nothing is stored then.
             RunConflict: the run has other settings, or another process runs it. RegressionFound: a stage is
@@ -120,9 +189,19 @@ class Workspace:
         from lori_cl.api.progress import progress_of
         from lori_cl.training import RunOptions, run_curriculum
 
-        settings = RunOptions(gate=gate, callbacks=tuple(callbacks), **options)
+        options = RunOptions(
+            gate=gate,
+            accept=accept,
+            callbacks=tuple(callbacks),
+            upper_triangle=upper_triangle,
+            measure_all=measure_all,
+            allow_code_execution=allow_code_execution,
+            allow_environment_change=allow_environment_change,
+            declared_in=None if declared_in is None else Path(declared_in),
+            **({} if announce is None else {"announce": announce}),
+        )
         done = run_curriculum(
-            self._storage, curriculum, curriculum.run_name(name), settings, progress_of(progress)
+            self._storage, curriculum, curriculum.run_name(name), options, progress_of(progress)
         )
         return Run(self, done.name)
 
@@ -133,14 +212,17 @@ class Workspace:
         name: str | None = None,
         *,
         mask: str | Path | None = None,
+        allow_code_execution: bool = False,
+        declared_in: str | Path | None = None,
         progress: Progress | bool = True,
-        **options: Any,
     ) -> Run:
         """Begin a run with a PEFT LoRA or a LoRI from `folder` as the adapter of the curriculum's first task.
 
         Args:
             mask: The adapter's own mask file, as LoRI publishes it.
-            options: Other fields of `lori_cl.training.RunOptions`.
+            allow_code_execution: Run model-generated programs, contained, to score code tasks.
+            declared_in: The curriculum file's folder, as for `run`.
+            progress: Whether to draw progress bars, or an object that draws them.
 
         Raises: InputError: the adapter does not fit the curriculum. RunConflict: the run exists.
         """
@@ -148,13 +230,17 @@ class Workspace:
         from lori_cl.serving.adapter_import import import_folder
         from lori_cl.training import RunOptions
 
+        options = RunOptions(
+            allow_code_execution=allow_code_execution,
+            declared_in=None if declared_in is None else Path(declared_in),
+        )
         done = import_folder(
             self._storage,
             Path(folder),
             curriculum,
             curriculum.run_name(name),
             None if mask is None else Path(mask),
-            RunOptions(**options),
+            options,
             progress_of(progress),
         )
         return Run(self, done.name)
@@ -172,9 +258,16 @@ class Workspace:
         with self._storage.read() as registry:
             return Run(self, registry.run(name).name)
 
-    def compare(self, *runs: str) -> list[RunReport]:
-        """The reports of several runs, which every report format renders side by side."""
-        return [self.get_run(name).gather() for name in dict.fromkeys(runs)]
+    def compare(self, *runs: str) -> RunComparison:
+        """The reports of several runs side by side; a repeated name counts once.
+
+        Raises: UnknownRun.
+        """
+        from lori_cl.reports import gather
+
+        with self._storage.read() as registry:
+            artifacts = self._storage.artifacts
+            return RunComparison(tuple(gather(registry, name, artifacts) for name in dict.fromkeys(runs)))
 
     def merge(
         self,
@@ -217,6 +310,80 @@ class Workspace:
         )
         return merge_tasks(self._storage, request, progress_of(progress))
 
+    def run_demo(self, *, progress: Progress | bool = True) -> Demo:
+        """Run four small tasks on a bundled small model, with `lori` and with `sequential-lora`.
+
+        The report is written to `report.html` in the workspace. Programs that the model writes run contained.
+        The same call resumes an interrupted demo.
+
+        Raises: WorkspaceUnusable. ContainmentMissing: programs cannot be contained on this machine.
+        """
+        from lori_cl.api.progress import progress_of
+        from lori_cl.demo import run_demo
+        from lori_cl.registry.safe_paths import require_own_file
+
+        done = run_demo(self._storage, progress_of(progress))
+        comparison = self.compare(*(run.name for run in done))
+        page = self._storage.path("report.html")
+        require_own_file(page)
+        comparison.report(page)
+        return Demo([Run(self, run.name) for run in done], comparison, page)
+
+    def collect_garbage(self, *, delete: bool = False, min_age_s: float = 3600.0) -> Garbage:
+        """Find unused files of the workspace, such as those that killed runs left behind.
+
+        Files that the registry refers to are never among them. While a run is in progress, or if several
+        registries keep runs in the workspace, nothing is deleted, and `undecided` says why.
+
+        Args:
+            delete: Delete the files.
+            min_age_s: Seconds; younger files are ignored: a running command writes files before it commits
+                them.
+
+        Raises: WorkspaceUnusable: a file cannot be deleted. ArtifactDamaged: a held-back stage cannot be
+            read.
+        """
+        undecided, found = undecided_reason(self._storage), []
+        with self._storage.read() as registry:
+            if undecided is None:
+                found = [file for file in find_garbage(self._storage, registry) if file.age_s >= min_age_s]
+        undecided = undecided or undecided_reason(self._storage)  # a run may have started in the meantime
+        deleted = delete and undecided is None
+        for file in found if deleted else []:
+            file.remove()
+        return Garbage(found, undecided, deleted)
+
+
+@dataclass(frozen=True)
+class TaskPreview:
+    """Tasks as `preview_task` read them."""
+
+    splits: Sequence[Preview]
+    """Each task's training and eval split: examples, token lengths and warnings."""
+    sites: Sequence[str]
+    """Lines that say which modules of the model are adapted; empty without a model."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Unused files of a workspace."""
+
+    files: Sequence[GarbageFile]
+    undecided: str | None
+    """Why the unused files cannot be determined now; None if they can."""
+    deleted: bool
+    """Whether the files were deleted."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The result of the demo."""
+
+    runs: Sequence[Run]
+    comparison: RunComparison
+    page: Path
+    """The report, an HTML file."""
+
 
 @dataclass(frozen=True)
 class RunTable(Sequence[Run]):
@@ -242,17 +409,25 @@ class RunTable(Sequence[Run]):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def summaries(self) -> list[RunSummary]:
+        """Each run's method, seed, tasks, base model, begin, and number of finished stages."""
+        with self.workspace.storage.read() as registry:
+            return [each for each in registry.run_summaries() if each.name in set(self.names)]
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """The summaries as JSON values."""
+        from lori_cl.reports import run_summary
+
+        return [run_summary(summary) for summary in self.summaries]
+
     def to_pandas(self) -> pd.DataFrame:
         """One row a run: method, seed, status, tasks, base model and begin."""
         import pandas as pd
 
-        from lori_cl.reports import run_summary
-
-        with self.workspace.storage.read() as registry:
-            records: list[Mapping[str, Any]] = [run_summary(s) for s in registry.run_summaries()]
-        kept = [record for record in records if record["name"] in set(self.names)]
-        table = pd.DataFrame([{**r, "base": r["base"]["path"], "tasks": len(r["tasks"])} for r in kept])
-        return table.set_index("name") if kept else table
+        records = self.to_records()
+        table = pd.DataFrame([{**r, "base": r["base"]["path"], "tasks": len(r["tasks"])} for r in records])
+        return table.set_index("name") if records else table
 
     def _repr_html_(self) -> str:
         return str(self.to_pandas().to_html())

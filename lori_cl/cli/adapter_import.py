@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.curriculum import read_curriculum
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.paths import UserPath
-from lori_cl.registry import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command("import")
@@ -26,7 +26,7 @@ from lori_cl.registry import Workspace
     help="Run model-generated programs, contained, to score code tasks.",
 )
 @json_option
-@click.pass_obj
+@pass_workspace
 def import_(
     workspace: Workspace,
     folder: Path,
@@ -47,14 +47,18 @@ def import_(
       lori-cl import agnews-lora curriculum.yaml --name second
       lori-cl run curriculum.yaml --name second
     """
-    from lori_cl.reports import gather, print_outcome, to_record
-    from lori_cl.serving.adapter_import import import_folder
-    from lori_cl.training import RunOptions
+    from lori_cl.reports import print_outcome, to_record
 
-    spec = read_curriculum(workspace, curriculum, settings)
-    options = RunOptions(allow_code_execution=allow_code_execution, declared_in=curriculum.parent)
+    spec = workspace.read_curriculum(curriculum, settings)
     with bars() as progress:
-        imported = import_folder(workspace, folder, spec, spec.run_name(name), mask, options, progress)
-    with workspace.read() as registry:
-        outcome = gather(registry, imported.name, workspace.artifacts)
+        imported = workspace.import_adapter(
+            folder,
+            spec,
+            name,
+            mask=mask,
+            allow_code_execution=allow_code_execution,
+            declared_in=curriculum.parent,
+            progress=progress,
+        )
+    outcome = imported.gather()
     print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

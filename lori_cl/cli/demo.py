@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import bars, console, json_option, print_json
-from lori_cl.cli.report import write
-from lori_cl.registry.safe_paths import require_own_file
-from lori_cl.registry.workspace import Workspace
+from lori_cl.api.workspace import Workspace
+from lori_cl.cli.output import bars, console, json_option, print_json, print_written
+from lori_cl.cli.workspace import pass_workspace
+from lori_cl.registry.workspace import Workspace as Storage
 
 FOLDER = Path("lori-demo")
 
 
 @click.command()
 @json_option
-@click.pass_obj
+@pass_workspace
 def demo(workspace: Workspace, as_json: bool) -> None:
     """Train a small bundled model on four small tasks, once with lori and once with a plain LoRA.
 
@@ -28,16 +28,11 @@ def demo(workspace: Workspace, as_json: bool) -> None:
     Example:
       lori-cl demo
     """
-    from lori_cl.demo import run_demo  # imports torch
-    from lori_cl.reports import FORMATS, gather, print_report, to_record
+    from lori_cl.reports import print_report
 
     if workspace.root == Path():
-        workspace = Workspace(FOLDER, workspace.url)
+        workspace = Workspace.of(Storage(FOLDER, workspace.storage.url))
     with bars() as progress:
-        runs = run_demo(workspace, progress)
-    with workspace.read() as registry:
-        reports = [gather(registry, run.name, workspace.artifacts) for run in runs]
-    page = workspace.path("report.html")
-    require_own_file(page)
-    write(page, FORMATS["html"](reports))
-    print_json([to_record(report) for report in reports]) if as_json else print_report(reports, console())
+        done = workspace.run_demo(progress=progress)
+    print_written(done.page, done.page.stat().st_size)
+    print_json(done.comparison.to_records()) if as_json else print_report(done.comparison, console())

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_line
 from lori_cl.cli.paths import UserPath
-from lori_cl.registry import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -25,7 +26,7 @@ from lori_cl.registry import Workspace
     is_flag=True,
     help="Skip loading the folder with PEFT to compare its outputs with the run's.",
 )
-@click.pass_obj
+@pass_workspace
 def export(
     workspace: Workspace, run: str, task: str | None, view: str | None, out: Path, no_verify: bool
 ) -> None:
@@ -39,14 +40,9 @@ def export(
       lori-cl export first --task agnews --out agnews-lora
       lori-cl export first --view current --out first-lora
     """
-    from lori_cl.serving.export import export
-    from lori_cl.training import load_run
-
     if (task is None) == (view is None):
         raise click.UsageError("export requires either --task TASK or --view current")
-    with workspace.read() as registry:
-        loaded = load_run(workspace, registry, run)
-    done = export(loaded, task, out, verify=not no_verify)
+    done = workspace.get_run(run).export(task, out, verify=not no_verify)
     base_tasks = f", trained on top of {', '.join(done.stacked_on)}" if done.stacked_on else ""
     print_line(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{base_tasks}.")
     if done.heads:

@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import console, json_option, print_json, print_line
-from lori_cl.registry import Workspace, find_garbage, undecided_reason
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -21,7 +22,7 @@ from lori_cl.registry import Workspace, find_garbage, undecided_reason
     help="Ignore files younger than this: a running command writes files before it commits them.",
 )
 @json_option
-@click.pass_obj
+@pass_workspace
 def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     """List unused files of the workspace, such as those that killed runs left behind.
 
@@ -36,17 +37,11 @@ def gc(workspace: Workspace, delete: bool, min_age: int, as_json: bool) -> None:
     """
     from lori_cl.reports import print_unused_files
 
-    undecided, found = undecided_reason(workspace), []
-    with workspace.read() as registry:
-        if undecided is None:
-            found = [each for each in find_garbage(workspace, registry) if each.age_s >= 60 * min_age]
-    undecided = undecided or undecided_reason(workspace)  # a run may have started in the meantime
-    deleted = delete and undecided is None
-    for leftover in found if deleted else []:
-        leftover.remove()
+    garbage = workspace.collect_garbage(delete=delete, min_age_s=60 * min_age)
     if as_json:
-        print_json([{**asdict(each), "path": str(each.path), "deleted": deleted} for each in found])
-    elif found or undecided is None:
-        print_unused_files(found, console(), deleted=deleted)
-    if undecided is not None:
-        print_line(f"cannot determine the unused files: {undecided}", err=True)
+        files, deleted = garbage.files, garbage.deleted
+        print_json([{**asdict(each), "path": str(each.path), "deleted": deleted} for each in files])
+    elif garbage.files or garbage.undecided is None:
+        print_unused_files(garbage.files, console(), deleted=garbage.deleted)
+    if garbage.undecided is not None:
+        print_line(f"cannot determine the unused files: {garbage.undecided}", err=True)

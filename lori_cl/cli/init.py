@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_line
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
-@click.pass_obj
+@pass_workspace
 def init(workspace: Workspace) -> None:
     """Create a workspace: registry.db, tasks/ and artifacts/ in the current folder (or in --workspace).
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import console, json_option, print_json
-from lori_cl.registry import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -19,7 +20,7 @@ from lori_cl.registry import Workspace
 )
 @click.option("--by-site", is_flag=True, help="Show one line per site.")
 @json_option
-@click.pass_obj
+@pass_workspace
 def interference(workspace: Workspace, run: str, examples: int, by_site: bool, as_json: bool) -> None:
     """Show how strongly the update of each task of RUN acts on the eval inputs of earlier tasks.
 
@@ -29,16 +30,7 @@ def interference(workspace: Workspace, run: str, examples: int, by_site: bool, a
     Example:
       lori-cl interference first
     """
-    from lori_cl.serving.interference import interference, rank_correlation
-    from lori_cl.serving.interference_table import print_interference
-    from lori_cl.training import load_run
+    from lori_cl.serving.interference_table import print_interference  # imports torch
 
-    with workspace.read() as registry:
-        loaded = load_run(workspace, registry, run)
-        pairs = interference(loaded, registry.evaluations(run), examples)
-    if as_json:
-        correlation = rank_correlation(pairs)
-        rho = None if correlation is None else correlation[0]
-        print_json({"pairs": [pair.to_record() for pair in pairs], "spearman": rho})
-    else:
-        print_interference(pairs, console(), by_site=by_site)
+    found = workspace.get_run(run).interference(examples)
+    print_json(found.to_record()) if as_json else print_interference(found, console(), by_site=by_site)

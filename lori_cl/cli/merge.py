@@ -7,9 +7,10 @@ from typing import Literal
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.paths import UserPath
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 METHOD_NAMES = "cat, sum, average, magnitude, dare, ties, dare-ties, linear-of-factors"
 """The names in `lori_cl.adapters.MERGES`, repeated here so that --help needs no import."""
@@ -58,7 +59,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     help="Run model-generated programs, contained, to score code tasks.",
 )
 @json_option
-@click.pass_obj
+@pass_workspace
 def merge(
     workspace: Workspace,
     run: str,
@@ -87,21 +88,21 @@ def merge(
     Example:
       lori-cl merge first --tasks sst2,agnews --method cat --weights 0.4,0.4 --out merged --evaluate
     """
-    from lori_cl.adapters import MergeSettings  # imports torch
-    from lori_cl.serving.merge import merge_tasks
-    from lori_cl.serving.merge_request import MergeRequest
-    from lori_cl.serving.merge_table import merge_outcome_record, print_merge
+    from lori_cl.serving.merge_table import merge_outcome_record, print_merge  # imports torch
 
-    request = MergeRequest(
-        run=run,
-        tasks=[task.strip() for task in tasks.split(",")],
-        method=method,
-        out=out,
-        weights=weights,
-        settings=MergeSettings(on=on, density=density, rank=rank, seed=seed),
-        evaluate=evaluate,
-        allow_code_execution=allow_code_execution,
-    )
     with bars() as progress:
-        outcome = merge_tasks(workspace, request, progress)
+        outcome = workspace.merge(
+            run,
+            [task.strip() for task in tasks.split(",")],
+            out,
+            method=method,
+            weights=weights,
+            on=on,
+            density=density,
+            rank=rank,
+            seed=seed,
+            evaluate=evaluate,
+            allow_code_execution=allow_code_execution,
+            progress=progress,
+        )
     print_json(merge_outcome_record(outcome)) if as_json else print_merge(outcome, console())

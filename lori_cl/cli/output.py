@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,6 +36,11 @@ def console() -> Console:
 def print_line(line: str, *, err: bool = False) -> None:
     """Print one line; line breaks and control characters in names and paths are escaped."""
     click.echo(one_line(line), err=err)
+
+
+def print_written(file: Path, size: int) -> None:
+    """Print a written file's name and size on stderr."""
+    print_line(f"Wrote {file} ({size:,} bytes)", err=True)
 
 
 def print_json(value: Any) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_json_line
 from lori_cl.cli.paths import UserPath
-from lori_cl.registry import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -29,7 +30,7 @@ from lori_cl.registry import Workspace
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Texts per forward pass."
 )
-@click.pass_obj
+@pass_workspace
 def predict(
     workspace: Workspace,
     run: str,
@@ -48,24 +49,13 @@ def predict(
       lori-cl predict first --task sst2 "a gripping, moving film"
       lori-cl predict first --file rows.jsonl > answers.jsonl
     """
-    from lori_cl.serving.predict import Predictor, predict_rows
-    from lori_cl.serving.requests import read_routed_rows, read_rows
-    from lori_cl.serving.route import load_router
-    from lori_cl.training import load_run
-
     if texts and file is not None:
         raise click.UsageError("give texts or --file, not both")
     if route and task is not None:
         raise click.UsageError("give --task or --route, not both")
     lines = texts or _lines(file)
-    with workspace.read() as registry:
-        loaded = load_run(workspace, registry, run)
-    if route:
-        rows = read_routed_rows(loaded, load_router(loaded), lines, plain=bool(texts))
-    else:
-        rows = read_rows(loaded, lines, task, plain=bool(texts))
-    predictor = Predictor(loaded)
-    for record in predict_rows(predictor, rows, batch_size):
+    found = workspace.get_run(run)
+    for record in found.predict_lines(lines, task, route=route, plain=bool(texts), batch_size=batch_size):
         print_json_line(record)
 
 

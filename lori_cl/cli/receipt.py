@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import print_document, print_line
+from lori_cl.api.workspace import Workspace
+from lori_cl.cli.output import print_document, print_line, print_written
 from lori_cl.cli.paths import UserPath
-from lori_cl.cli.report import write
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -28,7 +28,7 @@ from lori_cl.registry.workspace import Workspace
     metavar="KEY",
     help="Sign FILE with this SSH key; the signature is written to FILE.sig.",
 )
-@click.pass_obj
+@pass_workspace
 def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | None) -> None:
     """Export the receipt of RUN: a JSON file with the digests of all stages and scores.
 
@@ -40,16 +40,13 @@ def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | Non
       lori-cl receipt first -o first.receipt.json
       lori-cl receipt first -o first.receipt.json --sign ~/.ssh/id_ed25519
     """
-    from lori_cl.registry.receipt import Receipt
-    from lori_cl.registry.ssh_signature import sign
-
     if key is not None and output is None:
         raise click.UsageError("--sign requires a file: add -o FILE")
-    with workspace.read() as registry:
-        content = Receipt.of(registry.run(run), registry.score_log(run)).to_bytes()
+    found = workspace.get_run(run)
+    content = found.receipt(output)
     if output is None:
         print_document(content, "json")
         return
-    write(output, content)
+    print_written(output, len(content))
     if key is not None:
-        print_line(f"Signed: {sign(output, key)}", err=True)
+        print_line(f"Signed: {found.sign_receipt(output, key)}", err=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_line
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.group()
@@ -20,7 +21,7 @@ def registry() -> None:
 
 @registry.command()
 @click.option("--no-backup", is_flag=True, help="Upgrade without writing a backup first.")
-@click.pass_obj
+@pass_workspace
 def upgrade(workspace: Workspace, no_backup: bool) -> None:
     """Upgrade the registry of an earlier version to the current schema.
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.output import console, print_document, print_line
+from lori_cl.api.workspace import Workspace
+from lori_cl.cli.output import console, print_document, print_written
 from lori_cl.cli.paths import UserPath
-from lori_cl.errors import WorkspaceUnusable
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
 """The names in `lori_cl.reports.FORMATS`, repeated here so that --help needs no import."""
@@ -30,7 +30,7 @@ FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
     type=UserPath(dir_okay=False),
     help="Write to this file; the file extension selects the format.",
 )
-@click.pass_obj
+@pass_workspace
 def report(
     workspace: Workspace, runs: tuple[str, ...], format_name: str | None, as_json: bool, output: Path | None
 ) -> None:
@@ -42,31 +42,18 @@ def report(
     Example:
       lori-cl report first second --format html -o report.html
     """
-    from lori_cl.reports import FORMATS, gather, print_report
+    from lori_cl.reports import print_report
 
     format_name = "json" if as_json else format_name or _format_of(output)
-    with workspace.read() as registry:
-        reports = [gather(registry, name, workspace.artifacts) for name in dict.fromkeys(runs)]
+    reports = workspace.compare(*runs)
     if format_name is None:
         print_report(reports, console())
         return
-    content = FORMATS[format_name](reports)
+    content = reports.report(output, format_name)
     if output is None:
         print_document(content, format_name)
-        return
-    write(output, content)
-
-
-def write(output: Path, content: bytes) -> None:
-    """Write a report to a file, and print its name and size on stderr.
-
-    Raises: WorkspaceUnusable.
-    """
-    try:
-        output.write_bytes(content)
-    except OSError as error:
-        raise WorkspaceUnusable(f"{output} cannot be written: {error.strerror}") from error
-    print_line(f"Wrote {output} ({len(content):,} bytes)", err=True)
+    else:
+        print_written(output, len(content))
 
 
 def _format_of(output: Path | None) -> str | None:

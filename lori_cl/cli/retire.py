@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_line
-from lori_cl.registry import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command("retire-task")
@@ -14,7 +15,7 @@ from lori_cl.registry import Workspace
 @click.option(
     "--force", is_flag=True, help="Retire the task even if later tasks were trained on top of its cells."
 )
-@click.pass_obj
+@pass_workspace
 def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
     """Free the cells that TASK owns in RUN for later tasks. Recorded scores are kept.
 
@@ -22,9 +23,7 @@ def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
     Example:
       lori-cl retire-task first agnews
     """
-    from lori_cl.serving.retire import retire_task
-
-    retired = retire_task(workspace, run, task, force=force)
+    retired = workspace.get_run(run).retire_task(task, force=force)
     free = f"{retired.cells:,} cells are free for the next task of {run}"
     print_line(f"{retired.task} retired: {'its values are no longer used' if retired.overlap else free}.")
     if retired.dependents:

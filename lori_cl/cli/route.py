@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -17,7 +18,7 @@ from lori_cl.registry.workspace import Workspace
     help="Run model-generated programs, contained, to score code tasks.",
 )
 @json_option
-@click.pass_obj
+@pass_workspace
 def route(
     workspace: Workspace, run: str, measure_all: bool, allow_code_execution: bool, as_json: bool
 ) -> None:
@@ -30,11 +31,10 @@ def route(
     Example:
       lori-cl route first
     """
-    from lori_cl.reports import gather_routing, print_routing
-    from lori_cl.serving.route import RouteOptions, route_run  # imports torch
+    from lori_cl.reports import print_routing
 
     with bars() as progress:
-        route_run(workspace, run, RouteOptions(measure_all, allow_code_execution), progress)
-    with workspace.read() as registry:
-        routing = gather_routing(registry, workspace.artifacts, run)
+        routing = workspace.get_run(run).route(
+            measure_all=measure_all, allow_code_execution=allow_code_execution, progress=progress
+        )
     print_json(routing.to_record()) if as_json else print_routing(routing, console())

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from lori_cl.cli.curriculum import read_curriculum
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
@@ -52,7 +52,7 @@ from lori_cl.registry.workspace import Workspace
     help="Resume even if packages, threads or the machine differ from those of the newest stage.",
 )
 @json_option
-@click.pass_obj
+@pass_workspace
 def run(
     workspace: Workspace,
     curriculum: Path,
@@ -76,28 +76,29 @@ def run(
     Example:
       lori-cl run examples/real_text/curriculum.yaml --name first --set train.limit=200
     """
-    from lori_cl.reports import gather, print_outcome, to_record
+    from lori_cl.reports import print_outcome, to_record
     from lori_cl.spec import View
-    from lori_cl.training import Gate, RunOptions, run_curriculum  # imports torch
+    from lori_cl.training import Gate  # imports torch
     from lori_cl.training.distributed import is_rank_0
 
-    spec = read_curriculum(workspace, curriculum, settings)
+    spec = workspace.read_curriculum(curriculum, settings)
     if view is not None and max_drop is None:
         raise click.UsageError("--view selects the scores of --max-drop; add --max-drop POINTS")
-    options = RunOptions(
-        upper_triangle=upper_triangle,
-        measure_all=measure_all,
-        allow_code_execution=allow_code_execution,
-        allow_environment_change=allow_environment_change,
-        declared_in=curriculum.parent,
-        gate=None if max_drop is None else Gate(max_drop, View(view or View.CURRENT)),
-        accept=accept,
-        announce=partial(print_line, err=True),
-    )
     with bars() as progress:
-        finished = run_curriculum(workspace, spec, spec.run_name(name), options, progress)
-    with workspace.read() as registry:
-        outcome = gather(registry, finished.name, workspace.artifacts)
+        finished = workspace.run(
+            spec,
+            name,
+            gate=None if max_drop is None else Gate(max_drop, View(view or View.CURRENT)),
+            accept=accept,
+            progress=progress,
+            upper_triangle=upper_triangle,
+            measure_all=measure_all,
+            allow_code_execution=allow_code_execution,
+            allow_environment_change=allow_environment_change,
+            declared_in=curriculum.parent,
+            announce=partial(print_line, err=True),
+        )
+    outcome = finished.gather()
     if not is_rank_0():  # with several processes, only rank 0 prints
         return
     print_json(to_record(outcome)) if as_json else print_outcome(outcome, console())

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
+from lori_cl.api.workspace import TaskPreview, Workspace
 from lori_cl.cli.output import console, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
-from lori_cl.registry.workspace import Workspace
+from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command("add-task")
@@ -25,7 +26,7 @@ from lori_cl.registry.workspace import Workspace
     "--max-length", default=128, show_default=True, help="With --dry-run: the value of train.max_length."
 )
 @json_option
-@click.pass_obj
+@pass_workspace
 def add_task(
     workspace: Workspace,
     files: tuple[Path, ...],
@@ -43,12 +44,11 @@ def add_task(
       LORI_CL_DATA=~/data lori-cl add-task tasks/cl_bench/sst2.yaml tasks/cl_bench/agnews.yaml
     """
     if dry_run:
-        _preview(files, model, max_length, as_json)
+        _print_preview(workspace.preview_task(*files, model=model, max_length=max_length), as_json)
         return
     from lori_cl.reports import task_record
-    from lori_cl.training.task_registration import register_tasks  # imports torch
 
-    added = register_tasks(workspace, files)
+    added = workspace.add_task(*files)
     _warn([warning for registered in added for warning in registered.warnings])
     if as_json:
         print_json([{**task_record(registered.task), "is_new": registered.is_new} for registered in added])
@@ -69,12 +69,8 @@ def _warn(warnings: Sequence[str]) -> None:
         print_line(f"Warning: {warning}", err=True)
 
 
-def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_json: bool) -> None:
-    from lori_cl.training.preview import preview  # imports torch
-    from lori_cl.training.site_preview import preview_sites
-
-    parts = [part for file in files for part in preview(file, model, max_length)]
-    sites = [] if model is None else preview_sites(files, model)
+def _print_preview(preview: TaskPreview, as_json: bool) -> None:
+    parts, sites = preview.splits, preview.sites
     _warn([warning for part in parts for warning in part.warnings])
     if as_json:
         print_json([{**asdict(part), "sites": sites} for part in parts])
@@ -99,7 +95,7 @@ def _preview(files: tuple[Path, ...], model: str | None, max_length: int, as_jso
 @click.command()
 @click.argument("name", required=False)
 @json_option
-@click.pass_obj
+@pass_workspace
 def tasks(workspace: Workspace, name: str | None, as_json: bool) -> None:
     """List the registered tasks, or show task NAME (NAME@2 for its second version).
 
@@ -109,10 +105,9 @@ def tasks(workspace: Workspace, name: str | None, as_json: bool) -> None:
     """
     from lori_cl.reports import print_task, print_tasks, task_record
 
-    with workspace.read() as registry:
-        if name is not None:
-            task = registry.task(name)
-            print_json(task_record(task)) if as_json else print_task(task, console())
-            return
-        found = registry.tasks()
+    if name is not None:
+        task = workspace.task(name)
+        print_json(task_record(task)) if as_json else print_task(task, console())
+        return
+    found = workspace.tasks()
     print_json([task_record(task) for task in found]) if as_json else print_tasks(found, console())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
+from lori_cl.cli.workspace import pass_workspace
 from lori_cl.errors import VerificationError
-from lori_cl.registry.workspace import Workspace
 
 if TYPE_CHECKING:
     from lori_cl.serving.verify import CheckResult  # imports torch
@@ -30,19 +30,6 @@ def _stages(_: click.Context, __: click.Parameter, given: str | None) -> frozens
             raise click.BadParameter(f"'{given}' is not a list of stages and ranges, such as 0,2-4")
         stages |= set(range(int(numbers[0]), int(numbers[1]) + 1))
     return frozenset(stages)
-
-
-@dataclass(frozen=True)
-class _Request:
-    """The parsed arguments of the command."""
-
-    run: str
-    remeasure: bool
-    tasks: tuple[str, ...]
-    stages: frozenset[int] | None
-    allow_code_execution: bool
-    receipt: str | None
-    signed_by: Path | None
 
 
 @click.command()
@@ -74,8 +61,18 @@ class _Request:
     help="Run model-generated programs, contained, to score code tasks.",
 )
 @json_option
-@click.pass_obj
-def verify(workspace: Workspace, /, as_json: bool, **arguments: Any) -> None:
+@pass_workspace
+def verify(
+    workspace: Workspace,
+    run: str,
+    remeasure: bool,
+    tasks: tuple[str, ...],
+    stages: frozenset[int] | None,
+    allow_code_execution: bool,
+    receipt: str | None,
+    signed_by: Path | None,
+    as_json: bool,
+) -> None:
     """Check RUN against the registry: every file, stage, seed, projection A, mask and score.
 
     Prints one line per check, and stops at the first difference with exit code 1. Needs the base model only
@@ -88,52 +85,39 @@ def verify(workspace: Workspace, /, as_json: bool, **arguments: Any) -> None:
       lori-cl verify first --receipt first.receipt.json --signed-by ~/.ssh/id_ed25519.pub
       lori-cl verify first sst2 --remeasure --stages 0,5
     """
-    request = _Request(**arguments)
-    if request.tasks and not request.remeasure:
+    if tasks and not remeasure:
         raise click.UsageError("TASK requires --remeasure: add --remeasure")
-    if request.stages is not None and not request.remeasure:
+    if stages is not None and not remeasure:
         raise click.UsageError("--stages requires --remeasure: add --remeasure")
-    if request.signed_by is not None and request.receipt is None:
+    if signed_by is not None and receipt is None:
         raise click.UsageError("--signed-by requires a receipt: add --receipt FILE")
-    checks = _checks(workspace, request)
-    _print_json(request.run, checks) if as_json else _print(checks)
-
-
-def _checks(workspace: Workspace, request: _Request) -> Iterator[CheckResult]:
-    from lori_cl.serving.checks import CHECKS
-    from lori_cl.serving.receipts import check_receipt
-    from lori_cl.serving.remeasure import RemeasureOptions
-    from lori_cl.serving.remeasure import remeasure as remeasure_scores
-    from lori_cl.serving.verify import verify
-
-    run = request.run
-    with workspace.read() as registry, bars() as progress:
-        options = RemeasureOptions(request.tasks, request.allow_code_execution, request.stages)
-        remeasured = (
-            remeasure_scores(workspace, registry, run, options, progress) if request.remeasure else ()
+    found = workspace.get_run(run)
+    with bars() as progress:
+        checks = found.checks(
+            remeasure=remeasure,
+            tasks=tasks,
+            stages=stages,
+            receipt=receipt,
+            signed_by=signed_by,
+            allow_code_execution=allow_code_execution,
+            progress=progress,
         )
-        with progress.bar(f"verifying {run}", len(CHECKS)) as advance:
-            for passed in verify(workspace, registry, run):
-                yield passed
-                advance(1)
-        if request.receipt is not None:
-            yield check_receipt(registry, run, request.receipt, request.signed_by)
-        yield from remeasured
+        if not as_json:
+            for passed in checks:
+                print_line(f"{passed.check}: {passed.found}")
+            return
+        found_by_check, failure = _collect(checks)
+    print_json({"run": run, "passed": found_by_check, "untruth": None if failure is None else str(failure)})
+    if failure is not None:
+        raise failure
 
 
-def _print(checks: Iterable[CheckResult]) -> None:
-    for passed in checks:
-        print_line(f"{passed.check}: {passed.found}")
-
-
-def _print_json(run: str, checks: Iterable[CheckResult]) -> None:
-    """Print one JSON value at the end: the passed checks and the failure, which is raised afterwards."""
-    passed, failure = [], None
+def _collect(checks: Iterable[CheckResult]) -> tuple[list[dict[str, str]], VerificationError | None]:
+    """Return the passed checks and the failure, if any: JSON is one value, printed at the end."""
+    passed: list[dict[str, str]] = []
     try:
         for each in checks:
             passed.append({"check": each.check, "found": each.found})
     except VerificationError as error:
-        failure = error
-    print_json({"run": run, "passed": passed, "untruth": None if failure is None else str(failure)})
-    if failure is not None:
-        raise failure
+        return passed, error
+    return passed, None

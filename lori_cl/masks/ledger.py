@@ -55,7 +55,7 @@ class Ledger:
     def require(self, task: str, k: int) -> None:
         """Check that k cells are free for the task. Raises: CapacityExhausted."""
         trained = len(self.claims)
-        require_free(task, k, self.free_cells, self.cells, tasks=trained + 1, learned=trained)
+        require_free(task, k, self.free_cells, self.cells, tasks=trained + 1, trained=trained)
 
     def claim(self, task: str, mask: Mask) -> Ledger:
         """Return a ledger with the task's claim added."""
@@ -70,15 +70,15 @@ class Ledger:
 
 
 def require_free(
-    task: str, k: int, free: int, cells: int, tasks: int, *, learned: int = 0, even: bool = False
+    task: str, k: int, free: int, cells: int, tasks: int, *, trained: int = 0, even: bool = False
 ) -> None:
     """Check that k of the cells are free for the task, in a run of `tasks` tasks.
 
-    `learned` trained tasks own cells that can be freed. `even` means `masks.budget: even`.
+    `trained` tasks own cells that can be freed. `even` means `masks.budget: even`.
     Raises: CapacityExhausted, with the number needed, the number free and what to do.
     """
     if k > free:
-        retire = " Or free the cells of a trained task: lori-cl retire-task RUN TASK." if learned else ""
+        retire = " Or free the cells of a trained task: lori-cl retire-task RUN TASK." if trained else ""
         raise CapacityExhausted(
             f"task '{task}' needs {k:,} cells; {free:,} of {cells:,} are free. "
             f"{_more_room_even(tasks, cells) if even else _more_room(tasks, cells)}{retire}"

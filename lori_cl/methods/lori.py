@@ -189,7 +189,7 @@ class LoRI(MaskedMethod):
                 require_free_after_import(task, k, free, ledger, len(tasks))
             else:
                 trained = len(ledger.claims)
-                require_free(task, k, free, ledger.cells, tasks=all_tasks, learned=trained, even=even)
+                require_free(task, k, free, ledger.cells, tasks=all_tasks, trained=trained, even=even)
 
     def _planned(self, ledger: Ledger, tasks: Sequence[str]) -> Iterator[_Planned]:
         """Yield the cells needed and free for each of these tasks, in training order."""

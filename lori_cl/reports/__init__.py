@@ -12,10 +12,11 @@ from lori_cl.reports.listings import (
     print_tasks,
     print_unused_files,
 )
-from lori_cl.reports.record import run_record, run_summary, task_record, to_record
+from lori_cl.reports.record import run_record, run_summary, task_record, to_record, to_records
 from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
 from lori_cl.reports.routing import RoutedTask, Routing, gather_routing
 from lori_cl.reports.routing_table import print_routing
+from lori_cl.reports.seed_statistics import GroupComparison, SeedGroup, SeedStatistics, seed_statistics
 from lori_cl.reports.terminal import print_outcome, print_report
 
 __all__ = [
@@ -23,10 +24,13 @@ __all__ = [
     "Capacity",
     "Change",
     "Entry",
+    "GroupComparison",
     "RoutedTask",
     "Routing",
     "Row",
     "RunReport",
+    "SeedGroup",
+    "SeedStatistics",
     "SiteCapacity",
     "ViewReport",
     "capacity_of",
@@ -44,6 +48,8 @@ __all__ = [
     "print_unused_files",
     "run_record",
     "run_summary",
+    "seed_statistics",
     "task_record",
     "to_record",
+    "to_records",
 ]

@@ -44,11 +44,11 @@ def _views(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
 
 def _single_task_scores(registry: Registry, run: Run) -> dict[str, float]:
     """Return, by task, its score in a run with the same settings that trained it first."""
-    settings = _comparable(run.curriculum)
-    return registry.first_stage_scores(run, lambda curriculum: _comparable(curriculum) == settings)
+    settings = comparable(run.curriculum)
+    return registry.first_stage_scores(run, lambda curriculum: comparable(curriculum) == settings)
 
 
-def _comparable(curriculum: Mapping[str, Any]) -> dict[str, Any]:
+def comparable(curriculum: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that must be equal for scores of two runs on one base model to be comparable."""
     settings = {key: value for key, value in curriculum.items() if key not in {"name", "tasks", "model"}}
     return {**settings, "eval": {**settings["eval"], "views": None}}

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from lori_cl.forgetting import METRICS, Cell, Metric
+from lori_cl.forgetting import METRICS, Cell, Metric, Spread
 from lori_cl.registry import Run, Stage
 from lori_cl.reports.capacity import Capacity
 from lori_cl.reports.report import Change, RunReport, ViewReport
 from lori_cl.reports.routing import ROUTED, ROUTING_ACCURACY
+from lori_cl.reports.seed_statistics import SeedGroup, seed_statistics
 
 TITLES = {entry.name: entry.title.partition(",")[0] for entry in METRICS}
 """Metric titles without their details, such as the baseline of fwt, which the notes explain."""
@@ -32,6 +33,11 @@ CACHED = (
 CHANGES = (
     "Earlier tasks: change from their own stage to the last stage "
     "(paired test of the answers to the same examples; p is not corrected for multiple tasks)"
+)
+SPREAD = (
+    "± is a standard deviation (ddof = 1) over runs that differ only in their seed or task order: over the "
+    "seeds of one order, and over the means of the orders. Unfinished runs are left out. p-values of paired "
+    "comparisons are two-sided and not corrected for multiple metrics."
 )
 TESTS = {"mcnemar_exact": "McNemar", "paired_bootstrap": "paired bootstrap"}
 OVERWRITES = (
@@ -58,9 +64,9 @@ def metric_value(metric: Metric) -> str:
     return points(metric.value) if metric.name in DIFFERENCES else percent(metric.value)
 
 
-def metric_title(name: str) -> str:
+def metric_title(name: str, unit: str | None = None) -> str:
     """Return 'Backward transfer (bwt), points', or 'Learning accuracy, %' if the title is the name."""
-    title, unit = TITLES[name], "points" if name in DIFFERENCES else "%"
+    title, unit = TITLES[name], unit or ("points" if name in DIFFERENCES else "%")
     return f"{title}, {unit}" if title.lower().replace(" ", "_") == name else f"{title} ({name}), {unit}"
 
 
@@ -118,8 +124,25 @@ def _evidence(change: Change) -> str:
         return "no test: scored on different examples"
     if change.test.p_value is None:
         return "no test: too few examples"
-    p = change.test.p_value
-    return f"{TESTS[change.test.name]} p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
+    p = p_value(change.test.p_value)
+    return f"{TESTS[change.test.name]} p {p if p.startswith('<') else f'= {p}'}"
+
+
+def p_value(p: float | None) -> str:
+    """Return '0.012', '< 0.001', or '–' if there is no test."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def metric_spread(name: str, found: Spread) -> str:
+    """Return '75.0 ± 1.2', with '(seeds)' and '± 0.8 (orders)' if there are several task orders."""
+    mean = metric_value(Metric(name, found.mean, None))
+    if found.orders == 1:
+        return mean if found.seed_std is None else f"{mean} ± {percent(found.seed_std)}"
+    seeds = "" if found.seed_std is None else f" ± {percent(found.seed_std)} (seeds)"
+    orders = "" if found.order_std is None else f" ± {percent(found.order_std)} (orders)"
+    return f"{mean}{seeds}{orders}"
 
 
 def capacity_line(capacity: Capacity | None) -> str:
@@ -221,6 +244,12 @@ def run_title(run: Run) -> str:
     return f"method {run.method}, seed {run.seed}, {run.status}"
 
 
+def _members(group: SeedGroup) -> str:
+    """Return 'mean of a (seed 0), b (seed 1)'."""
+    runs = (f"{run} (seed {seed})" for run, seed in zip(group.runs, group.seeds, strict=True))
+    return f"mean of {', '.join(runs)}"
+
+
 def notes(reports: Sequence[RunReport]) -> list[str]:
     """Return the notes on how to read the report that apply to these runs."""
     views = dict.fromkeys(view.name for report in reports for view in report.views)
@@ -237,6 +266,9 @@ def notes(reports: Sequence[RunReport]) -> list[str]:
         "Scores are in percent. Next to a score is its change, in points, since the task was trained.",
         CACHED,
     ]
+    groups = seed_statistics(reports).groups
+    if groups:
+        lines += [SPREAD, *(f"{group.name}: {_members(group)}" for group in groups)]
     if any(any(view.truncated) for report in reports for view in report.views):
         lines.append("cut: examples that were truncated to train.max_length.")
     return lines

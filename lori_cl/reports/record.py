@@ -25,18 +25,26 @@ Schema 1 of a report. Within a schema, keys are never renamed or removed; new ke
     warnings    reasons why scores over the eval sets are of limited use, one line each
     capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks
                 (null if there is no limit); null for a method without masks
+    seed_statistics  only in a report of several runs, for a run with others that differ from it only in seed
+                or task order:
+      name, runs, seeds    the group: its method, and each run's name and seed
+      views       by view and metric: mean, seed_std, order_std (null if there is one seed or order), orders,
+                  n (runs)
+      comparisons paired comparisons of this group with others: a, b (names), and by view and metric the
+                  difference a − b, t_p_value, wilcoxon_p_value (null if undefined), n (pairs)
     lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null if it is
                 that of the run), data (source and eval set of every task), environment, curriculum
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from lori_cl.registry import HeldBackStage, Run, RunSummary, Stage, Task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
+from lori_cl.reports.seed_statistics import seed_statistics
 
 SCHEMA = 1
 
@@ -52,6 +60,16 @@ def to_record(report: RunReport) -> dict[str, Any]:
         "capacity": report.capacity.to_record() if report.capacity else None,
         "lineage": lineage(report.run),
     }
+
+
+def to_records(reports: Sequence[RunReport]) -> list[dict[str, Any]]:
+    """Return the reports as JSON values, with the statistics over seeds and task orders."""
+    statistics = seed_statistics(reports)
+    found = ((report, statistics.of_run(report.run.name)) for report in reports)
+    return [
+        to_record(report) | ({} if of_run is None else {"seed_statistics": of_run})
+        for report, of_run in found
+    ]
 
 
 def run_summary(run: Run | RunSummary) -> dict[str, Any]:

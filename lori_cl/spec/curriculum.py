@@ -35,7 +35,13 @@ class ModelSpec(Spec):
 
 
 class NullSpaceSpec(Spec):
-    """How much of each site's input space `projection: null-space` protects from later tasks."""
+    """How much of each site's input space `projection: null-space` protects from later tasks.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> cl.LoRI(projection="null-space", null_space=cl.NullSpace(energy=0.9)).null_space.energy
+        0.9
+    """
 
     energy: Number = Field(default=0.95, gt=0, le=1)
     """Fraction of a task's input energy (the trace of the inputs' second moment) to protect."""
@@ -90,7 +96,13 @@ class AdapterSpec(Spec):
 
 
 class CalibrationSpec(Spec):
-    """The calibration that `magnitude` masks (a short dense training, LoRI-D) and `gradient` masks use."""
+    """The calibration that `magnitude` masks (a short dense training, LoRI-D) and `gradient` masks use.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> cl.LoRI(calibration=cl.Calibration(epochs=0.5)).calibration.epochs
+        0.5
+    """
 
     epochs: Number | None = Field(default=None, gt=0)
     """Passes over the training examples. None means as many as the stage for `magnitude`, and a twentieth of
@@ -147,7 +159,14 @@ class MasksSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """How one stage trains; all fields are passed to transformers.Trainer."""
+    """How one stage trains; all fields are passed to transformers.Trainer.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> train = cl.Train(epochs=2, batch_size=16, epochs_of={"sst2": 4})
+        >>> train.epochs_for("sst2"), train.epochs_for("agnews")
+        (4.0, 2.0)
+    """
 
     epochs: Number = Field(default=1.0, gt=0, le=1e6)
     epochs_of: dict[Name, Annotated[Number, Field(gt=0, le=1e6)]] = Field(default={})
@@ -187,7 +206,15 @@ class TrainSpec(Spec):
 
 
 class EvalSpec(Spec):
-    """How tasks are scored after every stage."""
+    """How tasks are scored after every stage.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> scoring = cl.Eval(limit=200, views=["current"])
+        >>> plan = cl.Curriculum(model="org/model", tasks=["sst2"], eval=scoring)
+        >>> plan.eval.limit, [str(view) for view in plan.eval.views]
+        (200, ['current'])
+    """
 
     limit: Count | None = None
     """Number of examples of a task's eval set to score, drawn with the task's seed; None scores all."""

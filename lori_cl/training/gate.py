@@ -33,7 +33,14 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Gate:
-    """The drop below its best score that is allowed for an earlier task."""
+    """The drop below its best score that is allowed for an earlier task.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> gate = cl.Gate(max_drop=1.5)  # points, in the current view
+        >>> gate.max_drop, str(gate.view)
+        (1.5, 'current')
+    """
 
     max_drop: float
     """Points."""

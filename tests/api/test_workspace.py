@@ -121,7 +121,7 @@ def test_trainer_callbacks_see_every_step_of_a_stage(ws: cl.Workspace, task: Tas
 
 def test_a_gate_holds_a_stage_back(ws: cl.Workspace, task: Task, plan: Plan) -> None:
     class Strict(cl.Gate):
-        def losses(self, *_: Any) -> list[str]:
+        def drops(self, *_: Any) -> list[str]:
             return ["'a' fell"]
 
     ws.add_task(task("a"), task("b"))

@@ -62,7 +62,7 @@ def test_gc_deletes_nothing_if_a_run_starts_during_the_search(
             started_run.enter_context(workspace.lock("begun"))
             return find_garbage(*arguments)
 
-        monkeypatch.setattr("lori_cl.cli.gc.find_garbage", start_a_run_first)
+        monkeypatch.setattr("lori_cl.api.workspace.find_garbage", start_a_run_first)
         code, out, err = lori_cl("gc", "--delete", "--json")
     assert (code, [entry["deleted"] for entry in json.loads(out)]) == (0, [False])
     assert workspace.artifacts.path(unused_artifact, "jsonl").exists()

@@ -47,13 +47,15 @@ def add_task(registry: Registry, name: str, description: str = "") -> Task:
     return registry.add_task(spec, (of_bytes(b"eval", name.encode()), N, 999), "tasks")[0]
 
 
-def curriculum(name: str, method: str, tasks: Sequence[Task], views: Sequence[str]) -> dict[str, Any]:
+def curriculum(
+    name: str, method: str, tasks: Sequence[Task], views: Sequence[str], seed: int
+) -> dict[str, Any]:
     return {
         "name": name,
         "model": {"path": "package:tiny/model", "revision": None},
         "method": method,
         "tasks": [task.label for task in tasks],
-        "seed": 7,
+        "seed": seed,
         "masks": {"strategy": "magnitude", "density": 0.1},
         "eval": {"limit": None, "views": list(views)},
     }
@@ -114,13 +116,14 @@ class Recorder:
         method: str = "lori",
         views: Sequence[str] = ("as_trained", "current"),
         description: str = "",
+        seed: int = 7,
     ) -> str:
         """Record a run. `rows` are the scores under `current`; `as_trained` keeps each task's first score."""
         added = [add_task(self.registry, task, description) for task in tasks]
         masked = method == "lori"
         start = RunStart(
             name=name,
-            curriculum=curriculum(name, method, added, views),
+            curriculum=curriculum(name, method, added, views, seed),
             tasks=tuple(added),
             base_digest=of_bytes(b"base"),
             projection=Projection("shared", "uniform", 99, 4, of_bytes(b"A"), SITES) if masked else None,
