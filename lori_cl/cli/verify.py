@@ -107,7 +107,7 @@ def verify(
                 print_line(f"{passed.check}: {passed.found}")
             return
         found_by_check, failure = _collect(checks)
-    print_json({"run": run, "passed": found_by_check, "untruth": None if failure is None else str(failure)})
+    print_json({"run": run, "passed": found_by_check, "error": None if failure is None else str(failure)})
     if failure is not None:
         raise failure
 

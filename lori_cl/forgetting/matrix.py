@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 
 from lori_cl.errors import InputError
 
-Source = Literal["measured", "proved"]
+Source = Literal["measured", "cached"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cell:
     stderr: float = math.nan
     """Standard error of the score; NaN if unknown."""
     source: Source = "measured"
-    """`proved` means cached: the digest of the score's inputs equals that of an earlier measured cell."""
+    """`cached`: the digest of the score's inputs equals that of an earlier measured cell."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score):
@@ -113,7 +113,7 @@ class ForgettingMatrix:
 
     @cached_property
     def source(self) -> tuple[tuple[Source | None, ...], ...]:
-        """`measured` or `proved` (cached) per cell; None if not evaluated."""
+        """`measured` or `cached` per cell; None if not evaluated."""
         return tuple(tuple(cell.source if cell else None for cell in row) for row in self.cells)
 
     def oriented(self) -> Float[np.ndarray, "stages+1 tasks"]:

@@ -29,7 +29,8 @@ class GarbageFile:
     bytes: int
     age_s: float
     """Since its last write."""
-    why: str
+    reason: str
+    """Why nothing uses it."""
 
     def remove(self) -> None:
         """Delete it if it still exists; a link is deleted, not its target.
@@ -67,7 +68,7 @@ def find_garbage(workspace: Workspace, registry: Registry) -> list[GarbageFile]:
     The result is valid if `undecided_reason` returns None before and after the call.
     Raises: ArtifactDamaged, if a held-back stage cannot be read.
     """
-    files = (_garbage_file(workspace, path, why) for path, why in _find_paths(workspace, registry))
+    files = (_garbage_file(workspace, path, reason) for path, reason in _find_paths(workspace, registry))
     return [each for each in files if each is not None]
 
 
@@ -104,7 +105,7 @@ def _entries(folder: Path) -> list[Path]:
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
-def _garbage_file(workspace: Workspace, path: Path, why: str) -> GarbageFile | None:
+def _garbage_file(workspace: Workspace, path: Path, reason: str) -> GarbageFile | None:
     """Return None if it was deleted in the meantime."""
     within = os.walk(path) if _is_folder(path) else ()
     files = [path, *(Path(folder, name) for folder, *names in within for name in chain(*names))]
@@ -116,7 +117,7 @@ def _garbage_file(workspace: Workspace, path: Path, why: str) -> GarbageFile | N
         name=path.relative_to(workspace.root).as_posix(),
         bytes=sum(stat.st_size for stat in stats if S_ISREG(stat.st_mode)),
         age_s=time.time() - max(stat.st_mtime for stat in stats),
-        why=why,
+        reason=reason,
     )
 
 

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry.artifacts import write_durably
-from lori_cl.registry.records import Evaluation, Run, Stage, StatisticsRecord
+from lori_cl.registry.records import EARLIER_CACHED, Evaluation, Run, Stage, StatisticsRecord
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+EARLIER_PARENTS = "stood_on"
+"""The name of `parent_stages` in files of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class HeldBackStage:
 
     @classmethod
     def read(cls, file: Path) -> HeldBackStage | None:
-        """Read a held-back stage; return None if the file does not exist.
+        """Read a held-back stage, also of an earlier version; return None if the file does not exist.
 
         Raises: ArtifactDamaged.
         """
@@ -70,6 +73,23 @@ class HeldBackStage:
 
 @cache
 def _json() -> TypeAdapter[HeldBackStage]:
-    from pydantic import TypeAdapter  # slow to import; registry readers do not need it
+    from pydantic import BeforeValidator, TypeAdapter  # slow to import; registry readers do not need it
 
-    return TypeAdapter(HeldBackStage)
+    return TypeAdapter(Annotated[HeldBackStage, BeforeValidator(_in_current_words)])
+
+
+def _in_current_words(value: Any) -> Any:
+    """Replace the words of earlier versions; values that are not a held-back stage are validated next."""
+    if not isinstance(value, dict):
+        return value
+    value = {"parent_stages" if key == EARLIER_PARENTS else key: each for key, each in value.items()}
+    scores = value.get("evaluations")
+    if isinstance(scores, list):
+        value["evaluations"] = [_score_in_current_words(score) for score in scores]
+    return value
+
+
+def _score_in_current_words(score: Any) -> Any:
+    if isinstance(score, dict) and score.get("source") == EARLIER_CACHED:
+        return {**score, "source": "cached"}
+    return score

@@ -141,7 +141,7 @@ def row_digests(row: RunRow) -> list[tuple[str, str, str]]:
         each.id: each for each in (row.environment, *(stage.environment for stage in row.stages)) if each
     }
     return [
-        *((f"the declaration of {rows.task(t).label}", t.spec_digest, digest.of_json(t.spec)) for t in tasks),
+        *((f"the declaration of {rows.label(t)}", t.spec_digest, digest.of_json(t.spec)) for t in tasks),
         *((f"environment {e.id}", e.digest, digest.of_json(e.values)) for e in environments.values()),
     ]
 

@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from lori_cl.errors import UnknownTask, suggestion
 
-Source = Literal["measured", "proved"]
+Source = Literal["measured", "cached"]
+
+EARLIER_CACHED = "proved"
+"""The word for `cached` in files of earlier versions, and in stage records, whose digests must not change."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class Registry:
             known = queries.task_rows(session, base_name)
             matching = [row for row in known if not version or str(row.version) == version]
             if not matching:
-                names = [rows.task(row).label for row in known] or list(session.scalars(select(TaskRow.name)))
+                names = [rows.label(row) for row in known] or list(session.scalars(select(TaskRow.name)))
                 raise UnknownTask(f"no task is named '{name}'.{suggestion(name, names)} See: lori-cl tasks")
             return rows.task(matching[-1])
 
@@ -145,15 +145,13 @@ class Registry:
 
         def begin(session: Session) -> Run:
             model = start.curriculum["model"]
-            row = RunRow(
-                name=start.name,
-                curriculum=dict(start.curriculum),
+            row = rows.row_of(
+                RunRow,
+                start,
                 method=start.curriculum["method"],
                 seed=start.curriculum["seed"],
                 base_path=model["path"],
                 base_revision=model["revision"],
-                base_digest=start.base_digest,
-                imported=start.imported,
                 environment=queries.environment_row(session, start.environment),
                 projection=rows.projection_row(start.projection),
             )
@@ -299,16 +297,14 @@ class Registry:
 
         def commit(session: Session) -> None:
             run_row = queries.run_row(session, run)
-            task_rows = {rows.task(item.task).label: item.task for item in run_row.tasks}
+            task_rows = {rows.label(item.task): item.task for item in run_row.tasks}
             for sha256, (suffix, size) in artifacts.items():
                 queries.register_artifact(session, sha256, suffix, size)
             if stage is not None:
                 queries.add_stage(session, stage, run_row.id, task_rows[stage.task].id)
             session.add_all(rows.evaluation_row(e, run_row.id, task_rows[e.task].id) for e in evaluations)
             session.add_all(
-                TaskStatisticsRow(
-                    run_id=run_row.id, task_id=task_rows[of.task].id, artifact=of.artifact, n=of.n
-                )
+                rows.row_of(TaskStatisticsRow, of, run_id=run_row.id, task_id=task_rows[of.task].id)
                 for of in statistics
             )
 
@@ -322,7 +318,7 @@ class Registry:
 
         def mark(session: Session) -> Stage:
             row = queries.run_row(session, run)
-            stage = next((s for s in row.stages if rows.task(s.task).label == task), None)
+            stage = next((s for s in row.stages if rows.label(s.task) == task), None)
             if stage is None or stage.retired_after is not None:
                 problem = "has not trained" if stage is None else "has already retired"
                 raise InputError(f"run '{run}' {problem} task '{task}'. See: lori-cl capacity {run}")

@@ -1,10 +1,9 @@
-"""Conversion between rows and records."""
+"""Conversion between rows and records. A column and a field with the same name hold the same value."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any, cast
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lori_cl.registry.records import (
     EvalSet,
@@ -12,12 +11,13 @@ from lori_cl.registry.records import (
     MaskRecord,
     Projection,
     Run,
-    Source,
     Stage,
     StatisticsRecord,
     Task,
+    task_label,
 )
 from lori_cl.registry.tables import (
+    Base,
     EnvironmentRow,
     EvaluationRow,
     MaskRow,
@@ -26,141 +26,96 @@ from lori_cl.registry.tables import (
     StageRow,
     TaskRow,
     TaskStatisticsRow,
+    now,
 )
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def in_utc(time: datetime) -> datetime:
-    """Return a stored time in UTC: SQLite drops the zone (always UTC), a server returns its own."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    Record = TypeVar("Record", bound=DataclassInstance)
+Row = TypeVar("Row", bound=Base)
+
+
+def record_of(kind: type[Record], row: Base, **others: Any) -> Record:
+    """Create a record from the columns of a row; `others` are the fields that are not a column's value."""
+    same = {field.name for field in fields(kind)} - others.keys()
+    return kind(**{name: getattr(row, name) for name in same}, **others)
+
+
+def row_of(kind: type[Row], record: DataclassInstance, **others: Any) -> Row:
+    """Create a row from the fields of a record; `others` are the columns that are not a field's value."""
+    same = {field.name for field in fields(record)} & set(kind.__table__.columns.keys()) - others.keys()
+    return kind(**{name: getattr(record, name) for name in same}, **others)
+
+
+def label(row: TaskRow) -> str:
+    """Return the label of a task."""
+    return task_label(row.name, row.version)
 
 
 def task(row: TaskRow) -> Task:
     """Convert a task row."""
-    return Task(
-        name=row.name,
-        version=row.version,
-        kind=row.kind,
-        metric=row.metric,
-        seed=row.seed,
-        spec=row.spec,
-        eval_set=EvalSet(row.eval_set.artifact, row.eval_set.n),
-        declared_in=row.declared_in,
-        created_at=in_utc(row.created_at),
-    )
+    return record_of(Task, row, eval_set=EvalSet(row.eval_set.artifact, row.eval_set.n))
 
 
 def run(row: RunRow) -> Run:
     """Convert a run row, with its tasks and stages."""
-    return Run(
-        name=row.name,
-        curriculum=row.curriculum,
-        method=row.method,
-        seed=row.seed,
-        base_path=row.base_path,
-        base_revision=row.base_revision,
-        base_digest=row.base_digest,
+    return record_of(
+        Run,
+        row,
         tasks=tuple(task(item.task) for item in row.tasks),
         stages=tuple(stage(item) for item in row.stages),
         projection=None if row.projection is None else projection(row.projection),
         environment=row.environment.values,
-        created_at=in_utc(row.created_at),
-        imported=row.imported,
     )
 
 
 def projection(row: ProjectionRow) -> Projection:
     """Convert a projection row."""
     sites = {name: (out, in_features) for name, (out, in_features) in row.sites.items()}
-    return Projection(row.kind, row.distribution, row.seed, row.rank, row.digest, sites)
+    return record_of(Projection, row, sites=sites)
 
 
 def projection_row(record: Projection | None) -> ProjectionRow | None:
     """Create the row of a projection."""
-    if record is None:
-        return None
-    fields = {**asdict(record), "sites": {name: list(shape) for name, shape in record.sites.items()}}
-    return ProjectionRow(**fields)
+    return None if record is None else row_of(ProjectionRow, record)
 
 
 def stage(row: StageRow) -> Stage:
     """Convert a stage row."""
-    return Stage(
-        position=row.position,
-        task=task(row.task).label,
-        artifact=row.artifact,
-        parent=row.parent,
-        mask=None if row.mask is None else mask(row.mask),
-        train_digest=row.train_digest,
-        n_train=row.n_train,
-        n_truncated=row.n_truncated,
-        steps=row.steps,
-        final_loss=row.final_loss,
-        elapsed_s=row.elapsed_s,
-        train_s=row.train_s,
-        peak_memory_bytes=row.peak_memory_bytes,
-        seeds=row.seeds,
-        committed_at=in_utc(row.committed_at),
-        retired_after=row.retired_after,
+    return record_of(
+        Stage,
+        row,
+        task=label(row.task),
+        mask=None if row.mask is None else record_of(MaskRecord, row.mask),
         environment=None if row.environment is None else row.environment.values,
-    )
-
-
-def mask(row: MaskRow) -> MaskRecord:
-    """Convert a mask row."""
-    return MaskRecord(
-        strategy=row.strategy,
-        density=row.density,
-        cells=row.cells,
-        digest=row.digest,
-        by_site=row.by_site,
-        rank=row.rank,
-        projection=row.projection,
-        directions=row.directions,
     )
 
 
 def stage_row(record: Stage, run_id: int, task_id: int, environment: EnvironmentRow | None) -> StageRow:
     """Create the rows of a stage and its mask."""
-    separate = {"task", "mask", "committed_at", "environment"}
-    fields = {k: v for k, v in asdict(record).items() if k not in separate}
-    mask_row = MaskRow(**asdict(record.mask)) if record.mask else None
-    return StageRow(**fields, run_id=run_id, task_id=task_id, mask=mask_row, environment=environment)
+    mask = None if record.mask is None else row_of(MaskRow, record.mask)
+    others = {"run_id": run_id, "task_id": task_id, "mask": mask, "environment": environment}
+    return row_of(StageRow, record, **others, committed_at=now())
 
 
 def statistics(row: TaskStatisticsRow) -> StatisticsRecord:
     """Convert a row of task statistics."""
-    return StatisticsRecord(task(row.task).label, row.artifact, row.n)
+    return record_of(StatisticsRecord, row, task=label(row.task))
 
 
 def evaluation(row: EvaluationRow) -> Evaluation:
     """Convert a score row."""
-    return Evaluation(
-        stage=row.stage,
-        task=task(row.task).label,
-        view=row.view,
-        metric=row.metric,
-        score=row.score,
-        n=row.n,
-        stderr=row.stderr,
-        source=cast(Source, row.source),
-        input_digest=row.input_digest,
-        n_truncated=row.n_truncated,
-        elapsed_s=row.elapsed_s,
-        answers=row.answers,
-        outcomes=tuple(row.outcomes),
-        parts=row.parts or {},
-    )
+    others = {"task": label(row.task), "outcomes": tuple(row.outcomes), "parts": row.parts or {}}
+    return record_of(Evaluation, row, **others)
 
 
 def evaluation_without_outcomes(columns: dict[str, Any]) -> Evaluation:
     """Create a score's record from its columns without outcomes, and its task's name and version."""
-    name, version = columns.pop("task_name"), columns.pop("task_version")
-    label = name if version == 1 else f"{name}@{version}"
+    label = task_label(columns.pop("task_name"), columns.pop("task_version"))
     return Evaluation(**{**columns, "parts": columns["parts"] or {}}, task=label, outcomes=())
 
 
 def evaluation_row(record: Evaluation, run_id: int, task_id: int) -> EvaluationRow:
     """Create the row of a score."""
-    fields = {k: v for k, v in asdict(record).items() if k != "task"}
-    fields |= {"outcomes": list(record.outcomes), "parts": dict(record.parts) or None}
-    return EvaluationRow(**fields, run_id=run_id, task_id=task_id)
+    return row_of(EvaluationRow, record, run_id=run_id, task_id=task_id, parts=record.parts or None)

@@ -4,6 +4,9 @@ The record of a stage is a small JSON Lines artifact. Its first line contains th
 stage's record, the stage's own file, the task and the base model; every other line is one score. The SHA-256
 of the file, the head, therefore covers every stage and every score up to then. All records can be recomputed
 from the registry, so runs of earlier versions, which stored no records, have heads as well.
+
+Format 1 writes `proved` for a cached score, as the registry did up to schema 0005. The word stays the same,
+because the heads of earlier runs and the digests in their receipts depend on it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from itertools import accumulate
 from typing import Any
 
 from lori_cl import digest
-from lori_cl.registry.records import Evaluation, Run
+from lori_cl.registry.records import EARLIER_CACHED, Evaluation, Run
 
 FORMAT = "lori_cl stage record 1"
 
@@ -53,7 +56,7 @@ class RecordLines:
             about, *scores = [json.loads(line) for line in content.decode().splitlines()]
             if about["format"] != FORMAT:
                 return None
-            return cls(about, {(e["stage"], e["task"], e["view"]): e for e in scores})
+            return cls(about, {(e["stage"], e["task"], e["view"]): _in_current_words(e) for e in scores})
         except (ValueError, TypeError, LookupError):
             return None
 
@@ -91,11 +94,15 @@ def score_line(score: Evaluation) -> dict[str, Any]:
         "n": score.n,
         "stderr": None if score.stderr is None else float(score.stderr),
         "parts": {name: float(value) for name, value in score.parts.items()},
-        "source": score.source,
+        "source": EARLIER_CACHED if score.source == "cached" else score.source,
         "input_digest": score.input_digest,
         "n_truncated": score.n_truncated,
         "answers": score.answers,
     }
+
+
+def _in_current_words(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**line, "source": "cached"} if line["source"] == EARLIER_CACHED else line
 
 
 def in_commit_order(run: Run, scores: Sequence[Evaluation]) -> list[Evaluation]:

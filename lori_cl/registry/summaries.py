@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from lori_cl.registry.records import Run, RunSummary, task_label
-from lori_cl.registry.rows import in_utc
 from lori_cl.registry.tables import EvaluationRow, RunRow, RunTaskRow, StageRow, TaskRow
 
 RUNS_PER_QUERY = 1_000
@@ -29,22 +28,11 @@ def run_summaries(session: Session) -> list[RunSummary]:
     done = dict(session.execute(counted).tuples().all())
     base = (RunRow.base_path, RunRow.base_revision, RunRow.base_digest)
     runs = select(RunRow.id, RunRow.name, RunRow.method, RunRow.seed, *base, RunRow.created_at)
-    return [
-        RunSummary(
-            name=name,
-            method=method,
-            seed=seed,
-            base_path=path,
-            base_revision=revision,
-            base_digest=sha256,
-            task_labels=tuple(planned[run_id]),
-            stages_done=done.get(run_id, 0),
-            created_at=in_utc(created_at),
-        )
-        for run_id, name, method, seed, path, revision, sha256, created_at in session.execute(
-            runs.order_by(RunRow.id)
-        )
-    ]
+
+    def summary(id: int, **columns: Any) -> RunSummary:
+        return RunSummary(**columns, task_labels=tuple(planned[id]), stages_done=done.get(id, 0))
+
+    return [summary(**row) for row in session.execute(runs.order_by(RunRow.id)).mappings()]
 
 
 def first_stage_scores(session: Session, like: Run, is_alike: IsAlike) -> dict[str, float]:

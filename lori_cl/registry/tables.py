@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The newest migration; registries with another schema must be upgraded or are refused."""
 
 
@@ -32,6 +32,22 @@ class Number(TypeDecorator[float]):
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
         """Convert NaN to NULL, which a NOT NULL column refuses."""
         return None if value is None or math.isnan(value) else value
+
+
+class Time(TypeDecorator[datetime]):
+    """A time in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return a stored time in UTC."""
+        return None if value is None else in_utc(value)
+
+
+def in_utc(time: datetime) -> datetime:
+    """Return a stored time in UTC: SQLite drops the zone (always UTC), a server returns its own."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 class Base(DeclarativeBase):
@@ -48,7 +64,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads the class attribute)
         dict[str, Any]: JSON,
         list[float]: JSON,
-        datetime: DateTime(timezone=True),
+        datetime: Time,
         float: Number,
     }
 

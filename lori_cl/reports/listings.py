@@ -88,7 +88,7 @@ def print_unused_files(found: Sequence[GarbageFile], console: Console, *, delete
         return print_line(console, "no unused files")
     table = plain_table(["unused file", "reason", "bytes"], numbers=1)
     for file in found:
-        add_row(table, file.name, file.why, f"{file.bytes:,}")
+        add_row(table, file.name, file.reason, f"{file.bytes:,}")
     console.print(table)
     total = f"{len(found):,} unused, {sum(file.bytes for file in found):,} bytes"
     return print_line(console, f"{total}: deleted" if deleted else f"{total}; delete: lori-cl gc --delete")

@@ -1,9 +1,9 @@
 """Reports, runs and tasks as JSON values.
 
-Schema 1 of a report. Within a schema, keys are never renamed or removed; new keys may be added:
+Schema 2 of a report. Within a schema, keys are never renamed or removed; new keys may be added:
 
-    schema      1
-    run         run_summary(): name, method, seed, status, stages_done, tasks, base, begun
+    schema      2
+    run         run_summary(): name, method, seed, status, stages_done, tasks, base, started
     tasks       labels in training order; the columns of every matrix
     views       by view name:
       matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
@@ -12,7 +12,7 @@ Schema 1 of a report. Within a schema, keys are never renamed or removed; new ke
       distinct      number of distinct inputs among them; null if the eval set's file was not read
       parts         additional metrics of each task's last score as fractions, by name: pass@5, refusal_rate
       truncated     number of truncated examples among them
-      source        'measured' or 'proved' (cached) for every score; null if there is none
+      source        'measured' or 'cached' for every score; null if there is none
       stderr        standard error of every score; null if unknown
       change        score − score when trained, negative is worse; null before the task was trained
       overall_performance  for every stage: mean over the trained tasks; null if a score is missing
@@ -34,6 +34,16 @@ Schema 1 of a report. Within a schema, keys are never renamed or removed; new ke
                   difference a − b, t_p_value, wilcoxon_p_value (null if undefined), n (pairs)
     lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null if it is
                 that of the run), data (source and eval set of every task), environment, curriculum
+
+Schema 1 had the same keys with these differences; the last four are in the output of other commands:
+
+    schema 1                               schema 2
+    source 'proved'                        source 'cached'
+    run.begun                              run.started
+    set_aside, set_aside.why               held_back, held_back.reason      lori-cl runs NAME --json
+    why                                    reason                           lori-cl gc --json
+    sent_to                                routed_to                        lori-cl route --json
+    untruth; check 'proofs'                error; check 'cached scores'     lori-cl verify --json
 """
 
 from __future__ import annotations
@@ -46,7 +56,7 @@ from lori_cl.registry import HeldBackStage, Run, RunSummary, Stage, Task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 from lori_cl.reports.seed_statistics import seed_statistics
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def to_record(report: RunReport) -> dict[str, Any]:
@@ -82,18 +92,18 @@ def run_summary(run: Run | RunSummary) -> dict[str, Any]:
         "stages_done": run.stages_done,
         "tasks": list(run.task_labels),
         "base": _base(run),
-        "begun": run.created_at.isoformat(),
+        "started": run.created_at.isoformat(),
     }
 
 
 def run_record(run: Run, held_back: HeldBackStage | None) -> dict[str, Any]:
-    """Return the record of one run with its stages and lineage; `set_aside` is the held back stage."""
+    """Return the record of one run with its stages and lineage; `held_back` is its held-back stage."""
     stage = held_back and {
         "position": held_back.stage.position,
         "task": held_back.stage.task,
-        "why": held_back.why,
+        "reason": held_back.why,
     }
-    return {**run_summary(run), **lineage(run), "set_aside": stage}
+    return {**run_summary(run), **lineage(run), "held_back": stage}
 
 
 def task_record(task: Task) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class RoutedTask:
     """Fraction of its examples routed to the task itself."""
     n: int
     """Number of examples."""
-    sent_to: Mapping[str, int]
+    routed_to: Mapping[str, int]
     """Number of its examples routed to each trained task, in training order."""
     retired: bool = False
     """Whether the task is retired, so that no example is routed to it."""
@@ -68,7 +68,7 @@ def gather_routing(registry: Registry, artifacts: ArtifactStore, run_name: str) 
             routed=routed.score,
             routing_accuracy=routed.parts[ROUTING_ACCURACY],
             n=routed.n,
-            sent_to=_sent_to(artifacts, routed, labels),
+            routed_to=_routed_to(artifacts, routed, labels),
             retired=not is_active_after(done.retired_after, stage),
         )
         for label, done in zip(labels, run.stages, strict=True)
@@ -81,7 +81,7 @@ def _score(evaluation: Evaluation | None) -> float | None:
     return None if evaluation is None else evaluation.score
 
 
-def _sent_to(artifacts: ArtifactStore, routed: Evaluation, labels: list[str]) -> dict[str, int]:
+def _routed_to(artifacts: ArtifactStore, routed: Evaluation, labels: list[str]) -> dict[str, int]:
     # Not splitlines(): an answer may hold U+2028, which JSON leaves as it is.
     lines = artifacts.get(routed.answers, "jsonl").decode().split("\n")
     try:

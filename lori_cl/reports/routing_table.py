@@ -56,7 +56,7 @@ def _confusion(routing: Routing) -> Table:
     names = [task.task for task in routing.tasks]
     table = plain_table(["examples of", *names], numbers=len(names))
     for task in routing.tasks:
-        add_row(table, task.task, *(f"{task.sent_to[name]:,}" for name in names))
+        add_row(table, task.task, *(f"{task.routed_to[name]:,}" for name in names))
     return table
 
 

@@ -158,7 +158,7 @@ class Evaluator:
         known = self._measured.get(input_digest) or self.find_measured(input_digest)
         if known and not self.measure_all:
             return replace(
-                known, stage=stage, task=eval_task.label, view=view, source="proved", elapsed_s=0.0
+                known, stage=stage, task=eval_task.label, view=view, source="cached", elapsed_s=0.0
             )
         measured = measure_now()
         evaluation = Evaluation(

@@ -57,11 +57,12 @@ def test_held_back_stage_is_listed_until_it_is_accepted(lori_cl: Call, curriculu
     assert [line for line in out.splitlines() if line.startswith("2 b") and "held back" in line]
     assert "\nheld back: stage 2/2 b: in the view current, 'a' fell by 100.0 points" in out
     assert "--name r --accept b\n" in out
-    held_back = json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"]
+    held_back = json.loads(lori_cl("runs", "r", "--json")[1])["held_back"]
     assert (held_back["position"], held_back["task"]) == (2, "b")
+    assert held_back["reason"].startswith("stage 2/2 b: in the view current, 'a' fell by 100.0 points")
     lori_cl("run", curriculum, "--name", "r", "--accept", "b")
     assert "held back" not in lori_cl("runs", "r")[1]
-    assert json.loads(lori_cl("runs", "r", "--json")[1])["set_aside"] is None
+    assert json.loads(lori_cl("runs", "r", "--json")[1])["held_back"] is None
 
 
 def test_gate_passes_under_a_view_without_a_regression(lori_cl: Call, curriculum: Path) -> None:

@@ -40,6 +40,7 @@ def test_gc_keeps_recent_files_that_a_command_may_commit(
     young = workspace.artifacts.put(b"56", "jsonl")
     (entry,) = json.loads(lori_cl("gc", "--delete", "--json")[1])
     assert unused_artifact in entry["path"]
+    assert entry["reason"] == "not referenced by the registry"
     assert workspace.artifacts.path(young, "jsonl").exists()
     assert young in lori_cl("gc", "--min-age", "0")[1]
 

@@ -5,35 +5,21 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
 
 from lori_cl.registry import Workspace
-from lori_cl.registry.migrate import MIGRATIONS
 from lori_cl.registry.tables import SCHEMA
 from tests.postgres import PASSWORD, Postgres
 from tests.registry.registry_records import snapshot
+from tests.serving.forging import downgrade
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
 
 
-def make_old(workspace: Workspace, revision: str) -> None:
-    """Downgrade a registry to an earlier schema."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    engine = create_engine(f"sqlite:///{workspace.root / 'registry.db'}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
-    engine.dispose()
-
-
 def test_commands_name_the_upgrade_of_an_old_registry_and_it_works(
     lori_cl: Call, workspace: Workspace
 ) -> None:
-    make_old(workspace, "0001")
+    downgrade(workspace, "0001")
     for named in (["tasks"], ["init"]):
         code, _, err = lori_cl(*named)
         assert code == 2
@@ -48,7 +34,7 @@ def test_commands_name_the_upgrade_of_an_old_registry_and_it_works(
 
 
 def test_upgrade_with_no_backup_writes_no_backup(lori_cl: Call, workspace: Workspace) -> None:
-    make_old(workspace, "0001")
+    downgrade(workspace, "0001")
     assert lori_cl("registry", "upgrade", "--no-backup")[1] == f"Upgraded schema 0001 to {SCHEMA}\n"
     assert list(workspace.root.glob("registry-*")) == []
 

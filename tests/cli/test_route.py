@@ -25,8 +25,8 @@ def test_route_prints_every_view_and_the_confusion_of_tasks(lori_cl: Call, train
     routing = json.loads(out)
     assert (routing["run"], routing["stage"]) == ("first", 2)
     for task in routing["tasks"]:
-        assert sum(task["sent_to"].values()) == task["n"] == 8
-        assert task["sent_to"][task["task"]] / 8 == task["routing_accuracy"]
+        assert sum(task["routed_to"].values()) == task["n"] == 8
+        assert task["routed_to"][task["task"]] / 8 == task["routing_accuracy"]
         assert None not in (task["as_trained"], task["current"], task["routed"])
     _, text, _ = lori_cl("route", "first")
     first = routing["tasks"][0]

@@ -48,11 +48,11 @@ def test_json_output_contains_the_passed_checks_and_the_failure(
     _, out, _ = lori_cl("verify", "run", "--json")
     record = json.loads(out)
     assert [each["check"] for each in record["passed"]] == list(CHECKS)
-    assert (record["run"], record["untruth"]) == ("run", None)
+    assert (record["run"], record["error"]) == ("run", None)
     workspace.artifacts.path(run.stages[0].artifact, "safetensors").unlink()
     code, out, _ = lori_cl("verify", "run", "--json")
     assert code == 1
-    assert json.loads(out)["untruth"].startswith("stage 1 a: ")
+    assert json.loads(out)["error"].startswith("stage 1 a: ")
 
 
 def test_signal_stops_verify_after_the_current_check(

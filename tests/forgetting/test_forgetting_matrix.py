@@ -14,11 +14,11 @@ MatrixOf = Callable[..., ForgettingMatrix]
 
 
 def test_missing_cell_is_nan_with_no_examples_and_no_source() -> None:
-    matrix = ForgettingMatrix.from_cells(["a", "b"], "current", 1, {(1, 0): Cell(0.5, 40, 0.08, "proved")})
+    matrix = ForgettingMatrix.from_cells(["a", "b"], "current", 1, {(1, 0): Cell(0.5, 40, 0.08, "cached")})
     np.testing.assert_array_equal(matrix.scores, [[math.nan, math.nan], [0.5, math.nan]])
     np.testing.assert_array_equal(matrix.stderr, [[math.nan, math.nan], [0.08, math.nan]])
     np.testing.assert_array_equal(matrix.n, [[0, 0], [40, 0]])
-    assert matrix.source == ((None, None), ("proved", None))
+    assert matrix.source == ((None, None), ("cached", None))
 
 
 def test_score_of_zero_is_not_missing() -> None:

@@ -14,7 +14,7 @@ Learn = Callable[..., Run]
 
 def garbage_reasons(workspace: Workspace) -> dict[str, str]:
     with workspace.read() as registry:
-        return {each.path.name: each.why for each in find_garbage(workspace, registry)}
+        return {each.path.name: each.reason for each in find_garbage(workspace, registry)}
 
 
 def test_finished_run_leaves_no_garbage(learn: Learn, workspace: Workspace) -> None:

@@ -107,7 +107,7 @@ def test_stage_of_a_method_without_masks_has_no_mask(registry: Registry) -> None
 def test_scores_are_read_back_as_they_were_committed(workspace: Workspace) -> None:
     committed = [
         evaluation("sst2", view="as_trained", outcomes=(0.1, 1 / 3, 1.0), score=0.1 + 0.2),
-        evaluation("sst2", view="current", stderr=None, source="proved", parts={"pass@5": 0.1 + 0.2}),
+        evaluation("sst2", view="current", stderr=None, source="cached", parts={"pass@5": 0.1 + 0.2}),
     ]
     with workspace.open() as registry:
         registry.begin_run(run_start(add(registry, "sst2")))

@@ -22,13 +22,14 @@ from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Workspace, backup
 from lori_cl.registry.connect import connect, parse_url
 from lori_cl.registry.migrate import MIGRATIONS
-from lori_cl.registry.rows import in_utc
-from lori_cl.registry.tables import SCHEMA, Base
+from lori_cl.registry.receipt import Receipt
+from lori_cl.registry.tables import SCHEMA, Base, in_utc
 from tests.postgres import PASSWORD, Postgres, find_binaries
 
 from .registry_records import (
     add,
     contents,
+    curriculum,
     database,
     evaluation,
     files_of,
@@ -47,20 +48,31 @@ REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk
 EARLIER = REVISIONS[1:]
 OUTDATED = rf"has schema {{}}; lori_cl \S+ needs schema {SCHEMA}\. Upgrade it: lori-cl registry upgrade"
 
+HEAD_IN_SCHEMA_5 = "7826a9c412baf59cca72d255c32b45dbab43f57fe1dd7c40965e2b208af71f7c"
+"""Head of the first stage of `current_workspace`, computed by the version that stored `proved`."""
+SCORE_IN_SCHEMA_5 = "75349f0735e5ffadf919fe74011042efa9aa3c2cddc28a12d549621495e798ce"
+"""Digest of its cached score in a receipt, computed by the same version."""
+
 Rows = Mapping[str, list[dict[str, Any]]]
 Make = Callable[[str], Workspace]
 
 
 @pytest.fixture(scope="session")
 def current_workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a registry of the current schema, with a run of two tasks of which the first is trained."""
+    """Return a registry of the current schema, with a run of two tasks of which the first is trained.
+
+    One of its scores is cached.
+    """
     made = Workspace(tmp_path_factory.mktemp("today"))
     made.create()
     with made.open() as registry:
-        registry.begin_run(run_start(add(registry, "sst2", "agnews")))
+        tasks = add(registry, "sst2", "agnews")
+        views = {"eval": {"views": ["current", "as_trained"]}}
+        registry.begin_run(run_start(tasks, curriculum={**curriculum(tasks), **views}))
         base = [evaluation(task, stage=0, view="base") for task in ("sst2", "agnews")]
         registry.commit_stage("first", None, base, files_of())
-        registry.commit_stage("first", stage("sst2"), [evaluation("sst2")], files_of(1))
+        scores = [evaluation("sst2"), evaluation("sst2", view="as_trained", source="cached")]
+        registry.commit_stage("first", stage("sst2"), scores, files_of(1))
     return made
 
 
@@ -80,7 +92,7 @@ def make_old(uncreated_workspace: Workspace, current_workspace: Workspace) -> Ma
         with old.changing_tables() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-            fill(connection, rows_in(current_workspace))
+            fill(connection, rows_of_schema(revision, rows_in(current_workspace)))
         old.close()
         return uncreated_workspace
 
@@ -99,6 +111,16 @@ def rows_in(workspace: Workspace) -> Rows:
             ]
             for table in tables.sorted_tables
         }
+
+
+def rows_of_schema(revision: str, rows: Rows) -> Rows:
+    """Return the rows with the words that an earlier schema stored."""
+    if revision >= "0006":
+        return rows
+    scores = [
+        {**row, "source": "proved"} if row["source"] == "cached" else row for row in rows["evaluations"]
+    ]
+    return {**rows, "evaluations": scores}
 
 
 def fill(connection: sa.Connection, rows: Rows) -> None:
@@ -141,6 +163,19 @@ def test_upgraded_registry_keeps_its_data_and_its_runs_resume(
     with old.open() as registry:
         registry.commit_stage("first", stage("agnews", 2, sha("stage 1")), [], files_of(2))
         assert registry.run("first").status == "done"
+
+
+def test_receipt_of_a_run_stays_the_same_when_its_registry_is_upgraded(
+    make_old: Make, current_workspace: Workspace
+) -> None:
+    old = make_old("0005")
+    assert rows_of(old, "SELECT DISTINCT source FROM evaluations ORDER BY 1") == [("measured",), ("proved",)]
+    old.upgrade()
+    assert rows_of(old, "SELECT DISTINCT source FROM evaluations ORDER BY 1") == [("cached",), ("measured",)]
+    with old.read() as registry:
+        receipt = Receipt.of(registry.run("first"), registry.score_log("first"))
+    assert receipt.head == HEAD_IN_SCHEMA_5
+    assert receipt.scores[-1].digest == SCORE_IN_SCHEMA_5
 
 
 @pytest.mark.parametrize("revision", EARLIER)

@@ -91,7 +91,7 @@ def evaluation(position: int, task: Task, view: str, score: float, source: str =
         score=score,
         n=N,
         stderr=0.1,
-        source="proved" if source == "proved" else "measured",
+        source="cached" if source == "cached" else "measured",
         input_digest=of_bytes(f"{position}{task.label}{view}".encode()),
         n_truncated=0,
         elapsed_s=0.5,
@@ -147,7 +147,7 @@ class Recorder:
 def _as_trained(tasks: Sequence[Task], rows: Rows, i: int) -> list[Evaluation]:
     first_scores: Mapping[int, float | None] = {j: rows[j][j] for j in range(i)}
     return [
-        evaluation(i, tasks[j], "as_trained", score, "measured" if j == i - 1 else "proved")
+        evaluation(i, tasks[j], "as_trained", score, "measured" if j == i - 1 else "cached")
         for j, score in first_scores.items()
         if score is not None
     ]

@@ -71,3 +71,4 @@ def test_run_summary_is_json(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=((0.6, None, None),)))
     record = json.loads(json.dumps(run_summary(run)))
     assert (record["name"], record["stages_done"], record["status"]) == ("first", 1, "1 of 3 stages")
+    assert record["started"] == run.created_at.isoformat()

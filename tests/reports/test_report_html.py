@@ -55,7 +55,7 @@ def test_lineage_is_collapsible_and_contains_full_digests(worked_report: RunRepo
 def test_cached_cell_says_so_in_its_tooltip(page: str) -> None:
     cell = re.search(r'<td style="[^"]*" title="([^"]*)">60\.0<span class="cached"> =</span>', page)
     assert cell
-    assert cell[1] == "60.0 % ± 10.0 (standard error), 20 examples, proved"
+    assert cell[1] == "60.0 % ± 10.0 (standard error), 20 examples, cached"
 
 
 def test_missing_cell_is_empty_and_its_tooltip_says_why(page: str) -> None:

@@ -15,9 +15,9 @@ def record_of(recorder: Recorder, name: str) -> dict[str, Any]:
     return to_record(gather(recorder.registry, name))
 
 
-def test_a_record_has_the_keys_of_schema_1(worked_report: RunReport) -> None:
+def test_a_record_has_the_keys_of_schema_2(worked_report: RunReport) -> None:
     record = to_record(worked_report)
-    assert record["schema"] == 1
+    assert record["schema"] == 2
     assert {"run", "tasks", "views", "capacity", "lineage"} <= set(record)
     assert set(record["views"]) == {"as_trained", "current"}
     for view in record["views"].values():
@@ -67,7 +67,7 @@ def test_missing_metric_is_null_and_names_the_missing_cell(worked_report: RunRep
 
 def test_record_distinguishes_cached_and_measured_cells(worked_report: RunReport) -> None:
     source = to_record(worked_report)["views"]["as_trained"]["source"]
-    assert source[3] == ["proved", "proved", "measured"]
+    assert source[3] == ["cached", "cached", "measured"]
 
 
 def test_n_is_the_number_of_examples_of_each_task(worked_report: RunReport) -> None:

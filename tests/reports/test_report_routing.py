@@ -80,7 +80,7 @@ def test_routing_table_has_every_view_and_the_confusion_of_tasks(
     recorder: Recorder, artifacts: ArtifactStore, rendered: Rendered
 ) -> None:
     routing = gather_routing(recorder.registry, artifacts, "first")
-    assert {task.task: tuple(task.sent_to.values()) for task in routing.tasks} == SENT
+    assert {task.task: tuple(task.routed_to.values()) for task in routing.tasks} == SENT
     text = rendered(print_routing, routing)
     assert re.search(r"sst2 +60\.0 +70\.0 +60\.0 +90\.0 +20\n", text)
     assert re.search(r"mean +66\.7 +75\.0 +60\.0 +80\.0 +60\n", text)

@@ -158,7 +158,7 @@ def test_every_cell_of_a_matrix_is_shown_in_some_block(
 def values_of(row: Row) -> list[str]:
     """Return a row's scores, and its changes since each task was trained."""
     entries = [entry for entry in row.entries if entry]
-    marks = ["=" if entry.cell.source == "proved" else "" for entry in entries]
+    marks = ["=" if entry.cell.source == "cached" else "" for entry in entries]
     scores = [percent(entry.cell.score) + mark for entry, mark in zip(entries, marks, strict=True)]
     return scores + [points(entry.change) for entry in entries if entry.change is not None and not entry.own]
 

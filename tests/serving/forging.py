@@ -6,11 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from typing import Any
 
+from alembic import command
+from alembic.config import Config
 from safetensors.torch import load
+from sqlalchemy import create_engine
 from torch import Tensor
 
 from lori_cl import digest
 from lori_cl.registry import Workspace
+from lori_cl.registry.migrate import MIGRATIONS
 from lori_cl.registry.stage_records import stage_records
 from lori_cl.serving.verify import verify
 from lori_cl.tasks import from_jsonl
@@ -33,6 +37,17 @@ def execute_sql(workspace: Workspace, statement: str) -> None:
     """Change rows by SQL; foreign keys are not checked."""
     with closing(sqlite3.connect(workspace.root / "registry.db")) as database, database:
         assert database.execute(statement).rowcount, f"nothing was changed: {statement}"
+
+
+def downgrade(workspace: Workspace, revision: str) -> None:
+    """Downgrade the registry to an earlier schema."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = create_engine(f"sqlite:///{workspace.root / 'registry.db'}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    engine.dispose()
 
 
 def remove_stage_records(workspace: Workspace) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lori_cl.errors import InputError, VerificationError
+from lori_cl.errors import InputError, VerificationError, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
 from lori_cl.registry.receipt import Receipt
 from lori_cl.registry.ssh_signature import sign
@@ -17,7 +17,14 @@ from lori_cl.serving.retire import retire_task
 from lori_cl.serving.route import RouteOptions, route_run
 from lori_cl.training import RunOptions, SilentProgress
 
-from .forging import execute_sql, findings, forge_score, rebuild_stage_records, remove_stage_records
+from .forging import (
+    downgrade,
+    execute_sql,
+    findings,
+    forge_score,
+    rebuild_stage_records,
+    remove_stage_records,
+)
 
 Learn = Callable[..., Run]
 REMOVE_NEWEST_STAGE = (
@@ -138,6 +145,26 @@ def test_receipt_can_be_made_for_a_run_of_an_earlier_version(trained: Workspace,
     remove_stage_records(trained)
     assert findings(trained)["score chain"].startswith("0 of 2 stages")
     assert check(trained, file).startswith("2 stages")
+
+
+def test_run_and_receipt_of_an_earlier_schema_pass_after_the_upgrade(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    file = write_receipt(trained, tmp_path)
+    downgrade(trained, "0005")
+    with pytest.raises(WorkspaceUnusable, match="has schema 0005"):
+        findings(trained)
+    trained.upgrade(backup=False)
+    assert findings(trained)["score chain"].startswith("2 of 2 stages, head ")
+    assert check(trained, file) == "2 stages and 11 scores match the receipt"
+
+
+def test_stage_record_that_differs_in_the_source_of_a_score_is_described_in_current_words(
+    trained: Workspace,
+) -> None:
+    execute_sql(trained, "UPDATE evaluations SET source = 'measured' WHERE stage = 2")
+    with pytest.raises(VerificationError, match=r"source in .* is cached, and the registry says measured"):
+        findings(trained)
 
 
 @pytest.mark.parametrize(

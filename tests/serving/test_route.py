@@ -58,7 +58,7 @@ def test_routing_later_gives_the_scores_of_a_run_with_the_routed_view(
     route_workspace(workspace, "late")
     during, late = routed_scores(workspace, "during"), routed_scores(workspace, "late")
     for task in LABELS:
-        assert late[2, task].source == "proved"
+        assert late[2, task].source == "cached"
         assert late[2, task].input_digest == during[2, task].input_digest
     with workspace.read() as registry:
         assert registry.statistics("late") == registry.statistics("during")

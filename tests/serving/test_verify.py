@@ -95,14 +95,14 @@ def test_run_with_scores_cached_from_another_run_passes(learn: Learn, workspace:
     learn("a", "b", name="one")
     learn("a", "b", name="other")
     message = "8 cached scores, each equal to the measured score of the same inputs"
-    assert findings(workspace, "other")["proofs"] == message
+    assert findings(workspace, "other")["cached scores"] == message
 
 
 def test_run_with_measured_scores_of_future_tasks_passes(learn: Learn, workspace: Workspace) -> None:
     learn("a", "b", options=RunOptions(measure_all=True, upper_triangle=True))
     found = findings(workspace)
     assert found["matrix"] == "8 required scores, 2 others"
-    assert found["proofs"].startswith("0 cached")
+    assert found["cached scores"].startswith("0 cached")
 
 
 def test_run_with_routed_scores_added_later_passes(learn: Learn, workspace: Workspace) -> None:

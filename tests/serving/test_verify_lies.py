@@ -126,15 +126,15 @@ STATEMENTS: Mapping[str, tuple[str, str]] = {
         "^stage 2 b: the score of a under current is missing",
     ),
     "a cached score without a source": (
-        "UPDATE evaluations SET source = 'proved' WHERE stage = 2 AND source = 'measured'",
-        rf"^stage 2 b, \w under \w+: cached \(proved\), but no score was measured with inputs {SHA}",
+        "UPDATE evaluations SET source = 'cached' WHERE stage = 2 AND source = 'measured'",
+        rf"^stage 2 b, \w under \w+: cached, but no score was measured with inputs {SHA}",
     ),
     "a cached score of other inputs": (
-        "UPDATE evaluations SET input_digest = 'f' WHERE stage = 2 AND source = 'proved'",
-        r"cached \(proved\), but no score was measured with inputs f",
+        "UPDATE evaluations SET input_digest = 'f' WHERE stage = 2 AND source = 'cached'",
+        r"cached, but no score was measured with inputs f",
     ),
     "a cached score that differs": (
-        "UPDATE evaluations SET n_truncated = 1 WHERE stage = 2 AND source = 'proved'",
+        "UPDATE evaluations SET n_truncated = 1 WHERE stage = 2 AND source = 'cached'",
         f"n_truncated where its inputs {SHA} were measured is 0{REGISTRY_SAYS} 1",
     ),
     "more eval examples": (

@@ -69,7 +69,7 @@ def test_score_without_its_answers_is_measured_again_and_the_new_run_verifies(
     with workspace.read() as registry:
         sources = {(e.stage, e.view): e.source for e in registry.evaluations("second")}
     assert sources[0, "base"] == "measured"
-    assert sources[1, "current"] == "proved"
+    assert sources[1, "current"] == "cached"
 
 
 def test_measuring_again_restores_a_lost_answers_file(learn: Learn, workspace: Workspace) -> None:

@@ -159,7 +159,7 @@ def test_run_on_another_day_reads_the_same_tokens_and_uses_cached_scores(
     assert not learn_on(2031, "two"), "an unchanged file must not become a new version on another day"
     one, two = scores("one"), scores("two")
     assert {key: e.outcomes for key, e in one.items()} == {key: e.outcomes for key, e in two.items()}
-    assert {e.source for e in two.values()} == {"proved"}
+    assert {e.source for e in two.values()} == {"cached"}
 
 
 def test_different_task_date_is_a_different_task_with_its_own_scores(learn_on: Learn, scores: Any) -> None:

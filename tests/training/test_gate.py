@@ -273,6 +273,20 @@ def test_gate_on_an_unscored_view_is_refused_before_training(learn: Learn) -> No
         learn("a", options=RunOptions(gate=Gate(1.0, View.ROUTED)))
 
 
+def test_held_back_file_of_an_earlier_version_is_read_and_accepted(
+    learn: Learn, held_back: HeldBackStage, workspace: Workspace
+) -> None:
+    file = workspace.held_back_file("run")
+    cached = [e for e in held_back.evaluations if e.source == "cached"]
+    assert cached
+    text = file.read_text().replace('"cached"', '"proved"').replace('"parent_stages"', '"stood_on"')
+    file.write_text(text)
+    assert HeldBackStage.read(file) == held_back
+    learn("a", "b", "c", options=ACCEPTED)
+    with workspace.read() as registry:
+        assert [e for e in registry.evaluations("run") if e.source == "cached" and e.stage == 2] == cached
+
+
 @pytest.mark.parametrize("points", [math.nan, math.inf])
 def test_gate_that_can_never_trigger_is_refused(learn: Learn, points: float) -> None:
     with pytest.raises(InputError, match=rf"^--max-drop {points}: not a finite number; give a number"):

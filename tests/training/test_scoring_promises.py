@@ -26,16 +26,16 @@ def test_score_with_unchanged_inputs_is_cached(learn: Learn, scores: Scores) -> 
     learn("a", "b")
     found = scores()
     assert found[1, "a", "as_trained"].source == "measured"
-    assert found[1, "a", "current"].source == "proved"
-    assert found[2, "a", "as_trained"].source == "proved"
+    assert found[1, "a", "current"].source == "cached"
+    assert found[2, "a", "as_trained"].source == "cached"
     assert found[2, "a", "current"].source == "measured"
     assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
 
 
 def test_measure_all_measures_again_and_matches_the_cached_scores(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", name="proved")
+    learn("a", "b", name="cached")
     learn("a", "b", name="measured", options=RunOptions(measure_all=True))
-    cached, measured = scores("proved"), scores("measured")
+    cached, measured = scores("cached"), scores("measured")
     assert {e.source for e in measured.values()} == {"measured"}
     assert {k: e.outcomes for k, e in cached.items()} == {k: e.outcomes for k, e in measured.items()}
 

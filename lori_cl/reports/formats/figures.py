@@ -184,7 +184,7 @@ def _write(axes: Axes, x: int, y: int, entry: Entry | None, style: CellStyle) ->
         return
     ink = "white" if entry.cell.score > DARK_ABOVE else "black"
     has_change = style.changes and entry.change is not None and not entry.own
-    mark = "=" if style.changes and entry.cell.source == "proved" else ""
+    mark = "=" if style.changes and entry.cell.source == "cached" else ""
     text_style: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     weight = "bold" if entry.own else "normal"
     score_y = y - 0.12 if has_change else y

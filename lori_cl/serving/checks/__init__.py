@@ -28,7 +28,7 @@ CHECKS: Mapping[str, Callable[[Evidence], str]] = {
     "eval sets": eval_sets,
     "matrix": matrix,
     "scores": scores,
-    "proofs": cached_scores,
+    "cached scores": cached_scores,
     "statistics": statistics,
     "score chain": score_chain,
 }

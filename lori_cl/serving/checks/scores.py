@@ -75,8 +75,8 @@ def scores(evidence: Evidence) -> str:
         if (score.answers, score.task) not in read:
             read[score.answers, score.task] = _answered(evidence, tasks[score.task], score.answers)
         _check_score(where, score, tasks[score.task], read[score.answers, score.task])
-    scores = f"{len(evidence.evaluations):,} over {len(read):,} sets of answers"
-    return f"{scores}, each equal to the score of the answers"
+    counts = f"{len(evidence.evaluations):,} over {len(read):,} sets of answers"
+    return f"{counts}, each equal to the score of the answers"
 
 
 def cached_scores(evidence: Evidence) -> str:
@@ -87,14 +87,13 @@ def cached_scores(evidence: Evidence) -> str:
         measured = evidence.registry.measured_scores(score.input_digest)
         if not measured:
             raise VerificationError(
-                f"{where}: cached ({score.source}), but no score was measured with inputs "
-                f"{score.input_digest}"
+                f"{where}: cached, but no score was measured with inputs {score.input_digest}"
             )
         same: dict[str, Any] = {
             "stage": score.stage,
             "task": score.task,
             "view": score.view,
-            "source": "proved",
+            "source": "cached",
         }
         expected = [replace(each, **same, elapsed_s=0.0) for each in measured]
         # A score is measured again if the answers of an earlier measurement were lost.
