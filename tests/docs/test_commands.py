@@ -11,7 +11,7 @@ import click
 import pytest
 
 from lori_cl.cli.main import main
-from tests.docs.pages import DOCS, FENCE, ROOT
+from tests.docs.pages import DOCS, ROOT, shell_lines
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 SHIPPED = re.compile(r"(?:benchmarks|examples|tests|tasks)/[\w/.-]+\.(?:py|sh|yaml)$")
@@ -19,8 +19,7 @@ SHIPPED = re.compile(r"(?:benchmarks|examples|tests|tasks)/[\w/.-]+\.(?:py|sh|ya
 
 def commands(text: str) -> Iterator[list[str]]:
     """Yield the words of every `lori-cl`, `python`, `sh` and `pytest` command in the code blocks."""
-    blocks = (found[0] for found in FENCE.finditer(text) if not found[0].startswith("```yaml"))
-    for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+    for line in shell_lines(text):
         for part in re.split(r"&&|;|\s\d?>", line.removeprefix("$ ")):
             words = [] if part.count("'") % 2 else shlex.split(part, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*|do", words[0]):

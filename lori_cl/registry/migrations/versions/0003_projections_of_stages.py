@@ -1,4 +1,4 @@
-"""Stages with a rank, projection and directions, which can be retired; what tasks are told apart by."""
+"""Stages with a rank, projection and directions, which can be retired; how tasks are distinguished."""
 
 import sqlalchemy as sa
 from alembic import op
