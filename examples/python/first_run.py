@@ -23,8 +23,8 @@ def main(folder: Path) -> None:
         *(
             cl.Classification(
                 name,
-                train=sentences(names, name, 0, 64),
-                eval=sentences(names, name, 1000, 32),
+                train=sentences(names, name, 0, 48),
+                eval=sentences(names, name, 1000, 12),
                 prompt="{{ text }}. The word:",
             )
             for name, names in (("colours", COLOURS), ("sizes", SIZES))
@@ -33,8 +33,8 @@ def main(folder: Path) -> None:
     plan = cl.Curriculum(
         model="package:lori_cl/demo/base",  # comes with the package; a hub id or a folder works, too
         tasks=["colours", "sizes"],
-        method=cl.LoRI(rank=16, density=0.2),
-        train=cl.Train(epochs=2, batch_size=16, lr=1e-2),
+        method=cl.LoRI(rank=16, density=0.2, strategy="random"),
+        train=cl.Train(epochs=4, batch_size=8, lr=1e-2),
     )
     run = ws.run(plan, name="first")
     for view in ("as_trained", "current"):
