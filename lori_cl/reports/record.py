@@ -35,15 +35,9 @@ Schema 2 of a report. Within a schema, keys are never renamed or removed; new ke
     lineage     base, projection, stages (digests, seeds, examples, times, memory, environment: null if it is
                 that of the run), data (source and eval set of every task), environment, curriculum
 
-Schema 1 had the same keys with these differences; the last four are in the output of other commands:
 
-    schema 1                               schema 2
-    source 'proved'                        source 'cached'
-    run.begun                              run.started
-    set_aside, set_aside.why               held_back, held_back.reason      lori-cl runs NAME --json
-    why                                    reason                           lori-cl gc --json
-    sent_to                                routed_to                        lori-cl route --json
-    untruth; check 'proofs'                error; check 'cached scores'     lori-cl verify --json
+
+docs/operations.md lists the keys of schema 1 that have other names here.
 """
 
 from __future__ import annotations

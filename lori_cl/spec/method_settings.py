@@ -17,7 +17,7 @@ SECTIONS: dict[str, type[Spec]] = {"adapter": AdapterSpec, "masks": MasksSpec}
 
 class MethodSettings(Spec):
     """Settings of one method. A field named like one of `adapter` or `masks` is that field of the curriculum;
-    every other field is the method's own, and stands in the curriculum's section `settings`.
+    every other field is the method's own, and is in the curriculum's section `settings`.
 
     Raises: SpecError: an argument is unknown, or its value is invalid.
     """

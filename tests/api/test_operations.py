@@ -98,7 +98,7 @@ def test_lists_and_records_of_runs_agree(ws: cl.Workspace, run: cl.Run) -> None:
     assert (summary.name, summary.stages_done) == ("run", 2)
     assert {key: full[key] for key in record} == record
     assert [stage["task"] for stage in full["stages"]] == ["a", "b"]
-    assert full["set_aside"] is None
+    assert full["held_back"] is None
     assert run.held_back is None
     titles = [section.title for section in run.lineage()]
     assert titles == ["Run", "Stage 1 a", "Stage 2 b", "Environment"]
@@ -116,7 +116,7 @@ def test_a_held_back_stage_is_seen_and_accepted(ws: cl.Workspace, task: Task, pl
     held_back = run.held_back
     assert held_back is not None
     assert held_back.stage.task == "b"
-    assert run.to_record()["set_aside"]["task"] == "b"
+    assert run.to_record()["held_back"]["task"] == "b"
     accepted = ws.run(plan("a", "b"), name="run", progress=False, accept="b")
     assert [stage.task for stage in accepted.stages] == ["a", "b"]
     assert accepted.held_back is None

@@ -179,7 +179,10 @@ def test_numpy_values_and_missing_numbers_are_stored(ws: cl.Workspace) -> None:
         (lambda: cl.LoRI(freeze=False), "masks.overlap: allow"),
         (lambda: cl.SequentialLoRA(density=0.1), "^SequentialLoRA: 'density' "),
         (lambda: cl.Curriculum(model="m", tasks=[]), "Curriculum: 'tasks'"),
-        (lambda: cl.Curriculum(model="m", tasks=["a"], method=cl.LoRI(), masks={}), "'masks' is given twice"),
+        (
+            lambda: cl.Curriculum(model="m", tasks=["a"], method=cl.LoRI(density=0.2), masks={}),
+            "'masks' is given twice",
+        ),
     ],
 )
 def test_invalid_settings_are_one_line(make: Callable[[], Any], message: str) -> None:

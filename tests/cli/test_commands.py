@@ -36,7 +36,7 @@ def test_report_contains_matrices_metrics_and_capacity_of_a_finished_run(
     code, out, _ = lori_cl("report", "first", "--json")
     report = json.loads(out)
     assert code == 0
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["tasks"] == ["a", "b"]
     for view in ("as_trained", "current"):
         matrix = report["views"][view]["matrix"]

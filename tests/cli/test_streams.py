@@ -46,6 +46,7 @@ COMMAND_LINES: dict[str, tuple[str, ...]] = {
     "import": ("import", "--help"),
     "merge": ("merge", "first", "--tasks", "a,b", "--out", "{root}/merged"),
     "gc": ("gc",),
+    "plugins": ("plugins",),
     "retire-task": ("retire-task", "first", "b"),
 }
 """One call of each command that prints something and exits with 0."""

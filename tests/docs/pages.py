@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def blocks(text: str) -> list[Block]:
             comment=above[1] if (above := COMMENT.search(text[: found.start()])) else "",
             output=_output(text, found, following),
         )
-        for found, following in zip(fences, [*fences[1:], None], strict=True)
+        for found, following in zip_longest(fences, fences[1:])
     ]
 
 

@@ -50,7 +50,7 @@ def test_headings_of_the_page_are_unique(generator: ModuleType) -> None:
 def test_field_without_a_docstring_does_not_get_the_next_docstring(generator: ModuleType) -> None:
     docstrings = generator.docstrings(CurriculumSpec.model_fields["adapter"].annotation)
     assert "rank" not in docstrings
-    assert docstrings["grow"].startswith("Ranks added")
+    assert docstrings["grow"].startswith("Rank")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,8 @@ def test_changes_in_a_shown_matrix_are_differences_to_the_diagonal(page: str) ->
             cells = [cell for cell in row.split()[2:] if cell != "·"]
             scores = [number(cell) for cell in cells[::2]]
             assert [number(change) for change in cells[1::2]] == pytest.approx(
-                [score - first for score, first in zip(scores, learned, strict=False)], abs=0.05
+                [score - first for score, first in zip(scores, learned, strict=False)],
+                abs=0.11,  # three rounded numbers
             )
             learned.append(scores[-1])
 
@@ -112,3 +113,49 @@ def test_yaml_blocks_are_valid_files(page: Path, tmp_path: Path) -> None:
                 load_task(file)
             else:
                 load_curriculum(file)
+
+
+PRINTED_BY = {
+    "lori-cl ": [],
+    "python benchmarks/": ["benchmarks"],
+    "python -m tests.crash": ["tests/crash"],
+    "python -m tests.fuzz": ["tests/fuzz"],
+    "pytest tests/serving/": ["tests/serving"],
+}
+"""A part of a command, and the folders besides lori_cl whose modules print its output."""
+
+WORD = re.compile(r"[A-Za-z][a-z]{3,}")
+TASKS = {
+    word
+    for folder in ("tasks", "examples")
+    for file in (ROOT / folder).rglob("*.yaml")
+    for word in WORD.findall(file.stem)
+}
+
+
+def unknown_words(code: str) -> set[str]:
+    """Return the words below the commands of a block that no module behind the commands contains.
+
+    Outputs that took minutes or hours are not recorded again; this finds renamed columns and messages.
+    Raises: AssertionError: nothing is known about a command.
+    """
+    lines = code.splitlines()
+    commands = [line for line in lines if line.startswith("$ ")]
+    known = [part for command in commands for part in PRINTED_BY if part in command]
+    assert len(known) >= len(commands), f"add the command to PRINTED_BY: {commands}"
+    folders = {"lori_cl", *(folder for part in known for folder in PRINTED_BY[part])}
+    modules = [file for folder in sorted(folders) for file in (ROOT / folder).rglob("*.py")]
+    source = {word for file in modules for word in WORD.findall(file.read_text(encoding="utf-8"))}
+    return {word for line in lines if line not in commands for word in WORD.findall(line)} - source - TASKS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_words_of_a_shown_output_are_in_the_code_that_prints_it(page: Path) -> None:
+    shown = [block for block in blocks(page.read_text(encoding="utf-8")) if block.code.startswith("$ ")]
+    assert {f"line {block.line}: {word}" for block in shown for word in unknown_words(block.code)} == set()
+
+
+def test_renamed_column_of_a_shown_output_is_found() -> None:
+    assert unknown_words("$ lori-cl route first\ntask  routing accurracy\n") == {"accurracy"}
+    with pytest.raises(AssertionError, match="add the command"):
+        unknown_words("$ other-program\nresult\n")

@@ -60,7 +60,7 @@ def test_moments_are_gathered_in_passes_that_fit_memory_and_split_no_layer() -> 
 
 
 def test_orthogonal_a_that_repeats_an_earlier_seed_is_refused() -> None:
-    with pytest.raises(InputError, match=r"within what it must keep out of.*set another seed"):
+    with pytest.raises(InputError, match=r"within the directions that it must exclude.*set another seed"):
         fresh(projector("orthogonal"), [stage(draw_projections(SITES, 77, "uniform"))])
 
 

@@ -48,7 +48,7 @@ def test_train_file_replaced_by_the_eval_set_is_refused_before_training(
     rows = [json.loads(line) for line in train_file(task).read_text().splitlines()]
     reformatted = "".join(json.dumps({**row, "text": f"{row['text'].upper()}!"}) + "\n" for row in rows)
     train_file(task).write_text(reformatted)
-    with pytest.raises(DataError, match="row 1 of split 'train' but for case"):
+    with pytest.raises(DataError, match="row 1 of split 'train' except for case"):
         run_again("a")
     with workspace.read() as registry:
         assert registry.find_run("run") is None
