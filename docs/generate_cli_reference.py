@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from generated_page import write_or_check
 
 from lori_cl.cli.main import main as lori_cl
 
@@ -87,14 +88,7 @@ def _escaped(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page; with --check, compare it."""
-    wanted = page()
-    if "--check" not in arguments:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
-        return 0
-    sys.stderr.write(f"{PAGE} is stale; write it again: python docs/generate_cli_reference.py\n")
-    return 1
+    return write_or_check(PAGE, page(), "docs/generate_cli_reference.py", arguments)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import annotated_types
+from generated_page import write_or_check
 from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -219,14 +220,7 @@ def _yaml(value: Any) -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page; with --check, compare it."""
-    wanted = page()
-    if "--check" not in arguments:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted:
-        return 0
-    sys.stderr.write(f"{PAGE} is stale; write it again: python docs/generate_configuration.py\n")
-    return 1
+    return write_or_check(PAGE, page(), "docs/generate_configuration.py", arguments)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A plugin's test calls `check_method("my-method", tmp_path)`; it takes a few seco
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +26,43 @@ COLOURS = ("red", "blue", "green", "white")
 TASKS = ("first", "second", "third")
 
 
-def tiny_base_model(folder: Path) -> Path:
-    """Save a random Llama of one layer and a tokenizer with one token a word; returns the folder."""
-    words = ["[PAD]", "[UNK]", "[EOS]", "it", "is", "so", *TASKS, *COLOURS, *map(str, range(200))]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+WORDS = ("it", "is", "so", *TASKS, *COLOURS, *map(str, range(200)))
+"""The words of the tasks that the checks train."""
+
+CONTEXT = 32
+"""Tokens that the tiny models read."""
+
+
+def save_word_tokenizer(folder: Path, words: Sequence[str]) -> int:
+    """Save a tokenizer with one token a word; returns the size of its vocabulary.
+
+    The ids of padding, unknown words and the end are 0, 1 and 2.
+    """
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[EOS]", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]"
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        eos_token="[EOS]",
+        model_max_length=CONTEXT,
     ).save_pretrained(folder)
+    return len(vocabulary)
+
+
+def tiny_base_model(folder: Path, words: Sequence[str] = WORDS) -> Path:
+    """Save a random Llama of one layer and a tokenizer with one token a word; returns the folder."""
     torch.manual_seed(0)
     LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(words),
+            vocab_size=save_word_tokenizer(folder, words),
             hidden_size=16,
             num_hidden_layers=1,
             num_attention_heads=2,
             num_key_value_heads=1,
             intermediate_size=32,
-            max_position_embeddings=32,
+            max_position_embeddings=CONTEXT,
             pad_token_id=0,
             eos_token_id=2,
         )

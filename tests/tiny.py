@@ -8,28 +8,21 @@ from typing import Any
 
 import torch
 import yaml
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel
+
+from lori_cl.testing import save_word_tokenizer, tiny_base_model
 
 WORDS = ["red", "blue", "green", "round", "square", "flat", "small", "large", "wet", "dry"]
 
 
-def make_tokenizer(folder: Path) -> int:
-    vocab = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[EOS]", "is", "it", *WORDS])}
-    plain = Tokenizer(models.WordLevel(vocab, unk_token="[UNK]"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="[PAD]", unk_token="[UNK]", eos_token="[EOS]", model_max_length=32
-    )
-    wrapped.save_pretrained(folder)
-    return len(vocab)
+VOCABULARY = ["is", "it", *WORDS]
 
 
 def make_encoder(folder: Path) -> Path:
     """Save a BERT of one layer with 6 sites; cells at rank 4: 4 × (16 · 4 + 32 + 16) = 448."""
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=make_tokenizer(folder),
+        vocab_size=save_word_tokenizer(folder, VOCABULARY),
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -42,20 +35,7 @@ def make_encoder(folder: Path) -> Path:
 
 def make_causal_lm(folder: Path) -> Path:
     """Save a Llama of one layer."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=make_tokenizer(folder),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        pad_token_id=0,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
+    return tiny_base_model(folder, VOCABULARY)
 
 
 def declare_task(

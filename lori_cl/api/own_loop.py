@@ -112,7 +112,7 @@ class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
                 "is trained already" if task in self.stages else "is no task name: use a-z, 0-9, '_' and '-'"
             )
             raise InputError(f"'{task}' {why}")
-        batches = _Calibration(self, calibration, task, calibration_lr or state.calibration_lr)
+        batches = _Calibration(self, calibration, task, calibration_lr)
         context = StageContext(
             task=task,
             past=list(state.history),
@@ -222,11 +222,6 @@ class _State:
     """The task of the stage that is under way."""
     _base: str | None = None
 
-    @property
-    def calibration_lr(self) -> float:
-        """A tenth of LoRI's learning rate, where the settings name none."""
-        return self.settings.calibration.lr or LoRIMethod.default_lr / 10
-
     def base_digest(self, model: Any) -> str:
         """SHA-256 of the base model's weights, computed once."""
         if self._base is None:
@@ -316,7 +311,7 @@ def _no_examples(task: str) -> Sequence[dict[str, Any]]:
 class _Calibration:
     """The calibration batches of a stage, as the method asks for them."""
 
-    def __init__(self, model: Any, batches: Batches | None, task: str, lr: float) -> None:
+    def __init__(self, model: Any, batches: Batches | None, task: str, lr: float | None) -> None:
         self._model = model
         self._batches = batches
         self._task = task
@@ -331,9 +326,9 @@ class _Calibration:
         return len(data) if data is not None else sum(_examples(batch) for batch in self._batches)
 
     def train(self, epochs: float | None, lr: float) -> None:
-        """Train the open cells for some epochs, one where None, by AdamW."""
+        """Train the open cells for some epochs, one where None, by AdamW; `lr` is the method's choice."""
         parameters = [p for p in self._model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self._lr, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(parameters, lr=self._lr or lr, weight_decay=0.0)
         self._model.train()
         for loss in self.losses(round((epochs or 1.0) * self.n)):
             loss.backward()  # type: ignore[no-untyped-call]

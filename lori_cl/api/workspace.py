@@ -248,7 +248,7 @@ class Workspace:
     def runs(self) -> RunTable:
         """All runs, in the order in which they began."""
         with self._storage.read() as registry:
-            return RunTable(self, [summary.name for summary in registry.run_summaries()])
+            return RunTable(self, registry.run_summaries())
 
     def get_run(self, name: str) -> Run:
         """A run by name.
@@ -256,7 +256,8 @@ class Workspace:
         Raises: UnknownRun.
         """
         with self._storage.read() as registry:
-            return Run(self, registry.run(name).name)
+            registry.require_run(name)
+        return Run(self, name)
 
     def compare(self, *runs: str) -> RunComparison:
         """The reports of several runs side by side; a repeated name counts once.
@@ -390,7 +391,8 @@ class RunTable(Sequence[Run]):
     """Runs in the order in which they began; `table["name"]` is one of them."""
 
     workspace: Workspace
-    names: Sequence[str]
+    summaries: Sequence[RunSummary]
+    """Each run's method, seed, tasks, base model, begin, and number of finished stages."""
 
     @overload
     def __getitem__(self, key: int | str) -> Run: ...
@@ -400,20 +402,15 @@ class RunTable(Sequence[Run]):
     def __getitem__(self, key: int | str | slice) -> Run | RunTable:
         if isinstance(key, str):
             return self.workspace.get_run(key)
-        found = self.names[key]
-        return Run(self.workspace, found) if isinstance(found, str) else RunTable(self.workspace, found)
+        if isinstance(key, slice):
+            return RunTable(self.workspace, self.summaries[key])
+        return Run(self.workspace, self.summaries[key].name)
 
     def __iter__(self) -> Iterator[Run]:
-        return (Run(self.workspace, name) for name in self.names)
+        return (Run(self.workspace, summary.name) for summary in self.summaries)
 
     def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def summaries(self) -> list[RunSummary]:
-        """Each run's method, seed, tasks, base model, begin, and number of finished stages."""
-        with self.workspace.storage.read() as registry:
-            return [each for each in registry.run_summaries() if each.name in set(self.names)]
+        return len(self.summaries)
 
     def to_records(self) -> list[dict[str, Any]]:
         """The summaries as JSON values."""

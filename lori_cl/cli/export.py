@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_line
 from lori_cl.cli.paths import UserPath
@@ -42,7 +43,7 @@ def export(
     """
     if (task is None) == (view is None):
         raise click.UsageError("export requires either --task TASK or --view current")
-    done = workspace.get_run(run).export(task, out, verify=not no_verify)
+    done = Run(workspace, run).export(task, out, verify=not no_verify)
     base_tasks = f", trained on top of {', '.join(done.stacked_on)}" if done.stacked_on else ""
     print_line(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{base_tasks}.")
     if done.heads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import console, json_option, print_json
 from lori_cl.cli.workspace import pass_workspace
@@ -32,5 +33,5 @@ def interference(workspace: Workspace, run: str, examples: int, by_site: bool, a
     """
     from lori_cl.serving.interference_table import print_interference  # imports torch
 
-    found = workspace.get_run(run).interference(examples)
+    found = Run(workspace, run).interference(examples)
     print_json(found.to_record()) if as_json else print_interference(found, console(), by_site=by_site)

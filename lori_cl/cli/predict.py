@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_json_line
 from lori_cl.cli.paths import UserPath
@@ -54,7 +55,7 @@ def predict(
     if route and task is not None:
         raise click.UsageError("give --task or --route, not both")
     lines = texts or _lines(file)
-    found = workspace.get_run(run)
+    found = Run(workspace, run)
     for record in found.predict_lines(lines, task, route=route, plain=bool(texts), batch_size=batch_size):
         print_json_line(record)
 

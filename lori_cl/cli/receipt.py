@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_document, print_line, print_written
 from lori_cl.cli.paths import UserPath
@@ -42,7 +43,7 @@ def receipt(workspace: Workspace, run: str, output: Path | None, key: Path | Non
     """
     if key is not None and output is None:
         raise click.UsageError("--sign requires a file: add -o FILE")
-    found = workspace.get_run(run)
+    found = Run(workspace, run)
     content = found.receipt(output)
     if output is None:
         print_document(content, "json")

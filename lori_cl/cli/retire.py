@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import print_line
 from lori_cl.cli.workspace import pass_workspace
@@ -23,7 +24,7 @@ def retire_task(workspace: Workspace, run: str, task: str, force: bool) -> None:
     Example:
       lori-cl retire-task first agnews
     """
-    retired = workspace.get_run(run).retire_task(task, force=force)
+    retired = Run(workspace, run).retire_task(task, force=force)
     free = f"{retired.cells:,} cells are free for the next task of {run}"
     print_line(f"{retired.task} retired: {'its values are no longer used' if retired.overlap else free}.")
     if retired.dependents:

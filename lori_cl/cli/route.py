@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.workspace import pass_workspace
@@ -34,7 +35,7 @@ def route(
     from lori_cl.reports import print_routing
 
     with bars() as progress:
-        routing = workspace.get_run(run).route(
+        routing = Run(workspace, run).route(
             measure_all=measure_all, allow_code_execution=allow_code_execution, progress=progress
         )
     print_json(routing.to_record()) if as_json else print_routing(routing, console())

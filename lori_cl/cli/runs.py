@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import console, json_option, print_json
 from lori_cl.cli.workspace import pass_workspace
@@ -32,13 +33,15 @@ def runs(workspace: Workspace, name: str | None, lineage: bool, as_json: bool) -
         found = workspace.runs()
         print_json(found.to_records()) if as_json else print_runs(found.summaries, console())
         return
-    run = workspace.get_run(name)
+    run = Run(workspace, name)
     if as_json:
         print_json(run.to_record())
-    elif lineage:
-        print_lineage(run.record, console())
+        return
+    record = run.record
+    if lineage:
+        print_lineage(record, console())
     else:
-        print_run(run.record, console(), held_back=run.held_back)
+        print_run(record, console(), held_back=workspace.storage.held_back_stage(record))
 
 
 @click.command()
@@ -54,7 +57,7 @@ def capacity(workspace: Workspace, run: str, as_json: bool) -> None:
     """
     from lori_cl.reports import print_capacity
 
-    found = workspace.get_run(run)
+    found = Run(workspace, run)
     if as_json:
         cells = found.capacity()
         print_json(cells.to_record() if cells else None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
@@ -91,7 +92,7 @@ def verify(
         raise click.UsageError("--stages requires --remeasure: add --remeasure")
     if signed_by is not None and receipt is None:
         raise click.UsageError("--signed-by requires a receipt: add --receipt FILE")
-    found = workspace.get_run(run)
+    found = Run(workspace, run)
     with bars() as progress:
         checks = found.checks(
             remeasure=remeasure,

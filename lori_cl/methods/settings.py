@@ -19,7 +19,7 @@ def check_settings(curriculum: CurriculumSpec, method: type[Method]) -> None:
         f"{section}.{field} ({value})"
         for section, spec in SECTIONS.items()
         for field, value in _changed(getattr(curriculum, section), spec())
-        if not any(f"{section}.{field}".startswith((name, f"{name}.")) for name in read)
+        if f"{section}.{field.partition('.')[0]}" not in read
     ]
     if unread:
         raise SpecError(

@@ -200,6 +200,13 @@ class Registry:
         """
         return self._database.read(lambda session: rows.run(queries.run_row(session, name)))
 
+    def require_run(self, name: str) -> None:
+        """Check that a run exists, without loading it.
+
+        Raises: UnknownRun, with the nearest name.
+        """
+        self._database.read(lambda session: queries.run_id(session, name))
+
     def find_run(self, name: str) -> Run | None:
         """Return a run, or None if it does not exist."""
 

@@ -52,10 +52,8 @@ class InMemoryTask:
         Raises: SpecError: a field is unknown, or its value is invalid.
         """
         model = TASK_SPECS[self.kind]
-        train = {**self.fields.get("train", {}), "split": train_split}
-        held_out = {**self.fields.get("eval", {}), "split": eval_split}
-        source = {"local": "."}
-        named = {"name": self.name, "kind": self.kind, "source": source, "train": train, "eval": held_out}
+        splits = {"train": {"split": train_split}, "eval": {"split": eval_split}}
+        named = {"name": self.name, "kind": self.kind, "source": {"local": "."}, **splits}
         try:
             return model.model_validate({**self.fields, **named})
         except ValidationError as failure:

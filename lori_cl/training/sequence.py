@@ -93,10 +93,7 @@ def run_curriculum(
     with workspace.open() as registry, lock_run(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
-        if run is not None:
-            check_same_settings(run, curriculum)
-        else:
-            check_settings(curriculum, METHODS.find(curriculum.method))
+        _check_settings(curriculum, run)
         run = resolve_held_back(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
             complete = len(run.tasks) == len(run.stages) == len(tasks)
@@ -145,10 +142,7 @@ def import_adapter(
                 f"run '{name}' already has stages; an import starts a new run: choose another --name"
             )
         tasks = pinned_tasks(registry, curriculum, run)
-        if run is not None:
-            check_same_settings(run, curriculum)
-        else:
-            check_settings(curriculum, METHODS.find(curriculum.method))
+        _check_settings(curriculum, run)
         check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
         _announce(opened, options)
@@ -156,6 +150,18 @@ def import_adapter(
         _score_row_zero(opened, evaluator)
         _run_stage(opened, evaluator, [], tasks[0], options, progress, import_stage_adapter)
         return registry.run(name)
+
+
+def _check_settings(curriculum: CurriculumSpec, run: Run | None) -> None:
+    """Check the settings of an existing run against its own, and of a new one against its method.
+
+    An earlier version ignored settings that the method does not read; its runs can still be resumed.
+    Raises: RunConflict; SpecError.
+    """
+    if run is not None:
+        check_same_settings(run, curriculum)
+    else:
+        check_settings(curriculum, METHODS.find(curriculum.method))
 
 
 def _announce(opened: OpenRun, options: RunOptions) -> None:
