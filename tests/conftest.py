@@ -85,7 +85,7 @@ def write_curriculum(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def learn(
+def train_run(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> Callable[..., Run]:
     """Return a function that adds tasks, runs a curriculum over them and returns the run."""

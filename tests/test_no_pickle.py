@@ -81,10 +81,10 @@ def unpickled() -> Iterator[list[str]]:
 
 
 def test_run_report_and_export_unpickle_nothing(
-    learn: Callable[..., Run], workspace: Workspace, tmp_path: Path, unpickled: list[str]
+    train_run: Callable[..., Run], workspace: Workspace, tmp_path: Path, unpickled: list[str]
 ) -> None:
-    learn("a", "b", masks={"strategy": "magnitude", "density": 0.1})
-    learn("a", "b", "c", masks={"strategy": "magnitude", "density": 0.1})
+    train_run("a", "b", masks={"strategy": "magnitude", "density": 0.1})
+    train_run("a", "b", "c", masks={"strategy": "magnitude", "density": 0.1})
     with workspace.read() as registry:
         report = gather(registry, "run")
         export(load_run(workspace, registry, "run"), "a", tmp_path / "out")

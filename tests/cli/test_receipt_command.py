@@ -13,10 +13,10 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 def test_run_logs_a_receipt_after_each_stage_and_a_written_receipt_verifies(
-    lori_cl: Call, learn: Callable[..., Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    lori_cl: Call, train_run: Callable[..., Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="lori_cl"):
-        learn("a", "b")
+        train_run("a", "b")
     lines = [line for line in caplog.messages if line.startswith("receipt: ")]
     receipts = [re.fullmatch(r"receipt: run run, stage (\d), head (\w{64})", line) for line in lines]
     assert [found and found[1] for found in receipts] == ["1", "2"]
@@ -34,8 +34,8 @@ def test_run_logs_a_receipt_after_each_stage_and_a_written_receipt_verifies(
     assert err.startswith("VerificationError: no stage of the run has the head 000")
 
 
-def test_signing_a_receipt_requires_a_file(lori_cl: Call, learn: Callable[..., Run]) -> None:
-    learn("a")
+def test_signing_a_receipt_requires_a_file(lori_cl: Call, train_run: Callable[..., Run]) -> None:
+    train_run("a")
     code, _, err = lori_cl("receipt", "run", "--sign", "key")
     assert (code, err) == (2, "UsageError: --sign requires a file: add -o FILE\n")
     code, _, err = lori_cl("receipt", "rum")

@@ -14,8 +14,8 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(learn: Callable[..., Run]) -> Run:
-    return learn("a", "b")
+def run(train_run: Callable[..., Run]) -> Run:
+    return train_run("a", "b")
 
 
 @pytest.fixture

@@ -42,21 +42,23 @@ def test_setting_of_another_method_is_refused() -> None:
         check_settings(spec, METHODS.find("lori"))
 
 
-def test_run_with_an_unread_setting_stores_nothing(learn: Callable[..., Run], workspace: Workspace) -> None:
+def test_run_with_an_unread_setting_stores_nothing(
+    train_run: Callable[..., Run], workspace: Workspace
+) -> None:
     with pytest.raises(SpecError, match=r"does not read masks\.density \(0\.3\); remove it"):
-        learn("a", method="sequential-lora", masks={"density": 0.3})
+        train_run("a", method="sequential-lora", masks={"density": 0.3})
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
 def test_recorded_run_with_an_unread_setting_still_resumes(
-    learn: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    train_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Earlier versions ignored such settings; their runs can still be extended."""
     with monkeypatch.context() as earlier:
         earlier.setattr("lori_cl.training.sequence.check_settings", lambda *_: None)
-        learn("a", method="sequential-lora", masks={"density": 0.3})
-    run = learn("a", "b", method="sequential-lora", masks={"density": 0.3})
+        train_run("a", method="sequential-lora", masks={"density": 0.3})
+    run = train_run("a", "b", method="sequential-lora", masks={"density": 0.3})
     assert [stage.task for stage in run.stages] == ["a", "b"]
 
 

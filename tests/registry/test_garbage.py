@@ -9,7 +9,7 @@ import pytest
 from lori_cl.registry import HeldBackStage, Registry, Run, Workspace, find_garbage
 from lori_cl.training import stage_training
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 
 def garbage_reasons(workspace: Workspace) -> dict[str, str]:
@@ -17,15 +17,15 @@ def garbage_reasons(workspace: Workspace) -> dict[str, str]:
         return {each.path.name: each.reason for each in find_garbage(workspace, registry)}
 
 
-def test_finished_run_leaves_no_garbage(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
+def test_finished_run_leaves_no_garbage(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
     assert garbage_reasons(workspace) == {}
 
 
 def test_uncommitted_files_are_garbage_and_committed_files_are_not(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a", name="whole")
+    train_run("a", name="whole")
     loose = workspace.artifacts.put(b"a stage that was never committed", "safetensors")
     part = workspace.artifacts.folder / ".part-0123"
     part.write_bytes(b"half of")
@@ -36,14 +36,14 @@ def test_uncommitted_files_are_garbage_and_committed_files_are_not(
 
 
 def test_only_checkpoints_of_unfinished_runs_are_needed(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stage_training, "run_job", die)
     with pytest.raises(KeyboardInterrupt):
-        learn("a", name="under-way")
+        train_run("a", name="under-way")
     for run in ("under-way", "gone"):
         (workspace.checkpoints / run / "train-0").mkdir(parents=True)
         (workspace.checkpoints / run / "train-0" / "optimizer.pt").write_bytes(b"123")
@@ -111,9 +111,9 @@ def hold_back(workspace: Workspace, run: Run, position: int) -> str:
 
 
 def test_held_back_stage_is_garbage_after_another_stage_is_committed_in_its_place(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    run = learn("a")
+    run = train_run("a")
     sha256 = hold_back(workspace, run, position=2)
     assert garbage_reasons(workspace) == {}
     hold_back(workspace, run, position=1)
@@ -126,9 +126,9 @@ def test_held_back_stage_is_garbage_after_another_stage_is_committed_in_its_plac
 
 
 def test_held_back_stage_accepted_during_the_search_keeps_its_files(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sha256 = hold_back(workspace, learn("a"), position=2)
+    sha256 = hold_back(workspace, train_run("a"), position=2)
     read = HeldBackStage.read
 
     def accepted_before(file: Path) -> HeldBackStage | None:

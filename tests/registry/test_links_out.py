@@ -15,7 +15,7 @@ from lori_cl.registry.safe_paths import open_inside, require_own_file, require_t
 
 from .registry_records import add, contents, on_sqlite, run_start
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Link = Callable[[Path, Path], None]
 
 
@@ -102,11 +102,13 @@ def hold_and_check(workspace: Workspace) -> None:
         pass
 
 
-def test_training_writes_nothing_through_a_link(learn: Learn, workspace: Workspace, outside: Path) -> None:
+def test_training_writes_nothing_through_a_link(
+    train_run: TrainRun, workspace: Workspace, outside: Path
+) -> None:
     place_link(workspace, "checkpoints/run", to_folder, outside)
     before = contents(outside)
     with pytest.raises(WorkspaceUnusable, match=rf"checkpoints/run leads out of {workspace.root} "):
-        learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
+        train_run("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
     assert contents(outside) == before
     with workspace.read() as registry:
         assert registry.runs() == []
@@ -238,7 +240,7 @@ def test_replacing_a_hard_linked_file_leaves_the_other_link_unchanged(
 
 
 def test_incomplete_checkpoint_is_removed_and_not_overwritten(
-    learn: Learn, workspace: Workspace, outside: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lori_cl.training import trainer
 
@@ -252,7 +254,7 @@ def test_incomplete_checkpoint_is_removed_and_not_overwritten(
         save(self, *arguments)
 
     monkeypatch.setattr(trainer.JobTrainer, "_save_checkpoint", save_over_hard_links)
-    learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
+    train_run("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, "save_steps": 1})
     assert contents(outside) == before
 
 

@@ -75,6 +75,6 @@ def trained(trained_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
     """Return a copy of a workspace with 'run', which has trained a and b and is scored under every view."""
     if not trained_folder.exists():
         views = ["as_trained", "current", "routed"]
-        request.getfixturevalue("learn")("a", "b", eval={"batch_size": 4, "views": views})
+        request.getfixturevalue("train_run")("a", "b", eval={"batch_size": 4, "views": views})
         shutil.copytree(request.getfixturevalue("workspace").root, trained_folder)
     return Workspace(Path(shutil.copytree(trained_folder, tmp_path / "copied")))

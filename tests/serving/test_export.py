@@ -25,7 +25,7 @@ from lori_cl.tasks.kinds.pooling import mean_pooled
 from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 from tests.tiny import tiny_curriculum
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 TEXTS = ["it is wet red dry", "is it flat blue small", "red"]
 HARD = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
 PROJECTIONS = ["shared", "per-task", "orthogonal", "null-space"]
@@ -50,14 +50,14 @@ def adapter_of(projection: str) -> dict[str, object]:
 @pytest.mark.parametrize("projection", PROJECTIONS)
 @pytest.mark.parametrize("task", ["a", "b", None])
 def test_peft_computes_the_outputs_of_the_run_bit_for_bit(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
     projection: str,
     task: str | None,
 ) -> None:
-    learn("a", "b", adapter=adapter_of(projection), train=HARD)
+    train_run("a", "b", adapter=adapter_of(projection), train=HARD)
     run = loaded(workspace)
     done = export(run, task, tmp_path / "out")
     run.method.activate(run.acting(task))
@@ -70,18 +70,18 @@ def test_peft_computes_the_outputs_of_the_run_bit_for_bit(
 
 
 def test_plain_lora_is_exported_exactly(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
 ) -> None:
-    learn("a", "b", method="sequential-lora", masks={}, train=HARD)
+    train_run("a", "b", method="sequential-lora", masks={}, train=HARD)
     done = export(loaded(workspace), "a", tmp_path / "out")
     assert (done.largest_difference, done.rank) == (0.0, 4)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_code_in_an_exported_readme_computes_the_logits_of_the_task(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, dtype: str
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, dtype: str
 ) -> None:
-    learn("a", train=HARD, model={"path": str(tiny_encoder), "dtype": dtype})
+    train_run("a", train=HARD, model={"path": str(tiny_encoder), "dtype": dtype})
     run = loaded(workspace)
     done = export(run, "a", tmp_path / "out")
     assert done.heads == ("a.head.safetensors",)
@@ -101,9 +101,9 @@ def test_code_in_an_exported_readme_computes_the_logits_of_the_task(
 
 
 def test_a_full_disk_leaves_no_folder_behind(
-    learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     for files_that_fit in (0, 1):  # the disk is full at the adapter, or at its head
         files = iter([save_file] * files_that_fit)
 
@@ -119,24 +119,24 @@ def test_a_full_disk_leaves_no_folder_behind(
         assert not any(tmp_path.glob("*out*"))
 
 
-def test_export_to_the_current_directory_is_refused(learn: Learn, workspace: Workspace) -> None:
-    learn("a", train=HARD)
+def test_export_to_the_current_directory_is_refused(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", train=HARD)
     with pytest.raises(InputError, match="name a folder inside it"):
         export(loaded(workspace), "a", Path())
 
 
 @pytest.mark.parametrize(("composition", "stacked_on"), [("stacked", ("a",)), ("isolated", ())])
 def test_export_names_the_tasks_it_was_trained_on_top_of(
-    learn: Learn, workspace: Workspace, tmp_path: Path, composition: str, stacked_on: tuple[str, ...]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, composition: str, stacked_on: tuple[str, ...]
 ) -> None:
-    learn("a", "b", adapter={"rank": 4, "alpha": 8, "composition": composition}, train=HARD)
+    train_run("a", "b", adapter={"rank": 4, "alpha": 8, "composition": composition}, train=HARD)
     assert export(loaded(workspace), "b", tmp_path / "out", verify=False).stacked_on == stacked_on
 
 
 def test_metadata_of_an_export_names_the_base_model(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, tiny_encoder: Path
 ) -> None:
-    run = learn("a", "b", train=HARD)
+    run = train_run("a", "b", train=HARD)
     export(loaded(workspace), "b", tmp_path / "out", verify=False)
     with safe_open(tmp_path / "out" / "adapter_model.safetensors", "pt") as file:
         metadata = json.loads(file.metadata()["lori_cl"])
@@ -145,8 +145,8 @@ def test_metadata_of_an_export_names_the_base_model(
     assert (metadata["view"], metadata["task"]) == ("as_trained", "b")
 
 
-def test_adapter_without_effect_is_refused(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
-    learn("a", train={**HARD, "lr": 1e-30})
+def test_adapter_without_effect_is_refused(train_run: TrainRun, workspace: Workspace, tmp_path: Path) -> None:
+    train_run("a", train={**HARD, "lr": 1e-30})
     run = loaded(workspace)
     for trained in run.acting("a"):
         for key, values in trained.tensors.items():
@@ -157,8 +157,10 @@ def test_adapter_without_effect_is_refused(learn: Learn, workspace: Workspace, t
     assert not (tmp_path / "out").exists()
 
 
-def test_export_to_a_non_empty_folder_is_refused(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
-    learn("a")
+def test_export_to_a_non_empty_folder_is_refused(
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path
+) -> None:
+    train_run("a")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(InputError, match="is not empty"):
@@ -205,7 +207,7 @@ def nan_b(name: str, tensor: Tensor) -> Tensor:
     ids=["sequential-lora", "lori", "bfloat16"],
 )
 def test_export_that_peft_loads_differently_is_detected_and_removed(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
@@ -215,7 +217,7 @@ def test_export_that_peft_loads_differently_is_detected_and_removed(
 ) -> None:
     dtype = settings.get("dtype", "float32")
     fields = {name: value for name, value in settings.items() if name != "dtype"}
-    learn("a", model={"path": str(tiny_encoder), "dtype": dtype}, **fields)
+    train_run("a", model={"path": str(tiny_encoder), "dtype": dtype}, **fields)
     change_written_adapter(damage)
     with pytest.raises(ExportDiffers, match="its outputs differ by"):
         export(loaded(workspace), "a", tmp_path / "out")
@@ -223,9 +225,12 @@ def test_export_that_peft_loads_differently_is_detected_and_removed(
 
 
 def test_rounding_differences_are_accepted_and_reported(
-    learn: Learn, workspace: Workspace, tmp_path: Path, change_written_adapter: Callable[[Change], None]
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    change_written_adapter: Callable[[Change], None],
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     change_written_adapter(
         lambda name, tensor: tensor.flip(0 if "lora_A" in name else 1)
     )  # another summation order
@@ -235,20 +240,22 @@ def test_rounding_differences_are_accepted_and_reported(
 
 
 def test_export_that_could_not_be_checked_is_removed(
-    learn: Learn, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("out of memory")
 
-    learn("a")
+    train_run("a")
     monkeypatch.setattr(export_file, "load_base", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
         export(loaded(workspace), "a", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_export_does_not_change_the_loaded_run(learn: Learn, workspace: Workspace, tmp_path: Path) -> None:
-    learn("a", "b", train=HARD)
+def test_export_does_not_change_the_loaded_run(
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path
+) -> None:
+    train_run("a", "b", train=HARD)
     run = loaded(workspace)
     before = run.weights(run.acting("a"))
     export(run, "b", tmp_path / "out")

@@ -18,7 +18,7 @@ from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
 from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, stage_training
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
 HARD = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
 PLAIN = {"rank": 4, "alpha": 8}
@@ -53,9 +53,13 @@ def plain_lora(
 
 
 def test_imported_export_has_the_same_scores_and_cells(
-    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, import_adapter: Callable[..., Run]
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    scores: Scores,
+    import_adapter: Callable[..., Run],
 ) -> None:
-    first = learn("a", "b", train=HARD)
+    first = train_run("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     second = import_adapter(tmp_path / "out", "a", "b")
     assert scores("second")[1, "a", "as_trained"].outcomes == scores("run")[1, "a", "as_trained"].outcomes
@@ -66,12 +70,16 @@ def test_imported_export_has_the_same_scores_and_cells(
 
 
 def test_training_later_tasks_does_not_change_imported_cells(
-    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, import_adapter: Callable[..., Run]
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    scores: Scores,
+    import_adapter: Callable[..., Run],
 ) -> None:
-    learn("a", "b", train=HARD)
+    train_run("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     import_adapter(tmp_path / "out", "a", "b")
-    continued = learn("a", "b", "c", name="second", train=HARD, options=RunOptions(measure_all=True))
+    continued = train_run("a", "b", "c", name="second", train=HARD, options=RunOptions(measure_all=True))
     assert [stage.task for stage in continued.stages] == ["a", "b", "c"]
     found = scores("second")
     assert found[3, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
@@ -90,17 +98,17 @@ def updates_of(workspace: Workspace, name: str) -> Sequence[LoRAWeights]:
 
 @pytest.mark.parametrize("composition", ["stacked", "isolated"])
 def test_tasks_after_an_import_use_the_imported_projection_a(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     import_adapter: Callable[..., Run],
     composition: str,
 ) -> None:
-    learn("a", "b", train=HARD, seed=5)  # another seed, so that the second run would draw another A
+    train_run("a", "b", train=HARD, seed=5)  # another seed, so that the second run would draw another A
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     settings = {"adapter": {**PLAIN, "composition": composition}}
     import_adapter(tmp_path / "out", "a", "b", **settings)
-    learn("a", "b", "c", name="second", train=HARD, **settings)
+    train_run("a", "b", "c", name="second", train=HARD, **settings)
     imported, *others = updates_of(workspace, "second")
     for other in others:
         for site in imported.a:
@@ -112,15 +120,15 @@ def test_tasks_after_an_import_use_the_imported_projection_a(
 
 
 def test_later_tasks_keep_the_imported_projection_a_after_its_task_is_retired(
-    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", "b", train=HARD, seed=5)
+    train_run("a", "b", train=HARD, seed=5)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     import_adapter(tmp_path / "out", "a", "b")
-    learn("a", "b", name="second", train=HARD)
+    train_run("a", "b", name="second", train=HARD)
     before = updates_of(workspace, "second")[1]
     retire_task(workspace, "second", "a", force=True)
-    learn("a", "b", "c", name="second", train=HARD)
+    train_run("a", "b", "c", name="second", train=HARD)
     _, b, c = updates_of(workspace, "second")
     for site in before.a:
         assert torch.equal(b.a[site], before.a[site])
@@ -129,14 +137,18 @@ def test_later_tasks_keep_the_imported_projection_a_after_its_task_is_retired(
 
 
 def test_run_draws_its_own_projection_a_if_its_only_imported_task_is_retired(
-    learn: Learn, workspace: Workspace, tmp_path: Path, scores: Scores, import_adapter: Callable[..., Run]
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    scores: Scores,
+    import_adapter: Callable[..., Run],
 ) -> None:
-    learn("a", "b", train=HARD, seed=5)
+    train_run("a", "b", train=HARD, seed=5)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     import_adapter(tmp_path / "out", "a", "b")
     retire_task(workspace, "second", "a")
     every = RunOptions(measure_all=True)
-    run = learn("a", "b", name="second", train=HARD, options=every)
+    run = train_run("a", "b", name="second", train=HARD, options=every)
     imported, drawn = (stage.mask.projection for stage in run.stages if stage.mask)
     assert imported != drawn
     assert loaded(workspace, "second").run == run
@@ -145,16 +157,20 @@ def test_run_draws_its_own_projection_a_if_its_only_imported_task_is_retired(
 
 
 def test_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    import_adapter: Callable[..., Run],
 ) -> None:
-    learn("a", "b", name="for their data")
+    train_run("a", "b", name="for their data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     growing_adapter = {**PLAIN, "grow": 2}
     run = import_adapter(folder, "a", "b", adapter=growing_adapter)
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 448
     assert run.stages[0].steps > 0, "it had no head, so one was trained"
-    continued = learn("a", "b", name="second", adapter=growing_adapter, train=HARD)
+    continued = train_run("a", "b", name="second", adapter=growing_adapter, train=HARD)
     assert [stage.mask.rank for stage in continued.stages if stage.mask] == [4, 6]
     theirs = load_file(folder / "adapter_model.safetensors")
     ours = loaded(workspace, "second").update(0)
@@ -163,9 +179,13 @@ def test_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
 
 
 def test_import_without_capacity_for_the_next_task_stores_nothing(
-    learn: Learn, workspace: Workspace, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    tiny_encoder: Path,
+    import_adapter: Callable[..., Run],
 ) -> None:
-    learn("a", "b", name="for-data")
+    train_run("a", "b", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     with pytest.raises(InputError, match=r"task 'b' needs 45 cells; 0 of 448 are free.*adapter\.grow"):
         import_adapter(folder, "a", "b")
@@ -174,9 +194,9 @@ def test_import_without_capacity_for_the_next_task_stores_nothing(
 
 
 def test_published_mask_selects_the_cells_of_the_adapter(
-    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out")
     adapter = read_external_adapter(tmp_path / "out")
     wide = {site: mask.clone() for site, mask in adapter.masks.items()}
@@ -199,9 +219,9 @@ class TouchOnUnpickle:
 
 
 def test_a_pickle_is_read_weights_only(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     tensors = load_file(folder / "adapter_model.safetensors")
     (folder / "adapter_model.safetensors").unlink()
@@ -225,7 +245,7 @@ def test_a_pickle_is_read_weights_only(
     ids=["rank", "sites", "dora", "bias", "method"],
 )
 def test_incompatible_adapter_is_a_one_line_error_and_stores_nothing(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
@@ -234,7 +254,7 @@ def test_incompatible_adapter_is_a_one_line_error_and_stores_nothing(
     fields: dict[str, Any],
     message: str,
 ) -> None:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, **settings)
     with pytest.raises(InputError, match=message):
         import_adapter(folder, "a", **fields)
@@ -244,7 +264,7 @@ def test_incompatible_adapter_is_a_one_line_error_and_stores_nothing(
 
 @pytest.mark.parametrize("zero", ["pooler", None], ids=["untrained", "trained"])
 def test_unused_pooler_is_dropped_and_logged(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
@@ -252,7 +272,7 @@ def test_unused_pooler_is_dropped_and_logged(
     caplog: pytest.LogCaptureFixture,
     zero: str | None,
 ) -> None:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero=zero)
     run = import_adapter(folder, "a")
     assert run.stages[0].mask is not None
@@ -261,9 +281,9 @@ def test_unused_pooler_is_dropped_and_logged(
 
 
 def test_site_missing_from_the_base_model_is_dropped_only_if_its_b_is_zero(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     file = folder / "adapter_model.safetensors"
     extra = "base_model.model.encoder.layer.7.dense"
@@ -277,31 +297,31 @@ def test_site_missing_from_the_base_model_is_dropped_only_if_its_b_is_zero(
 
 
 def test_adapter_of_only_the_pooler_is_refused(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, pooler=True, zero="encoder")
     with pytest.raises(InputError, match=r"changes only pooler\.dense, which affects no output here"):
         import_adapter(folder, "a")
 
 
 def test_import_into_an_existing_run_is_refused(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", name="second")
+    train_run("a", name="second")
     with pytest.raises(RunConflict, match="'second' already has stages"):
         import_adapter(plain_lora(tmp_path / "lora", tiny_encoder), "a")
 
 
 def test_interrupted_import_resumes(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
     import_adapter: Callable[..., Run],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learn("a", "b", name="for-data")
+    train_run("a", "b", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     uninterrupted = import_adapter(folder, "a", name="uninterrupted")
 
@@ -321,7 +341,7 @@ def test_interrupted_import_resumes(
 
 @pytest.mark.parametrize("projection", ["shared", "per-task", "null-space"])
 def test_interrupted_run_is_resumed_only_by_the_command_that_started_it(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     tiny_encoder: Path,
@@ -329,7 +349,7 @@ def test_interrupted_run_is_resumed_only_by_the_command_that_started_it(
     monkeypatch: pytest.MonkeyPatch,
     projection: str,
 ) -> None:
-    learn("a", "b", name="for-data")
+    train_run("a", "b", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder)
     adapter = {**PLAIN, "projection": projection}
 
@@ -340,14 +360,14 @@ def test_interrupted_run_is_resumed_only_by_the_command_that_started_it(
     with pytest.raises(KeyboardInterrupt):
         import_adapter(folder, "a", name="imported", adapter=adapter)
     with pytest.raises(KeyboardInterrupt):
-        learn("a", name="trained", train=HARD, adapter=adapter)
+        train_run("a", name="trained", train=HARD, adapter=adapter)
     monkeypatch.undo()
     with workspace.read() as registry:
         adapter_digest = registry.run("imported").imported
     assert adapter_digest is not None
     message = f"started by lori-cl import of adapter {adapter_digest[:16]}…, which was interrupted"
     with pytest.raises(RunConflict, match=message + r" \(the adapter now: none\)"):
-        learn("a", name="imported", train=HARD, adapter=adapter)
+        train_run("a", name="imported", train=HARD, adapter=adapter)
     other = plain_lora(tmp_path / "other", tiny_encoder, zero="query")
     with pytest.raises(RunConflict, match=message):
         import_adapter(other, "a", name="imported", adapter=adapter)
@@ -356,9 +376,9 @@ def test_interrupted_run_is_resumed_only_by_the_command_that_started_it(
 
 
 def test_exported_adapter_of_another_base_model_is_refused(
-    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    run = learn("a", train=HARD)
+    run = train_run("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     other = shutil.copytree(run.base_path, tmp_path / "other")
     weights = load_file(other / "model.safetensors")
@@ -369,9 +389,9 @@ def test_exported_adapter_of_another_base_model_is_refused(
 
 
 def test_import_counts_the_filled_cells_and_not_the_budget_of_the_task(
-    learn: Learn, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", "b", train=HARD)
+    train_run("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     run = import_adapter(tmp_path / "out", "a", "b", masks={"density": 0.55})
     assert run.stages[0].mask is not None
@@ -383,9 +403,9 @@ def test_import_counts_the_filled_cells_and_not_the_budget_of_the_task(
 
 
 def test_error_about_an_ambiguous_target_suggests_full_site_names(
-    learn: Learn, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
+    train_run: TrainRun, tmp_path: Path, tiny_encoder: Path, import_adapter: Callable[..., Run]
 ) -> None:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
     folder = plain_lora(tmp_path / "lora", tiny_encoder, target_modules=["attention.output.dense"])
     site = "encoder.layer.0.attention.output.dense"
     with pytest.raises(InputError, match=r"Set adapter.targets: \[dense\]"):
@@ -398,9 +418,9 @@ def test_error_about_an_ambiguous_target_suggests_full_site_names(
 
 
 def test_invalid_head_is_refused_before_the_run_starts(
-    learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path]
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     head = tmp_path / "out" / "a.head.safetensors"
     valid = load_file(head)
@@ -433,13 +453,13 @@ def make_other_workspace(tmp_path: Path, write_task: Callable[..., Path]) -> Cal
 
 
 def test_head_rows_are_reordered_to_the_label_order_of_the_task(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     write_curriculum: Callable[..., Path],
     make_other_workspace: Callable[..., Workspace],
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     run = loaded(workspace, "run")
     export(run, "a", tmp_path / "out", verify=False)
     other_workspace = make_other_workspace("blue", "red")
@@ -459,13 +479,13 @@ def test_head_rows_are_reordered_to_the_label_order_of_the_task(
 
 
 def test_head_with_other_labels_is_refused_and_head_without_labels_is_imported(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     write_curriculum: Callable[..., Path],
     make_other_workspace: Callable[..., Workspace],
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     other_workspace = make_other_workspace("red", "green")
     spec = load_curriculum(write_curriculum("a"))
@@ -486,7 +506,7 @@ def test_head_with_other_labels_is_refused_and_head_without_labels_is_imported(
 
 @pytest.mark.parametrize("label_given", ["a", "a@2"])
 def test_head_is_found_for_every_spelling_of_the_task_label(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     write_task: Callable[..., Path],
@@ -494,7 +514,7 @@ def test_head_is_found_for_every_spelling_of_the_task_label(
     label_given: str,
 ) -> None:
     register_tasks(workspace, [write_task("a", n=20)])
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     (label,) = (each.label for each in loaded(workspace, "run").run.tasks)
     done = export(loaded(workspace, "run"), label_given, tmp_path / "out", verify=False)
     assert (done.tasks, done.heads) == ((label,), (f"{label}.head.safetensors",))
@@ -502,13 +522,13 @@ def test_head_is_found_for_every_spelling_of_the_task_label(
 
 
 def test_unused_heads_are_logged(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     tmp_path: Path,
     import_adapter: Callable[..., Run],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    learn("a", "b", train=HARD)
+    train_run("a", "b", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     run = import_adapter(tmp_path / "out", "b")
     assert run.stages[0].steps > 0
@@ -520,9 +540,13 @@ def test_unused_heads_are_logged(
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "\0"])
 def test_task_name_that_is_a_path_is_unknown(
-    learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path], name: str
+    train_run: TrainRun,
+    workspace: Workspace,
+    tmp_path: Path,
+    write_curriculum: Callable[..., Path],
+    name: str,
 ) -> None:
-    learn("a", train=HARD)
+    train_run("a", train=HARD)
     export(loaded(workspace, "run"), "a", tmp_path / "out", verify=False)
     (tmp_path / "x.head.safetensors").write_bytes(b"never read")
     spec = load_curriculum(write_curriculum("a", tasks=[name]))

@@ -19,16 +19,16 @@ from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentProgress
 from lori_cl.training.import_checks import match_names
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 ImportAdapter = Callable[[Path], Run]
 PREFIX = "base_model.model."
 
 
 @pytest.fixture
 def import_adapter(
-    learn: Learn, workspace: Workspace, write_curriculum: Callable[..., Path]
+    train_run: TrainRun, workspace: Workspace, write_curriculum: Callable[..., Path]
 ) -> ImportAdapter:
-    learn("a", name="for-data")
+    train_run("a", name="for-data")
 
     def run(folder: Path) -> Run:
         adapter = {"rank": 4, "alpha": 8, "targets": ["query", "value"]}

@@ -12,7 +12,7 @@ from lori_cl.serving.merge import own_weights
 from lori_cl.serving.retire import retire_task
 from lori_cl.training import load_run
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 PLAIN = {"rank": 4, "alpha": 8}
 
 
@@ -47,8 +47,8 @@ def test_projection_cosines_are_one_for_shared_and_zero_for_orthogonal_direction
     torch.testing.assert_close(projection_cosines(one, other, "s"), torch.tensor([1.0, 0.0]).double())
 
 
-def test_shared_projection_and_disjoint_cells_are_reported(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", "c")
+def test_shared_projection_and_disjoint_cells_are_reported(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", "c")
     pairs = pairs_of(workspace)
     assert set(pairs) == {("a", "b"), ("a", "c"), ("b", "c")}
     for pair in pairs.values():
@@ -58,46 +58,52 @@ def test_shared_projection_and_disjoint_cells_are_reported(learn: Learn, workspa
         assert pair.change is not None
 
 
-def test_null_space_updates_have_little_effect_on_earlier_inputs(learn: Learn, workspace: Workspace) -> None:
+def test_null_space_updates_have_little_effect_on_earlier_inputs(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
     null_space_adapter = {
         **PLAIN,
         "projection": "null-space",
         "null_space": {"energy": 0.999, "max_directions": 8},
     }
     train = {"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
-    learn("a", "b", name="shared", train=train)
-    learn("a", "b", name="null-space", adapter=null_space_adapter, train=train)
+    train_run("a", "b", name="shared", train=train)
+    train_run("a", "b", name="null-space", adapter=null_space_adapter, train=train)
     ratios = {name: pairs_of(workspace, name)["a", "b"].ratio for name in ("shared", "null-space")}
     assert ratios["null-space"] < 0.5 * ratios["shared"]
 
 
 def test_memory_limit_does_not_change_the_interference(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a", "b")
+    train_run("a", "b")
     in_one_pass = {site.site: site for site in pairs_of(workspace)["a", "b"].sites}
     monkeypatch.setattr("lori_cl.serving.interference.passes", partial(passes, limit_bytes=1))
     in_many_passes = pairs_of(workspace)["a", "b"].sites
     assert {site.site: site for site in in_many_passes} == in_one_pass
 
 
-def test_overlapping_masks_share_cells(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", masks={"density": 1.0, "overlap": "allow"})
+def test_overlapping_masks_share_cells(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", masks={"density": 1.0, "overlap": "allow"})
     assert sum(site.shared_cells or 0 for site in pairs_of(workspace)["a", "b"].sites) > 400
 
 
-def test_cells_in_a_grown_rank_are_not_shared_with_earlier_tasks(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", adapter={**PLAIN, "grow": 2}, masks={"strategy": "random", "density": 0.7})
+def test_cells_in_a_grown_rank_are_not_shared_with_earlier_tasks(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    train_run("a", "b", adapter={**PLAIN, "grow": 2}, masks={"strategy": "random", "density": 0.7})
     assert sum(site.shared_cells or 0 for site in pairs_of(workspace)["a", "b"].sites) == 0
 
 
-def test_tasks_of_a_plain_lora_own_no_cells_to_share(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", method="sequential-lora", masks={})
+def test_tasks_of_a_plain_lora_own_no_cells_to_share(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", method="sequential-lora", masks={})
     assert {site.shared_cells for site in pairs_of(workspace)["a", "b"].sites} == {None}
 
 
-def test_update_of_a_task_on_shared_cells_is_the_difference(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", masks={"density": 0.6, "overlap": "allow", "freeze": False})
+def test_update_of_a_task_on_shared_cells_is_the_difference(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    train_run("a", "b", masks={"density": 0.6, "overlap": "allow", "freeze": False})
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
     first, second, both = loaded.update(0), loaded.update(1), loaded.weights(loaded.acting("b"))
@@ -107,9 +113,9 @@ def test_update_of_a_task_on_shared_cells_is_the_difference(learn: Learn, worksp
 
 
 def test_update_of_a_plain_lora_stage_is_the_difference_of_two_stages(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    learn("a", "b", method="sequential-lora", masks={})
+    train_run("a", "b", method="sequential-lora", masks={})
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
     first, both = (loaded.weights(loaded.acting(task)) for task in ("a", "b"))
@@ -118,18 +124,20 @@ def test_update_of_a_plain_lora_stage_is_the_difference_of_two_stages(
 
 
 def test_score_change_caused_by_a_retirement_is_not_attributed_to_later_tasks(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    learn("a", "b")
+    train_run("a", "b")
     retire_task(workspace, "run", "a", force=True)
-    learn("a", "b", "c")
+    train_run("a", "b", "c")
     changes = {pair: of.change for pair, of in pairs_of(workspace).items()}
     assert changes["a", "b"] is not None
     assert changes["a", "c"] is changes["b", "c"] is None
 
 
-def test_record_contains_all_principal_angles_of_two_projections(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", adapter={**PLAIN, "projection": "per-task"})
+def test_record_contains_all_principal_angles_of_two_projections(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    train_run("a", "b", adapter={**PLAIN, "projection": "per-task"})
     for site in pairs_of(workspace)["a", "b"].to_record()["sites"]:
         assert len(site["angles"]) == 4
         assert 1 > site["angles"][0] >= site["angles"][-1] >= 0

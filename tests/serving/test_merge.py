@@ -23,16 +23,16 @@ from lori_cl.spec import load_curriculum
 from lori_cl.tasks import SCORERS, from_jsonl
 from lori_cl.training import RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Merge = Callable[..., MergeOutcome]
 
 ISOLATED = {"rank": 4, "alpha": 8, "composition": "isolated"}
 
 
 @pytest.fixture
-def learn(
+def train_run(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
-) -> Learn:
+) -> TrainRun:
     def run(*tasks: str, name: str = "run", prompt: str | None = None, **fields: object) -> Run:
         task_fields = {"prompt": prompt} if prompt else {}
         register_tasks(workspace, [write_task(task, **task_fields) for task in tasks])
@@ -75,10 +75,10 @@ def assert_is_sum(merged: LoRAWeights, adapters: Sequence[LoRAWeights], weights:
 
 
 def test_merged_tasks_of_two_runs_are_the_weighted_sum_of_their_updates(
-    learn: Learn, merge: Merge, workspace: Workspace, tiny_encoder: Path
+    train_run: TrainRun, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
-    learn("a", "b", adapter=ISOLATED)
-    learn("c", name="other", seed=5, adapter={"rank": 2, "alpha": 8}, masks={"density": 0.5})
+    train_run("a", "b", adapter=ISOLATED)
+    train_run("c", name="other", seed=5, adapter={"rank": 2, "alpha": 8}, masks={"density": 0.5})
     outcome = merge("a", "b", "other:c", weights=[0.4, 0.4, 0.7])
     parts = [
         own_update(workspace, "run", "a"),
@@ -91,9 +91,9 @@ def test_merged_tasks_of_two_runs_are_the_weighted_sum_of_their_updates(
 
 
 def test_merge_counts_each_cell_of_stacked_tasks_once(
-    learn: Learn, merge: Merge, workspace: Workspace, tiny_encoder: Path
+    train_run: TrainRun, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
-    learn("a", "b")
+    train_run("a", "b")
     outcome = merge("a", "b", method="sum")
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
@@ -104,9 +104,9 @@ def test_merge_counts_each_cell_of_stacked_tasks_once(
 
 
 def test_merge_of_sequential_lora_uses_the_full_adapter_and_notes_it(
-    learn: Learn, merge: Merge, workspace: Workspace, tiny_encoder: Path
+    train_run: TrainRun, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
-    learn("a", "b", method="sequential-lora")
+    train_run("a", "b", method="sequential-lora")
     outcome = merge("a", "b", method="average")
     merged = loaded_from(outcome.request.out, tiny_encoder)
     assert_is_sum(merged, [own_update(workspace, "run", "a"), own_update(workspace, "run", "b")], [0.5, 0.5])
@@ -114,19 +114,19 @@ def test_merge_of_sequential_lora_uses_the_full_adapter_and_notes_it(
 
 
 def test_task_trained_after_all_others_were_retired_has_no_stacking_note(
-    learn: Learn, merge: Merge, workspace: Workspace
+    train_run: TrainRun, merge: Merge, workspace: Workspace
 ) -> None:
-    learn("a")
+    train_run("a")
     retire_task(workspace, "run", "a")
-    learn("a", "b")
+    train_run("a", "b")
     assert not any("trained on top of" in note for note in notes(merge("b")))
 
 
 def test_merge_of_one_task_has_the_score_of_its_own_adapter(
-    learn: Learn, merge: Merge, workspace: Workspace
+    train_run: TrainRun, merge: Merge, workspace: Workspace
 ) -> None:
     """Cells, head and examples are equal, so any difference would be an error of the merge."""
-    learn("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
+    train_run("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
     (score,) = merge("b", evaluate=True).scores
     recorded = evaluations(workspace)[2, "b", "as_trained"]
     assert (score.own, score.merged, score.metric) == (recorded.score, recorded.score, "accuracy")
@@ -138,9 +138,9 @@ def test_merge_of_one_task_has_the_score_of_its_own_adapter(
 
 
 def test_evaluation_shows_the_loss_of_a_merge_with_a_negative_weight(
-    learn: Learn, merge: Merge, workspace: Workspace
+    train_run: TrainRun, merge: Merge, workspace: Workspace
 ) -> None:
-    learn("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
+    train_run("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
     outcome = merge("a", "b", weights=[1, -40], evaluate=True)
     lost = outcome.scores[1]
     assert lost.merged < lost.own
@@ -150,22 +150,24 @@ def test_evaluation_shows_the_loss_of_a_merge_with_a_negative_weight(
     assert [part["weight"] for part in record["adapters"]] == [1, -40]
 
 
-def test_missing_own_score_is_measured(learn: Learn, merge: Merge, workspace: Workspace) -> None:
-    learn("a", "b", eval={"batch_size": 4, "views": ["current"]})
+def test_missing_own_score_is_measured(train_run: TrainRun, merge: Merge, workspace: Workspace) -> None:
+    train_run("a", "b", eval={"batch_size": 4, "views": ["current"]})
     assert (2, "a", "as_trained") not in evaluations(workspace)
     (score,) = merge("a", evaluate=True).scores
     assert score.own == evaluations(workspace)[1, "a", "current"].score
 
 
-def test_merging_changes_nothing_in_the_workspace(learn: Learn, merge: Merge, workspace: Workspace) -> None:
-    learn("a", "b", eval={"batch_size": 4, "views": ["current"]})
+def test_merging_changes_nothing_in_the_workspace(
+    train_run: TrainRun, merge: Merge, workspace: Workspace
+) -> None:
+    train_run("a", "b", eval={"batch_size": 4, "views": ["current"]})
     before = {file: file.read_bytes() for file in workspace.root.rglob("*") if file.is_file()}
     merge("a", "b", evaluate=True)
     assert {file: file.read_bytes() for file in workspace.root.rglob("*") if file.is_file()} == before
 
 
-def test_truncated_merge_reports_its_error(learn: Learn, merge: Merge) -> None:
-    learn("a", "b", adapter=ISOLATED)
+def test_truncated_merge_reports_its_error(train_run: TrainRun, merge: Merge) -> None:
+    train_run("a", "b", adapter=ISOLATED)
     outcome = merge("a", "b", method="ties", settings=MergeSettings(on="delta", density=0.5, rank=2))
     assert outcome.rank == 2
     assert outcome.truncation_error is not None
@@ -175,8 +177,10 @@ def test_truncated_merge_reports_its_error(learn: Learn, merge: Merge) -> None:
     )
 
 
-def test_metadata_of_a_merge_names_the_base_model_and_every_adapter(learn: Learn, merge: Merge) -> None:
-    run = learn("a", "b", adapter=ISOLATED)
+def test_metadata_of_a_merge_names_the_base_model_and_every_adapter(
+    train_run: TrainRun, merge: Merge
+) -> None:
+    run = train_run("a", "b", adapter=ISOLATED)
     outcome = merge("b", "a", method="dare", settings=MergeSettings(density=0.5, seed=3))
     with safe_open(outcome.request.out / "adapter_model.safetensors", "pt") as file:
         metadata = json.loads(file.metadata()["lori_cl"])
@@ -193,10 +197,10 @@ def test_metadata_of_a_merge_names_the_base_model_and_every_adapter(learn: Learn
 
 
 def test_merged_folder_contains_the_readable_heads_of_its_tasks(
-    learn: Learn, merge: Merge, workspace: Workspace
+    train_run: TrainRun, merge: Merge, workspace: Workspace
 ) -> None:
-    learn("a", "b")
-    learn("a", name="other")
+    train_run("a", "b")
+    train_run("a", name="other")
     outcome = merge("a", "other:a", "b")
     folder = outcome.request.out
     assert outcome.heads == ("run.a.head.safetensors", "other.a.head.safetensors", "b.head.safetensors")
@@ -213,24 +217,24 @@ def test_merged_folder_contains_the_readable_heads_of_its_tasks(
 
 
 def test_error_about_runs_with_different_dtypes_names_both(
-    learn: Learn, merge: Merge, tiny_encoder: Path
+    train_run: TrainRun, merge: Merge, tiny_encoder: Path
 ) -> None:
-    learn("a")
-    learn("b", name="other", model={"path": str(tiny_encoder), "dtype": "bfloat16"})
+    train_run("a")
+    train_run("b", name="other", model={"path": str(tiny_encoder), "dtype": "bfloat16"})
     with pytest.raises(InputError, match=r"in float32 \(digest .* in bfloat16 \(digest"):
         merge("a", "other:b")
 
 
 def test_run_on_another_base_model_is_refused_before_loading(
-    learn: Learn, merge: Merge, tiny_encoder: Path, tmp_path: Path
+    train_run: TrainRun, merge: Merge, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other-base"
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(tiny_encoder)).save_pretrained(other)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (other / file).write_bytes((tiny_encoder / file).read_bytes())
-    first = learn("a")
-    second = learn("b", name="other", model={"path": str(other)})
+    first = train_run("a")
+    second = train_run("b", name="other", model={"path": str(other)})
     (other / "model.safetensors").unlink()
     with pytest.raises(InputError) as refused:
         merge("a", "other:b")
@@ -252,7 +256,7 @@ def test_run_on_another_base_model_is_refused_before_loading(
     ],
 )
 def test_invalid_merge_request_writes_nothing(
-    learn: Learn,
+    train_run: TrainRun,
     merge: Merge,
     tmp_path: Path,
     tasks: Sequence[str],
@@ -260,7 +264,7 @@ def test_invalid_merge_request_writes_nothing(
     error: type[Exception],
     message: str,
 ) -> None:
-    learn("a")
+    train_run("a")
     with pytest.raises(error) as refused:
         merge(*tasks, **fields)
     assert message in str(refused.value)
@@ -268,7 +272,7 @@ def test_invalid_merge_request_writes_nothing(
 
 
 def test_merge_on_gpt2_is_scored_and_declares_fan_in_fan_out(
-    learn: Learn, merge: Merge, tiny_encoder: Path, tmp_path: Path
+    train_run: TrainRun, merge: Merge, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "gpt2"
     shape = {"vocab_size": 15, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32}
@@ -276,7 +280,7 @@ def test_merge_on_gpt2_is_scored_and_declares_fan_in_fan_out(
     GPT2LMHeadModel(GPT2Config(**shape, eos_token_id=2, bos_token_id=2)).save_pretrained(base)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (base / file).write_bytes((tiny_encoder / file).read_bytes())
-    learn("a", prompt="{{ text }} is", model={"path": str(base)})
+    train_run("a", prompt="{{ text }} is", model={"path": str(base)})
     outcome = merge("a", evaluate=True)
     assert outcome.scores[0].merged == outcome.scores[0].own
     config = json.loads((outcome.request.out / "adapter_config.json").read_text())
@@ -284,9 +288,9 @@ def test_merge_on_gpt2_is_scored_and_declares_fan_in_fan_out(
 
 
 def test_scoring_a_merge_runs_code_only_if_allowed(
-    learn: Learn, merge: Merge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train_run: TrainRun, merge: Merge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    learn("a")
+    train_run("a")
     monkeypatch.setattr(type(SCORERS["accuracy"]), "runs_code", True)
     with pytest.raises(InputError, match="use --allow-code-execution to allow it"):
         merge("a", evaluate=True)
@@ -295,15 +299,17 @@ def test_scoring_a_merge_runs_code_only_if_allowed(
     assert len(merge("a", out=tmp_path / "allowed", evaluate=True, allow_code_execution=True).scores) == 1
 
 
-def test_weights_that_overflow_float32_write_nothing(learn: Learn, merge: Merge, tmp_path: Path) -> None:
-    learn("a", "b")
+def test_weights_that_overflow_float32_write_nothing(
+    train_run: TrainRun, merge: Merge, tmp_path: Path
+) -> None:
+    train_run("a", "b")
     with pytest.raises(InputError, match=r"1e\+39, 1, the adapter is too large for float32"):
         merge("a", "b", weights=[1e39, 1.0])
     assert not (tmp_path / "out").exists()
 
 
-def test_merge_into_a_non_empty_folder_is_refused(learn: Learn, merge: Merge) -> None:
-    learn("a")
+def test_merge_into_a_non_empty_folder_is_refused(train_run: TrainRun, merge: Merge) -> None:
+    train_run("a")
     folder = merge("a").request.out
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     with pytest.raises(InputError, match="is not empty"):

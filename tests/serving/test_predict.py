@@ -17,7 +17,7 @@ from lori_cl.tasks import kind_of
 from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
 from tests.tiny import tiny_curriculum
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 TEXTS = ["it is wet red dry", "is it flat blue small", "it is red", "is it large blue round dry"]
 
 
@@ -32,10 +32,12 @@ def requests_for(tasks: list[str]) -> list[Request]:
 
 @pytest.mark.parametrize("projection", ["shared", "per-task"])
 def test_mixed_batch_gives_the_answers_of_single_task_batches(
-    learn: Learn, workspace: Workspace, projection: str
+    train_run: TrainRun, workspace: Workspace, projection: str
 ) -> None:
     adapter = {"rank": 4, "alpha": 8, "projection": projection}
-    learn("a", "b", "c", adapter=adapter, train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
+    train_run(
+        "a", "b", "c", adapter=adapter, train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16}
+    )
     predictor = Predictor(loaded(workspace))
     mixed = predictor.answer(requests_for(["a", "b", "c", "a"]))
     for position, task in enumerate(["a", "b", "c", "a"]):
@@ -45,8 +47,8 @@ def test_mixed_batch_gives_the_answers_of_single_task_batches(
         assert mixed[position].scores == pytest.approx(alone.scores, abs=1e-5)
 
 
-def test_predictions_use_the_as_trained_cells_and_head(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
+def test_predictions_use_the_as_trained_cells_and_head(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
     run = loaded(workspace)
     with workspace.read() as registry:
         (stored,) = [
@@ -59,8 +61,8 @@ def test_predictions_use_the_as_trained_cells_and_head(learn: Learn, workspace: 
     assert tuple(correct) == stored.outcomes
 
 
-def test_scores_of_a_head_are_probabilities_of_its_labels(learn: Learn, workspace: Workspace) -> None:
-    learn("a")
+def test_scores_of_a_head_are_probabilities_of_its_labels(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a")
     predictor = Predictor(loaded(workspace))
     for found in predictor.answer(requests_for(["a"] * 4)):
         assert found.scores is not None
@@ -132,9 +134,9 @@ def test_invalid_request_is_a_one_line_error(generation_run: LoadedRun) -> None:
 
 
 def test_text_without_a_task_is_routed(
-    learn: Learn, workspace: Workspace, tmp_path: Path, write_task: Callable[..., Path]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, write_task: Callable[..., Path]
 ) -> None:
-    learn("a", "b", train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
+    train_run("a", "b", train={"epochs": 4, "batch_size": 4, "lr": 0.05, "max_length": 16})
     route_run(workspace, "run", RouteOptions(), SilentProgress())
     run = loaded(workspace)
     router = load_router(run)
@@ -203,9 +205,9 @@ def test_empty_input_is_an_error(generation_run: LoadedRun) -> None:
     ids=lambda value: value[:30],
 )
 def test_invalid_row_is_refused_with_its_line(
-    learn: Learn, workspace: Workspace, line: str, message: str
+    train_run: TrainRun, workspace: Workspace, line: str, message: str
 ) -> None:
-    learn("a")
+    train_run("a")
     run = loaded(workspace)
     with pytest.raises((DataError, UnknownTask), match=message):
         list(predict_rows(Predictor(run), read_rows(run, [line], "a"), 4))
@@ -219,9 +221,9 @@ def test_error_about_a_row_that_is_too_long_names_its_line(generation_run: Loade
 
 
 def test_truncated_text_is_marked_and_counted(
-    learn: Learn, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    train_run: TrainRun, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    learn("a", train={"epochs": 1, "batch_size": 4, "lr": 0.05, "max_length": 8})
+    train_run("a", train={"epochs": 1, "batch_size": 4, "lr": 0.05, "max_length": 8})
     run = loaded(workspace)
     rows = read_rows(run, ["it is wet", "it is wet " * 4, "it is red " * 4], "a", plain=True)
     found = list(predict_rows(Predictor(run), rows, 2))
@@ -249,8 +251,8 @@ def test_sampled_answers_differ_between_rows_and_are_reproducible(
     assert once == again
 
 
-def test_head_with_non_finite_logits_is_an_error(learn: Learn, workspace: Workspace) -> None:
-    learn("a")
+def test_head_with_non_finite_logits_is_an_error(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a")
     run = loaded(workspace)
     head = run.history[0].head
     assert head is not None

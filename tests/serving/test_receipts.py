@@ -26,7 +26,7 @@ from .forging import (
     remove_stage_records,
 )
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 REMOVE_NEWEST_STAGE = (
     *("DELETE FROM evaluations WHERE stage = 2", "DELETE FROM masks WHERE stage_id = 2"),
     "DELETE FROM task_statistics WHERE task_id = 2",
@@ -125,15 +125,15 @@ def test_receipt_detects_changed_inputs_of_an_equal_score(trained: Workspace, tm
 
 
 def test_receipt_stays_valid_after_resume_routing_and_retirement(
-    learn: Learn, workspace: Workspace, tmp_path: Path
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path
 ) -> None:
-    learn("a")
+    train_run("a")
     file, first = write_receipt(workspace, tmp_path), receipt(workspace).head
-    learn("a", "b", options=RunOptions(upper_triangle=True))
+    train_run("a", "b", options=RunOptions(upper_triangle=True))
     route_run(workspace, "run", RouteOptions(), SilentProgress())
     after_two = receipt(workspace)
     retire_task(workspace, "run", "b")
-    learn("a", "b", "c", options=RunOptions(upper_triangle=True))
+    train_run("a", "b", "c", options=RunOptions(upper_triangle=True))
     assert "2 stages and" in check(workspace, file)
     assert check(workspace, first) == "1 of 3 stages and their scores have this head"
     assert list(after_two.changes(receipt(workspace))) == []

@@ -16,7 +16,7 @@ from lori_cl.training import RunOptions, SilentProgress, stage_training
 
 from .forging import execute_sql, findings, forge, forge_score, rebuild_stage_records
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 
 def remeasured(workspace: Workspace, *tasks: str, stages: frozenset[int] | None = None) -> list[str]:
@@ -59,7 +59,7 @@ def test_skipped_stages_are_listed_with_the_reason(trained: Workspace) -> None:
 
 
 def test_score_of_an_untrained_task_is_listed_as_not_measured(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_job, trained = stage_training.run_job, []
 
@@ -69,7 +69,7 @@ def test_score_of_an_untrained_task_is_listed_as_not_measured(
 
     monkeypatch.setattr(stage_training, "run_job", fail_in_the_second_stage)
     with pytest.raises(ZeroDivisionError):
-        learn("a", "b")
+        train_run("a", "b")
     left_out = [line for line in remeasured(workspace) if line.startswith("not measured again")]
     assert left_out == [
         "not measured again: stage 0, the base model, b under base: the run has not learned its task, so "
@@ -77,11 +77,11 @@ def test_score_of_an_untrained_task_is_listed_as_not_measured(
     ]
 
 
-def test_scores_of_future_and_retired_tasks_are_remeasured(learn: Learn, workspace: Workspace) -> None:
+def test_scores_of_future_and_retired_tasks_are_remeasured(train_run: TrainRun, workspace: Workspace) -> None:
     routed = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
-    learn("a", "b", options=RunOptions(upper_triangle=True), eval=routed)
+    train_run("a", "b", options=RunOptions(upper_triangle=True), eval=routed)
     retire_task(workspace, "run", "b")
-    learn("a", "b", "c", options=RunOptions(upper_triangle=True), eval=routed)
+    train_run("a", "b", "c", options=RunOptions(upper_triangle=True), eval=routed)
     *lines, summary = remeasured(workspace)
     assert {line.partition(":")[0] for line in lines} == {"measured again"}
     with workspace.read() as registry:

@@ -20,14 +20,14 @@ from tests.training.test_lori_resume import remove_projection_fields
 
 from .forging import findings, forge_tensors, remove_stage_records
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 def test_run_of_every_mode_passes_every_check(
-    learn: Learn, workspace: Workspace, mode: dict[str, Any]
+    train_run: TrainRun, workspace: Workspace, mode: dict[str, Any]
 ) -> None:
-    learn("a", "b", "c", **mode)
+    train_run("a", "b", "c", **mode)
     assert list(findings(workspace)) == list(CHECKS)
 
 
@@ -43,76 +43,78 @@ def test_verify_reports_what_each_check_found(trained: Workspace) -> None:
 
 @pytest.mark.parametrize("projection", ["orthogonal", "null-space"])
 def test_projections_that_need_more_than_a_seed_are_checked_in_their_files(
-    learn: Learn, workspace: Workspace, projection: str
+    train_run: TrainRun, workspace: Workspace, projection: str
 ) -> None:
-    learn("a", "b", **MODES[projection])
+    train_run("a", "b", **MODES[projection])
     assert findings(workspace)["projections"] == "projections A of 2 stages, 0 drawn again, 2 stored"
 
 
-def test_run_that_trains_projection_a_has_no_cells_to_check(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", method="sequential-lora")
+def test_run_that_trains_projection_a_has_no_cells_to_check(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    train_run("a", "b", method="sequential-lora")
     found = findings(workspace)
     assert {found[check].partition(":")[0] for check in ("projections", "masks", "ledger")} == {"none"}
 
 
-def test_run_with_reused_retired_cells_passes(learn: Learn, workspace: Workspace) -> None:
+def test_run_with_reused_retired_cells_passes(train_run: TrainRun, workspace: Workspace) -> None:
     full = {"masks": {"strategy": "random", "density": 0.45}}
-    learn("a", "b", **full)
+    train_run("a", "b", **full)
     retire_task(workspace, "run", "b")
-    learn("a", "b", "c", **full)
+    train_run("a", "b", "c", **full)
     assert findings(workspace)["ledger"] == "404 claimed + 44 free = 448 cells"
 
 
 def test_run_with_an_imported_first_stage_passes(
-    learn: Learn, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path]
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path, write_curriculum: Callable[..., Path]
 ) -> None:
-    learn("a", "b", seed=5)
+    train_run("a", "b", seed=5)
     with workspace.read() as registry:
         export(load_run(workspace, registry, "run"), "a", tmp_path / "out")
     spec = load_curriculum(write_curriculum("a", "b"))
     import_folder(workspace, tmp_path / "out", spec, "second", None, RunOptions(), SilentProgress())
-    learn("a", "b", name="second")
+    train_run("a", "b", name="second")
     found = findings(workspace, "second")["projections"]
     assert found == "projections A of 2 stages, 0 drawn again, 2 stored"
 
 
-def test_run_started_by_an_earlier_version_passes(learn: Learn, workspace: Workspace) -> None:
-    artifact = learn("a").stages[0].artifact
+def test_run_started_by_an_earlier_version_passes(train_run: TrainRun, workspace: Workspace) -> None:
+    artifact = train_run("a").stages[0].artifact
     remove_projection_fields(workspace)
     remove_stage_records(workspace)
     with workspace.read() as registry:
         seeds = registry.run("run").stages[0].seeds
     newer_fields = ("base", "settings", "train_digest", "n_train", "n_truncated", "steps", "stands_on")
     forge_tensors(workspace, artifact, seeds=seeds, without=newer_fields)
-    learn("a", "b")
+    train_run("a", "b")
     found = findings(workspace)
     assert list(found) == list(CHECKS)
     assert found["score chain"].startswith("1 of 2 stages, head ")
     assert "an earlier version recorded no score digests for stage 1" in found["score chain"]
 
 
-def test_run_with_scores_cached_from_another_run_passes(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", name="one")
-    learn("a", "b", name="other")
+def test_run_with_scores_cached_from_another_run_passes(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", name="one")
+    train_run("a", "b", name="other")
     message = "8 cached scores, each equal to the measured score of the same inputs"
     assert findings(workspace, "other")["cached scores"] == message
 
 
-def test_run_with_measured_scores_of_future_tasks_passes(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", options=RunOptions(measure_all=True, upper_triangle=True))
+def test_run_with_measured_scores_of_future_tasks_passes(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", options=RunOptions(measure_all=True, upper_triangle=True))
     found = findings(workspace)
     assert found["matrix"] == "8 required scores, 2 others"
     assert found["cached scores"].startswith("0 cached")
 
 
-def test_run_with_routed_scores_added_later_passes(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b")
+def test_run_with_routed_scores_added_later_passes(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b")
     route_run(workspace, "run", RouteOptions(), SilentProgress())
     found = findings(workspace)
     assert found["matrix"] == "8 required scores, 2 others"
     message = "2 scores were added after the newest stage; the next stage's record covers them"
     assert message in found["score chain"]
-    learn("a", "b", "c")
+    train_run("a", "b", "c")
     assert "added" not in findings(workspace)["score chain"]
 
 
@@ -121,14 +123,14 @@ def test_run_of_generation_tasks_passes(generation_run: LoadedRun) -> None:
 
 
 def test_interrupted_run_and_run_with_a_changed_plan_pass(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            learn("a", "b")
+            train_run("a", "b")
     assert findings(workspace)["chain"].startswith("0 stages")
-    learn("a", "c")
+    train_run("a", "c")
     assert findings(workspace)["matrix"] == "8 required scores, 0 others"
 
 

@@ -20,7 +20,7 @@ from lori_cl.errors import LoriError, VerificationError
 from lori_cl.registry import Registry, Run, Workspace, flatten
 from lori_cl.serving.verify import verify
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 log = logging.getLogger(__name__)
 FLIPS = int(os.environ.get("FLIPS", "100"))
 ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
@@ -88,9 +88,9 @@ def flipped(file: Path, bit: int) -> Iterator[None]:
 
 
 def test_every_flipped_bit_in_a_file_is_detected_with_stage_and_digests(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    learn("a", "b", eval=ROUTED)
+    train_run("a", "b", eval=ROUTED)
     files, draw = sorted((workspace.root / "artifacts").iterdir()), random.Random(0)
     with workspace.read() as registry:
         for _ in range(FLIPS):
@@ -106,9 +106,9 @@ def test_every_flipped_bit_in_a_file_is_detected_with_stage_and_digests(
 
 
 def test_flipped_bit_in_the_registry_is_detected_or_changes_nothing_verifiable(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    learn("a", "b", eval=ROUTED)
+    train_run("a", "b", eval=ROUTED)
     before, file, draw = provable_records(workspace), workspace.root / "registry.db", random.Random(0)
     used = [place for place, byte in enumerate(file.read_bytes()) if byte]  # most zero bytes belong to no row
     found = 0

@@ -14,7 +14,7 @@ from tests.training.test_lori_modes import MODES
 
 from .forging import edit_json, execute_sql, findings, forge, forge_tensors
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 SHA = r"\w{64}"
 REGISTRY_SAYS = ".*, and the registry says"
@@ -292,8 +292,8 @@ def test_values_of_another_dtype_are_detected(trained: Workspace) -> None:
         findings(trained)
 
 
-def test_replaced_projection_a_is_detected(learn: Learn, workspace: Workspace) -> None:
-    stage = learn("a", **MODES["orthogonal"]).stages[0]
+def test_replaced_projection_a_is_detected(train_run: TrainRun, workspace: Workspace) -> None:
+    stage = train_run("a", **MODES["orthogonal"]).stages[0]
     forge_tensors(
         workspace,
         stage.artifact,
@@ -351,10 +351,10 @@ def test_null_in_place_of_a_missing_value_is_detected(found: Any, recorded: Any,
         expect("stage 1 a", "x", found, recorded)
 
 
-def test_removed_retirement_is_detected_by_the_next_stage(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b")
+def test_removed_retirement_is_detected_by_the_next_stage(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b")
     retire_task(workspace, "run", "b")
-    learn("a", "b", "c")
+    train_run("a", "b", "c")
     findings(workspace)
     execute_sql(workspace, f"UPDATE stages SET retired_after = NULL {OF_B}")
     with pytest.raises(

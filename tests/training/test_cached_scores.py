@@ -12,7 +12,7 @@ from lori_cl.serving.route import RouteOptions, route_run
 from lori_cl.training import Gate, RunOptions, SilentProgress
 from tests.serving.forging import findings, forge
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
 
 
@@ -52,16 +52,16 @@ def invert(workspace: Workspace, sha256: str) -> None:
     ids=["missing", "damaged", "too few answers", "other outcomes"],
 )
 def test_score_without_its_answers_is_measured_again_and_the_new_run_verifies(
-    learn: Learn,
+    train_run: TrainRun,
     workspace: Workspace,
     caplog: pytest.LogCaptureFixture,
     spoil: Callable[[Workspace, str], None],
     message: str,
 ) -> None:
-    learn("a", name="first")
+    train_run("a", name="first")
     spoil(workspace, base_answers(workspace, "first"))
     with caplog.at_level(logging.WARNING):
-        learn("a", name="second")
+        train_run("a", name="second")
     lines = [line for line in caplog.messages if "cached score of a" in line]
     assert lines
     assert all(message in line and "is measured again" in line for line in lines)
@@ -72,50 +72,52 @@ def test_score_without_its_answers_is_measured_again_and_the_new_run_verifies(
     assert sources[1, "current"] == "cached"
 
 
-def test_measuring_again_restores_a_lost_answers_file(learn: Learn, workspace: Workspace) -> None:
-    learn("a", name="first")
+def test_measuring_again_restores_a_lost_answers_file(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", name="first")
     lose(workspace, base_answers(workspace, "first"))
-    learn("a", name="second")
+    train_run("a", name="second")
     findings(workspace, "first")
 
 
-def test_routed_score_without_its_answers_is_measured_again(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", eval=ROUTED, name="first")
+def test_routed_score_without_its_answers_is_measured_again(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    train_run("a", "b", eval=ROUTED, name="first")
     with workspace.read() as registry:
         lost = {e.answers for e in registry.evaluations("first") if e.view == "routed"}
     for sha256 in lost:
         lose(workspace, sha256)
-    learn("a", "b", name="second")
+    train_run("a", "b", name="second")
     route_run(workspace, "second", RouteOptions(), SilentProgress())
     findings(workspace, "second")
 
 
 def test_lost_statistics_are_gathered_again(
-    learn: Learn, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    train_run: TrainRun, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    learn("a", eval=ROUTED)
+    train_run("a", eval=ROUTED)
     with workspace.read() as registry:
         (kept,) = registry.statistics("run")
     workspace.artifacts.path(kept.artifact, "safetensors").unlink()
-    learn("a", "b", eval=ROUTED)
+    train_run("a", "b", eval=ROUTED)
     assert any("the statistics of a are gathered again" in line for line in caplog.messages)
     findings(workspace)
 
 
 def test_held_back_stage_is_not_committed_without_its_files(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a")
+    train_run("a")
     with monkeypatch.context() as strict:
         strict.setattr(Gate, "drops", lambda *_: ["'a' fell"])
         with pytest.raises(RegressionFound):
-            learn("a", "b", options=RunOptions(gate=Gate(1.0)))
+            train_run("a", "b", options=RunOptions(gate=Gate(1.0)))
     held_back = workspace.held_back_file("run")
     sha256 = json.loads(held_back.read_text())["stage"]["artifact"]
     workspace.artifacts.path(sha256, "safetensors").unlink()
     accepted = RunOptions(accept="b")
     with pytest.raises(ArtifactMissing, match=r"^stage 2 b, which is held back, cannot be committed: "):
-        learn("a", "b", options=accepted)
+        train_run("a", "b", options=accepted)
     held_back.unlink()
-    assert len(learn("a", "b").stages) == 2
+    assert len(train_run("a", "b").stages) == 2
     findings(workspace)

@@ -15,7 +15,7 @@ from lori_cl.registry import Run, Workspace
 from lori_cl.training import trainer
 from lori_cl.training.checkpoints import newest_checkpoint
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 TRAIN = {"epochs": 3, "batch_size": 8, "lr": 0.01, "max_length": 16}  # 6 steps of 16 examples
 MASKS = {"strategy": "magnitude", "density": 0.1}  # 6 calibration steps before training
@@ -65,10 +65,10 @@ def other_workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def uninterrupted(learn: Learn, other_workspace: Workspace) -> list[Any]:
+def uninterrupted(train_run: TrainRun, other_workspace: Workspace) -> list[Any]:
     """The result of the curriculum without an interruption; it is the same in every workspace."""
     if not UNINTERRUPTED:
-        UNINTERRUPTED.extend(bits(learn("a", "b", into=other_workspace, train=TRAIN, masks=MASKS)))
+        UNINTERRUPTED.extend(bits(train_run("a", "b", into=other_workspace, train=TRAIN, masks=MASKS)))
     return UNINTERRUPTED
 
 
@@ -77,74 +77,82 @@ def uninterrupted(learn: Learn, other_workspace: Workspace) -> list[Any]:
     ("how", "step"), [(Killed, 1), (Killed, 3), (Killed, 6), (Interrupted, 2), (Interrupted, 5)]
 )
 def test_stage_resumed_from_its_newest_checkpoint_is_bit_identical(
-    learn: Learn, uninterrupted: list[Any], how: type[BaseException], job: str, step: int
+    train_run: TrainRun, uninterrupted: list[Any], how: type[BaseException], job: str, step: int
 ) -> None:
     train = {**TRAIN, "save_steps": 2}
     with pytest.raises(how):
-        learn("a", "b", train=train, masks=MASKS, progress=EndingProgress(how, job, step))
-    assert bits(learn("a", "b", train=train, masks=MASKS)) == uninterrupted
+        train_run("a", "b", train=train, masks=MASKS, progress=EndingProgress(how, job, step))
+    assert bits(train_run("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
 def test_resuming_works_with_gradient_accumulation_and_a_schedule(
-    learn: Learn, other_workspace: Workspace
+    train_run: TrainRun, other_workspace: Workspace
 ) -> None:
     train = {**TRAIN, "batch_size": 4, "gradient_accumulation": 3, "scheduler": "linear", "warmup_steps": 2}
-    uninterrupted = learn("a", into=other_workspace, train=train)
+    uninterrupted = train_run("a", into=other_workspace, train=train)
     with pytest.raises(Interrupted):
-        learn("a", train=train, progress=EndingProgress(Interrupted, "training", 3))
-    assert bits(learn("a", train=train)) == bits(uninterrupted)
+        train_run("a", train=train, progress=EndingProgress(Interrupted, "training", 3))
+    assert bits(train_run("a", train=train)) == bits(uninterrupted)
 
 
-def test_sequential_lora_resumes_from_a_checkpoint_too(learn: Learn, other_workspace: Workspace) -> None:
-    uninterrupted = learn("a", "b", into=other_workspace, method="sequential-lora", train=TRAIN)
+def test_sequential_lora_resumes_from_a_checkpoint_too(
+    train_run: TrainRun, other_workspace: Workspace
+) -> None:
+    uninterrupted = train_run("a", "b", into=other_workspace, method="sequential-lora", train=TRAIN)
     with pytest.raises(Interrupted):
-        learn(
+        train_run(
             "a",
             "b",
             method="sequential-lora",
             train=TRAIN,
             progress=EndingProgress(Interrupted, "2/2 b: train", 4),
         )
-    assert bits(learn("a", "b", method="sequential-lora", train=TRAIN)) == bits(uninterrupted)
+    assert bits(train_run("a", "b", method="sequential-lora", train=TRAIN)) == bits(uninterrupted)
 
 
 def test_completed_steps_are_not_trained_again(
-    learn: Learn, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Killed):
-        learn("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Killed, "scoring a, as_trained", 4))
+        train_run(
+            "a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Killed, "scoring a, as_trained", 4)
+        )
     monkeypatch.setattr(trainer.JobTrainer, "train_from", lambda *_: pytest.fail("trained"))
     with pytest.raises(Killed):
-        learn("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Killed, "scoring a, as_trained", 8))
+        train_run(
+            "a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Killed, "scoring a, as_trained", 8)
+        )
     monkeypatch.undo()
-    assert bits(learn("a", "b", train=TRAIN, masks=MASKS)) == uninterrupted
+    assert bits(train_run("a", "b", train=TRAIN, masks=MASKS)) == uninterrupted
 
 
 @pytest.mark.parametrize("file", ["trained.safetensors", "optimizer.pt", "rng_state.pth", "complete.json"])
 def test_damaged_checkpoint_is_ignored(
-    learn: Learn, workspace: Workspace, uninterrupted: list[Any], file: str
+    train_run: TrainRun, workspace: Workspace, uninterrupted: list[Any], file: str
 ) -> None:
     with pytest.raises(Interrupted):
-        learn("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Interrupted, "training", 4))
+        train_run("a", "b", train=TRAIN, masks=MASKS, progress=EndingProgress(Interrupted, "training", 4))
     (damaged,) = (workspace.checkpoints / "run").glob(f"train-*/checkpoint-4/{file}")
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     assert newest_checkpoint(damaged.parent.parent) is None
-    assert bits(learn("a", "b", train=TRAIN, masks=MASKS)) == uninterrupted
+    assert bits(train_run("a", "b", train=TRAIN, masks=MASKS)) == uninterrupted
 
 
-def test_checkpoint_of_another_curriculum_is_ignored(learn: Learn, other_workspace: Workspace) -> None:
+def test_checkpoint_of_another_curriculum_is_ignored(train_run: TrainRun, other_workspace: Workspace) -> None:
     more = {**TRAIN, "epochs_of": {"b": 4}}
-    uninterrupted = learn("a", "b", into=other_workspace, train=more)
+    uninterrupted = train_run("a", "b", into=other_workspace, train=more)
     with pytest.raises(Interrupted):
-        learn("a", "b", train=TRAIN, progress=EndingProgress(Interrupted, "2/2 b: train", 4))
-    assert bits(learn("a", "b", train=more)) == bits(uninterrupted)
+        train_run("a", "b", train=TRAIN, progress=EndingProgress(Interrupted, "2/2 b: train", 4))
+    assert bits(train_run("a", "b", train=more)) == bits(uninterrupted)
 
 
-def test_checkpoint_holds_trainable_state_and_no_base_model(learn: Learn, workspace: Workspace) -> None:
+def test_checkpoint_holds_trainable_state_and_no_base_model(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
     with pytest.raises(Interrupted):
-        learn("a", train=TRAIN, progress=EndingProgress(Interrupted, "training", 4))
+        train_run("a", train=TRAIN, progress=EndingProgress(Interrupted, "training", 4))
     (file,) = (workspace.checkpoints / "run").glob("*/checkpoint-4/trained.safetensors")
     names = load_file(file)
     assert {name.rpartition(".")[2] for name in names} == {"values", "weight", "bias"}
@@ -153,31 +161,31 @@ def test_checkpoint_holds_trainable_state_and_no_base_model(learn: Learn, worksp
     assert sorted(other.name for other in file.parent.parent.iterdir()) == ["checkpoint-4"]
 
 
-def test_committed_stage_leaves_no_checkpoint(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b", train={**TRAIN, "save_steps": 1})
+def test_committed_stage_leaves_no_checkpoint(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", "b", train={**TRAIN, "save_steps": 1})
     assert not (workspace.checkpoints / "run").exists()
 
 
 def test_no_checkpoint_is_written_without_save_steps(
-    learn: Learn, workspace: Workspace, uninterrupted: list[Any]
+    train_run: TrainRun, workspace: Workspace, uninterrupted: list[Any]
 ) -> None:
     train = {**TRAIN, "save_steps": None}
     with pytest.raises(Killed):
-        learn("a", "b", train=train, masks=MASKS, progress=EndingProgress(Killed, "training", 6))
+        train_run("a", "b", train=train, masks=MASKS, progress=EndingProgress(Killed, "training", 6))
     assert not (workspace.checkpoints / "run").exists()
-    assert bits(learn("a", "b", train=train, masks=MASKS)) == uninterrupted
+    assert bits(train_run("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
-def test_progress_bar_resumes_at_its_position(learn: Learn) -> None:
+def test_progress_bar_resumes_at_its_position(train_run: TrainRun) -> None:
     with pytest.raises(Interrupted):
-        learn("a", train=TRAIN, progress=EndingProgress(Interrupted, "training", 4))
+        train_run("a", train=TRAIN, progress=EndingProgress(Interrupted, "training", 4))
     resumed = EndingProgress(Killed, "training", 99)
-    learn("a", train=TRAIN, progress=resumed)
+    train_run("a", train=TRAIN, progress=resumed)
     assert resumed.seen == 6
 
 
 def test_full_disk_during_a_checkpoint_loses_nothing(
-    learn: Learn, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -187,31 +195,33 @@ def test_full_disk_during_a_checkpoint_loses_nothing(
     with pytest.raises(
         WorkspaceUnusable, match=r"checkpoint cannot be written .* No space left .* free disk space"
     ):
-        learn("a", "b", train=train, masks=MASKS)
+        train_run("a", "b", train=train, masks=MASKS)
     monkeypatch.undo()
-    assert bits(learn("a", "b", train=train, masks=MASKS)) == uninterrupted
+    assert bits(train_run("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
-def test_torch_write_error_is_reported_as_a_full_disk(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_write_error_is_reported_as_a_full_disk(
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save = torch.save
     monkeypatch.setattr(torch, "save", lambda value, _: save(value, "/dev/full"))
     with pytest.raises(WorkspaceUnusable, match=r"checkpoint cannot be written .* free disk space"):
-        learn("a", train={**TRAIN, "save_steps": 2})
+        train_run("a", train={**TRAIN, "save_steps": 2})
 
 
 def test_other_errors_during_a_checkpoint_keep_their_message(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost() -> None:
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(trainer, "wait", lost)
     with pytest.raises(RuntimeError, match=r"^Connection closed by peer$"):
-        learn("a", train={**TRAIN, "save_steps": 2})
+        train_run("a", train={**TRAIN, "save_steps": 2})
 
 
 def test_nan_loss_is_reported_with_step_examples_and_learning_rate(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = trainer.Trainer.training_step
     calls = []
@@ -223,7 +233,7 @@ def test_nan_loss_is_reported_with_step_examples_and_learning_rate(
 
     monkeypatch.setattr(trainer.Trainer, "training_step", third_is_nan)
     with pytest.raises(TrainingDiverged) as found:
-        learn("a", train={**TRAIN, "batch_size": 4})
+        train_run("a", train={**TRAIN, "batch_size": 4})
     assert "stage 1/1 a: training: the loss became nan at step 3" in str(found.value)
     assert "at learning rate 0.01" in str(found.value)
     rows = str(found.value).partition("of rows ")[2].partition(", at")[0].split(", ")

@@ -101,7 +101,7 @@ def test_encoding_that_differs_each_time_is_refused(
         encoding_digest(eval_task(kind, chat=True), tokenizer)
 
 
-class Day(dt.datetime):
+class FixedClock(dt.datetime):
     """A clock with a fixed date."""
 
     today = dt.datetime(2024, 7, 26)
@@ -112,14 +112,14 @@ class Day(dt.datetime):
 
 
 @pytest.fixture
-def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+def set_year(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set the year that chat templates of transformers read."""
-    monkeypatch.setattr(chat_template_utils, "datetime", Day)
-    return lambda year: monkeypatch.setattr(Day, "today", dt.datetime(year, 11, 27))
+    monkeypatch.setattr(chat_template_utils, "datetime", FixedClock)
+    return lambda year: monkeypatch.setattr(FixedClock, "today", dt.datetime(year, 11, 27))
 
 
 @pytest.fixture
-def dated(tiny_causal_lm: Path, tmp_path: Path) -> Path:
+def dated_model(tiny_causal_lm: Path, tmp_path: Path) -> Path:
     """A causal LM whose chat template writes the year."""
     folder = Path(shutil.copytree(tiny_causal_lm, tmp_path / "dated"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)
@@ -127,62 +127,64 @@ def dated(tiny_causal_lm: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def learn_on(
+def train_in_year(
     workspace: Workspace,
     write_task: Callable[..., Path],
-    dated: Path,
+    dated_model: Path,
     tmp_path: Path,
-    on: Callable[[int], None],
+    set_year: Callable[[int], None],
 ) -> Callable[..., bool]:
     """Add task a and run a curriculum with it in a given year; return whether the task was new."""
 
-    def learn(year: int, name: str, **fields: object) -> bool:
-        on(year)
+    def train(year: int, name: str, **fields: object) -> bool:
+        set_year(year)
         (added,) = register_tasks(
             workspace, [write_task("a", prompt="{{ text }}", **{"chat": True, **fields})]
         )
         file = tmp_path / "curriculum.yaml"
-        file.write_text(yaml.safe_dump(tiny_curriculum(dated, ["a"])))
+        file.write_text(yaml.safe_dump(tiny_curriculum(dated_model, ["a"])))
         run_curriculum(workspace, load_curriculum(file), name, RunOptions(), SilentProgress())
         return added.is_new
 
-    return learn
+    return train
 
 
-Learn = Callable[..., bool]
+TrainInYear = Callable[..., bool]
 
 
 def test_run_on_another_day_reads_the_same_tokens_and_uses_cached_scores(
-    learn_on: Learn, scores: Any
+    train_in_year: TrainInYear, scores: Any
 ) -> None:
-    assert learn_on(2024, "one")
-    assert not learn_on(2031, "two"), "an unchanged file must not become a new version on another day"
+    assert train_in_year(2024, "one")
+    assert not train_in_year(2031, "two"), "an unchanged file must not become a new version on another day"
     one, two = scores("one"), scores("two")
     assert {key: e.outcomes for key, e in one.items()} == {key: e.outcomes for key, e in two.items()}
     assert {e.source for e in two.values()} == {"cached"}
 
 
-def test_different_task_date_is_a_different_task_with_its_own_scores(learn_on: Learn, scores: Any) -> None:
-    learn_on(2024, "one")
-    assert learn_on(2024, "two", date="2031-11-27")
+def test_different_task_date_is_a_different_task_with_its_own_scores(
+    train_in_year: TrainInYear, scores: Any
+) -> None:
+    train_in_year(2024, "one")
+    assert train_in_year(2024, "two", date="2031-11-27")
     assert scores("two")[0, "a@2", "base"].source == "measured"
     assert scores("two")[0, "a@2", "base"].input_digest != scores("one")[0, "a", "base"].input_digest
 
 
 def test_score_is_measured_again_if_the_model_would_read_different_tokens(
-    learn_on: Learn, scores: Any, monkeypatch: pytest.MonkeyPatch
+    train_in_year: TrainInYear, scores: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn_on(2024, "one")
+    train_in_year(2024, "one")
     monkeypatch.setattr(chat, "_clock", lambda day: lambda form: "2031")  # same task, same base model
-    learn_on(2024, "two")
+    train_in_year(2024, "two")
     assert scores("two")[0, "a", "base"].source == "measured"
     assert scores("two")[1, "a", "as_trained"].source == "measured"
 
 
 def test_measured_scores_and_answers_are_the_same_on_another_day(
-    learn_on: Learn, workspace: Workspace, on: Callable[[int], None]
+    train_in_year: TrainInYear, workspace: Workspace, set_year: Callable[[int], None]
 ) -> None:
-    learn_on(2024, "one")
+    train_in_year(2024, "one")
 
     def read_and_answer() -> tuple[list[str], list[str]]:
         with workspace.read() as registry:
@@ -195,17 +197,17 @@ def test_measured_scores_and_answers_are_the_same_on_another_day(
 
     first = read_and_answer()
     assert first[0]
-    on(2031)
+    set_year(2031)
     assert read_and_answer() == first
 
 
 def test_random_chat_template_is_refused_before_a_run_starts(
-    learn_on: Learn, workspace: Workspace, dated: Path
+    train_in_year: TrainInYear, workspace: Workspace, dated_model: Path
 ) -> None:
-    (dated / "chat_template.jinja").write_text(
+    (dated_model / "chat_template.jinja").write_text(
         "{{ ['wet', 'dry', 'flat'] | random }} {{ messages[0]['content'] }}"
     )
     with pytest.raises(DataError, match="the model's chat template fails: No filter named 'random'"):
-        learn_on(2024, "one")
+        train_in_year(2024, "one")
     with workspace.read() as registry:
         assert registry.find_run("one") is None

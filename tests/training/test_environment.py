@@ -15,7 +15,7 @@ from lori_cl.training import RunOptions, environment, sequence, stage_training, 
 
 from .test_checkpoints import EndingProgress
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 ALLOWED = RunOptions(allow_environment_change=True)
 
 
@@ -48,8 +48,8 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
     return install
 
 
-def test_run_and_stages_record_versions_machine_threads_and_flags(learn: Learn) -> None:
-    run = learn("a")
+def test_run_and_stages_record_versions_machine_threads_and_flags(train_run: TrainRun) -> None:
+    run = train_run("a")
     recorded = run.environment
     assert recorded["torch"] == torch.__version__
     assert (recorded["threads"], recorded["processes"], recorded["deterministic"]) == (1, 1, "warn")
@@ -74,40 +74,40 @@ def test_run_and_stages_record_versions_machine_threads_and_flags(learn: Learn) 
     ],
 )
 def test_run_is_not_resumed_in_an_environment_that_can_change_results(
-    learn: Learn,
+    train_run: TrainRun,
     change_environment: Callable[..., None],
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     change: dict[str, Any],
     message: str,
 ) -> None:
-    before = learn("a")
+    before = train_run("a")
     change_environment(**change)
     monkeypatch.setattr(stage_training, "run_job", lambda *_: pytest.fail("trained"))
     with pytest.raises(RunConflict, match=rf"^run 'run': stage 1 was computed with {message}"):
-        learn("a", "b")
+        train_run("a", "b")
     with workspace.read() as registry:
         assert registry.run("run") == before
 
 
 def test_run_interrupted_before_its_first_stage_is_compared_with_its_start(
-    learn: Learn, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as stopped:
         stopped.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            learn("a")
+            train_run("a")
     change_environment(threads=7)
     with pytest.raises(RunConflict, match=r"run 'run': it was started with threads 1 \(now 7\)"):
-        learn("a")
+        train_run("a")
 
 
 def test_allowed_change_makes_the_newest_stage_the_reference(
-    learn: Learn, change_environment: Callable[..., None], caplog: pytest.LogCaptureFixture
+    train_run: TrainRun, change_environment: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    learn("a")
+    train_run("a")
     change_environment(threads=7, torch="99.0")
-    run = learn("a", "b", options=ALLOWED)
+    run = train_run("a", "b", options=ALLOWED)
     shown = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert shown == [
         f"run 'run': torch was {torch.__version__} when stage 1 was computed, and is 99.0 now",
@@ -115,16 +115,16 @@ def test_allowed_change_makes_the_newest_stage_the_reference(
     ]
     assert [run.environment_of(stage)["threads"] for stage in run.stages] == [1, 7]
     assert run.environment["threads"] == 1
-    assert learn("a", "b", "c").status == "done"
+    assert train_run("a", "b", "c").status == "done"
 
 
 def test_changes_without_effect_on_results_are_logged_in_one_line_each(
-    learn: Learn, change_environment: Callable[..., None], caplog: pytest.LogCaptureFixture
+    train_run: TrainRun, change_environment: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     change_environment(git_revision="c0ffee", platform="Linux-1", datasets="1.0")
-    learn("a")
+    train_run("a")
     change_environment(git_revision="decade", platform="Linux-2", datasets="1.0")
-    assert learn("a", "b").status == "done"
+    assert train_run("a", "b").status == "done"
     recorded = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert recorded == [
         "run 'run': platform was Linux-1 when stage 1 was computed, and is Linux-2 now",
@@ -133,33 +133,33 @@ def test_changes_without_effect_on_results_are_logged_in_one_line_each(
 
 
 def test_missing_recorded_fields_are_not_differences(
-    learn: Learn, change_environment: Callable[..., None]
+    train_run: TrainRun, change_environment: Callable[..., None]
 ) -> None:
     change_environment(tokenizers=None, deterministic=None, processes=None)
-    learn("a")
+    train_run("a")
     change_environment()
-    assert learn("a", "b").status == "done"
+    assert train_run("a", "b").status == "done"
 
 
-def test_finished_run_is_never_refused(learn: Learn, change_environment: Callable[..., None]) -> None:
-    run = learn("a")
+def test_finished_run_is_never_refused(train_run: TrainRun, change_environment: Callable[..., None]) -> None:
+    run = train_run("a")
     change_environment(threads=7, torch="99.0")
-    assert learn("a") == run
+    assert train_run("a") == run
 
 
 def test_git_revision_is_read_in_the_curriculum_folder(
-    learn: Learn, git: Callable[[str], None], tmp_path: Path
+    train_run: TrainRun, git: Callable[[str], None], tmp_path: Path
 ) -> None:
     git(f'test "$1 $2" = "-C {tmp_path}/curricula" && echo c0ffee')
-    run = learn("a", options=RunOptions(declared_in=tmp_path / "curricula"))
+    run = train_run("a", options=RunOptions(declared_in=tmp_path / "curricula"))
     assert run.environment["git_revision"] == "c0ffee"
 
 
 def test_git_revision_is_read_in_the_workspace_without_a_curriculum_folder(
-    learn: Learn, git: Callable[[str], None], workspace: Workspace
+    train_run: TrainRun, git: Callable[[str], None], workspace: Workspace
 ) -> None:
     git(f'test "$1 $2" = "-C {workspace.root}" && echo c0ffee')
-    assert learn("a").environment["git_revision"] == "c0ffee"
+    assert train_run("a").environment["git_revision"] == "c0ffee"
 
 
 @pytest.mark.parametrize("script", ["exit 128", "exec sleep 60"], ids=["no repository", "hangs"])
@@ -177,18 +177,18 @@ def test_missing_git_gives_no_revision(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_stage_started_in_another_environment_is_trained_from_its_first_step(
-    learn: Learn, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = {"epochs": 3, "batch_size": 8, "lr": 0.01, "max_length": 16, "save_steps": 1}  # 6 steps
-    learn("a", train=train)
+    train_run("a", train=train)
     change_environment(threads=7)
     with pytest.raises(Interrupted):
-        learn(
+        train_run(
             "a", "b", train=train, options=ALLOWED, progress=EndingProgress(Interrupted, "2/2 b: training", 4)
         )
     change_environment()
     step, steps = trainer.Trainer.training_step, []
     monkeypatch.setattr(trainer.Trainer, "training_step", lambda *given: (steps.append(1), step(*given))[1])
-    run = learn("a", "b", train=train)
+    run = train_run("a", "b", train=train)
     assert [run.environment_of(stage)["threads"] for stage in run.stages] == [1, 1]
     assert len(steps) == run.stages[1].steps == 6

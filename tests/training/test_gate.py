@@ -18,7 +18,7 @@ from lori_cl.training.evaluator import Evaluator
 
 from .test_checkpoints import EndingProgress, Killed
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
 
 GATED = RunOptions(gate=Gate(max_drop=1.0))
@@ -88,10 +88,10 @@ def regressing_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def held_back(learn: Learn, regressing_stage: None, workspace: Workspace) -> HeldBackStage:
+def held_back(train_run: TrainRun, regressing_stage: None, workspace: Workspace) -> HeldBackStage:
     """The stage that a run of a, b and c holds back after stage 2."""
     with pytest.raises(RegressionFound, match=r"stage 2/3 b: in the view current, 'a' fell by 100.0 points"):
-        learn("a", "b", "c", options=GATED)
+        train_run("a", "b", "c", options=GATED)
     kept = HeldBackStage.read(workspace.held_back_file("run"))
     assert kept is not None
     return kept
@@ -115,27 +115,27 @@ def test_stage_with_a_regression_is_held_back_and_can_be_inspected(
 
 
 def test_regression_is_reported_again_without_training_again(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage_training, "run_job", lambda *_: pytest.fail("trained"))
     for options in (GATED, RunOptions()):
         with pytest.raises(RegressionFound, match=r"to commit it, use --accept b$"):
-            learn("a", "b", "c", options=options)
+            train_run("a", "b", "c", options=options)
     assert stages(workspace) == ["a"]
 
 
 @pytest.mark.parametrize("options", [ACCEPTED, RunOptions(gate=Gate(100.0))], ids=["accept", "looser"])
 def test_held_back_stage_is_committed_when_accepted_or_with_a_wider_gate(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace, options: RunOptions
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, options: RunOptions
 ) -> None:
-    run = learn("a", "b", "c", options=options)
+    run = train_run("a", "b", "c", options=options)
     assert [stage.task for stage in run.stages] == ["a", "b", "c"]
     assert run.stages[1].artifact == held_back.stage.artifact
     assert not workspace.held_back_file("run").exists()
 
 
 def test_gate_applies_to_stages_after_an_accepted_one(
-    learn: Learn, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing_right(self: Evaluator, *arguments: object) -> list[Evaluation]:
         return [replace(e, score=0.0, outcomes=(0.0,) * e.n) for e in row(self, *arguments)]  # type: ignore[arg-type]
@@ -143,38 +143,38 @@ def test_gate_applies_to_stages_after_an_accepted_one(
     row = Evaluator.row
     monkeypatch.setattr(Evaluator, "row", nothing_right)
     with pytest.raises(RegressionFound, match="stage 3/3 c"):
-        learn("a", "b", "c", options=RunOptions(gate=Gate(1.0), accept="b"))
+        train_run("a", "b", "c", options=RunOptions(gate=Gate(1.0), accept="b"))
 
 
 def test_different_next_task_discards_the_held_back_stage(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
 ) -> None:
-    learn("a", "d", options=RunOptions())
+    train_run("a", "d", options=RunOptions())
     assert stages(workspace) == ["a", "d"]
     assert not workspace.held_back_file("run").exists()
 
 
 def test_accepted_stage_leaves_nothing_behind(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
 ) -> None:
     assert (workspace.checkpoints / "run").exists()
-    learn("a", "b", options=ACCEPTED)
+    train_run("a", "b", options=ACCEPTED)
     assert not (workspace.checkpoints / "run").exists()
     assert not workspace.held_back_file("run").exists()
 
 
 def test_same_command_resumes_after_the_accepted_stage(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
 ) -> None:
     with pytest.raises(Interrupted):
-        learn("a", "b", "c", options=ACCEPTED, progress=EndingProgress(Interrupted, "3/3 c: training", 1))
+        train_run("a", "b", "c", options=ACCEPTED, progress=EndingProgress(Interrupted, "3/3 c: training", 1))
     assert stages(workspace) == ["a", "b"]
-    learn("a", "b", "c", options=ACCEPTED)
+    train_run("a", "b", "c", options=ACCEPTED)
     assert stages(workspace) == ["a", "b", "c"]
 
 
 def test_same_command_resumes_after_a_kill_between_commit_and_cleanup(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         raise Killed
@@ -182,51 +182,51 @@ def test_same_command_resumes_after_a_kill_between_commit_and_cleanup(
     with monkeypatch.context() as after_the_commit:
         after_the_commit.setattr(stage_commit, "clear", killed)
         with pytest.raises(Killed):
-            learn("a", "b", "c", options=ACCEPTED)
+            train_run("a", "b", "c", options=ACCEPTED)
     assert stages(workspace) == ["a", "b"]
     assert workspace.held_back_file("run").exists()
-    learn("a", "b", options=ACCEPTED)
+    train_run("a", "b", options=ACCEPTED)
     assert stages(workspace) == ["a", "b"]
     assert not workspace.held_back_file("run").exists()
     assert not (workspace.checkpoints / "run").exists()
 
 
 def test_accept_applies_to_one_stage_only(
-    learn: Learn, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Gate, "drops", lambda *_: ["'b' fell"])
     for _ in range(2):
         with pytest.raises(RegressionFound, match=r"stage 3/3 c: .*to commit it, use --accept c$"):
-            learn("a", "b", "c", options=replace(ACCEPTED, gate=Gate(1.0)))
+            train_run("a", "b", "c", options=replace(ACCEPTED, gate=Gate(1.0)))
 
 
 @pytest.mark.parametrize("task", ["c", "e"])
 def test_accepting_another_task_is_refused_with_the_held_back_stage(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace, task: str
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, task: str
 ) -> None:
     message = f"--accept {task}: the stage held back is 2 b; use --accept b to commit it"
     with pytest.raises(InputError, match=f"^{message}$"):
-        learn("a", "b", "c", options=RunOptions(accept=task))
+        train_run("a", "b", "c", options=RunOptions(accept=task))
     assert stages(workspace) == ["a"]
 
 
-def test_accepting_without_a_held_back_stage_is_refused(learn: Learn) -> None:
+def test_accepting_without_a_held_back_stage_is_refused(train_run: TrainRun) -> None:
     for _ in range(2):
         with pytest.raises(InputError, match=r"^--accept b: no stage of this run is held back$"):
-            learn("a", "b", options=ACCEPTED)
-        learn("a")
+            train_run("a", "b", options=ACCEPTED)
+        train_run("a")
 
 
 def test_held_back_stage_that_depends_on_a_retired_task_is_trained_again(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     retire_task(workspace, "run", "a")
     outdated = "stage 2 b, which is held back, was trained for different tasks, stages or settings"
     with pytest.raises(
         InputError, match=f"^--accept b: {outdated}; repeat the command without --accept to ignore it"
     ):
-        learn("a", "b", "c", options=ACCEPTED)
-    run = learn("a", "b", "c", options=GATED)
+        train_run("a", "b", "c", options=ACCEPTED)
+    run = train_run("a", "b", "c", options=GATED)
     assert f"run 'run': {outdated}; training b" in caplog.messages
     assert [stage.task for stage in run.stages] == ["a", "b", "c"]
     assert run.stages[1].artifact != held_back.stage.artifact
@@ -237,19 +237,19 @@ def test_held_back_stage_that_depends_on_a_retired_task_is_trained_again(
     "fields", [{"seed": 1}, {"eval": {"batch_size": 4, "limit": 7}}], ids=["seed", "eval"]
 )
 def test_held_back_stage_of_an_earlier_run_with_the_same_name_is_refused(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace, fields: dict[str, Any]
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, fields: dict[str, Any]
 ) -> None:
     (workspace.root / "registry.db").unlink()
     workspace.create()
     with pytest.raises(Interrupted):
-        learn("a", "b", "c", progress=EndingProgress(Interrupted, "2/3 b: training", 1), **fields)
+        train_run("a", "b", "c", progress=EndingProgress(Interrupted, "2/3 b: training", 1), **fields)
     held_back.write(workspace.held_back_file("run"))  # the first stage of the new run removed it
     with pytest.raises(InputError, match=r"^--accept b: stage 2 b, which is held back, was trained for d"):
-        learn("a", "b", "c", options=ACCEPTED, **fields)
+        train_run("a", "b", "c", options=ACCEPTED, **fields)
 
 
 def test_full_disk_while_holding_back_a_stage_loses_nothing(
-    learn: Learn, regressing_stage: None, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, regressing_stage: None, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -257,24 +257,24 @@ def test_full_disk_while_holding_back_a_stage_loses_nothing(
     with monkeypatch.context() as disk:
         disk.setattr("lori_cl.registry.held_back.write_durably", full)
         with pytest.raises(WorkspaceUnusable) as found:
-            learn("a", "b", options=GATED)
+            train_run("a", "b", options=GATED)
     assert str(found.value) == (
         f"stage 2 b cannot be held back in {workspace.held_back_file('run')}: No space left on device; "
         "free disk space, then repeat the command to resume"
     )
     monkeypatch.setattr(trainer.JobTrainer, "train_from", lambda *_: pytest.fail("trained"))
     with pytest.raises(RegressionFound, match=r"to commit it, use --accept b$"):
-        learn("a", "b", options=GATED)
+        train_run("a", "b", options=GATED)
     assert stages(workspace) == ["a"]
 
 
-def test_gate_on_an_unscored_view_is_refused_before_training(learn: Learn) -> None:
+def test_gate_on_an_unscored_view_is_refused_before_training(train_run: TrainRun) -> None:
     with pytest.raises(InputError, match=r"routed: not one of .* eval\.views \(as_trained, current\)"):
-        learn("a", options=RunOptions(gate=Gate(1.0, View.ROUTED)))
+        train_run("a", options=RunOptions(gate=Gate(1.0, View.ROUTED)))
 
 
 def test_held_back_file_of_an_earlier_version_is_read_and_accepted(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
 ) -> None:
     file = workspace.held_back_file("run")
     cached = [e for e in held_back.evaluations if e.source == "cached"]
@@ -282,21 +282,21 @@ def test_held_back_file_of_an_earlier_version_is_read_and_accepted(
     text = file.read_text().replace('"cached"', '"proved"').replace('"parent_stages"', '"stood_on"')
     file.write_text(text)
     assert HeldBackStage.read(file) == held_back
-    learn("a", "b", "c", options=ACCEPTED)
+    train_run("a", "b", "c", options=ACCEPTED)
     with workspace.read() as registry:
         assert [e for e in registry.evaluations("run") if e.source == "cached" and e.stage == 2] == cached
 
 
 @pytest.mark.parametrize("points", [math.nan, math.inf])
-def test_gate_that_can_never_trigger_is_refused(learn: Learn, points: float) -> None:
+def test_gate_that_can_never_trigger_is_refused(train_run: TrainRun, points: float) -> None:
     with pytest.raises(InputError, match=rf"^--max-drop {points}: not a finite number; give a number"):
-        learn("a", options=RunOptions(gate=Gate(points)))
+        train_run("a", options=RunOptions(gate=Gate(points)))
 
 
 def test_damaged_held_back_file_is_reported(
-    learn: Learn, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
 ) -> None:
     file: Path = workspace.held_back_file("run")
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(ArtifactDamaged, match="delete it to train the stage again"):
-        learn("a", "b", "c", options=GATED)
+        train_run("a", "b", "c", options=GATED)

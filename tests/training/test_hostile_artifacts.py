@@ -28,7 +28,7 @@ from lori_cl.training import load_run
 from lori_cl.training.stage_file import read_metadata, read_stage
 from tests.attempts import refusal_of
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 SITES = [Site("one", 5, 2, 3), Site("two", 5, 4, 3)]
 STAGE = LoRIStage(
     Mask({"one": torch.tensor([[True, False, True]] * 2), "two": torch.zeros(4, 3, dtype=torch.bool)}),
@@ -99,11 +99,13 @@ def test_stage_with_other_tensors_is_refused(changed: Mapping[str, Tensor | None
     assert str(refused.value).endswith("; restore it from a backup")
 
 
-def test_stage_that_holds_cells_of_an_earlier_one_is_refused(learn: Learn, workspace: Workspace) -> None:
-    learn("a", "b")
+def test_stage_that_holds_cells_of_an_earlier_one_is_refused(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    train_run("a", "b")
     _replace(workspace, 1, lambda tensors, first: {**tensors, **first})
     with pytest.raises(ArtifactDamaged, match="its mask contains cells of an earlier stage"):
-        learn("a", "b", "c")
+        train_run("a", "b", "c")
 
 
 @pytest.mark.parametrize(
@@ -115,9 +117,9 @@ def test_stage_that_holds_cells_of_an_earlier_one_is_refused(learn: Learn, works
     ],
 )
 def test_run_whose_file_does_not_fit_its_model_is_refused(
-    learn: Learn, workspace: Workspace, method: str, change: Mapping[str, Tensor], message: str
+    train_run: TrainRun, workspace: Workspace, method: str, change: Mapping[str, Tensor], message: str
 ) -> None:
-    learn("a", method=method, masks={"strategy": "random"} if method == "lori" else {})
+    train_run("a", method=method, masks={"strategy": "random"} if method == "lori" else {})
     _replace(workspace, 0, lambda tensors, _: {**tensors, **change})
     with workspace.read() as registry:
         refused = refusal_of(lambda: (run := load_run(workspace, registry, "run")).weights(run.acting("a")))

@@ -46,17 +46,17 @@ def frozen_cells_compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("settings", HARD_TRAINING.values(), ids=HARD_TRAINING.keys())
 def test_no_training_job_changes_a_bit_of_an_earlier_cell(
-    learn: Callable[..., Run], settings: dict[str, object], frozen_cells_compared: list[int]
+    train_run: Callable[..., Run], settings: dict[str, object], frozen_cells_compared: list[int]
 ) -> None:
     train = {"epochs": 2, "batch_size": 4, "lr": 0.05, "max_length": 16, **settings}
-    run = learn("a", "b", "c", train=train, masks={"density": 0.3})
+    run = train_run("a", "b", "c", train=train, masks={"density": 0.3})
     cells = [stage.mask.cells for stage in run.stages if stage.mask]
     calibrated_and_trained = [before for before in (0, cells[0], cells[0] + cells[1]) for _ in range(2)]
     assert frozen_cells_compared == calibrated_and_trained
 
 
 def test_training_job_that_changes_earlier_cells_is_detected(
-    learn: Callable[..., Run], frozen_cells_compared: list[int], monkeypatch: pytest.MonkeyPatch
+    train_run: Callable[..., Run], frozen_cells_compared: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = JobTrainer.training_step
 
@@ -67,9 +67,9 @@ def test_training_job_that_changes_earlier_cells_is_detected(
         return step(self, model, *rest)
 
     monkeypatch.setattr(JobTrainer, "training_step", corrupting_step)
-    learn("a")
+    train_run("a")
     with pytest.raises(AssertionError):
-        learn("a", "b")
+        train_run("a", "b")
 
 
 def first_task_logits(workspace: Workspace, run: Run) -> Tensor:
@@ -94,29 +94,30 @@ def first_task_logits(workspace: Workspace, run: Run) -> Tensor:
 
 @pytest.mark.parametrize("settings", HARD_TRAINING.values(), ids=HARD_TRAINING.keys())
 def test_earlier_tasks_logits_stay_bit_identical_after_every_later_stage(
-    learn: Callable[..., Run], workspace: Workspace, settings: dict[str, object]
+    train_run: Callable[..., Run], workspace: Workspace, settings: dict[str, object]
 ) -> None:
     train = {"epochs": 2, "batch_size": 4, "lr": 0.05, "max_length": 16, **settings}
-    before = first_task_logits(workspace, learn("a", train=train))
+    before = first_task_logits(workspace, train_run("a", train=train))
     after = [
-        first_task_logits(workspace, learn(*tasks, train=train)) for tasks in (("a", "b"), ("a", "b", "c"))
+        first_task_logits(workspace, train_run(*tasks, train=train))
+        for tasks in (("a", "b"), ("a", "b", "c"))
     ]
     assert all(torch.equal(before, logits) for logits in after)
 
 
 def test_measured_as_trained_scores_never_change(
-    learn: Callable[..., Run], scores: Callable[..., dict]
+    train_run: Callable[..., Run], scores: Callable[..., dict]
 ) -> None:
-    learn("a", "b", "c", options=RunOptions(measure_all=True))
+    train_run("a", "b", "c", options=RunOptions(measure_all=True))
     column = [scores()[stage, "a", "as_trained"] for stage in (1, 2, 3)]
     assert {e.source for e in column} == {"measured"}
     assert len({e.outcomes for e in column}) == len({e.input_digest for e in column}) == 1
 
 
 def test_current_view_is_scored_on_the_cells_of_all_stages(
-    learn: Callable[..., Run], scores: Callable[..., dict]
+    train_run: Callable[..., Run], scores: Callable[..., dict]
 ) -> None:
-    learn("a", "b")
+    train_run("a", "b")
     found = scores()
     assert found[2, "a", "current"].input_digest != found[2, "a", "as_trained"].input_digest
     assert found[2, "b", "current"].input_digest == found[2, "b", "as_trained"].input_digest
@@ -124,11 +125,11 @@ def test_current_view_is_scored_on_the_cells_of_all_stages(
 
 @pytest.mark.parametrize("strategy", ["magnitude", "random"])
 def test_stages_have_disjoint_masks_of_exactly_k_cells(
-    learn: Callable[..., Run], workspace: Workspace, strategy: str
+    train_run: Callable[..., Run], workspace: Workspace, strategy: str
 ) -> None:
     from lori_cl.masks import Mask
 
-    run = learn("a", "b", "c", masks={"strategy": strategy, "density": 0.3})
+    run = train_run("a", "b", "c", masks={"strategy": strategy, "density": 0.3})
     assert run.projection is not None
     shapes = {site: (out, run.projection.rank) for site, (out, _) in run.projection.sites.items()}
     masks = []
@@ -140,10 +141,10 @@ def test_stages_have_disjoint_masks_of_exactly_k_cells(
 
 
 def test_base_weights_are_never_written(
-    learn: Callable[..., Run], tiny_encoder: Path, workspace: Workspace
+    train_run: Callable[..., Run], tiny_encoder: Path, workspace: Workspace
 ) -> None:
     before = (tiny_encoder / "model.safetensors").read_bytes()
-    run = learn("a", "b")
+    run = train_run("a", "b")
     curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
     assert (tiny_encoder / "model.safetensors").read_bytes() == before
     assert load_base(curriculum.model, "encoder").digest == run.base_digest

@@ -51,7 +51,7 @@ def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]
 
 
 def test_two_launched_processes_train_one_run(
-    learn: Callable[..., Run],
+    train_run: Callable[..., Run],
     workspace: Workspace,
     write_curriculum: Callable[..., Path],
     tiny_encoder: Path,
@@ -63,7 +63,7 @@ def test_two_launched_processes_train_one_run(
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (plain / "config.json").write_text(json.dumps({**config, **dropout}))
     model, train = {"path": str(plain)}, {"epochs": 1, "lr": 0.01, "max_length": 16}
-    learn("a", "b", name="alone", model=model, train={**train, "batch_size": 8})
+    train_run("a", "b", name="alone", model=model, train={**train, "batch_size": 8})
     half = write_curriculum("a", "b", model=model, train={**train, "batch_size": 4})
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = ["-m", "lori_cl", "--workspace", str(workspace.root), "run", str(half), "--name", "both"]

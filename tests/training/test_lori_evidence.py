@@ -23,7 +23,7 @@ from lori_cl.spec import CalibrationSpec, TrainSpec, load_curriculum
 from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 from lori_cl.training.training_job import TrainingJob, losses
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 FOUR = TrainSpec(batch_size=4)
 PLAIN = {"rank": 4, "alpha": 8}
@@ -160,22 +160,22 @@ def test_gradients_are_computed_in_the_precision_of_training() -> None:
     ids=["gradient", "null-space", "both"],
 )
 def test_same_command_is_bit_identical_whatever_the_global_random_state(
-    learn: Learn, tmp_path: Path, mode: dict[str, Any]
+    train_run: TrainRun, tmp_path: Path, mode: dict[str, Any]
 ) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
-    first = digests(learn("a", "b", **mode))
+    first = digests(train_run("a", "b", **mode))
     torch.manual_seed(4711)
     torch.rand(17)
-    assert digests(learn("a", "b", **mode, into=other)) == first
+    assert digests(train_run("a", "b", **mode, into=other)) == first
 
 
 def test_computing_gradients_before_a_stage_does_not_change_its_training(
-    learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
-    plain = digests(learn("a", "b"))
+    plain = digests(train_run("a", "b"))
     original = LoRI._scores
     gathered_gradients = []
 
@@ -194,16 +194,16 @@ def test_computing_gradients_before_a_stage_does_not_change_its_training(
         return original(self, context, ledger, k)
 
     monkeypatch.setattr(LoRI, "_scores", gradients_first)
-    assert digests(learn("a", "b", into=other)) == plain
+    assert digests(train_run("a", "b", into=other)) == plain
     assert all(bool(gradients.any()) for gradients in gathered_gradients)
 
 
 def test_gathering_inputs_after_a_stage_does_not_change_the_next_stage(
-    learn: Learn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
-    plain = digests(learn("a", "b"))
+    plain = digests(train_run("a", "b"))
     original = LoRI.end_stage
     gathered = []
 
@@ -212,11 +212,11 @@ def test_gathering_inputs_after_a_stage_does_not_change_the_next_stage(
         return original(self, context)
 
     monkeypatch.setattr(LoRI, "end_stage", gather_inputs_too)
-    assert digests(learn("a", "b", into=other)) == plain
+    assert digests(train_run("a", "b", into=other)) == plain
     assert all(gathered)
 
 
-def test_taken_cells_have_no_gradient_score(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taken_cells_have_no_gradient_score(train_run: TrainRun, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     original = lori.gather_evidence
 
@@ -226,7 +226,7 @@ def test_taken_cells_have_no_gradient_score(learn: Learn, monkeypatch: pytest.Mo
         return evidence
 
     monkeypatch.setattr(lori, "gather_evidence", record)
-    learn("a", "b", masks={"strategy": "gradient", "density": 0.3})
+    train_run("a", "b", masks={"strategy": "gradient", "density": 0.3})
     scores, free = found[1]
     assert int((~free).sum()) == round(0.3 * 448)
     assert not scores[~free].any()
@@ -234,7 +234,7 @@ def test_taken_cells_have_no_gradient_score(learn: Learn, monkeypatch: pytest.Mo
 
 
 def test_nan_gradients_are_refused_before_cells_are_selected(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = torch.nn.functional.cross_entropy
     # The square root has an infinite slope at 0, so the loss is finite and its gradient is not.
@@ -242,7 +242,7 @@ def test_nan_gradients_are_refused_before_cells_are_selected(
         torch.nn.functional, "cross_entropy", lambda z, y: real(z, y) + (0.0 * z).square().sum().sqrt()
     )
     with pytest.raises(TrainingDiverged, match=r"task 'a': before training, the loss of batch 1 is 0\.\d+"):
-        learn("a", masks={"strategy": "gradient"})
+        train_run("a", masks={"strategy": "gradient"})
     with workspace.read() as registry:
         assert registry.run("run").stages == ()
 
@@ -253,10 +253,10 @@ def test_site_without_inputs_scores_zero() -> None:
 
 
 def test_calibration_is_skipped_when_every_free_cell_is_claimed(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lori, "gather_evidence", lambda *_: pytest.fail("calibrated"))
-    run = learn("a", masks={"strategy": "magnitude", "density": 1.0})
+    run = train_run("a", masks={"strategy": "magnitude", "density": 1.0})
     assert run.stages[0].mask is not None
     assert run.stages[0].mask.cells == 448
 

@@ -17,7 +17,7 @@ from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 from lori_cl.training.stage_file import read_stage
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
 
 PLAIN = {"rank": 4, "alpha": 8}
@@ -50,9 +50,9 @@ def tensors_of(workspace: Workspace, run: Run) -> Sequence[dict[str, Tensor]]:
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
 def test_as_trained_scores_never_change_in_any_mode(
-    learn: Learn, scores: Scores, mode: dict[str, Any]
+    train_run: TrainRun, scores: Scores, mode: dict[str, Any]
 ) -> None:
-    learn("a", "b", "c", options=RunOptions(measure_all=True), **mode)
+    train_run("a", "b", "c", options=RunOptions(measure_all=True), **mode)
     found = scores()
     for task, learned in (("a", 1), ("b", 2)):
         column = [found[stage, task, "as_trained"] for stage in range(learned, 4)]
@@ -68,17 +68,17 @@ def test_as_trained_scores_never_change_in_any_mode(
         if name != "even"  # its budget depends on the planned tasks
     ],
 )
-def test_resumed_run_matches_uninterrupted_run_in_any_mode(learn: Learn, mode: str) -> None:
-    at_once = learn("a", "b", "c", name="at-once", **MODES[mode])
-    learn("a", "b", name="step-by-step", **MODES[mode])
-    step_by_step = learn("a", "b", "c", name="step-by-step", **MODES[mode])
+def test_resumed_run_matches_uninterrupted_run_in_any_mode(train_run: TrainRun, mode: str) -> None:
+    at_once = train_run("a", "b", "c", name="at-once", **MODES[mode])
+    train_run("a", "b", name="step-by-step", **MODES[mode])
+    step_by_step = train_run("a", "b", "c", name="step-by-step", **MODES[mode])
     assert [s.mask for s in step_by_step.stages] == [s.mask for s in at_once.stages]
     assert [s.final_loss for s in step_by_step.stages] == [s.final_loss for s in at_once.stages]
 
 
-def test_per_task_projections_differ_between_tasks(learn: Learn) -> None:
+def test_per_task_projections_differ_between_tasks(train_run: TrainRun) -> None:
     for projection in ("per-task", "orthogonal", "null-space"):
-        run = learn("a", "b", "c", name=projection, **MODES[projection])
+        run = train_run("a", "b", "c", name=projection, **MODES[projection])
         assert run.projection is not None
         assert run.projection.digest is None
         assert len({stage.mask.projection for stage in run.stages if stage.mask}) == 3
@@ -95,9 +95,9 @@ def test_task_versions_have_their_own_projections(
 
 
 def test_orthogonal_projections_are_orthogonal_to_all_earlier_ones(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    tensors = tensors_of(workspace, learn("a", "b", "c", **MODES["orthogonal"]))
+    tensors = tensors_of(workspace, train_run("a", "b", "c", **MODES["orthogonal"]))
     sites = [key for key in tensors[0] if key.startswith("A/")]
     assert len(sites) == 6
     for site in sites:
@@ -109,9 +109,9 @@ def test_orthogonal_projections_are_orthogonal_to_all_earlier_ones(
 
 
 def test_null_space_projections_are_blind_to_directions_of_earlier_tasks(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    run = learn("a", "b", "c", **MODES["null-space"])
+    run = train_run("a", "b", "c", **MODES["null-space"])
     tensors = tensors_of(workspace, run)
     keys = [key for key in tensors[0] if key.startswith("inputs/")]
     assert sum(key.count(",") + 1 for key in keys) == 6
@@ -127,50 +127,52 @@ def test_null_space_projections_are_blind_to_directions_of_earlier_tasks(
 
 
 def test_moments_are_the_same_when_gathered_layer_by_layer(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = learn("a", "b", name="at-once", **MODES["null-space"])
+    at_once = train_run("a", "b", name="at-once", **MODES["null-space"])
     monkeypatch.setattr(lori, "passes", lambda sites: [[site.name] for site in sites])
-    site_by_site = learn("a", "b", name="site-by-site", **MODES["null-space"])
+    site_by_site = train_run("a", "b", name="site-by-site", **MODES["null-space"])
     assert [s.mask for s in site_by_site.stages] == [s.mask for s in at_once.stages]
     assert [s.final_loss for s in site_by_site.stages] == [s.final_loss for s in at_once.stages]
 
 
 def test_stage_is_refused_before_training_if_a_site_has_no_directions_left(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
     adapter = {**PLAIN, "projection": "null-space", "null_space": {"energy": 1.0}}
     with pytest.raises(CapacityExhausted, match=r"task 'b' needs 4 free input directions .* of 16 left"):
-        learn("a", "b", adapter=adapter)
+        train_run("a", "b", adapter=adapter)
     with workspace.read() as registry:
         assert [stage.task for stage in registry.run("run").stages] == ["a"]
 
 
 def test_orthogonal_projections_that_will_not_fit_are_refused_at_the_start(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
     with pytest.raises(CapacityExhausted, match=r"task 'c' needs 7 free input directions .* has 2 of 16"):
-        learn("a", "b", "c", adapter={"rank": 7, "alpha": 8, "projection": "orthogonal"})
+        train_run("a", "b", "c", adapter={"rank": 7, "alpha": 8, "projection": "orthogonal"})
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
-def test_orthogonal_projections_are_checked_at_their_grown_ranks(learn: Learn, workspace: Workspace) -> None:
+def test_orthogonal_projections_are_checked_at_their_grown_ranks(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
     grows = {"rank": 5, "alpha": 8, "grow": 2, "projection": "orthogonal"}
     with pytest.raises(CapacityExhausted, match=r"task 'c' needs 7 free input directions .* has 6 of 16"):
-        learn("a", "b", "c", adapter=grows, masks={"strategy": "random", "density": 0.45})
+        train_run("a", "b", "c", adapter=grows, masks={"strategy": "random", "density": 0.45})
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
 def test_inputs_of_a_retired_task_stay_excluded_while_a_later_task_remains(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
     adapter = {**PLAIN, "projection": "null-space", "null_space": {"max_directions": 4}}
     settings = {"adapter": {**adapter, "composition": "isolated"}}
-    learn("a", "b", **settings)
+    train_run("a", "b", **settings)
     retire_task(workspace, "run", "a")
-    run = learn("a", "b", "c", **settings)
+    run = train_run("a", "b", "c", **settings)
     of_a, _, of_c = tensors_of(workspace, run)
     earlier_directions = {
         key.removeprefix("inputs/"): u for key, u in of_a.items() if key.startswith("inputs/")
@@ -184,22 +186,22 @@ def test_inputs_of_a_retired_task_stay_excluded_while_a_later_task_remains(
     assert all(set(site.inputs_taken) == {"a", "b", "c"} for site in capacity.by_site.values())
 
 
-def test_isolated_task_is_scored_with_its_own_cells_alone(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", name="both", **MODES["isolated"])
-    learn("b", name="alone", **MODES["isolated"])
+def test_isolated_task_is_scored_with_its_own_cells_alone(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b", name="both", **MODES["isolated"])
+    train_run("b", name="alone", **MODES["isolated"])
     both, alone = scores("both"), scores("alone")
     assert both[2, "b", "as_trained"].outcomes == alone[1, "b", "as_trained"].outcomes
     assert both[2, "b", "current"].input_digest != both[2, "b", "as_trained"].input_digest
 
 
-def test_even_budget_assigns_every_cell(learn: Learn) -> None:
-    run = learn("a", "b", "c", **MODES["even"])
+def test_even_budget_assigns_every_cell(train_run: TrainRun) -> None:
+    run = train_run("a", "b", "c", **MODES["even"])
     assert [stage.mask.cells for stage in run.stages if stage.mask] == [149, 149, 150]
     assert run.free_cells == 0
 
 
-def test_growing_the_adapter_changes_no_earlier_cell(learn: Learn, workspace: Workspace) -> None:
-    run = learn("a", "b", "c", **MODES["growing"])
+def test_growing_the_adapter_changes_no_earlier_cell(train_run: TrainRun, workspace: Workspace) -> None:
+    run = train_run("a", "b", "c", **MODES["growing"])
     assert [stage.mask.rank for stage in run.stages if stage.mask] == [4, 4, 6]
     assert run.rank == 6
     assert run.free_cells == 448 * 6 // 4 - 3 * round(0.45 * 448)
@@ -207,9 +209,9 @@ def test_growing_the_adapter_changes_no_earlier_cell(learn: Learn, workspace: Wo
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_paper_protocol_carries_b_on_between_tasks(learn: Learn, workspace: Workspace) -> None:
+def test_paper_protocol_carries_b_on_between_tasks(train_run: TrainRun, workspace: Workspace) -> None:
     first, second = tensors_of(
-        workspace, learn("a", "b", masks={"density": 1.0, "overlap": "allow", "freeze": False})
+        workspace, train_run("a", "b", masks={"density": 1.0, "overlap": "allow", "freeze": False})
     )
     site = next(key for key in first if key.startswith("values/"))
     change = (second[site] - first[site]).abs()
@@ -217,18 +219,18 @@ def test_paper_protocol_carries_b_on_between_tasks(learn: Learn, workspace: Work
     assert torch.corrcoef(torch.stack([first[site], second[site]]))[0, 1] > 0.3
 
 
-def test_overlapping_frozen_cells_add_up(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", masks={"density": 1.0, "overlap": "allow"}, options=RunOptions(measure_all=True))
+def test_overlapping_frozen_cells_add_up(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b", masks={"density": 1.0, "overlap": "allow"}, options=RunOptions(measure_all=True))
     found = scores()
     assert found[2, "b", "as_trained"].input_digest == found[2, "b", "current"].input_digest
     assert found[1, "a", "as_trained"].input_digest == found[2, "a", "as_trained"].input_digest
 
 
 def test_values_stored_in_bfloat16_are_rounded_before_scoring(
-    learn: Learn, workspace: Workspace, scores: Scores
+    train_run: TrainRun, workspace: Workspace, scores: Scores
 ) -> None:
-    exact = tensors_of(workspace, learn("a", name="exact"))[0]
-    run = learn("a", name="rounded", **MODES["stored in bfloat16"])
+    exact = tensors_of(workspace, train_run("a", name="exact"))[0]
+    run = train_run("a", name="rounded", **MODES["stored in bfloat16"])
     kept = tensors_of(workspace, run)[0]
     for key in (key for key in exact if key.startswith("values/")):
         assert kept[key].dtype == torch.bfloat16

@@ -19,7 +19,7 @@ from lori_cl.training import RunOptions
 from lori_cl.training.loaded_run import load_run
 from lori_cl.training.stage_file import read_stage
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
 
 PLAIN = {"rank": 4, "alpha": 8}
@@ -45,16 +45,16 @@ def remove_projection_fields(workspace: Workspace) -> None:
 
 
 def test_run_of_an_earlier_version_is_read_and_resumes_bit_identically(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    at_once = learn("a", "b", name="at-once")
-    learn("a", name="old")
+    at_once = train_run("a", "b", name="at-once")
+    train_run("a", name="old")
     remove_projection_fields(workspace)
     with workspace.read() as registry:
         old = registry.run("old")
         assert (old.rank, old.free_cells) == (4, 448 - 45)
         assert load_run(workspace, registry, "old").weights([]).scaling == 2.0
-    continued = learn("a", "b", name="old")
+    continued = train_run("a", "b", name="old")
     assert continued.stages[1].mask == at_once.stages[1].mask
     assert continued.stages[1].final_loss == at_once.stages[1].final_loss
     assert continued.curriculum == at_once.curriculum
@@ -90,9 +90,9 @@ def test_stage_round_trips_through_its_tensors() -> None:
 
 @pytest.mark.parametrize("mode", [{"adapter": PER_TASK}, GROWING, {}], ids=["per-task", "growing", "shared"])
 def test_run_whose_projections_are_drawn_differently_is_neither_resumed_nor_loaded(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, mode: dict[str, Any]
 ) -> None:
-    run = learn("a", "b", **mode)
+    run = train_run("a", "b", **mode)
     original = sparse_adapter.draw_projection
 
     def one_bit_off(seed: int, site: str, *rest: Any) -> Any:
@@ -106,7 +106,7 @@ def test_run_whose_projections_are_drawn_differently_is_neither_resumed_nor_load
     assert changed_stage.mask is not None
     assert changed_stage.mask.projection is not None
     with pytest.raises(RunConflict, match=changed_stage.mask.projection[:16]):
-        learn("a", "b", "c", **mode)
+        train_run("a", "b", "c", **mode)
     with (
         workspace.read() as registry,
         pytest.raises(RunConflict, match=f"projections of '{changed_stage.task}'"),
@@ -125,12 +125,12 @@ def test_run_whose_projections_are_drawn_differently_is_neither_resumed_nor_load
     ids=["null-space", "per-task", "overlapping", "carried on"],
 )
 def test_bf16_base_keeps_float32_values_and_isolation_in_every_mode(
-    learn: Learn, scores: Scores, workspace: Workspace, tiny_encoder: Any, mode: dict[str, Any]
+    train_run: TrainRun, scores: Scores, workspace: Workspace, tiny_encoder: Any, mode: dict[str, Any]
 ) -> None:
     model = {"path": str(tiny_encoder), "dtype": "bfloat16"}
-    at_once = learn("a", "b", name="at-once", model=model, **mode)
-    learn("a", name="run", model=model, **mode)
-    run = learn("a", "b", name="run", model=model, options=RunOptions(measure_all=True), **mode)
+    at_once = train_run("a", "b", name="at-once", model=model, **mode)
+    train_run("a", name="run", model=model, **mode)
+    run = train_run("a", "b", name="run", model=model, options=RunOptions(measure_all=True), **mode)
     assert [s.mask for s in run.stages] == [s.mask for s in at_once.stages]
     assert [s.final_loss for s in run.stages] == [s.final_loss for s in at_once.stages]
     for stage in run.stages:
@@ -144,9 +144,9 @@ def test_bf16_base_keeps_float32_values_and_isolation_in_every_mode(
 
 @pytest.mark.parametrize("projection", ["shared", "per-task", "orthogonal", "null-space"])
 def test_run_without_active_stages_equals_its_base(
-    learn: Learn, workspace: Workspace, projection: str
+    train_run: TrainRun, workspace: Workspace, projection: str
 ) -> None:
-    learn("a", adapter=NULL_SPACE if projection == "null-space" else {**PLAIN, "projection": projection})
+    train_run("a", adapter=NULL_SPACE if projection == "null-space" else {**PLAIN, "projection": projection})
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
     assert not any(b.any() for b in loaded.weights([]).b.values())
@@ -154,12 +154,12 @@ def test_run_without_active_stages_equals_its_base(
 
 
 def test_omitting_a_stage_from_the_history_does_not_change_the_others(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
     """After a task is retired, the other stages' cells, projections and ranks come from their own files."""
     for adapter in (PLAIN, PER_TASK, GROWING["adapter"]):
         name = f"run-{adapter.get('projection')}-{adapter.get('grow')}"
-        learn("a", "b", name=name, adapter=adapter, masks={"strategy": "random", "density": 0.5})
+        train_run("a", "b", name=name, adapter=adapter, masks={"strategy": "random", "density": 0.5})
         with workspace.read() as registry:
             loaded = load_run(workspace, registry, name)
         first, second = (finished.state for finished in loaded.history)
@@ -169,17 +169,19 @@ def test_omitting_a_stage_from_the_history_does_not_change_the_others(
             torch.testing.assert_close(both.delta(site), alone.delta(site) + only_first.delta(site))
 
 
-def test_growth_resumes_at_the_rank_that_the_run_has_reached(learn: Learn) -> None:
-    run = learn("a", "b", **GROWING)
+def test_growth_resumes_at_the_rank_that_the_run_has_reached(train_run: TrainRun) -> None:
+    run = train_run("a", "b", **GROWING)
     assert [stage.mask.rank for stage in run.stages if stage.mask] == [4, 6]
-    grown = learn("a", "b", "c", **GROWING)
+    grown = train_run("a", "b", "c", **GROWING)
     assert [stage.mask.rank for stage in grown.stages if stage.mask] == [4, 6, 8]
     assert grown.free_cells == 2 * 448 - 3 * round(0.6 * 448)
 
 
-def test_even_budget_is_the_same_after_an_interruption(learn: Learn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_even_budget_is_the_same_after_an_interruption(
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     even = {"masks": {"strategy": "random", "budget": "even"}}
-    uninterrupted = learn("a", "b", "c", name="whole", **even)
+    uninterrupted = train_run("a", "b", "c", name="whole", **even)
     original, ended_tasks = METHODS["lori"].end_stage, []
 
     def fail_in_the_second_stage(self: Any, context: Any) -> Any:
@@ -191,26 +193,28 @@ def test_even_budget_is_the_same_after_an_interruption(learn: Learn, monkeypatch
     with monkeypatch.context() as broken:
         broken.setattr(METHODS["lori"], "end_stage", fail_in_the_second_stage)
         with pytest.raises(KeyboardInterrupt):
-            learn("a", "b", "c", name="broken", **even)
-    resumed = learn("a", "b", "c", name="broken", **even)
+            train_run("a", "b", "c", name="broken", **even)
+    resumed = train_run("a", "b", "c", name="broken", **even)
     assert [s.mask for s in resumed.stages] == [s.mask for s in uninterrupted.stages]
     assert [s.final_loss for s in resumed.stages] == [s.final_loss for s in uninterrupted.stages]
 
 
-def test_task_appended_after_an_even_budget_was_spent_is_refused(learn: Learn, workspace: Workspace) -> None:
+def test_task_appended_after_an_even_budget_was_spent_is_refused(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
     even = {"masks": {"strategy": "random", "budget": "even"}}
-    learn("a", "b", **even)
+    train_run("a", "b", **even)
     with pytest.raises(CapacityExhausted, match=r"'c' needs 1 cells; 0 of 448 are free") as caught:
-        learn("a", "b", "c", **even)
+        train_run("a", "b", "c", **even)
     assert "density" not in str(caught.value)
     assert "grow" not in str(caught.value)
     with workspace.read() as registry:
         assert [task.label for task in registry.run("run").tasks] == ["a", "b"]
 
 
-def test_null_space_projection_uses_the_stored_directions(learn: Learn, workspace: Workspace) -> None:
-    learn("a", adapter=NULL_SPACE)
-    run = learn("a", "b", adapter=NULL_SPACE)
+def test_null_space_projection_uses_the_stored_directions(train_run: TrainRun, workspace: Workspace) -> None:
+    train_run("a", adapter=NULL_SPACE)
+    run = train_run("a", "b", adapter=NULL_SPACE)
     first, second = (read_stage(workspace.artifacts.get(s.artifact, "safetensors"))[0] for s in run.stages)
     with workspace.read() as registry:
         sites = load_run(workspace, registry, "run").method._adapter.sites  # type: ignore[attr-defined]
@@ -227,16 +231,16 @@ def test_null_space_projection_uses_the_stored_directions(learn: Learn, workspac
             )
 
 
-def test_changed_energy_cannot_resume_the_run(learn: Learn) -> None:
-    learn("a", adapter=NULL_SPACE)
+def test_changed_energy_cannot_resume_the_run(train_run: TrainRun) -> None:
+    train_run("a", adapter=NULL_SPACE)
     with pytest.raises(RunConflict, match=r"adapter\.null_space\.energy = 0\.95 \(now 0\.9\)"):
-        learn("a", "b", adapter={**NULL_SPACE, "null_space": {"max_directions": 3, "energy": 0.9}})
+        train_run("a", "b", adapter={**NULL_SPACE, "null_space": {"max_directions": 3, "energy": 0.9}})
 
 
 def test_mask_record_of_the_registry_keeps_rank_projection_and_directions(
-    learn: Learn, workspace: Workspace
+    train_run: TrainRun, workspace: Workspace
 ) -> None:
-    run = learn("a", adapter=NULL_SPACE)
+    run = train_run("a", adapter=NULL_SPACE)
     with workspace.read() as registry:
         kept = registry.run("run").stages[0].mask
     assert kept is not None

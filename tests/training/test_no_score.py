@@ -15,7 +15,7 @@ from lori_cl.spec import load_curriculum
 from lori_cl.tasks import SCORERS
 from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,11 @@ Learn = Callable[..., Run]
     ids=["nan", "infinite", "error", "part", "outcome", "too few"],
 )
 def test_metric_without_a_finite_score_ends_the_run_before_any_commit(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], message: str
+    train_run: TrainRun,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, Any],
+    message: str,
 ) -> None:
     original = type(SCORERS["accuracy"]).grade
 
@@ -40,7 +44,7 @@ def test_metric_without_a_finite_score_ends_the_run_before_any_commit(
 
     monkeypatch.setattr(type(SCORERS["accuracy"]), "grade", invalid_grade)
     with pytest.raises(LoriError, match=f"scoring a, base: {message}"):
-        learn("a")
+        train_run("a")
     with workspace.read() as registry:
         assert registry.evaluations("run") == []
         assert registry.run("run").stages == ()

@@ -12,7 +12,7 @@ from lori_cl.training import Progress, stage_training
 from lori_cl.training.training_job import TrainingJob, TrainResult
 from tests.postgres import Postgres
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 
 @pytest.fixture
@@ -43,20 +43,20 @@ def results_of(workspace: Workspace) -> list[object]:
 
 
 def test_run_waits_for_its_registry_and_continues_to_the_same_scores(
-    learn: Learn,
+    train_run: TrainRun,
     server_workspace: Workspace,
     workspace: Workspace,
     postgres: Postgres,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "sleep", lambda _: postgres.start())
-    assert learn("a", "b", "c", into=server_workspace).status == "done"
-    learn("a", "b", "c", into=workspace)
+    assert train_run("a", "b", "c", into=server_workspace).status == "done"
+    train_run("a", "b", "c", into=workspace)
     assert results_of(server_workspace) == results_of(workspace)
 
 
 def test_run_whose_registry_stays_unavailable_can_be_resumed_to_the_same_scores(
-    learn: Learn,
+    train_run: TrainRun,
     server_workspace: Workspace,
     workspace: Workspace,
     postgres: Postgres,
@@ -64,10 +64,10 @@ def test_run_whose_registry_stays_unavailable_can_be_resumed_to_the_same_scores(
 ) -> None:
     monkeypatch.setattr(server, "sleep", lambda _: None)
     with pytest.raises(WorkspaceUnusable, match="committed data is kept; repeat the command to resume"):
-        learn("a", "b", "c", into=server_workspace)
+        train_run("a", "b", "c", into=server_workspace)
     postgres.start()
     with server_workspace.read() as registry:
         assert registry.run("run").status == "1 of 3 stages"
-    assert learn("a", "b", "c", into=server_workspace).status == "done"
-    learn("a", "b", "c", into=workspace)
+    assert train_run("a", "b", "c", into=server_workspace).status == "done"
+    train_run("a", "b", "c", into=workspace)
     assert results_of(server_workspace) == results_of(workspace)

@@ -32,7 +32,7 @@ from lori_cl.training import (
 from lori_cl.training.task_data import prepare_eval_task
 from lori_cl.training.training_job import TrainingJob, TrainResult
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
 
 
@@ -41,16 +41,16 @@ def digests(run: Run) -> list[str]:
 
 
 def test_same_command_is_bit_identical_in_another_workspace(
-    learn: Learn, workspace: Workspace, tmp_path: Path
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path
 ) -> None:
     other = Workspace(tmp_path / "other")
     other.create()
     masks = {"strategy": "magnitude", "density": 0.1}
-    assert digests(learn("a", "b", masks=masks)) == digests(learn("a", "b", masks=masks, into=other))
+    assert digests(train_run("a", "b", masks=masks)) == digests(train_run("a", "b", masks=masks, into=other))
 
 
-def test_different_seed_gives_different_projections_masks_and_values(learn: Learn) -> None:
-    one, two = learn("a", name="one", seed=1), learn("a", name="two", seed=2)
+def test_different_seed_gives_different_projections_masks_and_values(train_run: TrainRun) -> None:
+    one, two = train_run("a", name="one", seed=1), train_run("a", name="two", seed=2)
     assert one.projection is not None is not two.projection
     assert one.projection.digest != two.projection.digest
     assert one.stages[0].mask is not None is not two.stages[0].mask
@@ -58,17 +58,17 @@ def test_different_seed_gives_different_projections_masks_and_values(learn: Lear
 
 
 def test_finished_run_is_not_changed_again(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch, workspace: Workspace
 ) -> None:
-    before = learn("a", "b")
+    before = train_run("a", "b")
     monkeypatch.setattr(loaded_run, "load_base", lambda *_: pytest.fail("loaded the model"))
-    assert learn("a", "b") == before
+    assert train_run("a", "b") == before
 
 
 def test_interrupted_run_resumes_to_the_same_matrix(
-    learn: Learn, scores: Scores, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, scores: Scores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uninterrupted = learn("a", "b", "c", name="whole")
+    uninterrupted = train_run("a", "b", "c", name="whole")
     run_job, calls = stage_training.run_job, []
 
     def fail_in_the_third_stage(*arguments: object) -> object:
@@ -79,9 +79,9 @@ def test_interrupted_run_resumes_to_the_same_matrix(
 
     monkeypatch.setattr(stage_training, "run_job", fail_in_the_third_stage)
     with pytest.raises(KeyboardInterrupt):
-        learn("a", "b", "c", name="broken")
+        train_run("a", "b", "c", name="broken")
     monkeypatch.setattr(stage_training, "run_job", run_job)
-    broken = learn("a", "b", "c", name="broken")
+    broken = train_run("a", "b", "c", name="broken")
     assert [s.mask for s in broken.stages] == [s.mask for s in uninterrupted.stages]
     assert {k: (e.score, e.outcomes, e.input_digest) for k, e in scores("broken").items()} == {
         k: (e.score, e.outcomes, e.input_digest) for k, e in scores("whole").items()
@@ -89,9 +89,9 @@ def test_interrupted_run_resumes_to_the_same_matrix(
 
 
 def test_appended_task_is_trained_alone_and_matches_a_run_that_had_it_from_the_start(
-    learn: Learn, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a", "b", name="run")
+    train_run("a", "b", name="run")
     trained: list[str] = []
     run_job = stage_training.run_job
 
@@ -100,7 +100,7 @@ def test_appended_task_is_trained_alone_and_matches_a_run_that_had_it_from_the_s
         return run_job(job, settings, progress)
 
     monkeypatch.setattr(stage_training, "run_job", record)
-    grown = learn("a", "b", "c", name="run")
+    grown = train_run("a", "b", "c", name="run")
     assert trained == ["stage 3/3 c: training"]
     assert [s.position for s in grown.stages] == [1, 2, 3]
     assert [t.label for t in grown.tasks] == ["a", "b", "c"]
@@ -115,71 +115,73 @@ def test_appended_task_is_trained_alone_and_matches_a_run_that_had_it_from_the_s
     ],
 )
 def test_run_can_only_be_resumed_with_its_original_settings(
-    learn: Learn, change: dict[str, object], message: str
+    train_run: TrainRun, change: dict[str, object], message: str
 ) -> None:
-    learn("a")
+    train_run("a")
     with pytest.raises(RunConflict, match=message):
-        learn("a", "b", **change)
+        train_run("a", "b", **change)
 
 
-def test_all_differing_settings_are_reported_at_once(learn: Learn) -> None:
-    learn("a")
+def test_all_differing_settings_are_reported_at_once(train_run: TrainRun) -> None:
+    train_run("a")
     with pytest.raises(RunConflict, match=r"seed = 0 \(now 5\), eval\.batch_size = 4 \(now 2\);"):
-        learn("a", "b", seed=5, eval={"batch_size": 2})
+        train_run("a", "b", seed=5, eval={"batch_size": 2})
 
 
 def test_planned_but_untrained_task_can_be_replaced(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a")
+    train_run("a")
     with monkeypatch.context() as broken:
         broken.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            learn("a", "b")
+            train_run("a", "b")
     with workspace.read() as registry:
         assert [t.label for t in registry.run("run").tasks] == ["a", "b"]
-    assert learn("a").status == "done"
-    assert [t.label for t in learn("a", "c").tasks] == ["a", "c"]
+    assert train_run("a").status == "done"
+    assert [t.label for t in train_run("a", "c").tasks] == ["a", "c"]
 
 
-def test_damaged_stage_is_detected_before_the_run_is_extended(learn: Learn, workspace: Workspace) -> None:
-    run = learn("a")
+def test_damaged_stage_is_detected_before_the_run_is_extended(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    run = train_run("a")
     workspace.artifacts.path(run.stages[0].artifact, "safetensors").write_bytes(b"damaged")
     with pytest.raises(ArtifactDamaged):
-        learn("a", "b")
+        train_run("a", "b")
     with workspace.read() as registry:
         assert registry.run("run") == run
 
 
-def test_run_can_only_be_resumed_with_its_tasks_in_order(learn: Learn) -> None:
-    learn("a", "b")
+def test_run_can_only_be_resumed_with_its_tasks_in_order(train_run: TrainRun) -> None:
+    train_run("a", "b")
     with pytest.raises(RunConflict, match="task 1 of this run is 'a', but the curriculum has 'b'"):
-        learn("b", "a")
+        train_run("b", "a")
     with pytest.raises(RunConflict, match=r"task 2 of this run is 'b', but the curriculum has no such task"):
-        learn("a")
+        train_run("a")
 
 
 def test_run_refuses_other_base_weights_and_shows_both_digests(
-    learn: Learn, tiny_encoder: Path, tmp_path: Path
+    train_run: TrainRun, tiny_encoder: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in tiny_encoder.iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
-    run = learn("a", model={"path": str(copy)})
+    run = train_run("a", model={"path": str(copy)})
     weights = load_file(copy / "model.safetensors")
     weights["encoder.layer.0.output.dense.bias"][0] += 1
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(RunConflict, match=run.base_digest[:16]):
-        learn("a", "b", model={"path": str(copy)})
+        train_run("a", "b", model={"path": str(copy)})
 
 
 def test_eleventh_task_of_a_tenth_each_is_refused_before_training(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage_training, "run_job", lambda *_: pytest.fail("trained"))
     with pytest.raises(CapacityExhausted, match="'t10' needs 45 cells; 43 of 448 are free") as caught:
-        learn(*(f"t{i}" for i in range(1, 12)))
+        train_run(*(f"t{i}" for i in range(1, 12)))
     assert "at most 0.09 for 11 tasks" in str(caught.value)
     with workspace.read() as registry:
         assert registry.runs() == []
@@ -200,17 +202,17 @@ def test_unknown_training_label_is_reported_with_file_line_and_nearest_label(
 
 
 def test_locked_run_is_refused_before_anything_is_loaded(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaded_run, "load_base", lambda *_: pytest.fail("loaded the model"))
     with workspace.lock("run"), pytest.raises(RunConflict, match=r"run 'run' is locked by process \d+ on "):
-        learn("a")
+        train_run("a")
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
 def test_run_is_locked_during_training_and_unlocked_afterwards(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_job, held = stage_training.run_job, []
 
@@ -219,25 +221,25 @@ def test_run_is_locked_during_training_and_unlocked_afterwards(
         return run_job(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stage_training, "run_job", record_locks)
-    learn("a", "b")
+    train_run("a", "b")
     assert held == [["run"], ["run"]]
     assert workspace.locked_runs() == []
 
 
 def test_diverging_loss_stops_the_stage_and_keeps_the_earlier_ones(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn("a")
+    train_run("a")
     real = torch.nn.functional.cross_entropy
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *a: real(*a) * float("nan"))
     with pytest.raises(TrainingDiverged, match=r"stage 2/2 b: training: the loss became nan at step 1, on"):
-        learn("a", "b")
+        train_run("a", "b")
     with workspace.read() as registry:
         assert [s.task for s in registry.run("run").stages] == ["a"]
 
 
 def test_weights_that_became_nan_in_the_last_step_are_not_committed(
-    learn: Learn, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = torch.nn.functional.cross_entropy
     # The square root has an infinite slope at 0, so the loss is finite and its gradient is not.
@@ -245,30 +247,32 @@ def test_weights_that_became_nan_in_the_last_step_are_not_committed(
         torch.nn.functional, "cross_entropy", lambda z, y: real(z, y) + (0.0 * z).square().sum().sqrt()
     )
     with pytest.raises(TrainingDiverged, match="the weights are no longer finite"):
-        learn("a", train={"epochs": 1, "batch_size": 64, "lr": 0.01, "max_grad_norm": 0.0})
+        train_run("a", train={"epochs": 1, "batch_size": 64, "lr": 0.01, "max_grad_norm": 0.0})
     with workspace.read() as registry:
         assert registry.run("run").stages == ()
 
 
-def test_model_with_overflowing_logits_gets_no_score(learn: Learn, workspace: Workspace) -> None:
+def test_model_with_overflowing_logits_gets_no_score(train_run: TrainRun, workspace: Workspace) -> None:
     with pytest.raises(LoriError, match="logits are not finite"):
-        learn("a", train={"epochs": 1, "batch_size": 64, "lr": 1e30})
+        train_run("a", train={"epochs": 1, "batch_size": 64, "lr": 1e30})
     with workspace.read() as registry:
         assert registry.run("run").stages == ()
 
 
-def test_lost_eval_set_is_restored_from_an_unchanged_source(learn: Learn, workspace: Workspace) -> None:
-    run = learn("a")
+def test_lost_eval_set_is_restored_from_an_unchanged_source(
+    train_run: TrainRun, workspace: Workspace
+) -> None:
+    run = train_run("a")
     eval_set = workspace.artifacts.path(run.tasks[0].eval_set.digest, "jsonl")
     eval_set.unlink()
-    learn("a", "b")
+    train_run("a", "b")
     assert eval_set.is_file()
 
 
 def test_lost_eval_set_with_a_changed_source_stops_the_run(
-    learn: Learn, workspace: Workspace, tmp_path: Path
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path
 ) -> None:
-    run = learn("a")
+    run = train_run("a")
     workspace.artifacts.path(run.tasks[0].eval_set.digest, "jsonl").unlink()
     source = tmp_path / "declared" / "a" / "test.jsonl"
 
@@ -282,30 +286,30 @@ def test_lost_eval_set_with_a_changed_source_stops_the_run(
     ("setting", "name"), [("scheduler", "cosin"), ("optimizer", "adam_w"), ("loggers", ["tensorbord"])]
 )
 def test_name_unknown_to_the_trainer_is_refused_before_storing(
-    learn: Learn, workspace: Workspace, setting: str, name: object
+    train_run: TrainRun, workspace: Workspace, setting: str, name: object
 ) -> None:
     with pytest.raises(InputError, match="train: .*" + (name if isinstance(name, str) else "tensorbord")):
-        learn("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, setting: name})
+        train_run("a", train={"epochs": 1, "batch_size": 8, "max_length": 16, setting: name})
     with workspace.read() as registry:
         assert registry.runs() == []
 
 
-def test_every_seed_of_a_stage_differs_and_is_recorded(learn: Learn) -> None:
-    run = learn("a", "b")
+def test_every_seed_of_a_stage_differs_and_is_recorded(train_run: TrainRun) -> None:
+    run = train_run("a", "b")
     seeds = [seed for stage in run.stages for seed in stage.seeds.values()]
     assert len(seeds) == len(set(seeds)) == 14
 
 
-def test_task_may_have_its_own_number_of_epochs(learn: Learn) -> None:
+def test_task_may_have_its_own_number_of_epochs(train_run: TrainRun) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
-    run = learn("a", "b", train={**train, "epochs_of": {"b": 3}})
+    run = train_run("a", "b", train={**train, "epochs_of": {"b": 3}})
     assert [stage.steps for stage in run.stages] == [2, 6]
 
 
-def test_epochs_of_a_future_task_do_not_change_trained_stages(learn: Learn) -> None:
+def test_epochs_of_a_future_task_do_not_change_trained_stages(train_run: TrainRun) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16}
-    learn("a", train=train)
-    run = learn("a", "b", train={**train, "epochs_of": {"b": 3}})
+    train_run("a", train=train)
+    run = train_run("a", "b", train={**train, "epochs_of": {"b": 3}})
     assert [stage.steps for stage in run.stages] == [2, 6]
     with pytest.raises(RunConflict, match=r"train.epochs_of.b = 3.0 \(now 2.0\)"):
-        learn("a", "b", train={**train, "epochs_of": {"b": 2}})
+        train_run("a", "b", train={**train, "epochs_of": {"b": 2}})

@@ -12,18 +12,18 @@ from lori_cl.registry import Run, Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
 
 
-def test_row_zero_scores_the_base_model_under_any_method(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", name="one")
-    learn("a", "b", name="two", method="sequential-lora", options=RunOptions(measure_all=True))
+def test_row_zero_scores_the_base_model_under_any_method(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b", name="one")
+    train_run("a", "b", name="two", method="sequential-lora", options=RunOptions(measure_all=True))
     assert scores("one")[0, "b", "base"].outcomes == scores("two")[0, "b", "base"].outcomes
 
 
-def test_score_with_unchanged_inputs_is_cached(learn: Learn, scores: Scores) -> None:
-    learn("a", "b")
+def test_score_with_unchanged_inputs_is_cached(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b")
     found = scores()
     assert found[1, "a", "as_trained"].source == "measured"
     assert found[1, "a", "current"].source == "cached"
@@ -32,59 +32,61 @@ def test_score_with_unchanged_inputs_is_cached(learn: Learn, scores: Scores) -> 
     assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
 
 
-def test_measure_all_measures_again_and_matches_the_cached_scores(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", name="cached")
-    learn("a", "b", name="measured", options=RunOptions(measure_all=True))
+def test_measure_all_measures_again_and_matches_the_cached_scores(
+    train_run: TrainRun, scores: Scores
+) -> None:
+    train_run("a", "b", name="cached")
+    train_run("a", "b", name="measured", options=RunOptions(measure_all=True))
     cached, measured = scores("cached"), scores("measured")
     assert {e.source for e in measured.values()} == {"measured"}
     assert {k: e.outcomes for k, e in cached.items()} == {k: e.outcomes for k, e in measured.items()}
 
 
-def test_every_trained_task_is_scored_again_after_every_stage(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", "c")
+def test_every_trained_task_is_scored_again_after_every_stage(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b", "c")
     views = ("as_trained", "current")
     expected = {(i, t, v) for i in (1, 2, 3) for t in "abc"[:i] for v in views}
     assert scores().keys() == expected | {(0, t, "base") for t in "abc"}
 
 
-def test_upper_triangle_scores_untrained_tasks(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", options=RunOptions(upper_triangle=True))
+def test_upper_triangle_scores_untrained_tasks(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b", options=RunOptions(upper_triangle=True))
     assert {(1, "b", "as_trained"), (1, "b", "current")} <= scores().keys()
 
 
-def test_upper_triangle_can_be_filled_in_later(learn: Learn, scores: Scores) -> None:
+def test_upper_triangle_can_be_filled_in_later(train_run: TrainRun, scores: Scores) -> None:
     at_once = RunOptions(upper_triangle=True)
-    learn("a", "b", name="whole", options=at_once)
-    learn("a", "b", name="late")
+    train_run("a", "b", name="whole", options=at_once)
+    train_run("a", "b", name="late")
     assert (1, "b", "current") not in scores("late")
-    learn("a", "b", name="late", options=at_once)
+    train_run("a", "b", name="late", options=at_once)
     filled = {key: e.score for key, e in scores("late").items()}
     assert filled == {key: e.score for key, e in scores("whole").items()}
 
 
-def test_sequential_lora_keeps_as_trained_and_changes_current(learn: Learn, scores: Scores) -> None:
-    learn("a", "b", method="sequential-lora", options=RunOptions(measure_all=True))
+def test_sequential_lora_keeps_as_trained_and_changes_current(train_run: TrainRun, scores: Scores) -> None:
+    train_run("a", "b", method="sequential-lora", options=RunOptions(measure_all=True))
     found = scores()
     assert found[2, "a", "as_trained"].input_digest == found[1, "a", "as_trained"].input_digest
     assert found[2, "a", "current"].input_digest != found[1, "a", "current"].input_digest
 
 
-def test_learnable_task_is_learned(learn: Learn, scores: Scores) -> None:
+def test_learnable_task_is_learned(train_run: TrainRun, scores: Scores) -> None:
     train = {"epochs": 12, "batch_size": 4, "lr": 0.05, "head_lr": 0.05, "max_length": 16}
-    learn("a", train=train, masks={"strategy": "random", "density": 0.5})
+    train_run("a", train=train, masks={"strategy": "random", "density": 0.5})
     assert scores()[1, "a", "as_trained"].score >= 0.75
 
 
-def test_truncated_texts_are_counted_in_training_and_scoring(learn: Learn, scores: Scores) -> None:
+def test_truncated_texts_are_counted_in_training_and_scoring(train_run: TrainRun, scores: Scores) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 4}
-    run = learn("a", train=train)
+    run = train_run("a", train=train)
     assert run.stages[0].n_truncated == 16
     assert scores()[1, "a", "as_trained"].n_truncated == 8
 
 
 @pytest.mark.parametrize("extra", [{"precision": "bf16"}, {"gradient_checkpointing": True}])
-def test_trainer_options_reach_the_trainer(learn: Learn, extra: dict[str, object]) -> None:
-    run = learn("a", train={"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16, **extra})
+def test_trainer_options_reach_the_trainer(train_run: TrainRun, extra: dict[str, object]) -> None:
+    run = train_run("a", train={"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16, **extra})
     assert run.stages[0].steps == 2
     assert run.stages[0].final_loss > 0
 

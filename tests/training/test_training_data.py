@@ -15,7 +15,7 @@ from lori_cl.registry import Run, Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
 
-Learn = Callable[..., Run]
+TrainRun = Callable[..., Run]
 
 
 def interrupt(*_: Any) -> None:
@@ -65,14 +65,14 @@ def test_allowed_duplicates_are_used_for_training(
 
 @pytest.mark.parametrize("limit", [None, 12])
 def test_later_run_on_changed_training_data_warns_with_both_digests(
-    learn: Learn,
+    train_run: TrainRun,
     write_task: Callable[..., Path],
     run_again: Callable[..., Run],
     caplog: pytest.LogCaptureFixture,
     limit: int | None,
 ) -> None:
     train = {"epochs": 1, "batch_size": 8, "lr": 0.01, "max_length": 16, "limit": limit}
-    first = learn("a", train=train)
+    first = train_run("a", train=train)
     run_again("a", name="same", seed=7)
     assert "training data changed" not in caplog.text
     file = train_file(write_task("a"))
