@@ -69,10 +69,10 @@ class Postgres:
                     raise RuntimeError((self._folder / "log").read_text()) from None
                 time.sleep(0.05)
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+    def stop(self, stop_signal: signal.Signals = signal.SIGINT) -> None:
         """Abort every transaction and stop the server; SIGQUIT simulates a crash."""
         assert self._process is not None
-        self._process.send_signal(how)
+        self._process.send_signal(stop_signal)
         self._process.wait(timeout=60)
 
     def freeze(self) -> None:

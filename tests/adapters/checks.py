@@ -198,13 +198,13 @@ def check_a_stays_frozen_when_peft_enables_gradients() -> None:
 def check_dense_holds_exactly_the_frozen_cells(stages: int) -> None:
     """Check that dense() of frozen stages holds exactly their cells and zeros elsewhere."""
     _, adapter = adapted()
-    kept = [
+    frozen_cells = [
         Cells(masks, {site: torch.randn(int(mask.sum())) for site, mask in masks.items()})
         for masks in two_masks(adapter)[:stages]
     ]
-    freeze(adapter, kept)
+    freeze(adapter, frozen_cells)
     for site, acting in adapter.dense().items():
         expected = torch.zeros_like(acting)
-        for cells in kept:
+        for cells in frozen_cells:
             expected[cells.masks[site]] = cells.values[site]
         assert torch.equal(acting, expected), site

@@ -52,12 +52,12 @@ def test_backward_saves_neither_the_wide_input_nor_a_dense_b() -> None:
     sparse, *_ = checks.sparse_b_and_dense_copy()
     a = FrozenA(torch.randn(5, 40))
     x = torch.randn(6, 40, requires_grad=True)
-    kept: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda t: t):
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda t: t):
         sparse(a(x))
-    assert (6, 5) in {tuple(tensor.shape) for tensor in kept}
-    assert x.data_ptr() not in {tensor.data_ptr() for tensor in kept}
-    wide = [tensor for tensor in kept if tensor.shape == sparse.frozen.shape]
+    assert (6, 5) in {tuple(tensor.shape) for tensor in saved}
+    assert x.data_ptr() not in {tensor.data_ptr() for tensor in saved}
+    wide = [tensor for tensor in saved if tensor.shape == sparse.frozen.shape]
     assert {tensor.data_ptr() for tensor in wide} == {sparse.frozen.data_ptr()}
 
 
@@ -159,11 +159,11 @@ def test_under_bf16_autocast_a_float32_input_is_multiplied_and_differentiated_in
 
 def test_step_with_accumulated_gradients_equals_step_with_their_sum() -> None:
     accumulated, *_ = checks.two_stage_model(llama())
-    at_once, *_ = checks.two_stage_model(llama())
+    summed, *_ = checks.two_stage_model(llama())
     for seed in (0, 1):
         loss(accumulated, seed).backward()
-    (loss(at_once, 0) + loss(at_once, 1)).backward()
-    for model in (accumulated, at_once):
+    (loss(summed, 0) + loss(summed, 1)).backward()
+    for model in (accumulated, summed):
         adamw([parameter for _, parameter in trainable(model)]).step()
-    for (name, one), (_, other) in zip(trainable(accumulated), trainable(at_once), strict=True):
+    for (name, one), (_, other) in zip(trainable(accumulated), trainable(summed), strict=True):
         torch.testing.assert_close(one, other, msg=name)

@@ -64,12 +64,12 @@ def test_compact_gradient_over_frozen_values_is_bitwise_the_masked_dense_one(
 
 
 def test_carried_on_cells_start_at_their_values_and_the_others_at_zero() -> None:
-    carried, mask = opened_over_frozen(keep_values=True)
+    continued, mask = opened_over_frozen(keep_values=True)
     fresh, _ = opened_over_frozen(keep_values=False)
-    assert carried.values is not None is not fresh.values
-    assert torch.equal(carried.values, carried.frozen[mask])
+    assert continued.values is not None is not fresh.values
+    assert torch.equal(continued.values, continued.frozen[mask])
     assert not fresh.values.any()
-    assert torch.equal(carried.weight, carried.frozen)
+    assert torch.equal(continued.weight, continued.frozen)
     assert torch.equal(fresh.weight, fresh.frozen)
 
 
@@ -250,21 +250,21 @@ def test_taken_gradients_are_removed_from_the_adapter() -> None:
     masks, _ = two_masks(adapter)
     adapter.open(masks)
     model(input_ids=torch.ones(1, 4, dtype=torch.int64)).logits.square().sum().backward()
-    taken = adapter.take_gradients()
-    assert {site: g.numel() for site, g in taken.items()} == {s: int(m.sum()) for s, m in masks.items()}
-    assert any(bool(gradient.any()) for gradient in taken.values())
+    gradients = adapter.take_gradients()
+    assert {site: g.numel() for site, g in gradients.items()} == {s: int(m.sum()) for s, m in masks.items()}
+    assert any(bool(gradient.any()) for gradient in gradients.values())
     assert adapter.take_gradients() == {}
 
 
 def test_stage_may_omit_sites() -> None:
     _, adapter = adapted()
     masks, _ = two_masks(adapter)
-    kept = adapter.sites[0].name
-    cells = random_cells({kept: masks[kept]}, 1)
+    only_site = adapter.sites[0].name
+    cells = random_cells({only_site: masks[only_site]}, 1)
     adapter.install([Bank(projections(adapter, 1), [cells])])
-    assert [site for site, b in adapter.dense().items() if b.any()] == [kept]
-    adapter.open({kept: masks[kept]})
-    assert list(adapter.opened()) == [kept]
+    assert [site for site, b in adapter.dense().items() if b.any()] == [only_site]
+    adapter.open({only_site: masks[only_site]})
+    assert list(adapter.opened()) == [only_site]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -302,8 +302,8 @@ def test_banks_on_a_bf16_base_keep_float32_values() -> None:
     adapter.install([*banks, Bank(projections(adapter, 9))])
     adapter.open(masks)
     train(model, 2)
-    held: Mapping[str, Tensor] = {**adapter.dense(), **dict(adapter.opened())}
-    assert {tensor.dtype for tensor in held.values()} == {torch.float32}
+    tensors: Mapping[str, Tensor] = {**adapter.dense(), **dict(adapter.opened())}
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
     assert {layer.lora_A["default"].weight.dtype for layer in adapter.layers.values()} == {torch.float32}
     first = adapter.sites[0].name
     assert torch.equal(adapter.dense()[first][:, :4], dense_b(banks[0].stages[0], first))
@@ -313,8 +313,8 @@ def test_writing_values_into_open_cells_changes_no_installed_cell() -> None:
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     stage = random_cells(masks, 1)
-    kept = {site: values.clone() for site, values in stage.values.items()}
+    before = {site: values.clone() for site, values in stage.values.items()}
     adapter.install([Bank(projections(adapter, 1), [stage])])
     adapter.open(masks, keep_values=True)
     write_open_values(model)
-    assert all(torch.equal(stage.values[site], kept[site]) for site in kept)
+    assert all(torch.equal(stage.values[site], before[site]) for site in before)

@@ -189,7 +189,7 @@ def test_huge_tensor_name_is_shortened_in_the_message(tmp_path: Path) -> None:
     assert len(refused) < 10_000
 
 
-class Danger:
+class CreatesFileOnUnpickle:
     """An object that creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
@@ -218,12 +218,12 @@ def test_bin_file_of_plain_tensors_is_read(binary: Callable[[object], Path]) -> 
 
 @pytest.mark.parametrize("where", ["value", "name", "alone", "in list"])
 def test_pickle_code_is_never_executed(tmp_path: Path, binary: Callable[[object], Path], where: str) -> None:
-    danger = Danger(tmp_path / "owned")
+    payload = CreatesFileOnUnpickle(tmp_path / "owned")
     value: object = {
-        "value": {"x": danger},
-        "name": {(danger,): torch.ones(1)},
-        "alone": danger,
-        "in list": factors() | {"x": [danger]},
+        "value": {"x": payload},
+        "name": {(payload,): torch.ones(1)},
+        "alone": payload,
+        "in list": factors() | {"x": [payload]},
     }[where]
     folder = binary(value)
     with pytest.raises(InputError, match=r"adapter_model\.bin"):
@@ -233,7 +233,12 @@ def test_pickle_code_is_never_executed(tmp_path: Path, binary: Callable[[object]
 
 def test_bare_pickle_is_refused_without_unpickling(tmp_path: Path, binary: Callable[[object], Path]) -> None:
     folder = binary({})
-    for content in (pickle.dumps(Danger(tmp_path / "owned")), b"", b"\x80\x02.", b"PK\x03\x04" + b"\0" * 99):
+    for content in (
+        pickle.dumps(CreatesFileOnUnpickle(tmp_path / "owned")),
+        b"",
+        b"\x80\x02.",
+        b"PK\x03\x04" + b"\0" * 99,
+    ):
         (folder / "adapter_model.bin").write_bytes(content)
         with pytest.raises(InputError, match=r"is not in the format of torch\.save|cannot be read"):
             read_external_adapter(folder)

@@ -112,9 +112,9 @@ def test_difference_of_two_states_with_a_shared_a_is_pruned_as_one_update(method
         assert torch.equal(added.a[site], after.a[site])
         torch.testing.assert_close(added.delta(site), after.delta(site) - before.delta(site))
     merged = merge([added], method, settings=MergeSettings(density=0.5))
-    kept = [int((b != 0).sum()) for b in merged.weights.b.values()]
+    nonzero = [int((b != 0).sum()) for b in merged.weights.b.values()]
     if method != "dare":  # dare drops cells at random
-        assert kept == [int(0.5 * b.numel()) for b in added.b.values()]
+        assert nonzero == [int(0.5 * b.numel()) for b in added.b.values()]
     separate = adapter(3).minus(before)
     assert {a.shape[0] for a in separate.a.values()} == {6}
 
@@ -208,15 +208,15 @@ def test_with_different_projections_each_b_is_pruned_separately(method: str) -> 
     settings = MergeSettings(density=0.5)
     merged = merge(DIFFERENT_AS, method, [0.4, 0.3, 0.2], settings).weights
     assert merged.a["first"].shape[0] == 3 + 5 + 3
-    kept = merged.b["first"]
+    pruned = merged.b["first"]
     assert torch.equal(merged.a["first"], torch.cat([each.a["first"] for each in DIFFERENT_AS]))
     rescaled = 2.0 if method == "dare" else 1.0
     full = torch.cat(
         [w * e.scaling * rescaled * e.b["first"] for w, e in zip([0.4, 0.3, 0.2], DIFFERENT_AS, strict=True)],
         1,
     )
-    assert 0 < int((kept != 0).sum()) < kept.numel()
-    torch.testing.assert_close(kept, full * (kept != 0))
+    assert 0 < int((pruned != 0).sum()) < pruned.numel()
+    torch.testing.assert_close(pruned, full * (pruned != 0))
 
 
 @pytest.mark.parametrize("method", ["ties", "dare-ties"])
@@ -238,12 +238,12 @@ def test_ties_merge_of_disjoint_masks_is_their_weighted_sum() -> None:
 
 def test_density_is_a_share_of_the_nonzero_cells() -> None:
     half = sparse(SHARED_AS[0], checkerboard(0))
-    kept = merge([half], "magnitude", settings=MergeSettings(density=0.5)).weights
+    pruned = merge([half], "magnitude", settings=MergeSettings(density=0.5)).weights
     for site in SHAPES:
         cells = half.b[site] != 0
-        assert int((kept.b[site] != 0).sum()) == int(cells.sum()) // 2
-        smallest_kept = kept.b[site][kept.b[site] != 0].abs().min()
-        assert int((2.0 * half.b[site].abs() >= smallest_kept).sum()) == int(cells.sum()) // 2
+        assert int((pruned.b[site] != 0).sum()) == int(cells.sum()) // 2
+        smallest = pruned.b[site][pruned.b[site] != 0].abs().min()
+        assert int((2.0 * half.b[site].abs() >= smallest).sum()) == int(cells.sum()) // 2
 
 
 def test_density_1_prunes_nothing() -> None:
@@ -265,15 +265,15 @@ def test_dare_is_reproducible_and_leaves_the_global_generators_unchanged() -> No
 def test_truncated_update_is_the_best_of_its_rank_and_reports_its_error() -> None:
     settings = MergeSettings(on="delta", density=1.0, rank=2)
     merged = merge(DIFFERENT_AS, "magnitude", settings=settings)
-    lost, full = 0.0, 0.0
+    error, total = 0.0, 0.0
     for site in SHAPES:
         expected = summed(DIFFERENT_AS, [1, 1, 1], site)
         assert merged.weights.a[site].shape[0] == 2
         values = torch.linalg.svdvals(expected)
         left = (expected - merged.weights.delta(site)).square().sum()
         torch.testing.assert_close(left, values[2:].square().sum(), rtol=1e-3, atol=1e-4)
-        lost, full = lost + float(left), full + float(expected.square().sum())
-    assert merged.truncation_error == pytest.approx((lost / full) ** 0.5, rel=1e-4)
+        error, total = error + float(left), total + float(expected.square().sum())
+    assert merged.truncation_error == pytest.approx((error / total) ** 0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize(

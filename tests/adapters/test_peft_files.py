@@ -91,8 +91,11 @@ save_peft(Path(sys.argv[1]), weights, "the-base", "main", {"digest": "123"}, fan
 def test_existing_files_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    for target, says in ((tmp_path / "full", "is not empty"), (tmp_path / "full" / "mine.txt", "is a file")):
-        with pytest.raises(InputError, match=says):
+    for target, message in (
+        (tmp_path / "full", "is not empty"),
+        (tmp_path / "full" / "mine.txt", "is a file"),
+    ):
+        with pytest.raises(InputError, match=message):
             save_peft(target, weights(), "base", None, {})
     assert [f.name for f in tmp_path.rglob("*")] == ["full", "mine.txt"]
 
@@ -118,8 +121,8 @@ def test_failed_save_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_alpha_reproduces_the_scaling(rank: int) -> None:
     for alpha in (*range(1, 200), 0.7, 12.34):
         assert alpha_for(alpha / rank, rank) / rank == alpha / rank
-        once_more = alpha_for(alpha / 7, rank) / rank  # possibly no float64 alpha gives this scaling exactly
-        assert torch.tensor(once_more, dtype=torch.float32) == torch.tensor(alpha / 7, dtype=torch.float32)
+        scaling = alpha_for(alpha / 7, rank) / rank  # possibly no float64 alpha gives this scaling exactly
+        assert torch.tensor(scaling, dtype=torch.float32) == torch.tensor(alpha / 7, dtype=torch.float32)
 
 
 def test_integral_alpha_is_written_as_an_integer() -> None:

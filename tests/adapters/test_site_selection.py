@@ -76,7 +76,7 @@ def test_every_site_of_a_moe_model_has_the_requested_rank(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"),
+    ("targets", "message"),
     [
         (("experts",), "MixtralExperts"),
         (("gate_up_proj",), "fused experts cannot"),
@@ -84,9 +84,9 @@ def test_every_site_of_a_moe_model_has_the_requested_rank(name: str) -> None:
     ],
 )
 def test_fused_expert_or_router_targets_are_refused_with_their_names(
-    targets: tuple[str, ...], said: str
+    targets: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(TargetError, match=said):
+    with pytest.raises(TargetError, match=message):
         lora_model(built(MIXTURES["mixtral"]), AdapterSpec(rank=4, targets=targets))
 
 

@@ -28,12 +28,12 @@ def main(kills: int, faults: str, seed: int) -> None:
     import lori_cl.training  # noqa: F401 (every child needs it)
 
     from .driver import Driver
-    from .laboratory import Laboratory
+    from .workspaces import CrashWorkspaces
 
     gc.freeze()  # otherwise a child's collections would copy the memory shared with its parent
     started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        driver = Driver(Laboratory(Path(folder)))
+        driver = Driver(CrashWorkspaces(Path(folder)))
         if kills:
             tally = driver.kill(kills, seed, lambda line: click.echo(line, err=True))
             done = sorted(tally.stages_done.items())
@@ -45,15 +45,17 @@ def main(kills: int, faults: str, seed: int) -> None:
         each = driver.one_of_each(seed)
         places = {"none": [], "sample": each, "one-of-each": each, "all": driver.places()}[faults]
         trials = [
-            (how, *place)
-            for how, place in product(("kill", "full"), places)
-            if how == "kill" or "removal" not in place[1]  # a removal needs no room
+            (kind, *place)
+            for kind, place in product(("kill", "full"), places)
+            if kind == "kill" or "removal" not in place[1]  # a removal needs no room
         ]
         tried: Counter[str] = Counter()
-        for how, scenario, point, occurrence in trials[:: len(trials) // SAMPLE if faults == "sample" else 1]:
-            driver.fail(scenario, point, occurrence, how)
-            tried[how] += 1
-            click.echo(f"{scenario}, {point} {occurrence}, {how}: survived", err=True)
+        for kind, scenario, point, occurrence in trials[
+            :: len(trials) // SAMPLE if faults == "sample" else 1
+        ]:
+            driver.fail(scenario, point, occurrence, kind)
+            tried[kind] += 1
+            click.echo(f"{scenario}, {point} {occurrence}, {kind}: survived", err=True)
         if places:
             names, kills, full = len({point for _, point, _ in places}), tried["kill"], tried["full"]
             click.echo(f"{names} named places: {kills} kills and {full} full disks, all survived")

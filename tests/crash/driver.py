@@ -11,8 +11,8 @@ from typing import Any
 from lori_cl.registry import Workspace
 
 from . import children
-from .faults import Fault, How
-from .laboratory import SCENARIOS, Laboratory, check_consistent, outcome
+from .faults import Fault, FaultKind
+from .workspaces import SCENARIOS, CrashWorkspaces, check_consistent, outcome
 
 Log = Callable[[str], None]
 
@@ -40,11 +40,11 @@ class Tally:
 
 
 class Driver:
-    """Runs faults in one laboratory and compares with its reference runs."""
+    """Runs faults in prepared workspaces and compares with its reference runs."""
 
-    def __init__(self, laboratory: Laboratory) -> None:
-        self._laboratory = laboratory
-        laboratory.prepare()
+    def __init__(self, workspaces: CrashWorkspaces) -> None:
+        self._workspaces = workspaces
+        workspaces.prepare()
         self._references = {name: self._reference(name) for name in SCENARIOS}
 
     def kill(self, kills: int, seed: int, log: Log) -> Tally:
@@ -52,7 +52,7 @@ class Driver:
         draw, tally = random.Random(seed), Tally()
         while tally.kills < kills:
             scenario = draw.choice(list(SCENARIOS))
-            reference, workspace = self._references[scenario], self._laboratory.fresh()
+            reference, workspace = self._references[scenario], self._workspaces.fresh()
             while True:
                 after = draw.uniform(0, 1.2 * reference.seconds) if tally.kills < kills else None
                 result = self._run(workspace, scenario, kill_after_s=after)
@@ -83,12 +83,12 @@ class Driver:
         random.Random(seed).shuffle(places)
         return list({point: (scenario, point, n) for scenario, point, n in places}.values())
 
-    def fail(self, scenario: str, point: str, occurrence: int, how: How) -> None:
+    def fail(self, scenario: str, point: str, occurrence: int, kind: FaultKind) -> None:
         """Let a run fail at a place, check its data, and resume it."""
-        workspace = self._laboratory.fresh()
-        result = self._run(workspace, scenario, fault=Fault(point, occurrence, how))
-        where = f"{scenario}, {point}, occurrence {occurrence}, {how}"
-        if how == "kill":
+        workspace = self._workspaces.fresh()
+        result = self._run(workspace, scenario, fault=Fault(point, occurrence, kind))
+        where = f"{scenario}, {point}, occurrence {occurrence}, {kind}"
+        if kind == "kill":
             assert result.code is None, f"{where}: the place was not reached"
         else:
             lines = result.err.strip().splitlines()
@@ -99,15 +99,15 @@ class Driver:
         self._compare(workspace, scenario, self._run(workspace, scenario))
 
     def _reference(self, scenario: str) -> Reference:
-        workspace = self._laboratory.fresh()
+        workspace = self._workspaces.fresh()
         result = self._run(workspace, scenario)
         assert result.code == 0, result.err
         check_consistent(workspace)
         return Reference(outcome(workspace), result.seconds, list(result.passed))
 
-    def _run(self, workspace: Workspace, scenario: str, **how: Any) -> children.ChildResult:
-        arguments = self._laboratory.command(workspace, scenario)
-        return children.run(arguments, self._laboratory.folder, **how)
+    def _run(self, workspace: Workspace, scenario: str, **options: Any) -> children.ChildResult:
+        arguments = self._workspaces.command(workspace, scenario)
+        return children.run(arguments, self._workspaces.folder, **options)
 
     def _compare(self, workspace: Workspace, scenario: str, result: children.ChildResult) -> None:
         assert result.code == 0, result.err

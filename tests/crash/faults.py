@@ -17,7 +17,7 @@ from sqlalchemy.engine.default import DefaultDialect
 OUTSIDE = "outside"
 """Kind of a path outside the workspace, such as a temporary folder."""
 
-How = Literal["kill", "full"]
+FaultKind = Literal["kill", "full"]
 """At the fault, the process is killed or the disk is full."""
 
 
@@ -29,7 +29,7 @@ class Fault:
     """For example 'artifact fsync: before'."""
     occurrence: int
     """The number of the pass at which it fails, from 1."""
-    how: How
+    kind: FaultKind
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Faults:
             self.fault.occurrence,
         ):
             return
-        if self.fault.how == "kill":
+        if self.fault.kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if point.startswith("registry"):
             raise sqlite3.OperationalError("database or disk is full")

@@ -39,17 +39,17 @@ def run_blocks(found: list[Block]) -> None:
             compare(printed.getvalue(), block.output, block.line)
 
 
-def compare(printed: str, shown: str, line: int) -> None:
+def compare(printed: str, documented: str, line: int) -> None:
     """Compare lines word by word; numbers with a decimal point may differ by the tolerance.
 
     Raises: AssertionError: the page shows another output.
     """
-    printed, shown = (
-        "\n".join(" ".join(line.split()) for line in text.splitlines()) for text in (printed, shown)
+    printed, documented = (
+        "\n".join(" ".join(line.split()) for line in text.splitlines()) for text in (printed, documented)
     )
-    problem = f"line {line}: the block prints\n{printed}\nand the page shows\n{shown}"
-    assert DECIMAL.sub("#", printed) == DECIMAL.sub("#", shown), problem
-    pairs = zip(DECIMAL.findall(printed), DECIMAL.findall(shown), strict=True)
+    problem = f"line {line}: the block prints\n{printed}\nand the page shows\n{documented}"
+    assert DECIMAL.sub("#", printed) == DECIMAL.sub("#", documented), problem
+    pairs = zip(DECIMAL.findall(printed), DECIMAL.findall(documented), strict=True)
     assert all(abs(float(one) - float(other)) <= TOLERANCE for one, other in pairs), problem
 
 

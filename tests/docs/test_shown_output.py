@@ -40,9 +40,9 @@ def test_the_readme_has_at_most_1300_words() -> None:
 
 
 def test_the_matrices_of_the_readme_are_those_of_the_demo_page() -> None:
-    shown, recorded = matrices(README), matrices((ROOT / "docs/demo.md").read_text(encoding="utf-8"))
-    assert len(shown) == 2
-    assert all(matrix in recorded for matrix in shown)
+    documented, recorded = matrices(README), matrices((ROOT / "docs/demo.md").read_text(encoding="utf-8"))
+    assert len(documented) == 2
+    assert all(matrix in recorded for matrix in documented)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/demo.md"])
@@ -67,9 +67,9 @@ def test_the_results_of_the_real_run_in_the_readme_are_those_of_the_registry(run
     columns = slice(1, 3) if run == "real-text-lori" else slice(3, 5)
     for metric, label in (("acc", "Final average, %"), ("bwt", "Backward transfer, points")):
         [row] = [line for line in README.splitlines() if line.startswith(f"| {label} |")]
-        shown = [number(cell) for cell in row.split("|")[2:-1]][columns.start - 1 : columns.stop - 1]
+        documented = [number(cell) for cell in row.split("|")[2:-1]][columns.start - 1 : columns.stop - 1]
         values = [registered.metrics(view)[metric] for view in ("as_trained", "current")]
-        assert shown == [round(100 * (value or 0.0), 1) for value in values]
+        assert documented == [round(100 * (value or 0.0), 1) for value in values]
 
 
 def test_scores_that_the_real_run_page_shows_are_those_of_the_registry() -> None:
@@ -89,18 +89,20 @@ def test_scores_that_the_real_run_page_shows_are_those_of_the_registry() -> None
 
 
 def test_checks_that_the_verification_page_shows_exist_in_this_order() -> None:
-    shown = [line.split(":")[0] for line in output_of("verification.md", "lori-cl verify real-text-lori")]
-    assert len(shown) == 14
+    documented = [
+        line.split(":")[0] for line in output_of("verification.md", "lori-cl verify real-text-lori")
+    ]
+    assert len(documented) == 14
     order = list(CHECKS)
-    assert all(order.index(one) < order.index(other) for one, other in pairwise(shown))
+    assert all(order.index(one) < order.index(other) for one, other in pairwise(documented))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_errors_that_a_page_shows_exist(page: Path) -> None:
     code = "\n".join(block.code for block in blocks(page.read_text(encoding="utf-8")))
     names = re.findall(r"^([A-Z]\w+[a-z]\w*): \S.* \S", code, re.MULTILINE)
-    shown = [name for name in names if name[1:].lower() != name[1:]]
-    assert [name for name in shown if not hasattr(errors, name)] == []
+    documented = [name for name in names if name[1:].lower() != name[1:]]
+    assert [name for name in documented if not hasattr(errors, name)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -151,8 +153,10 @@ def unknown_words(code: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_words_of_a_shown_output_are_in_the_code_that_prints_it(page: Path) -> None:
-    shown = [block for block in blocks(page.read_text(encoding="utf-8")) if block.code.startswith("$ ")]
-    assert {f"line {block.line}: {word}" for block in shown for word in unknown_words(block.code)} == set()
+    documented = [block for block in blocks(page.read_text(encoding="utf-8")) if block.code.startswith("$ ")]
+    assert {
+        f"line {block.line}: {word}" for block in documented for word in unknown_words(block.code)
+    } == set()
 
 
 def test_renamed_column_of_a_shown_output_is_found() -> None:

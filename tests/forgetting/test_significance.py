@@ -56,9 +56,9 @@ def test_mcnemar_equals_scipys_binomial_test_on_the_flipped_examples(pairs: list
 @given(pairs_of_bits)
 def test_mcnemar_is_symmetric(pairs: list[tuple[bool, bool]]) -> None:
     before, after = zip(*pairs, strict=True)
-    forth, back = mcnemar_exact(before, after), mcnemar_exact(after, before)
-    assert forth.p_value == pytest.approx(back.p_value)
-    assert forth.difference == -back.difference
+    forward, backward = mcnemar_exact(before, after), mcnemar_exact(after, before)
+    assert forward.p_value == pytest.approx(backward.p_value)
+    assert forward.difference == -backward.difference
 
 
 def test_unchanged_examples_do_not_affect_the_p_value_of_mcnemar() -> None:

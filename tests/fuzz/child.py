@@ -39,7 +39,7 @@ def main() -> None:
             traceback.print_exc()
             raise
 
-    def blind(content: bytes, max_bytes: int) -> bytes:
+    def random_mutation(content: bytes, max_bytes: int) -> bytes:
         changed: bytes = atheris.Mutate(content, max_bytes)  # looked up at each call: Fuzz() replaces it
         return changed
 
@@ -55,7 +55,7 @@ def main() -> None:
         ),
     ]
     arguments = [sys.argv[0], *flags, str(grown), str(CORPUS / target)]
-    atheris.Setup(arguments, one_input, custom_mutator=mutator(target, blind))
+    atheris.Setup(arguments, one_input, custom_mutator=mutator(target, random_mutation))
     atheris.Fuzz()
 
 

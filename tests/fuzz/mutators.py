@@ -12,12 +12,12 @@ import yaml
 
 from tests.fuzz.targets import SETTINGS
 
-Blind = Callable[[bytes, int], bytes]
+RandomMutation = Callable[[bytes, int], bytes]
 """(input, maximum number of bytes) → the input with bytes changed anywhere."""
 
 Mutator = Callable[[bytes, random.Random], bytes]
 
-BLIND = 0.3
+RANDOM_SHARE = 0.3
 """Share of mutations that ignore the format."""
 
 VALUES: tuple[Any, ...] = (
@@ -131,17 +131,17 @@ def yaml_text(content: bytes, rng: random.Random) -> bytes:
 
 def settings(content: bytes, rng: random.Random) -> bytes:
     """Add an override to a curriculum, or change its text."""
-    text, *given = content.split(SETTINGS)
+    text, *overrides = content.split(SETTINGS)
     if rng.random() < 0.5:
         key = rng.choice(
             ("train.lr", "tasks", "masks.density", "adapter", "model.path", "train.epochs_of.a", "x.y")
         )
-        given = [
-            *given,
+        overrides = [
+            *overrides,
             f"{key}={rng.choice(VALUES)}".encode(errors="surrogateescape").replace(SETTINGS, b""),
         ]
-        return SETTINGS.join([text, *given[-3:]])
-    return SETTINGS.join([yaml_text(text, rng), *given])
+        return SETTINGS.join([text, *overrides[-3:]])
+    return SETTINGS.join([yaml_text(text, rng), *overrides])
 
 
 def json_text(content: bytes, rng: random.Random) -> bytes:
@@ -160,7 +160,7 @@ def json_lines(content: bytes, rng: random.Random) -> bytes:
 
 
 def rows(content: bytes, rng: random.Random) -> bytes:
-    """Change JSON rows after the byte that selects the format; blind mutations change CSV rows."""
+    """Change JSON rows after the byte that selects the format; random mutations change CSV rows."""
     return content[:1] + json_lines(content[1:], rng)
 
 
@@ -236,17 +236,17 @@ MUTATORS: Mapping[str, Mutator] = {
 """Mutators by target."""
 
 
-def mutator(target: str, blind: Blind) -> Callable[[bytes, int, int], bytes]:
+def mutator(target: str, random_mutation: RandomMutation) -> Callable[[bytes, int, int], bytes]:
     """Return the function that libFuzzer calls with (input, maximum number of bytes, seed)."""
     format_aware = MUTATORS[target]
 
     def mutate(content: bytes, max_bytes: int, seed: int) -> bytes:
         rng = random.Random(seed)
-        if rng.random() > BLIND:
+        if rng.random() > RANDOM_SHARE:
             try:
                 return format_aware(content, rng)[:max_bytes]
             except Exception:  # the input no longer has the format
-                return blind(content, max_bytes)
-        return blind(content, max_bytes)
+                return random_mutation(content, max_bytes)
+        return random_mutation(content, max_bytes)
 
     return mutate

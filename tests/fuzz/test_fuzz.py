@@ -42,7 +42,7 @@ def test_every_target_has_a_mutator_and_known_inputs() -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_known_inputs_and_their_mutations_succeed_or_are_a_one_line_error(target: str, folder: Path) -> None:
-    def blind(content: bytes, max_bytes: int) -> bytes:
+    def random_mutation(content: bytes, max_bytes: int) -> bytes:
         at = draw.randrange(len(content) + 1)
         return (content[:at] + draw.randbytes(draw.randrange(4)) + content[at + draw.randrange(4) :])[
             :max_bytes
@@ -50,7 +50,7 @@ def test_known_inputs_and_their_mutations_succeed_or_are_a_one_line_error(target
 
     draw = random.Random(target)
     attempt = TARGETS[target](folder / "inside")
-    mutate = mutator(target, blind)
+    mutate = mutator(target, random_mutation)
     before = listing(folder, folder / "inside")
     for file in known(target):
         content = file.read_bytes()

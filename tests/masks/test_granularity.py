@@ -94,10 +94,10 @@ def test_shares_add_up_and_never_exceed_the_free_cells_of_a_group(
     division: tuple[list[int], list[int], int],
 ) -> None:
     cells, free, k = division
-    given_out = shares(cells, free, k)
-    assert sum(given_out) == k
-    assert all(0 <= share <= room for share, room in zip(given_out, free, strict=True))
-    assert shares(cells, free, k) == given_out
+    allocated = shares(cells, free, k)
+    assert sum(allocated) == k
+    assert all(0 <= share <= limit for share, limit in zip(allocated, free, strict=True))
+    assert shares(cells, free, k) == allocated
 
 
 @given(cells=st.lists(st.integers(1, 10**6), min_size=1, max_size=12), part=st.integers(0, 1000))
@@ -112,12 +112,12 @@ def test_groups_with_room_left_get_shares_in_proportion_to_their_cells(
     division: tuple[list[int], list[int], int],
 ) -> None:
     cells, free, k = division
-    given_out = shares(cells, free, k)
-    open_groups = [g for g in range(len(cells)) if given_out[g] < free[g]]
+    allocated = shares(cells, free, k)
+    open_groups = [g for g in range(len(cells)) if allocated[g] < free[g]]
     for g in open_groups:
         for other in range(len(cells)):
             # No full group got a larger share of its cells than a group with room left, up to rounding.
-            assert given_out[other] * cells[g] <= (given_out[g] + 1) * cells[other] + cells[g]
+            assert allocated[other] * cells[g] <= (allocated[g] + 1) * cells[other] + cells[g]
 
 
 @pytest.mark.parametrize(

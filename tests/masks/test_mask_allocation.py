@@ -52,9 +52,9 @@ def test_best_free_cells_are_selected_and_ties_go_to_the_lower_index(
 ) -> None:
     scores, free, k = choice
     candidates = [cell for cell in range(len(scores)) if free[cell]]
-    wanted = sorted(sorted(candidates, key=lambda cell: (-scores[cell], cell))[:k])
+    expected = sorted(sorted(candidates, key=lambda cell: (-scores[cell], cell))[:k])
     chosen = top_free(torch.tensor(scores, dtype=torch.float64), torch.tensor(free), k)
-    assert chosen.nonzero().squeeze(1).tolist() == wanted
+    assert chosen.nonzero().squeeze(1).tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -30,16 +30,16 @@ def assert_disjoint(ledger: Ledger) -> None:
 
 @given(
     sites=shapes,
-    asks=st.lists(st.integers(1, 40), min_size=1, max_size=6),
+    requests=st.lists(st.integers(1, 40), min_size=1, max_size=6),
     levels=st.integers(1, 4),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_masks_are_disjoint_and_exactly_as_large_as_requested(
-    sites: Shapes, asks: list[int], levels: int, seed: int
+    sites: Shapes, requests: list[int], levels: int, seed: int
 ) -> None:
     ledger = Ledger(sites)
     generator = torch.Generator().manual_seed(seed)
-    for number, k in enumerate(asks):
+    for number, k in enumerate(requests):
         scores = torch.randint(
             levels, (ledger.cells,), generator=generator
         ).float()  # 1 level: all scores are 0

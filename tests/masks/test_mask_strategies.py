@@ -39,13 +39,13 @@ def test_every_strategy_leaves_the_global_generators_unchanged(name: str) -> Non
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_every_strategy_leaves_its_evidence_unchanged(name: str) -> None:
-    given = evidence()
-    assert given.calibrated_b is not None
-    assert given.gradients is not None
-    before = given.calibrated_b.clone(), given.gradients.clone()
-    STRATEGIES[name].score(given).zero_()
-    assert torch.equal(given.calibrated_b, before[0])
-    assert torch.equal(given.gradients, before[1])
+    inputs = evidence()
+    assert inputs.calibrated_b is not None
+    assert inputs.gradients is not None
+    before = inputs.calibrated_b.clone(), inputs.gradients.clone()
+    STRATEGIES[name].score(inputs).zero_()
+    assert torch.equal(inputs.calibrated_b, before[0])
+    assert torch.equal(inputs.gradients, before[1])
 
 
 def test_random_masks_depend_on_the_seed_alone() -> None:

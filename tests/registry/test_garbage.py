@@ -26,11 +26,11 @@ def test_uncommitted_files_are_garbage_and_committed_files_are_not(
     train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_run("a", name="whole")
-    loose = workspace.artifacts.put(b"a stage that was never committed", "safetensors")
+    unused = workspace.artifacts.put(b"a stage that was never committed", "safetensors")
     part = workspace.artifacts.folder / ".part-0123"
     part.write_bytes(b"half of")
     assert garbage_reasons(workspace) == {
-        f"{loose}.safetensors": "not referenced by the registry",
+        f"{unused}.safetensors": "not referenced by the registry",
         ".part-0123": "incomplete write",
     }
 

@@ -45,7 +45,7 @@ def relative(place: Path, outside: Path) -> None:
     place.symlink_to(os.path.relpath(outside / "file", place.parent))
 
 
-def through_another(place: Path, outside: Path) -> None:
+def to_another_link(place: Path, outside: Path) -> None:
     between = place.with_name(f"between-{place.name}")
     between.symlink_to(outside / "file")
     place.symlink_to(between.name)
@@ -61,7 +61,7 @@ LINKS: Mapping[str, Link] = {
     "to a folder": to_folder,
     "to nothing": to_nothing,
     "relative": relative,
-    "through another link": through_another,
+    "through another link": to_another_link,
     "its folder": parent_is_a_link,
 }
 RUN_PLACES = (
@@ -91,11 +91,11 @@ def test_run_with_a_link_out_of_the_workspace_is_refused_before_it_starts(
     place_link(workspace, place, link, outside)
     before = contents(outside)
     with pytest.raises(WorkspaceUnusable, match=r"leads out of|cannot be written"):
-        hold_and_check(workspace)
+        check_and_lock(workspace)
     assert contents(outside) == before
 
 
-def hold_and_check(workspace: Workspace) -> None:
+def check_and_lock(workspace: Workspace) -> None:
     """Check the paths of a run and lock it, as every command that writes a run does."""
     workspace.check_paths("run")
     with workspace.lock("run"):
@@ -149,11 +149,11 @@ def test_registries_file_is_neither_read_nor_written_through_a_link(
 def test_gc_neither_reads_nor_deletes_in_a_folder_that_leads_out(
     workspace: Workspace, outside: Path, place: str
 ) -> None:
-    loose = workspace.artifacts.put(b"loose", "jsonl")
+    unused = workspace.artifacts.put(b"loose", "jsonl")
     with workspace.read() as registry:
         (garbage_file,) = find_garbage(workspace, registry)
     shutil.rmtree(workspace.root / place, ignore_errors=True)
-    (outside / "folder" / f"{loose}.jsonl").write_text("precious")
+    (outside / "folder" / f"{unused}.jsonl").write_text("precious")
     (workspace.root / place).symlink_to(outside / "folder")
     before = contents(outside)
     with workspace.read() as registry, pytest.raises(WorkspaceUnusable, match="leads out of"):

@@ -15,11 +15,11 @@ from lori_cl.registry import Workspace, sqlite
 
 from .registry_records import add, eval_set, on_sqlite, task_spec
 
-EveryConnection = Callable[[str], AbstractContextManager[None]]
+ExecuteOnConnect = Callable[[str], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def every_connection() -> EveryConnection:
+def execute_on_connect() -> ExecuteOnConnect:
     """Return a context manager in which every new connection first executes a statement."""
 
     @contextmanager
@@ -38,13 +38,13 @@ def every_connection() -> EveryConnection:
 
 @on_sqlite
 def test_full_disk_error_names_the_file_and_keeps_committed_data(
-    workspace: Workspace, every_connection: EveryConnection
+    workspace: Workspace, execute_on_connect: ExecuteOnConnect
 ) -> None:
     with workspace.open() as registry:
         add(registry, "sst2")
     large = task_spec("agnews", description="x" * 1_000_000)
     with (
-        every_connection("PRAGMA max_page_count = 60"),
+        execute_on_connect("PRAGMA max_page_count = 60"),
         workspace.open() as registry,
         pytest.raises(
             WorkspaceUnusable, match=r"registry\.db cannot be written: .* full; data committed before is kept"
@@ -57,10 +57,10 @@ def test_full_disk_error_names_the_file_and_keeps_committed_data(
 
 @on_sqlite
 def test_error_about_an_unwritable_registry_names_its_path(
-    workspace: Workspace, every_connection: EveryConnection
+    workspace: Workspace, execute_on_connect: ExecuteOnConnect
 ) -> None:
     with (
-        every_connection("PRAGMA query_only = ON"),
+        execute_on_connect("PRAGMA query_only = ON"),
         workspace.open() as registry,
         pytest.raises(WorkspaceUnusable, match=r"cannot be written: .*readonly") as refused,
     ):

@@ -21,7 +21,7 @@ from lori_cl.registry.wal_copy import WalCopy
 from .registry_records import add, change, contents, eval_set, on_sqlite, snapshot, task_spec
 
 OPENERS = [Workspace.read, Workspace.open]
-opened_both_ways = pytest.mark.parametrize("opener", OPENERS, ids=["reading", "writing"])
+for_each_opener = pytest.mark.parametrize("opener", OPENERS, ids=["reading", "writing"])
 Opener = Callable[[Workspace], Registry]
 
 
@@ -93,7 +93,7 @@ def test_registry_of_a_newer_version_is_refused_and_unchanged(
     assert snapshot(workspace) == before
 
 
-@opened_both_ways
+@for_each_opener
 def test_error_about_a_missing_registry_names_the_command_that_creates_one(
     tmp_path: Path, opener: Opener
 ) -> None:
@@ -103,7 +103,7 @@ def test_error_about_a_missing_registry_names_the_command_that_creates_one(
     assert list(tmp_path.iterdir()) == []
 
 
-@opened_both_ways
+@for_each_opener
 def test_database_of_another_program_is_refused_and_unchanged(
     uncreated_workspace: Workspace, opener: Opener
 ) -> None:
@@ -115,7 +115,7 @@ def test_database_of_another_program_is_refused_and_unchanged(
     assert snapshot(uncreated_workspace) == before
 
 
-@opened_both_ways
+@for_each_opener
 def test_file_that_is_not_a_database_is_refused(tmp_path: Path, opener: Opener) -> None:
     (tmp_path / "registry.db").write_bytes(b"no database" * 1000)
     with pytest.raises(WorkspaceUnusable, match=r"registry\.db cannot be opened: file is not a database"):
@@ -167,7 +167,7 @@ def test_registry_in_a_read_only_folder_is_readable(workspace: Workspace) -> Non
     assert contents(workspace.root) == before
 
 
-def as_nobody(work: Callable[[], bool]) -> bool:
+def as_unprivileged_user(work: Callable[[], bool]) -> bool:
     """Return the result of `work` in an unprivileged process; root could write the read-only folder."""
     child = os.fork()
     if child == 0:
@@ -187,13 +187,13 @@ def as_nobody(work: Callable[[], bool]) -> bool:
 def read_only_log(empty_workspace: Path) -> Iterator[Workspace]:
     """Return a read-only workspace whose task is only in the registry's WAL, without the `-shm` file."""
     with tempfile.TemporaryDirectory() as folder:
-        live, root = Path(folder, "live"), Path(folder, "root")
-        shutil.copytree(empty_workspace, live)
+        writable, root = Path(folder, "live"), Path(folder, "root")
+        shutil.copytree(empty_workspace, writable)
         root.mkdir()
-        with Workspace(live).open() as registry:
+        with Workspace(writable).open() as registry:
             add(registry, "sst2")
             for name in ("registry.db", "registry.db-wal"):
-                shutil.copyfile(live / name, root / name)
+                shutil.copyfile(writable / name, root / name)
                 (root / name).chmod(0o444)
         Path(folder).chmod(0o755)
         root.chmod(0o555)
@@ -208,7 +208,7 @@ def test_wal_in_a_read_only_folder_is_read_without_its_shm_file(read_only_log: W
             return [task.name for task in registry.tasks()]
 
     before = contents(read_only_log.root)
-    assert as_nobody(lambda: names() == ["sst2"])
+    assert as_unprivileged_user(lambda: names() == ["sst2"])
     assert contents(read_only_log.root) == before
 
 
@@ -221,7 +221,7 @@ def test_plain_sqlite_cannot_read_a_wal_in_a_read_only_folder(read_only_log: Wor
             return error.sqlite_errorname == "SQLITE_CANTOPEN"
         return False
 
-    assert as_nobody(refused)
+    assert as_unprivileged_user(refused)
 
 
 def test_wal_copy_follows_the_original_and_is_deleted(

@@ -111,10 +111,10 @@ def test_no_log_line_or_exception_of_any_library_contains_the_password(
                 workspace.read()
             raised.append(refused.value)
             postgres.start()
-            shown = [caplog.text, repr(workspace), repr(registry._database.engine)]
-    shown.append((tmp_path / "registries.txt").read_text())
-    shown += ["".join(traceback.format_exception(error)) for error in raised]
+            outputs = [caplog.text, repr(workspace), repr(registry._database.engine)]
+    outputs.append((tmp_path / "registries.txt").read_text())
+    outputs += ["".join(traceback.format_exception(error)) for error in raised]
     assert "registry_" in caplog.text
-    for text in shown:
+    for text in outputs:
         assert PASSWORD not in text
         assert quote(PASSWORD, safe="") not in text

@@ -44,7 +44,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch, postgres: Postgres) -> list[float]:
 
 
 @contextmanager
-def at_first(event_name: str, action: Callable[..., bool]) -> Iterator[None]:
+def until_true_on(event_name: str, action: Callable[..., bool]) -> Iterator[None]:
     """Call `action` at events of this kind until it returns true."""
     done: list[bool] = []
 
@@ -70,18 +70,18 @@ def assert_committed_once(workspace: Workspace) -> None:
         assert reader.evaluations("first") == [evaluation("sst2")]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["shutdown", "crash"])
+@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGQUIT], ids=["shutdown", "crash"])
 def test_restart_between_transactions_loses_nothing_and_causes_no_wait(
     started_registry: Registry,
     workspace: Workspace,
     postgres: Postgres,
     pauses: list[float],
-    how: signal.Signals,
+    stop_signal: signal.Signals,
 ) -> None:
-    postgres.stop(how)
+    postgres.stop(stop_signal)
     postgres.start()
     commit(started_registry)
-    postgres.stop(how)
+    postgres.stop(stop_signal)
     postgres.start()
     assert started_registry.run("first").status == "done"
     assert_committed_once(workspace)
@@ -125,7 +125,7 @@ def test_commit_interrupted_by_a_server_stop_is_retried(
         postgres.stop()
         return True
 
-    with at_first("before_cursor_execute", stop):
+    with until_true_on("before_cursor_execute", stop):
         commit(started_registry)
     assert len(pauses) == 3
     assert len(caplog.records) == 1
@@ -142,7 +142,7 @@ def test_commit_without_an_answer_is_retried_only_if_it_did_not_happen(
         connection.connection.dbapi_connection.close()
         return True
 
-    with at_first("commit", close_connection):
+    with until_true_on("commit", close_connection):
         commit(started_registry)
     assert_committed_once(workspace)
 
@@ -156,7 +156,7 @@ def test_commit_without_an_answer_returns_its_result(
         return True
 
     commit(started_registry)
-    with at_first("commit", close_connection):
+    with until_true_on("commit", close_connection):
         assert started_registry.retire("first", "sst2").retired_after == 1
 
 

@@ -207,7 +207,7 @@ def test_timeouts_in_the_url_override_the_defaults(started_registry: Registry) -
     )
     database = server.Server(url, "shown", read_only=False)
     try:
-        shown = database.write(
+        timeouts = database.write(
             lambda session: (
                 session.connection()
                 .exec_driver_sql(
@@ -216,7 +216,7 @@ def test_timeouts_in_the_url_override_the_defaults(started_registry: Registry) -
                 .one()
             )
         )
-        assert tuple(shown) == ("7s", "1234ms")
+        assert tuple(timeouts) == ("7s", "1234ms")
         assert database._watch.limit_s == 7 + server.ANSWER_MARGIN_S
     finally:
         database.release()

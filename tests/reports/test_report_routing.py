@@ -13,7 +13,7 @@ from lori_cl.reports import RunReport, gather, gather_routing, print_report, pri
 from .conftest import N, Recorder, Rendered, evaluation
 
 TASKS = ("sst2", "agnews", "qqp")
-SENT = {"sst2": (18, 2, 0), "agnews": (5, 10, 5), "qqp": (0, 0, 20)}
+ROUTED_TO = {"sst2": (18, 2, 0), "agnews": (5, 10, 5), "qqp": (0, 0, 20)}
 """Number of each task's 20 examples that were routed to each task."""
 
 
@@ -25,10 +25,10 @@ def artifacts(recorder: Recorder, tmp_path: Path) -> ArtifactStore:
     with_answers = []
     files = {}
     for task in recorder.registry.run("first").tasks:
-        sent = [to for to, count in zip(TASKS, SENT[task.label], strict=True) for _ in range(count)]
-        lines = [json.dumps({"answer": "a\u2028b", "sent_to": to}, ensure_ascii=False) for to in sent]
+        routed_to = [to for to, count in zip(TASKS, ROUTED_TO[task.label], strict=True) for _ in range(count)]
+        lines = [json.dumps({"answer": "a\u2028b", "sent_to": to}, ensure_ascii=False) for to in routed_to]
         digest = store.put("\n".join([*lines, ""]).encode(), "jsonl")
-        parts = {"routing_accuracy": sent.count(task.label) / N}
+        parts = {"routing_accuracy": routed_to.count(task.label) / N}
         score = evaluation(3, task, "routed", 0.6)
         with_answers.append(replace(score, answers=digest, parts=parts))
         files[digest] = ("jsonl", 1)
@@ -80,7 +80,7 @@ def test_routing_table_has_every_view_and_the_confusion_of_tasks(
     recorder: Recorder, artifacts: ArtifactStore, rendered: Rendered
 ) -> None:
     routing = gather_routing(recorder.registry, artifacts, "first")
-    assert {task.task: tuple(task.routed_to.values()) for task in routing.tasks} == SENT
+    assert {task.task: tuple(task.routed_to.values()) for task in routing.tasks} == ROUTED_TO
     text = rendered(print_routing, routing)
     assert re.search(r"sst2 +60\.0 +70\.0 +60\.0 +90\.0 +20\n", text)
     assert re.search(r"mean +66\.7 +75\.0 +60\.0 +80\.0 +60\n", text)

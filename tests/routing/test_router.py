@@ -53,9 +53,9 @@ def test_router_matches_shrinkage_lda_of_scikit_learn_given_few_texts() -> None:
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=ours.shrinkage, priors=[1 / 3] * 3)
     theirs.fit(x / spread, y)
     unseen, _ = stacked(sample_data(dict.fromkeys(data, 200), d=50, separation=4.0, seed=1))
-    guessed = ours.route(unseen)
-    assert guessed == theirs.predict(unseen / spread).tolist()
-    assert set(guessed) == set(data)
+    predicted = ours.route(unseen)
+    assert predicted == theirs.predict(unseen / spread).tolist()
+    assert set(predicted) == set(data)
 
 
 def test_shrinkage_matches_oas_of_scikit_learn() -> None:

@@ -47,8 +47,8 @@ def generation_run(
     """Return a run of two generation tasks with equal decoding settings and of a multiple-choice task."""
     declare_generation("say", ("red", "blue"), max_new_tokens=2)
     declare_generation("turn", ("blue", "red"), max_new_tokens=2)
-    picked = {"kind": "multiple_choice", "choices": ["red", "blue"], "answer_is": "text"}
-    declare_generation("pick", ("red", "blue"), **picked)
+    choice_fields = {"kind": "multiple_choice", "choices": ["red", "blue"], "answer_is": "text"}
+    declare_generation("pick", ("red", "blue"), **choice_fields)
     file = tmp_path / "writing.yaml"
     curriculum = {
         "name": "writing",

@@ -147,7 +147,7 @@ def test_rank_correlation_relates_ratio_and_score_loss() -> None:
     def pair(ratio: float, change: float | None) -> TaskPair:
         return TaskPair("a", "b", [SiteInterference("s", 0.0, [0.0], 0, ratio)], change)
 
-    falling = [pair(0.1, 0.0), pair(0.5, -0.1), pair(0.9, -0.3)]
-    assert rank_correlation(falling) == (pytest.approx(1.0), len(falling))
-    assert rank_correlation(falling[:2]) is None
-    assert rank_correlation([*falling[:2], pair(0.9, None)]) is None
+    pairs = [pair(0.1, 0.0), pair(0.5, -0.1), pair(0.9, -0.3)]
+    assert rank_correlation(pairs) == (pytest.approx(1.0), len(pairs))
+    assert rank_correlation(pairs[:2]) is None
+    assert rank_correlation([*pairs[:2], pair(0.9, None)]) is None

@@ -142,11 +142,11 @@ def test_evaluation_shows_the_loss_of_a_merge_with_a_negative_weight(
 ) -> None:
     train_run("a", "b", adapter=ISOLATED, train={"epochs": 30, "batch_size": 8, "lr": 0.02, "max_length": 16})
     outcome = merge("a", "b", weights=[1, -40], evaluate=True)
-    lost = outcome.scores[1]
-    assert lost.merged < lost.own
-    assert lost.test.difference == pytest.approx(lost.merged - lost.own)
+    score = outcome.scores[1]
+    assert score.merged < score.own
+    assert score.test.difference == pytest.approx(score.merged - score.own)
     record = merge_outcome_record(outcome)
-    assert record["scores"][1]["p_value"] == lost.test.p_value
+    assert record["scores"][1]["p_value"] == score.test.p_value
     assert [part["weight"] for part in record["adapters"]] == [1, -40]
 
 

@@ -143,8 +143,8 @@ def test_guessed_tasks_are_those_the_scores_were_measured_with(
         loaded = load_run(workspace, registry, "run")
     eval_task = loaded.eval_tasks[0]
     lines = workspace.artifacts.get(routed_scores(workspace)[2, "colour"].answers, "jsonl").splitlines()
-    guessed = predict_tasks(loaded, load_router(loaded), eval_task, eval_task.examples)
-    assert guessed == [json.loads(line)["sent_to"] for line in lines]
+    predicted = predict_tasks(loaded, load_router(loaded), eval_task, eval_task.examples)
+    assert predicted == [json.loads(line)["sent_to"] for line in lines]
 
 
 def test_error_about_missing_statistics_names_the_route_command(

@@ -26,7 +26,7 @@ FLIPS = int(os.environ.get("FLIPS", "100"))
 ROUTED = {"batch_size": 4, "views": ["as_trained", "current", "routed"]}
 
 TIMES = {"created_at", "committed_at", "elapsed_s", "train_s"}
-UNPROVABLE = {
+UNVERIFIABLE = {
     "run": {"base_path", "environment", *TIMES},
     "tasks": {"declared_in", *TIMES},
     "stages": {"final_loss", "peak_memory_bytes", "environment", "retired_after", *TIMES},
@@ -40,7 +40,7 @@ UNPROVABLE = {
         "eval.limit",
     },
 }
-"""Fields that no stored data can prove: times, places, environments, the loss, a retirement that no later
+"""Fields that no stored data can verify: times, places, environments, the loss, a retirement that no later
 stage records, and a limit without effect."""
 
 
@@ -48,8 +48,8 @@ def check_all(workspace: Workspace, registry: Registry) -> None:
     assert len(list(verify(workspace, registry, "run"))) > 10
 
 
-def provable_records(workspace: Workspace) -> dict[str, Any]:
-    """Return everything that the registry records about the run, without the unprovable fields."""
+def verifiable_records(workspace: Workspace) -> dict[str, Any]:
+    """Return everything that the registry records about the run, without the unverifiable fields."""
     with workspace.read() as registry:
         run = asdict(registry.run("run"))
         records_by_part = {
@@ -61,16 +61,16 @@ def provable_records(workspace: Workspace) -> dict[str, Any]:
             "statistics": [asdict(statistics) for statistics in registry.statistics("run")],
         }
     return {
-        part: [_provable_fields(record, UNPROVABLE.get(part, set())) for record in records]
+        part: [_verifiable_fields(record, UNVERIFIABLE.get(part, set())) for record in records]
         for part, records in records_by_part.items()
     }
 
 
-def _provable_fields(record: dict[str, Any], unprovable: set[str]) -> dict[str, Any]:
+def _verifiable_fields(record: dict[str, Any], unverifiable: set[str]) -> dict[str, Any]:
     """Round floats to eight digits: another CPU may sum in another order."""
-    provable = {field: value for field, value in record.items() if field not in unprovable}
+    verifiable = {field: value for field, value in record.items() if field not in unverifiable}
     return {
-        field: round(value, 8) if isinstance(value, float) else value for field, value in provable.items()
+        field: round(value, 8) if isinstance(value, float) else value for field, value in verifiable.items()
     }
 
 
@@ -109,7 +109,7 @@ def test_flipped_bit_in_the_registry_is_detected_or_changes_nothing_verifiable(
     train_run: TrainRun, workspace: Workspace
 ) -> None:
     train_run("a", "b", eval=ROUTED)
-    before, file, draw = provable_records(workspace), workspace.root / "registry.db", random.Random(0)
+    before, file, draw = verifiable_records(workspace), workspace.root / "registry.db", random.Random(0)
     used = [place for place, byte in enumerate(file.read_bytes()) if byte]  # most zero bytes belong to no row
     found = 0
     for _ in range(FLIPS):
@@ -121,7 +121,7 @@ def test_flipped_bit_in_the_registry_is_detected_or_changes_nothing_verifiable(
             except LoriError:
                 found += 1
             else:
-                assert provable_records(workspace) == before, (
+                assert verifiable_records(workspace) == before, (
                     f"bit {bit} of registry.db changed this unnoticed"
                 )
     log.info(

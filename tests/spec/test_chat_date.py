@@ -71,6 +71,6 @@ def test_invalid_date_is_refused(written: str, tmp_path: Path) -> None:
 
 
 def test_unused_date_is_refused(tmp_path: Path) -> None:
-    wanted = "line 8: date is only used by a chat template; set chat: true or remove date"
-    with pytest.raises(SpecError, match=wanted):
+    message = "line 8: date is only used by a chat template; set chat: true or remove date"
+    with pytest.raises(SpecError, match=message):
         load_task(declared(tmp_path, "generation", "date: 2026-11-27"))

@@ -187,8 +187,10 @@ def test_recursive_mapping_is_refused(write: Write) -> None:
 
 
 def test_billion_laughs_file_is_refused_quickly(write: Write) -> None:
-    laughs = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 11))
-    path = write(f"{TASK}a0: &a0 [x]\n{laughs}")
+    billion_laughs = "".join(
+        f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}, *a{i - 1}]\n" for i in range(1, 11)
+    )
+    path = write(f"{TASK}a0: &a0 [x]\n{billion_laughs}")
     begin_s = time.perf_counter()
     assert refusal(path).startswith(str(path))
     assert time.perf_counter() - begin_s < 1.0
@@ -205,7 +207,7 @@ def test_lone_surrogate_is_refused(write: Write) -> None:
 )
 def test_line_break_in_the_file_does_not_reach_the_message(write: Write, line: str) -> None:
     field = line.partition(":")[0]
-    lines = [kept for kept in TASK.splitlines() if not kept.startswith(field)]
+    lines = [line for line in TASK.splitlines() if not line.startswith(field)]
     assert refusal(path := write("\n".join([*lines, line]))).startswith(f"{path}, line ")
 
 
@@ -233,7 +235,7 @@ values = st.recursive(
 )
 WORDS = ["&a", "*a", "!!int", "!!str", "!!bool", "!!set", "<<", "x", "0x", "1:2", ".inf", "2001-13-01"]
 MARKS = ["- ", "? ", '""', "\n  ", *"'[]{},:|>#%@\t\n"]
-junk = st.one_of(
+invalid_values = st.one_of(
     values.map(lambda value: yaml.safe_dump(value, default_flow_style=True).strip()),
     st.lists(
         st.sampled_from(WORDS + MARKS),
@@ -252,10 +254,16 @@ def broken_documents(draw: st.DrawFn) -> str:
         key = lines[at].partition(":")[0]
         lines[at : at + 1] = draw(
             st.sampled_from(
-                [[], [lines[at]] * 2, ["  " + lines[at]], [lines[at].strip()], [f"{key}: {draw(junk)}"]]
+                [
+                    [],
+                    [lines[at]] * 2,
+                    ["  " + lines[at]],
+                    [lines[at].strip()],
+                    [f"{key}: {draw(invalid_values)}"],
+                ]
             )
         )
-        lines = lines or [draw(junk)]
+        lines = lines or [draw(invalid_values)]
     return "\n".join(lines)
 
 

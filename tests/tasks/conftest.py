@@ -58,21 +58,21 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def diary(tmp_path: Path) -> Iterator[Path]:
+def outside_file(tmp_path: Path) -> Iterator[Path]:
     """A user's file. The test fails if the file or its folder changes."""
 
     def state() -> list[object]:
-        stats = [diary.stat(), diary.parent.stat()]
-        names = [path.name for path in diary.parent.iterdir()]
-        return [diary.read_text(), names, os.listxattr(diary)] + [
+        stats = [outside_file.stat(), outside_file.parent.stat()]
+        names = [path.name for path in outside_file.parent.iterdir()]
+        return [outside_file.read_text(), names, os.listxattr(outside_file)] + [
             (s.st_mode, s.st_mtime_ns, s.st_uid, s.st_nlink) for s in stats
         ]
 
-    diary = tmp_path / "home" / "diary.txt"
-    diary.parent.mkdir()
-    diary.write_text("dear diary")
-    diary.chmod(0o666)  # every user may read and write it
-    diary.parent.chmod(0o777)
+    outside_file = tmp_path / "home" / "diary.txt"
+    outside_file.parent.mkdir()
+    outside_file.write_text("dear diary")
+    outside_file.chmod(0o666)  # every user may read and write it
+    outside_file.parent.chmod(0o777)
     before = state()
-    yield diary
+    yield outside_file
     assert state() == before

@@ -304,7 +304,7 @@ def test_number_of_open_files_and_pipes_is_limited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "act"),
+    ("module", "statement"),
     [
         ("os", "fork()"),
         ("os", "posix_spawn('/bin/true', ['true'], {})"),
@@ -326,16 +326,16 @@ def test_number_of_open_files_and_pipes_is_limited() -> None:
     ],
 )
 def test_starting_a_process_or_using_the_network_fails_even_if_errors_are_caught(
-    module: str, act: str
+    module: str, statement: str
 ) -> None:
-    program = f"import {module}\n" + caught(f"{module}.{act}")
+    program = f"import {module}\n" + caught(f"{module}.{statement}")
     assert not passes(program)
     assert passes_uncontained(program)
 
 
-@pytest.mark.parametrize("act", ["socket(socket.AF_UNIX)", "socketpair()"])
-def test_local_sockets_are_unavailable(act: str) -> None:
-    assert passes("import socket\n" + refused(f"socket.{act}"))
+@pytest.mark.parametrize("statement", ["socket(socket.AF_UNIX)", "socketpair()"])
+def test_local_sockets_are_unavailable(statement: str) -> None:
+    assert passes("import socket\n" + refused(f"socket.{statement}"))
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86_64 has a second set of system calls")
@@ -362,7 +362,7 @@ def test_unneeded_system_calls_are_blocked(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "act",
+    "statement",
     [
         "os.kill(os.getppid(), 9)",
         "ctypes.CDLL(None).kill(os.getppid(), 9)",
@@ -372,9 +372,9 @@ def test_unneeded_system_calls_are_blocked(number: int) -> None:
         "fcntl.fcntl(r, fcntl.F_SETFL, os.O_ASYNC); os.write(w, b'x')",
     ],
 )
-def test_program_that_tries_to_kill_its_parent_fails_and_the_parent_survives(act: str) -> None:
+def test_program_that_tries_to_kill_its_parent_fails_and_the_parent_survives(statement: str) -> None:
     def parent() -> None:
-        assert not passes("import ctypes, fcntl, os, resource\n" + act)
+        assert not passes("import ctypes, fcntl, os, resource\n" + statement)
         sum(i for i in range(200_000))  # some processor time, for the limit on it
 
     assert os.waitpid(in_forked_process(parent), 0)[1] == 0
@@ -387,8 +387,8 @@ def test_no_process_outlives_a_program_that_forks_twice(temporary: Path) -> None
 
 
 def test_program_is_killed_together_with_its_parent(temporary: Path) -> None:
-    sleeps = "import time\nopen('begun', 'w').close()\ntime.sleep(60)"
-    parent = in_forked_process(lambda: passes(sleeps, Limits(seconds=60)))
+    program = "import time\nopen('begun', 'w').close()\ntime.sleep(60)"
+    parent = in_forked_process(lambda: passes(program, Limits(seconds=60)))
     assert eventually(lambda: list(temporary.glob("*/begun")) != [])
     os.kill(parent, 9)
     os.waitpid(parent, 0)
@@ -423,29 +423,29 @@ def test_terminal_interrupt_changes_no_verdict(temporary: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "act",
+    "statement",
     [
-        "open(diary).read()",
+        "open(outside_file).read()",
         "os.listdir(home)",
-        "open(diary, 'w')",
-        "open(diary, 'a')",
-        "open(diary, 'r+')",
+        "open(outside_file, 'w')",
+        "open(outside_file, 'a')",
+        "open(outside_file, 'r+')",
         "open(home + '/new', 'w')",
         "open('../new', 'w')",
-        "os.open(diary, os.O_RDONLY | os.O_TRUNC)",
-        "os.truncate(diary, 0)",
-        "os.remove(diary)",
-        "os.rename(diary, 'mine')",
-        "os.rename(diary, diary + '2')",
-        "os.link(diary, 'mine')",
-        "os.symlink(diary, 'mine')",
+        "os.open(outside_file, os.O_RDONLY | os.O_TRUNC)",
+        "os.truncate(outside_file, 0)",
+        "os.remove(outside_file)",
+        "os.rename(outside_file, 'mine')",
+        "os.rename(outside_file, outside_file + '2')",
+        "os.link(outside_file, 'mine')",
+        "os.symlink(outside_file, 'mine')",
         "os.mkdir(home + '/new')",
         "os.rmdir(home)",
         "os.mkfifo(home + '/new')",
-        "os.chmod(diary, 0o777)",
-        "os.chown(diary, 1, 1)",
-        "os.utime(diary, (0, 0))",
-        "os.setxattr(diary, 'user.a', b'1')",
+        "os.chmod(outside_file, 0o777)",
+        "os.chown(outside_file, 1, 1)",
+        "os.utime(outside_file, (0, 0))",
+        "os.setxattr(outside_file, 'user.a', b'1')",
         "os.chroot(home)",
         "open('/etc/passwd').read()",
         "os.listdir('/')",
@@ -458,21 +458,23 @@ def test_terminal_interrupt_changes_no_verdict(temporary: Path) -> None:
         "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
     ],
 )
-def test_files_outside_are_neither_read_nor_changed(act: str, diary: Path) -> None:
-    paths = f"import os\nhome, diary = {str(diary.parent)!r}, {str(diary)!r}\n"
-    assert passes(paths + refused(act))
+def test_files_outside_are_neither_read_nor_changed(statement: str, outside_file: Path) -> None:
+    paths = f"import os\nhome, outside_file = {str(outside_file.parent)!r}, {str(outside_file)!r}\n"
+    assert passes(paths + refused(statement))
 
 
-def test_program_that_writes_outside_its_directory_fails(diary: Path) -> None:
-    assert not passes(f"open({str(diary)!r}, 'a').write('x')")
+def test_program_that_writes_outside_its_directory_fails(outside_file: Path) -> None:
+    assert not passes(f"open({str(outside_file)!r}, 'a').write('x')")
 
 
-def test_readable_files_cannot_be_truncated_or_changed(diary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "READABLE", (*run.READABLE, str(diary.parent)))
-    assert passes(f"assert open({str(diary)!r}).read() == 'dear diary'")
-    assert passes(refused(f"os.open({str(diary)!r}, os.O_RDONLY | os.O_TRUNC)"))
-    assert passes(refused(f"open({str(diary)!r}, 'a')"))
-    assert passes(refused(f"os.fchmod(os.open({str(diary)!r}, os.O_RDONLY), 0o777)"))
+def test_readable_files_cannot_be_truncated_or_changed(
+    outside_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "READABLE", (*run.READABLE, str(outside_file.parent)))
+    assert passes(f"assert open({str(outside_file)!r}).read() == 'dear diary'")
+    assert passes(refused(f"os.open({str(outside_file)!r}, os.O_RDONLY | os.O_TRUNC)"))
+    assert passes(refused(f"open({str(outside_file)!r}, 'a')"))
+    assert passes(refused(f"os.fchmod(os.open({str(outside_file)!r}, os.O_RDONLY), 0o777)"))
 
 
 def test_no_environment_variable_is_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,9 +492,9 @@ def test_only_the_standard_library_can_be_imported(
     assert not passes(f"import {module}")
 
 
-def test_no_open_file_descriptor_is_inherited(diary: Path) -> None:
-    with diary.open() as held:
-        os.set_inheritable(held.fileno(), True)
+def test_no_open_file_descriptor_is_inherited(outside_file: Path) -> None:
+    with outside_file.open() as opened:
+        os.set_inheritable(opened.fileno(), True)
         assert passes(
             "import os\n"
             "for fd in range(4, 64):\n"
@@ -573,9 +575,9 @@ def refuse_landlock() -> None:
     """Make this process and its children see a kernel without Landlock."""
     steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 444), (0x06, 0, 0, ABSENT), (0x06, 0, 0, ALLOW)]
     libc = ctypes.CDLL(None)
-    held = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    instructions = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     assert libc.prctl(38, 1, 0, 0, 0) == 0
-    assert libc.prctl(22, 2, struct.pack("HP", len(steps), ctypes.addressof(held)), 0, 0) == 0
+    assert libc.prctl(22, 2, struct.pack("HP", len(steps), ctypes.addressof(instructions)), 0, 0) == 0
 
 
 def test_nothing_runs_without_landlock() -> None:

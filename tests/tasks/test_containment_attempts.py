@@ -35,49 +35,49 @@ CALL = (
     "    if libc.syscall(*arguments) < 0: raise OSError(ctypes.get_errno(), 'refused')\n"
 )
 
-# One attempt per line. `diary` is an outside file that every user may change; `home` is its folder.
+# One attempt per line. `outside_file` is an outside file that every user may change; `home` is its folder.
 CHANGES = """
-os.open(diary, 0 | os.O_TRUNC)
-os.open(diary, 1 | os.O_TRUNC)
-os.open(diary, 2 | os.O_TRUNC)
-os.open(diary, 3 | os.O_TRUNC)
-os.open(diary, 0 | os.O_TRUNC | os.O_CREAT)
-os.open(diary, 3 | os.O_TRUNC | os.O_CREAT)
-os.open(diary, 3)
-os.open(diary, os.O_WRONLY)
-os.open(diary, os.O_RDWR | os.O_APPEND)
+os.open(outside_file, 0 | os.O_TRUNC)
+os.open(outside_file, 1 | os.O_TRUNC)
+os.open(outside_file, 2 | os.O_TRUNC)
+os.open(outside_file, 3 | os.O_TRUNC)
+os.open(outside_file, 0 | os.O_TRUNC | os.O_CREAT)
+os.open(outside_file, 3 | os.O_TRUNC | os.O_CREAT)
+os.open(outside_file, 3)
+os.open(outside_file, os.O_WRONLY)
+os.open(outside_file, os.O_RDWR | os.O_APPEND)
 os.open(home, os.O_TMPFILE | os.O_RDWR)
 os.open('.', os.O_TMPFILE | os.O_RDWR)
-os.open(diary, os.O_PATH)
+os.open(outside_file, os.O_PATH)
 os.open('.', os.O_PATH)
 os.open('.', os.O_RDONLY | os.O_NOATIME)
 os.open('a', os.O_CREAT | os.O_RDWR | os.O_SYNC)
 os.open('a', os.O_CREAT | os.O_RDWR | os.O_ASYNC)
 os.open('a', os.O_CREAT | os.O_RDWR | os.O_DIRECT)
-call(2, diary.encode(), 3 | os.O_TRUNC)
-call(85, diary.encode(), 0o600)
-call(437, -100, diary.encode(), bytes(24), 24)
-os.truncate(diary, 0)
-os.remove(diary)
-os.rename(diary, 'mine')
+call(2, outside_file.encode(), 3 | os.O_TRUNC)
+call(85, outside_file.encode(), 0o600)
+call(437, -100, outside_file.encode(), bytes(24), 24)
+os.truncate(outside_file, 0)
+os.remove(outside_file)
+os.rename(outside_file, 'mine')
 os.rename('.', home + '/x')
-os.replace(diary, diary + '2')
-os.link(diary, 'mine')
-os.symlink(diary, 'mine')
+os.replace(outside_file, outside_file + '2')
+os.link(outside_file, 'mine')
+os.symlink(outside_file, 'mine')
 os.mkdir('inner')
 os.mkdir(home + '/inner')
 os.rmdir(home)
 os.mkfifo('fifo')
 os.mknod('node')
-os.chmod(diary, 0o777)
+os.chmod(outside_file, 0o777)
 os.chmod('.', 0o777)
 os.fchmod(os.open('.', os.O_RDONLY), 0o777)
-os.chown(diary, 1, 1)
-os.lchown(diary, 1, 1)
-os.utime(diary, (0, 0))
-os.setxattr(diary, 'user.a', b'1')
+os.chown(outside_file, 1, 1)
+os.lchown(outside_file, 1, 1)
+os.utime(outside_file, (0, 0))
+os.setxattr(outside_file, 'user.a', b'1')
 os.setxattr('.', 'user.a', b'1')
-os.removexattr(diary, 'user.a')
+os.removexattr(outside_file, 'user.a')
 call(95, 0)
 os.chdir('/')
 os.chroot('.')
@@ -122,8 +122,8 @@ socket.socketpair()
 select.epoll()
 """
 REVEALS = """
-os.stat(diary)
-os.lstat(diary)
+os.stat(outside_file)
+os.lstat(outside_file)
 os.stat(home)
 os.stat(home + '/nothing')
 os.stat('..')
@@ -134,15 +134,15 @@ os.stat(f'/proc/{os.getppid()}')
 os.stat('/dev/shm')
 os.stat('/sys')
 os.stat('/usr/lib/../../etc/passwd')
-os.stat('./../..' + diary)
+os.stat('./../..' + outside_file)
 os.stat('../../../etc', dir_fd=os.open('/usr/lib', os.O_RDONLY))
 os.stat('..', dir_fd=os.open('.', os.O_RDONLY))
-call(21, diary.encode(), 0)
-call(439, -100, diary.encode(), 0, 0)
+call(21, outside_file.encode(), 0)
+call(439, -100, outside_file.encode(), 0, 0)
 os.readlink('/proc/self/exe')
-os.readlink(diary)
-os.open(diary, os.O_RDONLY)
-call(2, diary.encode(), 0)
+os.readlink(outside_file)
+os.open(outside_file, os.O_RDONLY)
+call(2, outside_file.encode(), 0)
 call(304, 0, 0, 0)
 os.listdir(home)
 os.listdir('..')
@@ -161,9 +161,9 @@ os.getpriority(0, os.getppid())
 os.getpgid(os.getppid())
 os.getsid(os.getppid())
 call(434, os.getppid(), 0)
-os.getxattr(diary, 'user.a')
+os.getxattr(outside_file, 'user.a')
 os.getxattr('.', 'user.a')
-os.listxattr(diary)
+os.listxattr(outside_file)
 call(99, ctypes.create_string_buffer(200))
 call(310, os.getppid(), 0, 0, 0, 0, 0)
 call(27, 0, 4096, ctypes.create_string_buffer(9))
@@ -178,24 +178,24 @@ call(461, 0, 0, 0)
 
 
 @on_x86
-@pytest.mark.parametrize("act", [*CHANGES.strip().splitlines(), *REVEALS.strip().splitlines()])
-def test_nothing_outside_is_changed_or_revealed(act: str, diary: Path) -> None:
-    names = f"home, diary = {str(diary.parent)!r}, {str(diary)!r}\n"
+@pytest.mark.parametrize("statement", [*CHANGES.strip().splitlines(), *REVEALS.strip().splitlines()])
+def test_nothing_outside_is_changed_or_revealed(statement: str, outside_file: Path) -> None:
+    names = f"home, outside_file = {str(outside_file.parent)!r}, {str(outside_file)!r}\n"
     modules = "import ctypes, fcntl, mmap, os, resource, select, socket, time\n"
-    assert passes(modules + CALL + names + refused(act))
-    assert diary.read_text() == "dear diary"
+    assert passes(modules + CALL + names + refused(statement))
+    assert outside_file.read_text() == "dear diary"
 
 
-def test_existing_and_missing_outside_paths_look_the_same(diary: Path) -> None:
-    asks = "def ask(path):\n    try: os.stat(path)\n    except OSError as e: return e.errno, e.strerror\n"
-    same = f"assert ask({str(diary)!r}) == ask('/no/such/path') == (13, 'Permission denied')"
-    assert passes(f"import os\n{asks}{same}")
+def test_existing_and_missing_outside_paths_look_the_same(outside_file: Path) -> None:
+    helper = "def ask(path):\n    try: os.stat(path)\n    except OSError as e: return e.errno, e.strerror\n"
+    comparison = f"assert ask({str(outside_file)!r}) == ask('/no/such/path') == (13, 'Permission denied')"
+    assert passes(f"import os\n{helper}{comparison}")
 
 
-def test_path_is_read_again_after_a_signal_interrupts_the_check(diary: Path) -> None:
+def test_path_is_read_again_after_a_signal_interrupts_the_check(outside_file: Path) -> None:
     swaps = (
         "import ctypes, os, signal\n"
-        f"inside, outside = b'a'.ljust(200, b'\\0'), {str(diary)!r}.encode().ljust(200, b'\\0')\n"
+        f"inside, outside = b'a'.ljust(200, b'\\0'), {str(outside_file)!r}.encode().ljust(200, b'\\0')\n"
         "path = ctypes.create_string_buffer(inside, 200)\n"
         "def swap(*_): ctypes.memmove(path, outside if path.raw[0:1] == b'a' else inside, 200)\n"
         "signal.signal(signal.SIGALRM, swap)\nsignal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)\n"
@@ -214,11 +214,11 @@ def test_host_name_is_hidden() -> None:
 @on_x86
 def test_every_system_call_that_is_not_allowed_is_blocked() -> None:
     named = {int(row) for table in (ALLOWED, FATAL, PATH_CALLS) for row in table.split()[1::3] if row != "-"}
-    asked_by_argument = {41, 72, 16, 293, 9, 28, 202, 204, 228, 229, 230}
+    checked_by_argument = {41, 72, 16, 293, 9, 28, 202, 204, 228, 229, 230}
     fatal_to_the_caller = {335, 336}  # uretprobe and uprobe kill their caller with or without the filter
     program = (
         "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
-        f"for number in sorted(set(range(600)) - {named | asked_by_argument | fatal_to_the_caller!r}):\n"
+        f"for number in sorted(set(range(600)) - {named | checked_by_argument | fatal_to_the_caller!r}):\n"
         "    for n in (number, number | 0x40000000):\n"  # system calls of x32
         "        assert libc.syscall(n, 0, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() == errno.ENOSYS, n\n"
     )
@@ -302,19 +302,25 @@ def everything_allowed(machine: str) -> bytes:
     ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 6, reason="older versions of Landlock have fewer rights"
 )
 @pytest.mark.parametrize(
-    "act",
+    "statement",
     [
-        *(f"os.open(diary, {mode} | os.O_TRUNC)" for mode in range(4)),
-        *("os.truncate(diary, 0)", "open(diary)", "open(diary, 'a')", "os.remove(diary)", "os.mkdir('a')"),
-        *("os.link(diary, home + '/a')", "os.symlink('a', 'b')", "os.kill(os.getppid(), 0)"),
+        *(f"os.open(outside_file, {mode} | os.O_TRUNC)" for mode in range(4)),
+        *(
+            "os.truncate(outside_file, 0)",
+            "open(outside_file)",
+            "open(outside_file, 'a')",
+            "os.remove(outside_file)",
+            "os.mkdir('a')",
+        ),
+        *("os.link(outside_file, home + '/a')", "os.symlink('a', 'b')", "os.kill(os.getppid(), 0)"),
         "socket.socket().connect(('127.0.0.1', 9))",
     ],
 )
 def test_landlock_alone_protects_files_outside(
-    act: str, diary: Path, monkeypatch: pytest.MonkeyPatch
+    statement: str, outside_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "system_call_filter", everything_allowed)
     monkeypatch.setattr(run, "path_call_filter", everything_allowed)
-    names = f"home, diary = {str(diary.parent)!r}, {str(diary)!r}\n"
-    assert passes("import os, socket\n" + names + refused(act), Limits(seconds=5))
-    assert diary.read_text() == "dear diary"
+    names = f"home, outside_file = {str(outside_file.parent)!r}, {str(outside_file)!r}\n"
+    assert passes("import os, socket\n" + names + refused(statement), Limits(seconds=5))
+    assert outside_file.read_text() == "dear diary"

@@ -89,7 +89,7 @@ def test_deleted_files_count_towards_the_limit() -> None:
 
 
 def test_creating_and_deleting_files_endlessly_fails_even_if_errors_are_caught() -> None:
-    keeps = (
+    program = (
         "import ctypes, os\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\n"
         "while True:\n    try:\n        f = os.open('a', os.O_CREAT | os.O_RDWR)\n"
         "        os.ftruncate(f, 2**20)\n"
@@ -97,7 +97,7 @@ def test_creating_and_deleting_files_endlessly_fails_even_if_errors_are_caught()
         "        if p != 2**64 - 1: ctypes.memset(p, 1, 2**20)\n        os.close(f)\n        os.unlink('a')\n"
         "    except BaseException: pass\n"
     )
-    assert judge_program(Program(keeps)) is Verdict.FAILED
+    assert judge_program(Program(program)) is Verdict.FAILED
 
 
 def test_opening_an_existing_file_does_not_count_as_creation() -> None:

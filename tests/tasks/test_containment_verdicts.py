@@ -298,7 +298,7 @@ def test_endless_protocol_line_fails() -> None:
 
 def test_tests_are_absent_from_the_memory_of_the_candidate(temporary: Path) -> None:
     marker = "MARK" + "ER" * 8
-    waits = "    import time\n    time.sleep(1.5)\n    return 2 * x"
+    slow_completion = "    import time\n    time.sleep(1.5)\n    return 2 * x"
     tests = f"\nassert f(3) == 6, '{marker}'\n"
     found: dict[int, set[str]] = {}
 
@@ -311,7 +311,7 @@ def test_tests_are_absent_from_the_memory_of_the_candidate(temporary: Path) -> N
 
     searcher = threading.Thread(target=search_memory)
     searcher.start()
-    assert verdict(waits, ("def f(x):\n", "    return 2 * x", tests)) is Verdict.PASSED
+    assert verdict(slow_completion, ("def f(x):\n", "    return 2 * x", tests)) is Verdict.PASSED
     searcher.join()
     _, candidate, judge = (found[process] for process in sorted(found))
     assert candidate == {"time.sleep(1.5)"}
@@ -334,12 +334,12 @@ def everything_in_memory(process: int) -> bytes:
 
 
 def test_requests_to_the_candidate_do_not_reveal_expected_values() -> None:
-    spies = (
+    recording_completion = (
         "    import os\n    seen = open('seen', 'a')\n    seen.write(repr(x) + ' ')\n    return [x] * 3\n"
         "import atexit\n"
     )
     tests = "\nassert f(3) == [3, 3, 3]\nassert open('seen').read() in ('3 ', '')\n"
-    assert verdict(spies, ("def f(x):\n", "    return [x] * 3", tests)) is Verdict.PASSED
+    assert verdict(recording_completion, ("def f(x):\n", "    return [x] * 3", tests)) is Verdict.PASSED
 
 
 def test_timeout_is_distinguished_from_failure() -> None:

@@ -25,7 +25,7 @@ class NoReferences(References):
         raise MalformedMessage(form)
 
 
-def crossed(value: Any) -> Any:
+def round_trip(value: Any) -> Any:
     message = json.loads(json.dumps(Exchange(NoReferences()).pack(value)))
     return Exchange(NoReferences()).unpack(message)
 
@@ -57,7 +57,7 @@ def exact(value: Any) -> Any:
 @settings(max_examples=50, deadline=None)
 @given(VALUES)
 def test_plain_data_round_trips_unchanged(value: Any) -> None:
-    assert exact(crossed(value)) == exact(value)
+    assert exact(round_trip(value)) == exact(value)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_plain_data_round_trips_unchanged(value: Any) -> None:
     ],
 )
 def test_other_plain_values_round_trip_unchanged(value: Any) -> None:
-    found = crossed(value)
+    found = round_trip(value)
     assert (type(found), found, repr(found)) == (type(value), value, repr(value))
 
 
@@ -81,7 +81,7 @@ def test_subclass_instance_is_sent_as_its_builtin_value() -> None:
 
         __hash__ = int.__hash__
 
-    class Loud(str):
+    class OtherText(str):
         def __str__(self) -> str:
             return "loud"
 
@@ -89,23 +89,23 @@ def test_subclass_instance_is_sent_as_its_builtin_value() -> None:
         def __iter__(self) -> Any:
             return iter(["other"])
 
-    found = crossed([Equal(3), Loud("quiet"), Pair((1, 2))])
+    found = round_trip([Equal(3), OtherText("quiet"), Pair((1, 2))])
     assert exact(found) == (list, [(int, 3), (str, "quiet"), (tuple, [(int, 1), (int, 2)])])
     assert found[0] != 4
 
 
 def test_mutable_instance_of_a_custom_class_is_not_sent() -> None:
-    class Mine(list):  # type: ignore[type-arg]
+    class CustomList(list):  # type: ignore[type-arg]
         pass
 
     with pytest.raises(TypeError):
-        crossed(Mine())
+        round_trip(CustomList())
 
 
 def test_containers_keep_identity_and_may_contain_themselves() -> None:
     shared: list[Any] = [1]
     shared.append(shared)
-    one, other = crossed([shared, shared])
+    one, other = round_trip([shared, shared])
     assert one is other
     assert one[1] is one
 

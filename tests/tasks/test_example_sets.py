@@ -61,14 +61,14 @@ def test_drawn_example_keeps_its_row_in_the_source(data_folder: Path) -> None:
 
 
 def test_eval_limit_samples_by_the_task_seed_and_keeps_the_order(data_folder: Path) -> None:
-    kept = {
+    subsets = {
         tuple(
             example.id for example in eval_examples(classification(eval={"limit": 2}, seed=seed), data_folder)
         )
         for seed in range(20)
     }
-    assert len(kept) > 5  # of 15 pairs; the first examples of a sorted data set all have one label
-    assert all(first < second for first, second in kept)
+    assert len(subsets) > 5  # of 15 pairs; the first examples of a sorted data set all have one label
+    assert all(first < second for first, second in subsets)
 
 
 def test_without_an_eval_limit_all_examples_are_scored(data_folder: Path) -> None:

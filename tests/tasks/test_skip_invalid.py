@@ -18,7 +18,7 @@ from .task_files import classification, code, generation, multiple_choice, safet
 GOOD = {"q": "x", "a": "1", "text": "x", "label": "positive", "x": "b", "y": "c", "n": 0, "expect": "refuse"}
 
 
-def lenient(n: int) -> dict[str, Any]:
+def skipping(n: int) -> dict[str, Any]:
     return {"source": {"local": "data", "skip_invalid": n}, "allow_duplicates": True}
 
 
@@ -63,7 +63,7 @@ def test_invalid_row_is_skipped_reported_and_counted_if_the_task_allows_it(tmp_p
     jsonl(tmp_path, first, bad, last)
     with pytest.raises(DataError, match=r"line 2|row 2"):
         read_task(make(allow_duplicates=True), tmp_path)
-    data = read_task(make(**lenient(1)), tmp_path)
+    data = read_task(make(**skipping(1)), tmp_path)
     assert [example.id for example in data.held_out] == [0, 2]
     held_out = data.skipped[-1]
     assert (held_out.split, held_out.n) == ("test", 1)
@@ -73,22 +73,22 @@ def test_invalid_row_is_skipped_reported_and_counted_if_the_task_allows_it(tmp_p
 def test_too_many_invalid_rows_refuse_the_split(tmp_path: Path) -> None:
     jsonl(tmp_path, {}, {"a": None}, "{", {"q": ""})
     with pytest.raises(DataError) as refused:
-        train_examples(generation(**lenient(2)), tmp_path)
+        train_examples(generation(**skipping(2)), tmp_path)
     assert "more than 2 invalid rows, the limit in source.skip_invalid; the first: " in str(refused.value)
     assert "line 3" in str(refused.value)
     assert "line 4" in str(refused.value)
-    assert len(train_examples(generation(**lenient(3)), tmp_path)) == 1
+    assert len(train_examples(generation(**skipping(3)), tmp_path)) == 1
 
 
 def test_split_with_only_invalid_rows_is_refused(tmp_path: Path) -> None:
     jsonl(tmp_path, "{", {"q": None})
     with pytest.raises(DataError, match=r"no examples$"):
-        train_examples(generation(**lenient(5)), tmp_path)
+        train_examples(generation(**skipping(5)), tmp_path)
 
 
 def test_many_skipped_rows_are_counted_and_the_first_is_reported(tmp_path: Path) -> None:
     jsonl(tmp_path, {}, *[{"q": None}] * 20)
-    ((train, held_out),) = [read_task(generation(**lenient(20)), tmp_path).skipped]
+    ((train, held_out),) = [read_task(generation(**skipping(20)), tmp_path).skipped]
     assert (train.n, held_out.n, len(train.first)) == (20, 20, 5)
     assert train.words().startswith("skipped 20 invalid rows of train: train.jsonl, line 2: ")
 
@@ -100,14 +100,14 @@ def test_invalid_csv_row_is_skipped(tmp_path: Path, row: str) -> None:
     if row != 'x"y,1':  # a quote is text inside a cell that does not start with a quote
         with pytest.raises(DataError, match="line 3"):
             train_examples(generation(), tmp_path)
-    found = train_examples(generation(**lenient(1)), tmp_path)
+    found = train_examples(generation(**skipping(1)), tmp_path)
     assert [example.text for example in found if example.id != 1] == ["x", "z"]
 
 
 def test_column_missing_from_every_row_is_refused_at_once(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "train.jsonl", [{"text": "a", "label": "positive"}])
     with pytest.raises(DataError, match=r"columns\.text: unknown column 'body'"):
-        train_examples(classification(columns={"text": "body"}, **lenient(5)), tmp_path)
+        train_examples(classification(columns={"text": "body"}, **skipping(5)), tmp_path)
 
 
 def test_skipped_is_refused_in_task_files(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ def edit_json(name: str, **values: object) -> Edit:
 
 def drop_query(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
-    kept = {name: tensor for name, tensor in weights.items() if "query" not in name}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    remaining = {name: tensor for name, tensor in weights.items() if "query" not in name}
+    save_file(remaining, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def drop_tokenizer(folder: Path) -> None:

@@ -21,7 +21,7 @@ def base_answers(workspace: Workspace, run: str = "run") -> str:
         return next(e.answers for e in registry.evaluations(run) if (e.stage, e.task) == (0, "a"))
 
 
-def lose(workspace: Workspace, sha256: str) -> None:
+def delete(workspace: Workspace, sha256: str) -> None:
     workspace.artifacts.path(sha256, "jsonl").unlink()
 
 
@@ -42,9 +42,9 @@ def invert(workspace: Workspace, sha256: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("damage_file", "message"),
     [
-        (lose, "is missing, but the registry refers to it"),
+        (delete, "is missing, but the registry refers to it"),
         (damage, "its content has digest"),
         (shorten, "holds 7 answers, and the score is over 8"),
         (invert, "holds other outcomes than the registry"),
@@ -55,11 +55,11 @@ def test_score_without_its_answers_is_measured_again_and_the_new_run_verifies(
     train_run: TrainRun,
     workspace: Workspace,
     caplog: pytest.LogCaptureFixture,
-    spoil: Callable[[Workspace, str], None],
+    damage_file: Callable[[Workspace, str], None],
     message: str,
 ) -> None:
     train_run("a", name="first")
-    spoil(workspace, base_answers(workspace, "first"))
+    damage_file(workspace, base_answers(workspace, "first"))
     with caplog.at_level(logging.WARNING):
         train_run("a", name="second")
     lines = [line for line in caplog.messages if "cached score of a" in line]
@@ -74,7 +74,7 @@ def test_score_without_its_answers_is_measured_again_and_the_new_run_verifies(
 
 def test_measuring_again_restores_a_lost_answers_file(train_run: TrainRun, workspace: Workspace) -> None:
     train_run("a", name="first")
-    lose(workspace, base_answers(workspace, "first"))
+    delete(workspace, base_answers(workspace, "first"))
     train_run("a", name="second")
     findings(workspace, "first")
 
@@ -84,9 +84,9 @@ def test_routed_score_without_its_answers_is_measured_again(
 ) -> None:
     train_run("a", "b", eval=ROUTED, name="first")
     with workspace.read() as registry:
-        lost = {e.answers for e in registry.evaluations("first") if e.view == "routed"}
-    for sha256 in lost:
-        lose(workspace, sha256)
+        routed_answers = {e.answers for e in registry.evaluations("first") if e.view == "routed"}
+    for sha256 in routed_answers:
+        delete(workspace, sha256)
     train_run("a", "b", name="second")
     route_run(workspace, "second", RouteOptions(), SilentProgress())
     findings(workspace, "second")
@@ -97,8 +97,8 @@ def test_lost_statistics_are_gathered_again(
 ) -> None:
     train_run("a", eval=ROUTED)
     with workspace.read() as registry:
-        (kept,) = registry.statistics("run")
-    workspace.artifacts.path(kept.artifact, "safetensors").unlink()
+        (statistics,) = registry.statistics("run")
+    workspace.artifacts.path(statistics.artifact, "safetensors").unlink()
     train_run("a", "b", eval=ROUTED)
     assert any("the statistics of a are gathered again" in line for line in caplog.messages)
     findings(workspace)
@@ -108,8 +108,8 @@ def test_held_back_stage_is_not_committed_without_its_files(
     train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_run("a")
-    with monkeypatch.context() as strict:
-        strict.setattr(Gate, "drops", lambda *_: ["'a' fell"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Gate, "drops", lambda *_: ["'a' fell"])
         with pytest.raises(RegressionFound):
             train_run("a", "b", options=RunOptions(gate=Gate(1.0)))
     held_back = workspace.held_back_file("run")

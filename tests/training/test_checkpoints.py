@@ -33,7 +33,7 @@ class Killed(BaseException):
 class EndingProgress:
     """End a run after a number of units on the progress bars whose title contains a word."""
 
-    how: type[BaseException]
+    error: type[BaseException]
     word: str
     after: int
     seen: int = 0
@@ -47,7 +47,7 @@ class EndingProgress:
             if self.word in title:
                 self.seen += units
                 if self.seen == self.after:
-                    raise self.how("as asked")
+                    raise self.error("as asked")
 
         yield advance
 
@@ -74,14 +74,14 @@ def uninterrupted(train_run: TrainRun, other_workspace: Workspace) -> list[Any]:
 
 @pytest.mark.parametrize("job", ["calibrating", "training"])
 @pytest.mark.parametrize(
-    ("how", "step"), [(Killed, 1), (Killed, 3), (Killed, 6), (Interrupted, 2), (Interrupted, 5)]
+    ("error", "step"), [(Killed, 1), (Killed, 3), (Killed, 6), (Interrupted, 2), (Interrupted, 5)]
 )
 def test_stage_resumed_from_its_newest_checkpoint_is_bit_identical(
-    train_run: TrainRun, uninterrupted: list[Any], how: type[BaseException], job: str, step: int
+    train_run: TrainRun, uninterrupted: list[Any], error: type[BaseException], job: str, step: int
 ) -> None:
     train = {**TRAIN, "save_steps": 2}
-    with pytest.raises(how):
-        train_run("a", "b", train=train, masks=MASKS, progress=EndingProgress(how, job, step))
+    with pytest.raises(error):
+        train_run("a", "b", train=train, masks=MASKS, progress=EndingProgress(error, job, step))
     assert bits(train_run("a", "b", train=train, masks=MASKS)) == uninterrupted
 
 
@@ -212,10 +212,10 @@ def test_torch_write_error_is_reported_as_a_full_disk(
 def test_other_errors_during_a_checkpoint_keep_their_message(
     train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lost() -> None:
+    def disconnect() -> None:
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(trainer, "wait", lost)
+    monkeypatch.setattr(trainer, "wait", disconnect)
     with pytest.raises(RuntimeError, match=r"^Connection closed by peer$"):
         train_run("a", train={**TRAIN, "save_steps": 2})
 

@@ -93,8 +93,8 @@ def test_run_is_not_resumed_in_an_environment_that_can_change_results(
 def test_run_interrupted_before_its_first_stage_is_compared_with_its_start(
     train_run: TrainRun, change_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as stopped:
-        stopped.setattr(stage_training, "run_job", lambda *_: 1 / 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train_run("a")
     change_environment(threads=7)
@@ -108,8 +108,8 @@ def test_allowed_change_makes_the_newest_stage_the_reference(
     train_run("a")
     change_environment(threads=7, torch="99.0")
     run = train_run("a", "b", options=ALLOWED)
-    shown = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert shown == [
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [
         f"run 'run': torch was {torch.__version__} when stage 1 was computed, and is 99.0 now",
         "run 'run': threads was 1 when stage 1 was computed, and is 7 now",
     ]

@@ -92,9 +92,9 @@ def held_back(train_run: TrainRun, regressing_stage: None, workspace: Workspace)
     """The stage that a run of a, b and c holds back after stage 2."""
     with pytest.raises(RegressionFound, match=r"stage 2/3 b: in the view current, 'a' fell by 100.0 points"):
         train_run("a", "b", "c", options=GATED)
-    kept = HeldBackStage.read(workspace.held_back_file("run"))
-    assert kept is not None
-    return kept
+    stage = HeldBackStage.read(workspace.held_back_file("run"))
+    assert stage is not None
+    return stage
 
 
 def stages(workspace: Workspace) -> list[str]:
@@ -106,9 +106,9 @@ def test_stage_with_a_regression_is_held_back_and_can_be_inspected(
     held_back: HeldBackStage, workspace: Workspace
 ) -> None:
     assert stages(workspace) == ["a"]
-    shown = json.loads(workspace.held_back_file("run").read_text())
-    assert "'a' fell by 100.0 points" in shown["why"]
-    assert shown["stage"]["task"] == "b"
+    record = json.loads(workspace.held_back_file("run").read_text())
+    assert "'a' fell by 100.0 points" in record["why"]
+    assert record["stage"]["task"] == "b"
     assert workspace.artifacts.get(held_back.stage.artifact, "safetensors")
     with workspace.read() as registry:
         assert find_garbage(workspace, registry) == [], "gc must keep the held back stage"
@@ -137,11 +137,11 @@ def test_held_back_stage_is_committed_when_accepted_or_with_a_wider_gate(
 def test_gate_applies_to_stages_after_an_accepted_one(
     train_run: TrainRun, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing_right(self: Evaluator, *arguments: object) -> list[Evaluation]:
+    def score_all_wrong(self: Evaluator, *arguments: object) -> list[Evaluation]:
         return [replace(e, score=0.0, outcomes=(0.0,) * e.n) for e in row(self, *arguments)]  # type: ignore[arg-type]
 
     row = Evaluator.row
-    monkeypatch.setattr(Evaluator, "row", nothing_right)
+    monkeypatch.setattr(Evaluator, "row", score_all_wrong)
     with pytest.raises(RegressionFound, match="stage 3/3 c"):
         train_run("a", "b", "c", options=RunOptions(gate=Gate(1.0), accept="b"))
 

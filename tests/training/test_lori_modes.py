@@ -69,11 +69,11 @@ def test_as_trained_scores_never_change_in_any_mode(
     ],
 )
 def test_resumed_run_matches_uninterrupted_run_in_any_mode(train_run: TrainRun, mode: str) -> None:
-    at_once = train_run("a", "b", "c", name="at-once", **MODES[mode])
+    uninterrupted = train_run("a", "b", "c", name="at-once", **MODES[mode])
     train_run("a", "b", name="step-by-step", **MODES[mode])
     step_by_step = train_run("a", "b", "c", name="step-by-step", **MODES[mode])
-    assert [s.mask for s in step_by_step.stages] == [s.mask for s in at_once.stages]
-    assert [s.final_loss for s in step_by_step.stages] == [s.final_loss for s in at_once.stages]
+    assert [s.mask for s in step_by_step.stages] == [s.mask for s in uninterrupted.stages]
+    assert [s.final_loss for s in step_by_step.stages] == [s.final_loss for s in uninterrupted.stages]
 
 
 def test_per_task_projections_differ_between_tasks(train_run: TrainRun) -> None:
@@ -129,11 +129,11 @@ def test_null_space_projections_are_blind_to_directions_of_earlier_tasks(
 def test_moments_are_the_same_when_gathered_layer_by_layer(
     train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_once = train_run("a", "b", name="at-once", **MODES["null-space"])
+    uninterrupted = train_run("a", "b", name="at-once", **MODES["null-space"])
     monkeypatch.setattr(lori, "passes", lambda sites: [[site.name] for site in sites])
     site_by_site = train_run("a", "b", name="site-by-site", **MODES["null-space"])
-    assert [s.mask for s in site_by_site.stages] == [s.mask for s in at_once.stages]
-    assert [s.final_loss for s in site_by_site.stages] == [s.final_loss for s in at_once.stages]
+    assert [s.mask for s in site_by_site.stages] == [s.mask for s in uninterrupted.stages]
+    assert [s.final_loss for s in site_by_site.stages] == [s.final_loss for s in uninterrupted.stages]
 
 
 def test_stage_is_refused_before_training_if_a_site_has_no_directions_left(
@@ -231,9 +231,9 @@ def test_values_stored_in_bfloat16_are_rounded_before_scoring(
 ) -> None:
     exact = tensors_of(workspace, train_run("a", name="exact"))[0]
     run = train_run("a", name="rounded", **MODES["stored in bfloat16"])
-    kept = tensors_of(workspace, run)[0]
+    stored = tensors_of(workspace, run)[0]
     for key in (key for key in exact if key.startswith("values/")):
-        assert kept[key].dtype == torch.bfloat16
-        assert torch.equal(kept[key], exact[key].bfloat16())
+        assert stored[key].dtype == torch.bfloat16
+        assert torch.equal(stored[key], exact[key].bfloat16())
     digests = [scores(name)[1, "a", "as_trained"].input_digest for name in ("exact", "rounded")]
     assert digests[0] != digests[1]

@@ -47,7 +47,7 @@ def remove_projection_fields(workspace: Workspace) -> None:
 def test_run_of_an_earlier_version_is_read_and_resumes_bit_identically(
     train_run: TrainRun, workspace: Workspace
 ) -> None:
-    at_once = train_run("a", "b", name="at-once")
+    uninterrupted = train_run("a", "b", name="at-once")
     train_run("a", name="old")
     remove_projection_fields(workspace)
     with workspace.read() as registry:
@@ -55,9 +55,9 @@ def test_run_of_an_earlier_version_is_read_and_resumes_bit_identically(
         assert (old.rank, old.free_cells) == (4, 448 - 45)
         assert load_run(workspace, registry, "old").weights([]).scaling == 2.0
     continued = train_run("a", "b", name="old")
-    assert continued.stages[1].mask == at_once.stages[1].mask
-    assert continued.stages[1].final_loss == at_once.stages[1].final_loss
-    assert continued.curriculum == at_once.curriculum
+    assert continued.stages[1].mask == uninterrupted.stages[1].mask
+    assert continued.stages[1].final_loss == uninterrupted.stages[1].final_loss
+    assert continued.curriculum == uninterrupted.curriculum
 
 
 def test_stage_of_an_earlier_version_uses_the_rank_of_the_adapter() -> None:
@@ -128,11 +128,11 @@ def test_bf16_base_keeps_float32_values_and_isolation_in_every_mode(
     train_run: TrainRun, scores: Scores, workspace: Workspace, tiny_encoder: Any, mode: dict[str, Any]
 ) -> None:
     model = {"path": str(tiny_encoder), "dtype": "bfloat16"}
-    at_once = train_run("a", "b", name="at-once", model=model, **mode)
+    uninterrupted = train_run("a", "b", name="at-once", model=model, **mode)
     train_run("a", name="run", model=model, **mode)
     run = train_run("a", "b", name="run", model=model, options=RunOptions(measure_all=True), **mode)
-    assert [s.mask for s in run.stages] == [s.mask for s in at_once.stages]
-    assert [s.final_loss for s in run.stages] == [s.final_loss for s in at_once.stages]
+    assert [s.mask for s in run.stages] == [s.mask for s in uninterrupted.stages]
+    assert [s.final_loss for s in run.stages] == [s.final_loss for s in uninterrupted.stages]
     for stage in run.stages:
         tensors, _ = read_stage(workspace.artifacts.get(stage.artifact, "safetensors"))
         floats = {key: t for key, t in tensors.items() if t.is_floating_point()}
@@ -190,8 +190,8 @@ def test_even_budget_is_the_same_after_an_interruption(
             raise KeyboardInterrupt
         return original(self, context)
 
-    with monkeypatch.context() as broken:
-        broken.setattr(METHODS["lori"], "end_stage", fail_in_the_second_stage)
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS["lori"], "end_stage", fail_in_the_second_stage)
         with pytest.raises(KeyboardInterrupt):
             train_run("a", "b", "c", name="broken", **even)
     resumed = train_run("a", "b", "c", name="broken", **even)
@@ -242,10 +242,10 @@ def test_mask_record_of_the_registry_keeps_rank_projection_and_directions(
 ) -> None:
     run = train_run("a", adapter=NULL_SPACE)
     with workspace.read() as registry:
-        kept = registry.run("run").stages[0].mask
-    assert kept is not None
-    assert kept == run.stages[0].mask
-    assert kept.rank == 4
-    assert kept.projection is not None
-    assert set((kept.directions or {}).values()) == {3}
-    assert len(kept.directions or {}) == 6
+        stored_mask = registry.run("run").stages[0].mask
+    assert stored_mask is not None
+    assert stored_mask == run.stages[0].mask
+    assert stored_mask.rank == 4
+    assert stored_mask.projection is not None
+    assert set((stored_mask.directions or {}).values()) == {3}
+    assert len(stored_mask.directions or {}) == 6

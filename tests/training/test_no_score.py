@@ -53,10 +53,10 @@ def test_metric_without_a_finite_score_ends_the_run_before_any_commit(
 def test_empty_eval_set_is_refused_before_a_run_starts(
     workspace: Workspace, write_task: Callable[..., Any], write_curriculum: Callable[..., Any]
 ) -> None:
-    (enrolled,) = register_tasks(workspace, [write_task("a")])
+    (registered,) = register_tasks(workspace, [write_task("a")])
     empty = workspace.artifacts.put(b"", "jsonl")
     with workspace.open() as registry:
-        registry.add_task(enrolled.task.spec, (empty, 0, 0), enrolled.task.declared_in)
+        registry.add_task(registered.task.spec, (empty, 0, 0), registered.task.declared_in)
     with pytest.raises(DataError, match="accuracy cannot score split 'test': there are no examples"):
         run_curriculum(
             workspace, load_curriculum(write_curriculum("a")), "run", RunOptions(), SilentProgress()

@@ -1,4 +1,4 @@
-"""View `routed`: the router guesses the task, and the guessed task answers."""
+"""View `routed`: the router predicts the task, and the predicted task answers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ RunJob = Callable[..., Run]
 
 ALL = ["as_trained", "current", "routed"]
 LABELS = {"colour": ("red", "blue"), "shape": ("green", "round"), "size": ("square", "flat")}
-"""Labels stand in the texts, so that a text says of which task it is."""
+"""Each text contains its label, which also identifies its task."""
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def answered(workspace: Workspace, evaluation: Evaluation) -> list[dict[str, Any
     return [json.loads(line) for line in lines]
 
 
-def send_everything_to(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+def route_all_texts_to(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
     monkeypatch.setattr(Router, "route", lambda _, features: [task] * len(features))
 
 
@@ -99,19 +99,19 @@ def test_correctly_routed_request_is_answered_as_trained(
     for task in LABELS:
         as_trained = answered(workspace, found[3, task, "as_trained"])
         routed = answered(workspace, found[3, task, "routed"])
-        for direct, guessed in zip(as_trained, routed, strict=True):
-            if guessed["sent_to"] == task:
+        for direct, routed_line in zip(as_trained, routed, strict=True):
+            if routed_line["sent_to"] == task:
                 right += 1
-                assert guessed["answer"] == direct["answer"]
+                assert routed_line["answer"] == direct["answer"]
         sent = [line["sent_to"] == task for line in routed]
         assert found[3, task, "routed"].parts["routing_accuracy"] == sum(sent) / len(sent)
     assert right >= 16  # of 24; chance is 8
 
 
-def test_wrongly_routed_request_uses_the_cells_and_head_of_the_guessed_task(
+def test_wrongly_routed_request_uses_the_cells_and_head_of_the_predicted_task(
     run_job: RunJob, scores: Scores, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send_everything_to(monkeypatch, "shape")
+    route_all_texts_to(monkeypatch, "shape")
     run_job("shape", "colour")
     routed = scores()[2, "colour", "routed"]
     with workspace.read() as registry:
@@ -152,7 +152,7 @@ def test_without_heads_the_prompt_is_kept_and_the_guessed_cells_answer(
     own_prompt = {"prompt": "is it small {{ q }}"}
     long = declare("long", prompt="is it {{ q }}", answer="dry small", max_new_tokens=4, train=own_prompt)
     register_tasks(workspace, [short, long])
-    send_everything_to(monkeypatch, "short")
+    route_all_texts_to(monkeypatch, "short")
     curriculum = write_curriculum(
         "short",
         "long",
@@ -284,7 +284,7 @@ def candidate(**changes: Any) -> Candidate:
 def test_routed_score_digest_covers_every_candidate_task(changed: str) -> None:
     one, other = candidate(), candidate(acting="another's")
     spec = type("Spec", (), {"to_record": lambda _: {"labels": ["green"]}})()
-    among = {
+    changed_candidates = {
         "statistics": [one, replace(other, gathered=replace(other.gathered, artifact="changed"))],
         "adapter": [one, replace(other, acting="changed")],
         "head": [one, replace(other, head=nn.Linear(2, 2))],
@@ -297,5 +297,5 @@ def test_routed_score_digest_covers_every_candidate_task(changed: str) -> None:
         return Routed(unused, unused, unused, unused, tasks, unused).inputs_digest(own)
 
     assert of([one, other]) == of([candidate(), candidate(acting="another's")])
-    assert of(among[changed]) != of([one, other])
+    assert of(changed_candidates[changed]) != of([one, other])
     assert of([one, other], own="shape") != of([one, other])

@@ -81,8 +81,8 @@ def test_interrupted_run_resumes_to_the_same_matrix(
     with pytest.raises(KeyboardInterrupt):
         train_run("a", "b", "c", name="broken")
     monkeypatch.setattr(stage_training, "run_job", run_job)
-    broken = train_run("a", "b", "c", name="broken")
-    assert [s.mask for s in broken.stages] == [s.mask for s in uninterrupted.stages]
+    resumed = train_run("a", "b", "c", name="broken")
+    assert [s.mask for s in resumed.stages] == [s.mask for s in uninterrupted.stages]
     assert {k: (e.score, e.outcomes, e.input_digest) for k, e in scores("broken").items()} == {
         k: (e.score, e.outcomes, e.input_digest) for k, e in scores("whole").items()
     }
@@ -132,8 +132,8 @@ def test_planned_but_untrained_task_can_be_replaced(
     train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_run("a")
-    with monkeypatch.context() as broken:
-        broken.setattr(stage_training, "run_job", lambda *_: 1 / 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(stage_training, "run_job", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train_run("a", "b")
     with workspace.read() as registry:
@@ -214,15 +214,15 @@ def test_locked_run_is_refused_before_anything_is_loaded(
 def test_run_is_locked_during_training_and_unlocked_afterwards(
     train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_job, held = stage_training.run_job, []
+    run_job, locked_runs = stage_training.run_job, []
 
     def record_locks(*arguments: object) -> object:
-        held.append(workspace.locked_runs())
+        locked_runs.append(workspace.locked_runs())
         return run_job(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(stage_training, "run_job", record_locks)
     train_run("a", "b")
-    assert held == [["run"], ["run"]]
+    assert locked_runs == [["run"], ["run"]]
     assert workspace.locked_runs() == []
 
 

@@ -55,11 +55,11 @@ def test_upper_triangle_scores_untrained_tasks(train_run: TrainRun, scores: Scor
 
 
 def test_upper_triangle_can_be_filled_in_later(train_run: TrainRun, scores: Scores) -> None:
-    at_once = RunOptions(upper_triangle=True)
-    train_run("a", "b", name="whole", options=at_once)
+    with_upper_triangle = RunOptions(upper_triangle=True)
+    train_run("a", "b", name="whole", options=with_upper_triangle)
     train_run("a", "b", name="late")
     assert (1, "b", "current") not in scores("late")
-    train_run("a", "b", name="late", options=at_once)
+    train_run("a", "b", name="late", options=with_upper_triangle)
     filled = {key: e.score for key, e in scores("late").items()}
     assert filled == {key: e.score for key, e in scores("whole").items()}
 

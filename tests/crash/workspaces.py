@@ -35,7 +35,7 @@ SCENARIOS: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Laboratory:
+class CrashWorkspaces:
     """Prepared workspaces without a run, and the command that runs each scenario."""
 
     folder: Path
