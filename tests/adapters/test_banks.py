@@ -1,4 +1,4 @@
-"""Several projections A in one adapter, and cells carried on or opened over frozen cells."""
+"""Several projections A in one adapter, and cells continued from, or opened over, frozen cells."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_compact_gradient_over_frozen_values_is_bitwise_the_masked_dense_one(
     assert torch.equal(through_sparse.grad, through_dense.grad)
 
 
-def test_carried_on_cells_start_at_their_values_and_the_others_at_zero() -> None:
+def test_continued_cells_start_at_their_values_and_the_others_at_zero() -> None:
     continued, mask = opened_over_frozen(keep_values=True)
     fresh, _ = opened_over_frozen(keep_values=False)
     assert continued.values is not None is not fresh.values
@@ -232,7 +232,7 @@ def test_opened_cells_give_the_same_logits_after_installation() -> None:
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_cells_opened_over_their_own_bank_are_the_same_after_installation(freeze: bool) -> None:
-    """`sums` if the cells were added to frozen values; the last value if they were carried on."""
+    """`sums` if the cells were added to frozen values; the last value if they were continued."""
     model, adapter = adapted()
     masks, _ = two_masks(adapter)
     a, first = projections(adapter, 1), random_cells(masks, 1)

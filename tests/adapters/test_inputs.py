@@ -63,7 +63,7 @@ def test_a_is_unchanged_without_directions_to_exclude() -> None:
     assert torch.equal(project_out(drawn, NONE), drawn)
 
 
-def test_a_is_blind_even_if_it_lay_almost_entirely_in_the_directions() -> None:
+def test_a_is_orthogonal_even_if_it_was_almost_entirely_in_the_directions() -> None:
     directions = orthonormal(5)
     drawn = (random(3, 5) @ directions.T + 1e-5 * random(3, D, seed=9)).float()
     assert (project_out(drawn, directions).double() @ directions).abs().max() < 1e-6

@@ -101,7 +101,7 @@ def test_orthogonal_a_is_orthogonal_to_all_earlier_ones_of_any_rank() -> None:
             assert (made[site.name] @ each[site.name].T).abs().max() < 1e-6
 
 
-def test_null_space_a_is_blind_to_earlier_inputs_of_its_own_site_alone() -> None:
+def test_null_space_a_is_orthogonal_only_to_earlier_inputs_of_its_own_site() -> None:
     history = [
         stage(inputs={("q", "k"): directions(12, 0, 2)}),
         stage(inputs={("q", "k"): directions(12, 2, 3), ("down",): directions(20, 4, 1)}),
@@ -130,7 +130,7 @@ def test_task_with_too_few_free_directions_is_refused_with_site_and_numbers(
         fresh(source, [stage(inputs=in_all(taken))])
 
 
-def test_a_with_fewer_free_directions_than_rows_is_still_finite_and_blind() -> None:
+def test_a_with_fewer_free_directions_than_rows_is_still_finite_and_orthogonal() -> None:
     made = fresh(projector("null-space", min_free=1), [stage(inputs=in_all(11))])
     assert bool(made["q"].isfinite().all())
     assert made["q"][:, :11].abs().max() < 1e-7

@@ -67,7 +67,7 @@ def test_shrinkage_matches_oas_of_scikit_learn() -> None:
     assert covariance == pytest.approx(theirs.covariance_)
 
 
-def test_guess_does_not_depend_on_the_scale_of_a_feature() -> None:
+def test_prediction_does_not_depend_on_the_scale_of_a_feature() -> None:
     data = sample_data({"first": 10, "second": 10}, d=30, separation=2.0)
     scale = np.ones(30)
     scale[3] = 1e4

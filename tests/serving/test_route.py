@@ -134,7 +134,7 @@ def test_model_generated_code_runs_only_if_allowed(
     assert checked == [(["colour", "shape"], False)]
 
 
-def test_guessed_tasks_are_those_the_scores_were_measured_with(
+def test_predicted_tasks_are_those_the_scores_were_measured_with(
     run_job: Callable[..., None], workspace: Workspace
 ) -> None:
     run_job()

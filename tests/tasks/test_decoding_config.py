@@ -56,7 +56,7 @@ LEAKS = {
     "renormalize_logits": True,
 }
 REFUSED = frozenset({"suppress_tokens", "num_return_sequences", "cache_implementation", "num_beams"})
-"""What transformers refuses to load, beside the others."""
+"""Values that transformers refuses to load, in addition to the others."""
 
 
 def answered(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str = "generation") -> Any:

@@ -108,7 +108,7 @@ def test_orthogonal_projections_are_orthogonal_to_all_earlier_ones(
                 assert tensors[later][site].norm(dim=1).min() > 0.3  # rows keep their norm
 
 
-def test_null_space_projections_are_blind_to_directions_of_earlier_tasks(
+def test_null_space_projections_are_orthogonal_to_directions_of_earlier_tasks(
     train_run: TrainRun, workspace: Workspace
 ) -> None:
     run = train_run("a", "b", "c", **MODES["null-space"])

@@ -122,7 +122,7 @@ def test_run_whose_projections_are_drawn_differently_is_neither_resumed_nor_load
         {"masks": {"strategy": "gradient", "density": 0.4, "overlap": "allow"}},
         {"masks": {"strategy": "random", "density": 0.6, "overlap": "allow", "freeze": False}},
     ],
-    ids=["null-space", "per-task", "overlapping", "carried on"],
+    ids=["null-space", "per-task", "overlapping", "continued"],
 )
 def test_bf16_base_keeps_float32_values_and_isolation_in_every_mode(
     train_run: TrainRun, scores: Scores, workspace: Workspace, tiny_encoder: Any, mode: dict[str, Any]
