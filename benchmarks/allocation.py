@@ -20,7 +20,8 @@ import click
 import torch
 from torch import Tensor
 
-from lori_cl.masks import GRANULARITIES, STRATEGIES, Evidence, Ledger, allocate, cell_budget
+from lori_cl.lori_rules import cell_budget
+from lori_cl.masks import GRANULARITIES, STRATEGIES, Evidence, Ledger, allocate
 
 TARGET_S = 2.0
 """Target time in seconds for each granularity and kind of score."""

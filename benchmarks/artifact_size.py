@@ -33,11 +33,12 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lori_cl.adapters import lora_model
-from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
+from lori_cl.evaluation.stage_file import stage_bytes
+from lori_cl.lori_rules import cell_budget
+from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate
 from lori_cl.masks.mask import Shapes
-from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.spec import AdapterSpec
-from lori_cl.training.stage_file import stage_bytes
 
 TARGETS = {torch.float32: 1 / 12, torch.bfloat16: 0.09}
 """dtype of the values and of the LoRA → target ratio of the artifact's file size to the LoRA's."""

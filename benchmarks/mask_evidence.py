@@ -22,13 +22,14 @@ import torch
 from texts import CURRICULUM, DEV, ORDERS, metrics, workspace_of
 from torch import Tensor
 
-from lori_cl.methods import lori
-from lori_cl.methods.lori_evidence import gather_evidence
+from lori_cl.evaluation.stage_file import read_stage
+from lori_cl.methods.lori import method as lori
+from lori_cl.methods.lori.evidence import gather_evidence
 from lori_cl.registry import Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, run_curriculum, stage_training
-from lori_cl.training.stage_file import read_stage
-from lori_cl.training.train import run_job
+from lori_cl.training import RunOptions, run_curriculum, stage_training
+from lori_cl.training.trainer import run_job
 
 STRATEGIES = ("magnitude", "gradient", "random")
 

@@ -24,11 +24,12 @@ from texts import CURRICULUM, DEV, ORDERS, figures, run_name, workspace_of
 from torch import Tensor
 
 from lori_cl.adapters import Projections
-from lori_cl.methods import lori
-from lori_cl.methods.lori_projections import Projector
-from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.lori import method as lori
+from lori_cl.methods.lori.projections import Projector
+from lori_cl.methods.lori.stage import LoRIStage
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, run_curriculum
+from lori_cl.training import RunOptions, run_curriculum
 
 
 def softened(drawn: Tensor, projected: Tensor, left: float) -> Tensor:

@@ -21,7 +21,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lori_cl.adapters import attach, lora_model, site_shapes
-from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
+from lori_cl.lori_rules import cell_budget
+from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate
 from lori_cl.spec import AdapterSpec
 
 TARGETS = {"step time": 0.95, "saved for backward": 0.78, "gradient + Adam": 0.06}

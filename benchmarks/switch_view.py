@@ -21,11 +21,12 @@ import click
 import torch
 from transformers import BertConfig, BertModel
 
-from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate, cell_budget
+from lori_cl.lori_rules import cell_budget
+from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate
 from lori_cl.methods import METHODS, MaskedMethod, Method, StageState
-from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.lori.stage import LoRIStage
+from lori_cl.runtime.environment import make_deterministic
 from lori_cl.spec import CurriculumSpec
-from lori_cl.training.determinism import make_deterministic
 
 TARGET_S = 0.050
 """Target time in seconds for a switch on a CPU."""

@@ -17,7 +17,7 @@ import yaml
 from lori_cl.digest import of_json
 from lori_cl.registry import Workspace
 from lori_cl.reports import gather, to_record
-from lori_cl.training import register_tasks
+from lori_cl.task_data import register_tasks
 
 ROOT = Path(__file__).parent.parent
 CURRICULUM = ROOT / "examples" / "real_text" / "curriculum.yaml"

@@ -16,8 +16,9 @@ from pathlib import Path
 import click
 from texts import CURRICULUM, DEV, metrics, workspace_of
 
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, run_curriculum
+from lori_cl.training import RunOptions, run_curriculum
 
 
 @click.command()

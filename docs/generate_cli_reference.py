@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import click
 from generated_page import write_or_check
@@ -30,8 +31,9 @@ shows the same text. [Operations](operations.md) describes the weekly workflow a
 
 
 def page() -> str:
-    """Return the whole page."""
-    with _context(lori_cl, "lori-cl") as context:
+    """Return the whole page, without the names that installed plugins add."""
+    no_plugins = mock.patch("lori_cl.plugins.plugins", return_value={})
+    with no_plugins, _context(lori_cl, "lori-cl") as context:
         return "\n".join([INTRODUCTION, *_section(context)])
 
 

@@ -12,6 +12,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -40,7 +41,14 @@ docstrings in `lori_cl/spec`. [Method](method.md) explains the adapter and mask 
 fields. To set a field to None, leave it out or write `null`.
 """
 
-PLAIN = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`", Any: "any value"}
+PLAIN = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    date: "date (`2024-07-26`)",
+    Any: "any value",
+}
 BOUNDS = ((annotated_types.Ge, "ge", "≥"), (annotated_types.Gt, "gt", ">"))
 UPPER_BOUNDS = ((annotated_types.Le, "le", "≤"), (annotated_types.Lt, "lt", "<"))
 LONGEST_DEFAULT = 80
@@ -56,7 +64,7 @@ class Section(NamedTuple):
 
 def page() -> str:
     """The whole page."""
-    kinds = ", ".join(f"`{kind}`" for kind in TASK_SPECS)
+    kinds = ", ".join(f"`{kind}`" for kind in TASK_SPECS.built_in)
     return "\n".join(
         [
             INTRODUCTION,
@@ -81,7 +89,7 @@ def sections(cls: type[Spec], title: str, prefix: str = "", of: str = "") -> Ite
 def task_sections() -> Iterator[Section]:
     """The fields of every task, then those of each kind, after those that several kinds share."""
     seen: set[type[Spec]] = set()
-    for spec in TASK_SPECS.values():
+    for spec in TASK_SPECS.built_in.values():
         for cls in reversed([each for each in spec.__mro__ if issubclass(each, TaskSpec)]):
             title = _task_title(cls)
             for each in sections(cls, title, of=f" of {title[0].lower()}{title[1:]}"):
@@ -93,7 +101,7 @@ def task_sections() -> Iterator[Section]:
 def _task_title(cls: type[TaskSpec]) -> str:
     if cls is TaskSpec:
         return "Every task"
-    kinds = [f"`{kind}`" for kind, spec in TASK_SPECS.items() if issubclass(spec, cls)]
+    kinds = [f"`{kind}`" for kind, spec in TASK_SPECS.built_in.items() if issubclass(spec, cls)]
     return f"{'Kind' if len(kinds) == 1 else 'Kinds'} {', '.join(kinds)}"
 
 

@@ -1,4 +1,4 @@
-"""SHA-256 digests of values and files."""
+"""SHA-256 digests of values and files, and seeds derived from them."""
 
 from __future__ import annotations
 
@@ -45,3 +45,9 @@ def of_file(path: Path) -> str:
     """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Derive a 32-bit seed, which every generator accepts, from a run seed and names."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

@@ -15,6 +15,7 @@ LoriError                      exit code 1: the job failed
     ├── DataError              invalid content of a data set
     ├── UnknownTask            no task has this name
     ├── UnknownRun             no run has this name
+    ├── UnknownImplementation  no method, metric, … has this name: is its plugin installed?
     ├── ModelError             the base model is missing or unsuitable
     ├── TargetError            adapter.targets match no usable site
     ├── CapacityExhausted      too few free cells for the task
@@ -112,6 +113,15 @@ class UnknownTask(InputError):
 
 class UnknownRun(InputError):
     """No run has this name."""
+
+
+class UnknownImplementation(InputError, KeyError):
+    """No method, mask strategy, task kind, scorer, report format or merge method has this name.
+
+    It is a KeyError too, because implementations are mappings by name.
+    """
+
+    __str__ = Exception.__str__  # KeyError would quote the message
 
 
 class ModelError(InputError):

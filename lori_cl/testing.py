@@ -125,7 +125,7 @@ def _stage_files(run: Run) -> list[str]:
 def _values(run: Run) -> str:
     """Return the digests of every stage's tensors, whatever their metadata says."""
     from lori_cl.adapters import tensors_digest
-    from lori_cl.training.stage_file import read_stage
+    from lori_cl.evaluation.stage_file import read_stage
 
     artifacts = run.workspace.storage.artifacts
     tensors = [read_stage(artifacts.get(stage.artifact, "safetensors"))[0] for stage in run.stages]

@@ -12,8 +12,10 @@ import torch
 import yaml
 
 from lori_cl.registry import Evaluation, Run, Workspace
+from lori_cl.runtime import Progress, SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import Progress, RunOptions, SilentProgress, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 from tests.postgres import Postgres, find_binaries, running
 
 from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum

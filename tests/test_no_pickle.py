@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import lori_cl
+from lori_cl.evaluation import load_run
 from lori_cl.registry import Run, Workspace
 from lori_cl.reports import FORMATS, gather
 from lori_cl.serving.export import export
-from lori_cl.training import load_run
 
 CONTAINED = "containment"
 """The package that runs generated programs in isolation; it passes them with marshal."""

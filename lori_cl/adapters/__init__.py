@@ -2,6 +2,7 @@
 
 from lori_cl.adapters.bank import Bank, Projections
 from lori_cl.adapters.cells import Cells
+from lori_cl.adapters.excluded_directions import EarlierStages, excluded_directions, project_out
 from lori_cl.adapters.external_adapter import ExternalAdapter, read_external_adapter
 from lori_cl.adapters.external_files import read_metadata, read_tensors
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
@@ -12,7 +13,6 @@ from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, resol
 from lori_cl.adapters.model_probe import ordinary_ids, probing, read_ids, record_calls, token_embeddings
 from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_peft, save_tensors
 from lori_cl.adapters.projection import draw_projection
-from lori_cl.adapters.projection_kinds import PROJECTIONS, EarlierStages, ProjectionKind, project_out
 from lori_cl.adapters.site_selection import SiteSelection, select_sites
 from lori_cl.adapters.site_summary import describe_sites
 from lori_cl.adapters.sites import Site
@@ -30,7 +30,6 @@ __all__ = [
     "ADAPTER_NAME",
     "MERGES",
     "METADATA_KEY",
-    "PROJECTIONS",
     "Bank",
     "Cells",
     "EarlierStages",
@@ -39,7 +38,6 @@ __all__ = [
     "LoRAWeights",
     "MergeSettings",
     "Merged",
-    "ProjectionKind",
     "Projections",
     "Site",
     "SiteSelection",
@@ -51,6 +49,7 @@ __all__ = [
     "describe_sites",
     "draw_projection",
     "draw_projections",
+    "excluded_directions",
     "is_transposed",
     "lora_layers",
     "lora_model",

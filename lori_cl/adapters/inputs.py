@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lori_cl.adapters.projection_kinds import Directions
+from lori_cl.adapters.excluded_directions import Directions
 
 
 class InputMoments:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from lori_cl.errors import SpecError
 from lori_cl.spec import CurriculumSpec, load_curriculum
-from lori_cl.spec.error_messages import validation_message
+from lori_cl.spec.error_messages import as_spec_error
 from lori_cl.spec.method_settings import MethodSettings
 
 
@@ -35,12 +34,8 @@ class Curriculum(CurriculumSpec):
     """
 
     def __init__(self, **fields: Any) -> None:
-        try:
+        with as_spec_error("Curriculum", CurriculumSpec, "curriculum"):
             super().__init__(**fields)
-        except ValidationError as failure:
-            raise SpecError(
-                f"Curriculum: {validation_message(failure.errors()[0], CurriculumSpec, 'curriculum')}"
-            ) from None
 
     @classmethod
     def from_file(cls, path: str | Path, settings: Sequence[str] = ()) -> Self:

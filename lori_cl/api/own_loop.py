@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
 from lori_cl import digest
 from lori_cl.adapters import read_weights, save_peft, select_sites, tensors_digest
+from lori_cl.api.calibration import Batches, Calibration, no_examples
 from lori_cl.api.curriculum import Curriculum
+from lori_cl.digest import derive_seed
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, LoriError, WorkspaceUnusable
+from lori_cl.evaluation.stage_file import read_stage, stage_bytes
 from lori_cl.masks import Ledger
 from lori_cl.methods.base import StageContext, StageState
 from lori_cl.methods.lori import LoRI as LoRIMethod
@@ -26,17 +28,12 @@ from lori_cl.spec import View
 from lori_cl.spec.base import RUN_NAME
 from lori_cl.spec.method_settings import LoRI
 from lori_cl.strict_json import InvalidJSON, parse_json
-from lori_cl.training.determinism import derive_seed
-from lori_cl.training.stage_file import read_stage, stage_bytes
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "lori.json"
 FORMAT = 1
 SEEDS = ("mask", "projection")
-
-Batches = Iterable[Mapping[str, Tensor]]
-"""Batches as the model's forward takes them, labels included, so that its output has a loss."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
                 "is trained already" if task in self.stages else "is no task name: use a-z, 0-9, '_' and '-'"
             )
             raise InputError(f"'{task}' {why}")
-        batches = _Calibration(self, calibration, task, calibration_lr)
+        batches = Calibration(self, calibration, task, calibration_lr)
         context = StageContext(
             task=task,
             past=list(state.history),
@@ -121,7 +118,7 @@ class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
             calibrate=batches.train,
             losses=batches.losses,
             n_train=batches.n,
-            examples_of=_no_examples,
+            examples_of=no_examples,
         )
         versions = _base_versions(self)
         state.open = task
@@ -302,68 +299,6 @@ def _wrapped(base_model: nn.Module, settings: LoRI, seed: int, sites: Sequence[s
     method.activate([])
     wrapped: LoRIModel = model
     return wrapped
-
-
-def _no_examples(task: str) -> Sequence[dict[str, Any]]:
-    raise InputError(f"examples of '{task}' are not known in a training loop of your own")
-
-
-class _Calibration:
-    """The calibration batches of a stage, as the method asks for them."""
-
-    def __init__(self, model: Any, batches: Batches | None, task: str, lr: float | None) -> None:
-        self._model = model
-        self._batches = batches
-        self._task = task
-        self._lr = lr
-
-    @property
-    def n(self) -> int:
-        """Examples."""
-        if self._batches is None:
-            return 0
-        data = getattr(self._batches, "dataset", None)
-        return len(data) if data is not None else sum(_examples(batch) for batch in self._batches)
-
-    def train(self, epochs: float | None, lr: float) -> None:
-        """Train the open cells for some epochs, one where None, by AdamW; `lr` is the method's choice."""
-        parameters = [p for p in self._model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=self._lr or lr, weight_decay=0.0)
-        self._model.train()
-        for loss in self.losses(round((epochs or 1.0) * self.n)):
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-        self._model.eval()
-
-    def losses(self, examples: int) -> Iterator[Tensor]:
-        """The loss of batch after batch, over at least so many examples; the batches repeat."""
-        if self._batches is None:
-            raise InputError(
-                f"stage '{self._task}': pass calibration=batches, such as a DataLoader; only "
-                "strategy='random' without projection='null-space' needs none"
-            )
-        seen = 0
-        while seen < examples:
-            before = seen
-            for batch in self._batches:
-                if seen >= examples:
-                    return
-                seen += _examples(batch)
-                device = next(self._model.parameters()).device
-                moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-                loss = self._model(**moved)["loss"]
-                if loss is None:
-                    raise InputError(f"stage '{self._task}': a calibration batch has no labels, so no loss")
-                yield loss
-            if seen == before:
-                raise InputError(
-                    f"stage '{self._task}': calibration has no batches, or can be read only once"
-                )
-
-
-def _examples(batch: Mapping[str, Tensor]) -> int:
-    return len(next(iter(batch.values())))
 
 
 def _base_parameters(model: Any) -> Iterator[tuple[str, Tensor]]:

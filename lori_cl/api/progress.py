@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from lori_cl.training.progress import Advance, Progress, SilentProgress
+from lori_cl.runtime.progress import Advance, Progress, SilentProgress
 
 
 class TqdmProgress:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lori_cl.errors import InputError, WorkspaceUnusable, suggestion
+from lori_cl.errors import LoriError, WorkspaceUnusable
 
 if TYPE_CHECKING:
     from lori_cl.reports import RunReport
@@ -17,17 +17,16 @@ def write_report(
 ) -> bytes:
     """Render reports side by side; the content is written to `path` where one is given.
 
-    Raises: InputError: there is no such format. WorkspaceUnusable: the file cannot be written.
+    Raises: InputError: there is no such format. WorkspaceUnusable: the file cannot be written. LoriError: the
+    format of a plugin does not return bytes.
     """
     from lori_cl.reports import FORMATS
 
     suffix = "" if path is None else Path(path).suffix.removeprefix(".")
     name = format_name or suffix or "html"
-    if name not in FORMATS:
-        raise InputError(
-            f"unknown report format '{name}' (available: {', '.join(FORMATS)}).{suggestion(name, FORMATS)}"
-        )
-    content = FORMATS[name](reports)
+    content = FORMATS.find(name)(reports)
+    if not isinstance(content, bytes):
+        raise LoriError(f"report format '{name}' returned {type(content).__name__}; it must return bytes")
     if path is not None:
         write_file(path, content)
     return content

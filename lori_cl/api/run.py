@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lori_cl.errors import InputError
-from lori_cl.registry import HeldBackStage, Stage
 from lori_cl.registry import Run as RunRecord
+from lori_cl.registry import ScoredStage, Stage
 
 if TYPE_CHECKING:  # these import numpy or torch
     from lori_cl.api.interference import Interference
@@ -17,12 +17,12 @@ if TYPE_CHECKING:  # these import numpy or torch
     from lori_cl.api.workspace import Workspace
     from lori_cl.reports import Capacity, Routing, RunReport
     from lori_cl.reports.lineage import Section
+    from lori_cl.runtime import Progress
     from lori_cl.serving.export import ExportResult
     from lori_cl.serving.predict import Prediction
     from lori_cl.serving.requests import Request
     from lori_cl.serving.retire import RetireResult
     from lori_cl.serving.verify import CheckResult
-    from lori_cl.training import Progress
 
 
 class Run:
@@ -67,7 +67,7 @@ class Run:
         return self.record.stages
 
     @property
-    def held_back(self) -> HeldBackStage | None:
+    def held_back(self) -> ScoredStage | None:
         """The stage that the gate holds back; None if there is none.
 
         Raises: ArtifactDamaged: its file cannot be read.
@@ -227,7 +227,7 @@ class Run:
         return loaded.model, loaded.base.tokenizer
 
     def _load(self) -> Any:
-        from lori_cl.training import load_run
+        from lori_cl.evaluation import load_run
 
         with self.workspace.storage.read() as registry:
             return load_run(self.workspace.storage, registry, self.name)
@@ -292,7 +292,6 @@ class Run:
         Raises: See `verify`. InputError: an argument needs another one that is not given.
         """
         from lori_cl.api.progress import progress_of
-        from lori_cl.serving.checks import CHECKS
         from lori_cl.serving.receipts import check_receipt
         from lori_cl.serving.remeasure import RemeasureOptions
         from lori_cl.serving.remeasure import remeasure as measure_again
@@ -307,10 +306,7 @@ class Run:
             chosen = None if stages is None else frozenset(stages)
             options = RemeasureOptions(tuple(tasks), allow_code_execution, chosen)
             again = measure_again(storage, registry, self.name, options, shown) if remeasure else ()
-            with shown.bar(f"verifying {self.name}", len(CHECKS)) as advance:
-                for check in verify(storage, registry, self.name):
-                    yield check
-                    advance(1)
+            yield from verify(storage, registry, self.name, shown)
             if receipt is not None:
                 yield check_receipt(
                     registry, self.name, str(receipt), None if signed_by is None else Path(signed_by)

@@ -16,12 +16,13 @@ if TYPE_CHECKING:  # these import pydantic, pandas or torch
     import pandas as pd
 
     from lori_cl.registry.upgrade import Upgrade
+    from lori_cl.runtime import Progress
     from lori_cl.serving.merge import MergeOutcome
     from lori_cl.spec import CurriculumSpec
     from lori_cl.spec.in_memory import InMemoryTask
-    from lori_cl.training import Gate, Progress
-    from lori_cl.training.preview import Preview
-    from lori_cl.training.task_registration import RegisteredTask
+    from lori_cl.task_data.preview import Preview
+    from lori_cl.task_data.registration import RegisteredTask
+    from lori_cl.training import Gate
 
 
 class Workspace:
@@ -93,7 +94,7 @@ class Workspace:
 
         Raises: SpecError: a declaration is invalid. DataError: the data is.
         """
-        from lori_cl.training.task_registration import register_tasks  # imports torch
+        from lori_cl.task_data.registration import register_tasks  # imports torch
 
         return register_tasks(self._storage, [Path(t) if isinstance(t, str) else t for t in tasks])
 
@@ -109,8 +110,10 @@ class Workspace:
         Raises: SpecError: a declaration is invalid. DataError: the data is. ModelError: the model has no
             usable tokenizer.
         """
-        from lori_cl.training.preview import preview  # imports torch
-        from lori_cl.training.site_preview import preview_sites
+        from lori_cl.task_data.preview import (
+            preview,  # imports torch
+            preview_sites,
+        )
 
         paths = [Path(file) for file in files]
         splits = [split for path in paths for split in preview(path, model, max_length)]
@@ -169,7 +172,7 @@ class Workspace:
         Args:
             curriculum: A `cl.Curriculum`, or what `read_curriculum` returns.
             name: The run's name; by default CURRICULUM-METHOD-SEED.
-            gate: Hold a stage back where it costs an earlier task too much: `cl.Gate(max_drop=1.0)`.
+            gate: Hold back a stage that lowers an earlier task's score by more: `cl.Gate(max_drop=1.0)`.
             accept: Commit the held-back stage of this task.
             callbacks: `transformers.TrainerCallback`s for the training of every stage.
             progress: Whether to draw progress bars, or an object that draws them.

@@ -8,12 +8,13 @@ from typing import Literal
 import click
 
 from lori_cl.api.workspace import Workspace
+from lori_cl.cli.implementation_name import ImplementationName
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.paths import UserPath
 from lori_cl.cli.workspace import pass_workspace
 
-METHOD_NAMES = "cat, sum, average, magnitude, dare, ties, dare-ties, linear-of-factors"
-"""The names in `lori_cl.adapters.MERGES`, repeated here so that --help needs no import."""
+METHOD_NAMES = ("cat", "sum", "average", "magnitude", "dare", "ties", "dare-ties", "linear-of-factors")
+"""The built-in names in `lori_cl.adapters.MERGES`, repeated here so that --help needs no import."""
 
 
 def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -34,7 +35,11 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
     help="The tasks to merge, of RUN or (as OTHER_RUN:TASK) of another run.",
 )
 @click.option(
-    "--method", default="cat", show_default=True, metavar="NAME", help=f"The merge method: {METHOD_NAMES}."
+    "--method",
+    type=ImplementationName("lori_cl.merge_methods", METHOD_NAMES),
+    default="cat",
+    show_default=True,
+    help="The merge method.",
 )
 @click.option("--weights", callback=_numbers, metavar="W,W,…", help="One weight per task (default: 1 each).")
 @click.option(

@@ -23,7 +23,7 @@ from lori_cl.errors import Interrupted, one_line
 from lori_cl.strict_json import dump_json, escape_json
 
 if TYPE_CHECKING:
-    from lori_cl.training.progress import Advance  # imports torch
+    from lori_cl.runtime.progress import Advance  # imports torch
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -57,9 +57,9 @@ def print_document(content: bytes, format_name: str) -> None:
     """Write the content of a report file to stdout.
 
     HTML and SVG declare their encoding. Where stdout is not Unicode, they are written as ASCII with character
-    references.
+    references. The format of a plugin may be binary, so it is written as it is.
     """
-    if format_name == "png" or is_unicode(sys.stdout):
+    if is_unicode(sys.stdout) or format_name not in {"html", "svg", "md", "csv", "json"}:
         write_bytes(content)
     elif format_name in {"html", "svg"}:
         write_bytes(content.decode().encode("ascii", "xmlcharrefreplace"))

@@ -7,12 +7,15 @@ from pathlib import Path
 import click
 
 from lori_cl.api.workspace import Workspace
+from lori_cl.cli.implementation_name import ImplementationName
 from lori_cl.cli.output import console, print_document, print_written
 from lori_cl.cli.paths import UserPath
 from lori_cl.cli.workspace import pass_workspace
 
 FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
-"""The names in `lori_cl.reports.FORMATS`, repeated here so that --help needs no import."""
+"""The built-in names in `lori_cl.reports.FORMATS`, repeated here so that --help needs no import."""
+
+FORMAT = ImplementationName("lori_cl.report_formats", FORMAT_NAMES)
 
 
 @click.command()
@@ -20,7 +23,7 @@ FORMAT_NAMES = ("html", "md", "csv", "json", "png", "svg")
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(FORMAT_NAMES),
+    type=FORMAT,
     help="Write this format instead of tables for the terminal.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
@@ -60,8 +63,8 @@ def _format_of(output: Path | None) -> str | None:
     if output is None:
         return None
     extension = output.suffix.removeprefix(".")
-    if extension not in FORMAT_NAMES:
+    if extension not in FORMAT.names:
         raise click.BadParameter(
-            f"'{output}' ends in none of {', '.join(FORMAT_NAMES)}; add --format FORMAT", param_hint="-o"
+            f"'{output}' ends in none of {', '.join(FORMAT.names)}; add --format FORMAT", param_hint="-o"
         )
     return extension

@@ -77,9 +77,9 @@ def run(
       lori-cl run examples/real_text/curriculum.yaml --name first --set train.limit=200
     """
     from lori_cl.reports import print_outcome, to_record
+    from lori_cl.runtime.distributed import is_rank_0
     from lori_cl.spec import View
     from lori_cl.training import Gate  # imports torch
-    from lori_cl.training.distributed import is_rank_0
 
     spec = workspace.read_curriculum(curriculum, settings)
     if view is not None and max_drop is None:

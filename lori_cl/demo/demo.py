@@ -11,8 +11,10 @@ from lori_cl.demo.data import write_data
 from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
 from lori_cl.registry.safe_paths import require_tree_inside
+from lori_cl.runtime import Progress
 from lori_cl.spec import CurriculumSpec, MasksSpec, load_curriculum
-from lori_cl.training import Progress, RunOptions, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 
 BASE_DIGEST = "f45526caa5e0059206c74b1705896975e4a79369acfda49b4426ee37c954f6c0"
 """Digest of the base model's files; `examples/demo_base/train.py` prints it."""

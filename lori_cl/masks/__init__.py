@@ -1,6 +1,6 @@
 """Cell ownership: masks, the ledger, and the allocation of free cells."""
 
-from lori_cl.masks.allocation import allocate, cell_budget
+from lori_cl.masks.allocation import allocate
 from lori_cl.masks.granularity import GRANULARITIES
 from lori_cl.masks.ledger import Claim, Ledger, require_free, require_free_after_import
 from lori_cl.masks.mask import Mask
@@ -15,7 +15,6 @@ __all__ = [
     "Mask",
     "Strategy",
     "allocate",
-    "cell_budget",
     "require_free",
     "require_free_after_import",
 ]

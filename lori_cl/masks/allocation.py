@@ -9,14 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from lori_cl.errors import LoriError
 from lori_cl.masks.granularity import groups_of_sites
 from lori_cl.masks.ledger import Ledger
 from lori_cl.masks.mask import Mask, Shapes
-
-
-def cell_budget(density: float, cells: int) -> int:
-    """Return the number of cells of one task: round(density · cells), at least 1."""
-    return max(1, round(density * cells))
 
 
 def allocate(
@@ -24,9 +20,11 @@ def allocate(
 ) -> Mask:
     """Allocate k free cells to the task: a share for each group of sites, by highest score within the group.
 
-    Raises: CapacityExhausted, if fewer than k cells are free.
+    Raises: CapacityExhausted, if fewer than k cells are free; LoriError, if the scores are not one finite
+    number for each cell.
     """
     ledger.require(task, k)
+    _require_scores(scores, ledger.cells, task)
     score_of, free_of = _by_site(scores, ledger.shapes), _by_site(ledger.free(), ledger.shapes)
     groups = groups_of_sites(ledger.shapes, granularity)
     cells = [sum(score_of[site].numel() for site in group) for group in groups]
@@ -64,7 +62,6 @@ def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int
 
     A threshold (score >= the k-th score) would select all tied cells: every cell, if all scores are 0.
     """
-    assert bool(torch.isfinite(torch.stack(scores.aminmax())).all()), "a score is not a finite number"
     if k == 0:
         return torch.zeros_like(free)
     exact = scores if scores.dtype == torch.float64 else scores.float()  # NumPy has no bfloat16
@@ -75,6 +72,17 @@ def top_free(scores: Float[Tensor, "cells"], free: Bool[Tensor, "cells"], k: int
     tied = np.flatnonzero(ranked == kth)
     chosen[tied[: k - np.count_nonzero(chosen)]] = True
     return torch.from_numpy(chosen)
+
+
+def _require_scores(scores: Tensor, cells: int, task: str) -> None:
+    """Check what a mask strategy returned."""
+    problem = None
+    if scores.shape != (cells,):
+        problem = f"scores of shape {tuple(scores.shape)} for {cells:,} cells; return one score for each cell"
+    elif not bool(torch.isfinite(torch.stack(scores.aminmax())).all()):
+        problem = "a score that is not a finite number"
+    if problem is not None:
+        raise LoriError(f"task '{task}': the mask strategy returned {problem}")
 
 
 def _by_site(flat: Shaped[Tensor, "cells"], shapes: Shapes) -> dict[str, Shaped[Tensor, "site_cells"]]:

@@ -11,7 +11,9 @@ from lori_cl.methods.sequential_lora import SequentialLoRA
 from lori_cl.methods.settings import check_settings
 from lori_cl.plugins import Implementations
 
-METHODS = Implementations[type[Method]]("lori_cl.methods", {"lori": LoRI, "sequential-lora": SequentialLoRA})
+METHODS = Implementations[type[Method]](
+    "lori_cl.methods", {"lori": LoRI, "sequential-lora": SequentialLoRA}, Method, are_classes=True
+)
 
 __all__ = [
     "METHODS",

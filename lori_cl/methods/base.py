@@ -5,13 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
 
 from lori_cl.registry import MaskRecord, is_active_after
+from lori_cl.routing import StoredStatistics
 from lori_cl.spec import CurriculumSpec
 from lori_cl.spec.method_settings import MethodSettings
+
+if TYPE_CHECKING:
+    from lori_cl.methods.verification import StoredRun
 
 Tensors = Mapping[str, Tensor]
 """The tensors of a stage: everything needed to activate its adapter again."""
@@ -23,7 +27,7 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True)
 class StageState:
-    """A finished stage as methods use it."""
+    """A finished stage, with what later stages and views need of it."""
 
     task: str
     """The task's label."""
@@ -33,6 +37,12 @@ class StageState:
     """By purpose: 'mask', 'projection', …"""
     retired_after: int | None = None
     """Number of finished stages when its task was retired; None if it is not retired."""
+    head: nn.Module | None = None
+    """The task's own head."""
+    artifact: str = ""
+    """Digest of its file; empty if it has none."""
+    router: StoredStatistics | None = None
+    """Router statistics, if the run is scored in the view `routed`."""
 
     def is_active_after(self, stages: int) -> bool:
         """Whether the stage is active after the given number of stages."""
@@ -111,6 +121,15 @@ class Method(ABC):
         self.curriculum = curriculum
         self.settings = self.settings_class.of(curriculum)
 
+    @classmethod
+    def checks(cls, stored: StoredRun) -> Mapping[str, Callable[[], str]]:
+        """Return the method's own checks of `lori-cl verify`, by title, in order; by default none.
+
+        A check returns a line that says what was verified; it raises VerificationError if files and registry
+        differ (see `expect` in `lori_cl/methods/verification.py`). The files have their registered digests.
+        """
+        return {}
+
     @property
     def is_cumulative(self) -> bool:
         """Whether a stage's tensors include values that it trained further from earlier stages."""
@@ -157,6 +176,10 @@ class Method(ABC):
     def as_trained(self, history: Sequence[StageState]) -> Sequence[StageState]:
         """Return the last of these stages and the stages it was trained on top of."""
         return history
+
+    def acting_as_trained(self, history: Sequence[StageState], position: int) -> Sequence[StageState]:
+        """Return the stages active when the task at this position, from 1, was trained, its own included."""
+        return self.as_trained([state for state in history[:position] if state.is_active_after(position)])
 
     @abstractmethod
     def acting_digest(self) -> str:

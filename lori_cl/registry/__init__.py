@@ -3,7 +3,6 @@
 from lori_cl.registry.artifacts import ArtifactStore, write_durably
 from lori_cl.registry.flat import flatten
 from lori_cl.registry.garbage import GarbageFile, find_garbage, undecided_reason
-from lori_cl.registry.held_back import HeldBackStage
 from lori_cl.registry.records import (
     Declaration,
     EvalSet,
@@ -19,6 +18,7 @@ from lori_cl.registry.records import (
 )
 from lori_cl.registry.registry import Registry
 from lori_cl.registry.retirement import is_active_after, protected_stages
+from lori_cl.registry.scored_stage import ScoredStage
 from lori_cl.registry.workspace import Workspace
 
 __all__ = [
@@ -27,13 +27,13 @@ __all__ = [
     "EvalSet",
     "Evaluation",
     "GarbageFile",
-    "HeldBackStage",
     "MaskRecord",
     "Projection",
     "Registry",
     "Run",
     "RunStart",
     "RunSummary",
+    "ScoredStage",
     "Stage",
     "StatisticsRecord",
     "Task",

@@ -65,6 +65,10 @@ class ArtifactStore:
             ) from error
         return sha256
 
+    def entry(self, sha256: str, suffix: Suffix) -> dict[str, tuple[str, int]]:
+        """Return {digest: (suffix, bytes)} of an existing artifact, as a commit registers it."""
+        return {sha256: (suffix, self.path(sha256, suffix).stat().st_size)}
+
     def get(self, sha256: str, suffix: Suffix) -> bytes:
         """Read an artifact.
 

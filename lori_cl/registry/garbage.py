@@ -13,9 +13,9 @@ from stat import S_ISREG
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import PART_PREFIX
-from lori_cl.registry.held_back import HeldBackStage
 from lori_cl.registry.registry import Registry
 from lori_cl.registry.safe_paths import require_inside
+from lori_cl.registry.scored_stage import ScoredStage
 from lori_cl.registry.workspace import REGISTRIES_FILE, Workspace
 
 
@@ -96,9 +96,9 @@ def _find_paths(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path
             yield path, "no unfinished run has this name"
 
 
-def _held_back(workspace: Workspace, path: Path) -> HeldBackStage | None:
+def _held_back(workspace: Workspace, path: Path) -> ScoredStage | None:
     require_inside(workspace.root, path)
-    return HeldBackStage.read(path)
+    return ScoredStage.read(path)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from lori_cl.errors import UnknownTask, suggestion
+from lori_cl.lori_rules import may_overlap
 
 Source = Literal["measured", "cached"]
 
@@ -244,13 +245,17 @@ class Run:
         return max(ranks, default=self.projection.rank)
 
     @property
+    def may_overlap(self) -> bool:
+        """Whether a task may claim cells of another task."""
+        return may_overlap((self.curriculum.get("masks") or {}).get("overlap"))
+
+    @property
     def free_cells(self) -> int | None:
         """Number of cells that the next task can claim; None for methods that train A."""
         if self.projection is None:
             return None
-        overlaps = self.curriculum["masks"].get("overlap") == "allow"
         claimed = sum(s.mask.cells for s in self.stages if s.mask and s.retired_after is None)
-        return self.projection.cells(self.rank) - (0 if overlaps else claimed)
+        return self.projection.cells(self.rank) - (0 if self.may_overlap else claimed)
 
     @property
     def task_labels(self) -> tuple[str, ...]:

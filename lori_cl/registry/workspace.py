@@ -13,7 +13,6 @@ from sqlalchemy.engine import URL
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry.artifacts import ArtifactStore
 from lori_cl.registry.connect import display_name, parse_url, sqlite_file
-from lori_cl.registry.held_back import HeldBackStage
 from lori_cl.registry.records import Run, Task
 from lori_cl.registry.registry import Registry
 from lori_cl.registry.registry_index import add_registry, listed_registries
@@ -23,6 +22,7 @@ from lori_cl.registry.safe_paths import (
     require_own_file,
     require_tree_inside,
 )
+from lori_cl.registry.scored_stage import ScoredStage
 
 if TYPE_CHECKING:
     from lori_cl.registry.upgrade import Upgrade
@@ -89,12 +89,12 @@ class Workspace:
         """Return the file of a run's held-back stage, whether or not it exists."""
         return self.path("aside", f"{require_file_name(run)}.json")
 
-    def held_back_stage(self, run: Run) -> HeldBackStage | None:
+    def held_back_stage(self, run: Run) -> ScoredStage | None:
         """Return the held-back stage that follows the run's current stages, or None.
 
         Raises: ArtifactDamaged.
         """
-        held_back = HeldBackStage.read(self.held_back_file(run.name))
+        held_back = ScoredStage.read(self.held_back_file(run.name))
         return held_back if held_back is not None and held_back.follows(run) else None
 
     def create(self) -> bool:

@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lori_cl.lori_rules import cells_to_claim, projection_kind
 from lori_cl.registry import Projection, Run, Stage, protected_stages
-
-ORTHOGONAL = "orthogonal"
-EXCLUDING_KINDS = ("null-space", ORTHOGONAL)
-"""Kinds of projection whose A is orthogonal to directions of earlier tasks."""
 
 
 @dataclass(frozen=True)
@@ -127,59 +124,56 @@ class Capacity:
 
 
 def capacity_of(run: Run) -> Capacity | None:
-    """Return the run's capacity; None if every stage overwrites the whole adapter and claims no cells."""
+    """Return the run's capacity; None for a method without masks."""
     if run.projection is None:
         return None
-    rank, kind = run.rank or run.projection.rank, run.projection.kind
-    overlap = run.curriculum["masks"].get("overlap") == "allow"
+    rank, kind = run.rank or run.projection.rank, projection_kind(run.projection.kind)
     masks = {s.task: s.mask for s in run.stages if s.mask is not None and s.retired_after is None}
     inputs_taken = _inputs_taken(run.projection, run.stages)
     sites = {
         site: SiteCapacity(
             cells=out * rank,
             by_task={task: mask.by_site.get(site, 0) for task, mask in masks.items()},
-            overlap=overlap,
-            inputs=in_features if kind in EXCLUDING_KINDS else None,
+            overlap=run.may_overlap,
+            inputs=in_features if kind.excludes else None,
             # A site that no input of a task reached has no entry.
             inputs_taken={task: by_site.get(site, 0) for task, by_site in inputs_taken.items()},
         )
         for site, (out, in_features) in run.projection.sites.items()
     }
     density, per_task = _budget(run, sum(site.free for site in sites.values()))
+    adapter = run.curriculum.get("adapter", {})
     return Capacity(
         density=density,
         cells_per_task=per_task,
         by_site=sites,
         by_task={task: mask.cells for task, mask in masks.items()},
-        grow=run.curriculum.get("adapter", {}).get("grow"),
+        grow=adapter.get("grow"),
         retired=tuple(stage.task for stage in run.stages if stage.retired_after is not None),
-        needs_inputs=_needs_inputs(run, rank),
-        takes_needed_inputs=kind == ORTHOGONAL,
+        needs_inputs=kind.directions_needed(rank, (adapter.get("null_space") or {}).get("min_free")),
+        takes_needed_inputs=kind.excludes == "rows",
     )
 
 
 def _inputs_taken(a: Projection, stages: Sequence[Stage]) -> dict[str, Mapping[str, int]]:
     """Return, by task and site, the number of input directions that the next task's A excludes."""
-    if a.kind == ORTHOGONAL:
+    if projection_kind(a.kind).excludes == "rows":
         masks = {s.task: s.mask for s in stages if s.mask is not None and s.retired_after is None}
         return {task: dict.fromkeys(a.sites, mask.rank or a.rank) for task, mask in masks.items()}
     protected = [stages[position] for position in protected_stages([s.retired_after for s in stages])]
     return {s.task: s.mask.directions for s in protected if s.mask is not None and s.mask.directions}
 
 
-def _needs_inputs(run: Run, rank: int) -> int | None:
-    if run.projection is None or run.projection.kind not in EXCLUDING_KINDS:
-        return None
-    return (run.curriculum.get("adapter", {}).get("null_space") or {}).get("min_free") or rank
-
-
 def _budget(run: Run, free: int) -> tuple[float, int]:
     """Return what the next task would claim: (fraction of the initial cells, number of cells)."""
     assert run.projection is not None, "a run without a projection has no capacity"
-    cells, masks = run.projection.cells(), run.curriculum["masks"]
+    cells, masks, tasks_left = (
+        run.projection.cells(),
+        run.curriculum["masks"],
+        len(run.tasks) - len(run.stages),
+    )
     if masks.get("budget") == "even":
-        tasks_left = len(run.tasks) - len(run.stages)
-        even = free // tasks_left if tasks_left else 0
+        even = cells_to_claim("even", 0.0, cells, free, tasks_left) if tasks_left else 0
         return even / cells, even
     density = float(masks["density"])
-    return density, max(1, round(density * cells))
+    return density, cells_to_claim("density", density, cells, free, tasks_left)

@@ -16,7 +16,7 @@ def print_capacity(run: Run, console: Console) -> None:
     if capacity is not None:
         _print_sites(capacity, console)
         _print_totals(capacity, console)
-    print_line(console, f"{run.name}: {capacity_line(capacity)}")
+    print_line(console, f"{run.name}: {capacity_line(run, capacity)}")
 
 
 def _print_sites(capacity: Capacity, console: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lori_cl.lori_rules import IMPORTED
 from lori_cl.registry import Run, Stage, Task
 from lori_cl.reports.phrases import (
     describe_projection,
@@ -15,9 +16,6 @@ from lori_cl.reports.phrases import (
     stage_name,
     stage_title,
 )
-
-IMPORTED = "imported"
-"""The mask strategy of an imported adapter. Importing it from lori_cl.methods would import torch."""
 
 
 @dataclass(frozen=True)

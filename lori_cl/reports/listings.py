@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from lori_cl.registry import GarbageFile, HeldBackStage, Run, RunSummary, Task, flatten
+from lori_cl.registry import GarbageFile, Run, RunSummary, ScoredStage, Task, flatten
 from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.phrases import describe_source, minute, run_title, seconds, short, stage_name
 from lori_cl.reports.plain_tables import add_row, plain_table, print_line
@@ -51,7 +51,7 @@ def print_runs(runs: Sequence[Run | RunSummary], console: Console) -> None:
     return console.print(table)
 
 
-def print_run(run: Run, console: Console, *, held_back: HeldBackStage | None = None) -> None:
+def print_run(run: Run, console: Console, *, held_back: ScoredStage | None = None) -> None:
     """Print one run: its finished, held back and pending stages, and its settings."""
     print_line(console, f"{run.name}: {run_title(run)}", "bold")
     table = plain_table(["stage", "eval examples", "cells", "trained on", "duration", "artifact"])

@@ -40,10 +40,6 @@ SPREAD = (
     "comparisons are two-sided and not corrected for multiple metrics."
 )
 TESTS = {"mcnemar_exact": "McNemar", "paired_bootstrap": "paired bootstrap"}
-OVERWRITES = (
-    "Every stage overwrites the whole adapter: no cells are reserved for a task, so the as_trained view "
-    "needs one full copy of the adapter for each task."
-)
 
 
 def percent(fraction: float) -> str:
@@ -145,10 +141,12 @@ def metric_spread(name: str, found: Spread) -> str:
     return f"{mean}{seeds}{orders}"
 
 
-def capacity_line(capacity: Capacity | None) -> str:
-    """Return the free cells and the remaining capacity in one sentence."""
+def capacity_line(run: Run, capacity: Capacity | None) -> str:
+    """Return the free cells and the remaining capacity; for a method without cells, what it says about it."""
     if capacity is None:
-        return OVERWRITES
+        from lori_cl.spec.method_settings import capacity_text  # imports pydantic
+
+        return capacity_text(run.method)
     free = f"{capacity.free:,} of {capacity.cells:,} cells are free ({share(capacity.free, capacity.cells)})"
     if capacity.retired:
         free += f", since {listed(capacity.retired)} {'is' if len(capacity.retired) == 1 else 'are'} retired"

@@ -46,7 +46,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lori_cl.registry import HeldBackStage, Run, RunSummary, Stage, Task
+from lori_cl.registry import Run, RunSummary, ScoredStage, Stage, Task
 from lori_cl.reports.report import Change, RunReport, ViewReport, number
 from lori_cl.reports.seed_statistics import seed_statistics
 
@@ -90,7 +90,7 @@ def run_summary(run: Run | RunSummary) -> dict[str, Any]:
     }
 
 
-def run_record(run: Run, held_back: HeldBackStage | None) -> dict[str, Any]:
+def run_record(run: Run, held_back: ScoredStage | None) -> dict[str, Any]:
     """Return the record of one run with its stages and lineage; `held_back` is its held-back stage."""
     stage = held_back and {
         "position": held_back.stage.position,

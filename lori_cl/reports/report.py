@@ -113,7 +113,7 @@ class RunReport:
     views: tuple[ViewReport, ...]
     """In the curriculum's order; `routed` is last if lori-cl route added it."""
     capacity: Capacity | None
-    """None if every stage overwrites the whole adapter."""
+    """None for a method without masks."""
     warnings: tuple[str, ...] = ()
     """Reasons why scores over its eval sets are of limited use."""
 

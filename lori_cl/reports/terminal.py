@@ -98,7 +98,7 @@ def _print_capacity(report: RunReport, console: Console) -> None:
     """Print missing metrics, the capacity and warnings."""
     for line in missing_metrics(report.views):
         print_line(console, line, "dim")
-    print_line(console, f"Capacity: {capacity_line(report.capacity)}")
+    print_line(console, f"Capacity: {capacity_line(report.run, report.capacity)}")
     for warning in report.warnings:
         print_line(console, f"Warning: {warning}")
 

@@ -89,3 +89,12 @@ def _check(arrays: Arrays) -> None:
             )
     if d == 0 or arrays["n"][0] < 1:
         raise ArtifactDamaged("a task's statistics are empty: they cover no text or no feature")
+
+
+@dataclass(frozen=True)
+class StoredStatistics:
+    """A task's router statistics and the file that holds them."""
+
+    statistics: TaskStatistics
+    artifact: str
+    """Digest of the file."""

@@ -11,9 +11,10 @@ from torch import Tensor
 from lori_cl.adapters import read_external_adapter, read_metadata, read_tensors
 from lori_cl.errors import InputError, one_line
 from lori_cl.registry import Run, Task, Workspace
+from lori_cl.runtime import Progress
 from lori_cl.serving.model_card import HEAD_FILE
 from lori_cl.spec import CurriculumSpec
-from lori_cl.training import ImportedAdapter, Progress, RunOptions, import_adapter
+from lori_cl.training import ImportedAdapter, RunOptions, import_adapter
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from lori_cl.adapters import check_writable, is_transposed, save_peft
 from lori_cl.errors import ExportDiffers, InputError
+from lori_cl.evaluation import LoadedRun
 from lori_cl.methods import StageState
+from lori_cl.models.base_model import load_base
 from lori_cl.serving.model_card import collect_heads, write_model_card
-from lori_cl.training import LoadedRun
-from lori_cl.training.base_model import load_base
-from lori_cl.training.task_data import architecture_of
+from lori_cl.task_data.eval_tasks import architecture_of
 
 VERIFIED_EXAMPLES = 8
 """Number of eval examples per task whose outputs are compared."""
@@ -63,7 +63,7 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
     check_writable(folder)
     acting = loaded.acting(task)
     weights = loaded.weights(acting)
-    label = None if task is None else loaded.history[loaded.position(task)].state.task
+    label = None if task is None else loaded.history[loaded.position(task)].task
     if not weights.nonzero:
         raise InputError(
             f"the adapter of {label or 'the current view'} in run '{loaded.run.name}' is zero everywhere: "
@@ -96,7 +96,7 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
 
 def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[StageState]) -> Mapping[str, Any]:
     run = loaded.run
-    artifacts = {finished.state.task: finished.artifact for finished in loaded.history}
+    artifacts = {state.task: state.artifact for state in loaded.history}
     return {
         "run": run.name,
         "view": "current" if task is None else "as_trained",

@@ -20,12 +20,12 @@ from lori_cl.adapters import (
     projection_cosines,
     record_inputs,
 )
+from lori_cl.evaluation import LoadedRun
 from lori_cl.masks import Mask
 from lori_cl.methods import MaskedMethod
-from lori_cl.methods.site_batches import passes
+from lori_cl.methods.lori.projections import site_batches
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
-from lori_cl.training import LoadedRun
 
 EXAMPLES = 256
 """Number of eval inputs per task over which second moments are computed."""
@@ -82,8 +82,8 @@ def interference(
     """Compare every pair of trained tasks, on the site inputs of the earlier task in its as_trained view."""
     updates = [loaded.update(position) for position in range(len(loaded.history))]
     method = loaded.method
-    masks = [method.mask_of(f.state) if isinstance(method, MaskedMethod) else None for f in loaded.history]
-    tasks = [finished.state.task for finished in loaded.history]
+    masks = [method.mask_of(state) if isinstance(method, MaskedMethod) else None for state in loaded.history]
+    tasks = [state.task for state in loaded.history]
     changes = _changes(evaluations, {stage.retired_after for stage in loaded.run.stages})
     pairs = []
     for early in range(len(updates) - 1):
@@ -152,7 +152,7 @@ def _eval_moments(
     loaded.method.activate(loaded.acting(eval_task.label))
     model = loaded.model.eval()
     layers, chosen = lora_layers(model), eval_task.examples[:examples]
-    for names in passes(sites):
+    for names in site_batches(sites):
         with record_inputs(model, {name: layers[name] for name in names}) as moments:
             for start in range(0, len(chosen), eval_task.batch_size):
                 batch = chosen[start : start + eval_task.batch_size]

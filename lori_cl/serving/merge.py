@@ -20,13 +20,13 @@ from lori_cl.adapters import (
     save_peft,
 )
 from lori_cl.errors import InputError, WorkspaceUnusable
+from lori_cl.evaluation.loaded_run import LoadedRun, load_run
 from lori_cl.registry import Registry, Workspace
 from lori_cl.reports.phrases import listed
+from lori_cl.runtime.progress import Progress
 from lori_cl.serving.merge_request import MergeInput, MergeRequest, resolve_inputs
 from lori_cl.serving.merge_scores import MergedScore, OwnScore, merged_score, own_score
 from lori_cl.serving.model_card import Head, collect_heads, write_model_card
-from lori_cl.training.loaded_run import LoadedRun, load_run
-from lori_cl.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _load_parts(
 def own_weights(loaded: LoadedRun, position: int) -> LoRAWeights:
     """Return what a task's own stage trained; without earlier tasks, unless the method overwrites them."""
     if loaded.method.overwrites:
-        return loaded.weights([loaded.history[position].state])
+        return loaded.weights([loaded.history[position]])
     return loaded.update(position)
 
 

@@ -10,7 +10,7 @@ from lori_cl.adapters import MergeSettings, check_writable, resolve_settings, re
 from lori_cl.errors import InputError
 from lori_cl.methods import METHODS
 from lori_cl.registry import Registry, Run, Task, is_active_after
-from lori_cl.training.task_data import check_code_execution
+from lori_cl.task_data.eval_tasks import check_code_execution
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,16 @@ from typing import Any
 
 from torch import nn
 
+from lori_cl.evaluation.cached_scores import find_cached
+from lori_cl.evaluation.loaded_run import LoadedRun
+from lori_cl.evaluation.measure import measure
 from lori_cl.forgetting import PairedTest, paired_test
 from lori_cl.registry import Registry
+from lori_cl.runtime.progress import Progress
+from lori_cl.task_data.encoding import encoding_digest
+from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import kind_of
 from lori_cl.tasks.scorers.base import input_groups
-from lori_cl.training.cached_scores import find_cached
-from lori_cl.training.encoding import encoding_digest
-from lori_cl.training.eval_task import EvalTask, measure
-from lori_cl.training.loaded_run import LoadedRun
-from lori_cl.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -45,18 +46,18 @@ class MergedScore:
 
 def own_score(loaded: LoadedRun, position: int, registry: Registry, progress: Progress) -> OwnScore:
     """Score a trained task with its adapter as trained; use a cached score if there is one."""
-    eval_task, finished = loaded.eval_tasks[position], loaded.history[position]
-    loaded.method.activate(loaded.acting(finished.state.task))
+    eval_task, state = loaded.eval_tasks[position], loaded.history[position]
+    loaded.method.activate(loaded.acting(state.task))
     acting = loaded.method.acting_digest()
     encoding = encoding_digest(eval_task, loaded.base.tokenizer)
-    inputs = eval_task.input_digest(loaded.base.digest, acting, finished.head, encoding)
+    inputs = eval_task.input_digest(loaded.base.digest, acting, state.head, encoding)
     known = find_cached(registry, loaded.workspace.artifacts, inputs)
     if known is not None:
-        return OwnScore(eval_task, finished.head, known.score, known.outcomes)
-    learner = kind_of(eval_task.spec).learner(loaded.model, finished.head)
+        return OwnScore(eval_task, state.head, known.score, known.outcomes)
+    learner = kind_of(eval_task.spec).learner(loaded.model, state.head)
     title = f"scoring {eval_task.label}, its own adapter"
     grade = measure(eval_task, learner, loaded.base.tokenizer, progress, title).grade
-    return OwnScore(eval_task, finished.head, grade.score, grade.outcomes.tolist())
+    return OwnScore(eval_task, state.head, grade.score, grade.outcomes.tolist())
 
 
 def merged_score(own: OwnScore, model: Any, tokenizer: Any, progress: Progress) -> MergedScore:

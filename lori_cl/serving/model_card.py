@@ -13,7 +13,7 @@ from torch import Tensor
 from lori_cl.adapters import save_tensors
 from lori_cl.digest import canonical_json
 from lori_cl.errors import WorkspaceUnusable, first_line, one_line
-from lori_cl.training import LoadedRun
+from lori_cl.evaluation import LoadedRun
 
 HEAD_FILE = "{task}.head.safetensors"
 

@@ -12,12 +12,12 @@ from torch import nn
 
 from lori_cl.adapters import add_adapter, lora_layers, record_calls
 from lori_cl.errors import LoriError
+from lori_cl.evaluation import LoadedRun
 from lori_cl.serving.requests import Request, read_example
+from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import Example, kind_of
 from lori_cl.tasks.kinds.classification import read_texts
 from lori_cl.tasks.kinds.pooling import mean_pooled
-from lori_cl.training import LoadedRun
-from lori_cl.training.eval_task import EvalTask
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Predictor:
     def __init__(self, loaded: LoadedRun) -> None:
         self._loaded = loaded
         self._eval_tasks = {eval_task.label: eval_task for eval_task in loaded.eval_tasks}
-        self._heads = {finished.state.task: finished.head for finished in loaded.history}
+        self._heads = {state.task: state.head for state in loaded.history}
         self._adapters: dict[str, str] = {}
         self._mixes = _mixes_adapters(loaded.model)
 

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from lori_cl.errors import InputError, VerificationError
+from lori_cl.evaluation import LoadedRun, load_run
+from lori_cl.evaluation.evaluator import Evaluator
+from lori_cl.evaluation.routing_statistics import read_gathered
+from lori_cl.methods.base import StageState
 from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Workspace, is_active_after
+from lori_cl.runtime import Progress
+from lori_cl.runtime.environment import differing, environment, result_relevant
 from lori_cl.serving.verify import CheckResult
 from lori_cl.spec import View
+from lori_cl.task_data.eval_tasks import check_code_execution
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
-from lori_cl.training import LoadedRun, Progress, load_run
-from lori_cl.training.environment import differing, environment, result_relevant
-from lori_cl.training.evaluator import Evaluator
-from lori_cl.training.routing_statistics import read_gathered
-from lori_cl.training.stage_file import FinishedStage
-from lori_cl.training.task_data import check_code_execution
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,12 @@ def _row(
     return evaluator.row([View(view)], loaded.history[:stage], loaded.eval_tasks, only=tasks)
 
 
-def _with_statistics(loaded: LoadedRun, registry: Registry) -> list[FinishedStage]:
+def _with_statistics(loaded: LoadedRun, registry: Registry) -> list[StageState]:
     """Return every finished stage, with its task's statistics if they are registered."""
     known = {of.task: of.artifact for of in registry.statistics(loaded.run.name)}
     return [
-        replace(finished, gathered=read_gathered(loaded, known[finished.state.task]))
-        if finished.state.task in known
-        else finished
-        for finished in loaded.history
+        replace(state, router=read_gathered(loaded, known[state.task])) if state.task in known else state
+        for state in loaded.history
     ]
 
 
@@ -143,7 +142,7 @@ def _unmeasured(loaded: LoadedRun, cell: Evaluation, stages: Collection[int] | N
     """Return why a cell is not measured, or None if it is."""
     if stages is not None and cell.stage not in stages:
         return f"--stages names {', '.join(str(stage) for stage in sorted(stages))}"
-    learned = [finished.state.task for finished in loaded.history]
+    learned = [state.task for state in loaded.history]
     if cell.task not in learned:
         return "the run has not learned its task, so its question is not loaded"
     if cell.view == View.ROUTED:
@@ -152,9 +151,9 @@ def _unmeasured(loaded: LoadedRun, cell: Evaluation, stages: Collection[int] | N
 
 
 def _unrouted(loaded: LoadedRun, cell: Evaluation) -> str | None:
-    for finished in loaded.history[: cell.stage]:
-        if finished.gathered is None and is_active_after(finished.state.retired_after, cell.stage):
-            return f"the registry has no statistics of task {finished.state.task}"
+    for state in loaded.history[: cell.stage]:
+        if state.router is None and is_active_after(state.retired_after, cell.stage):
+            return f"the registry has no statistics of task {state.task}"
     return None
 
 

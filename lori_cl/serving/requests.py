@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lori_cl.errors import DataError, UnknownTask
+from lori_cl.evaluation import LoadedRun
 from lori_cl.reports.phrases import listed
 from lori_cl.routing import Router
 from lori_cl.serving.route import predict_tasks
 from lori_cl.strict_json import InvalidJSON, parse_json
 from lori_cl.tasks import Example, check_encodable, kind_of
-from lori_cl.training import LoadedRun
 
 JSON_BEGINS = ("{", "[", '"')
 """A line that begins with one of these must be valid JSON; it is never a plain text."""
@@ -119,7 +119,7 @@ def _read(loaded: LoadedRun, line: _Line, task: str | None, plain: bool) -> Requ
     if not isinstance(named, str):
         raise DataError(f"{line.where} names no task; give --task or --route, or a column 'task'")
     try:
-        label = loaded.history[loaded.position(named)].state.task
+        label = loaded.history[loaded.position(named)].task
     except UnknownTask as error:
         raise UnknownTask(f"{line.where}: {error}" if own is not None else str(error)) from None
     return Request(_row_of(loaded, line, label) if row is None else row, label, line.where, line.number)

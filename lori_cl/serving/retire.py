@@ -59,7 +59,7 @@ def _retire(registry: Registry, run_name: str, task: str, force: bool) -> Retire
             "current view. Use --force to retire it anyway"
         )
     registry.retire(run_name, label)
-    overlap = run.curriculum["masks"].get("overlap") == "allow"
+    overlap = run.may_overlap
     return RetireResult(label, stage.mask.cells, overlap, stacked)
 
 

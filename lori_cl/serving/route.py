@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from lori_cl.errors import InputError, LoriError
+from lori_cl.evaluation import LoadedRun, load_run
+from lori_cl.evaluation.cached_scores import find_cached
+from lori_cl.evaluation.evaluator import Evaluator
+from lori_cl.evaluation.routing_features import read_features
+from lori_cl.evaluation.routing_statistics import load_statistics, read_gathered
 from lori_cl.registry import Evaluation, Registry, Workspace
 from lori_cl.routing import Router
+from lori_cl.runtime import Progress, SilentProgress
 from lori_cl.spec import View
+from lori_cl.task_data.eval_tasks import EvalTask, check_code_execution
 from lori_cl.tasks import Example
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
-from lori_cl.training import LoadedRun, Progress, SilentProgress, load_run
-from lori_cl.training.cached_scores import find_cached
-from lori_cl.training.eval_task import EvalTask
-from lori_cl.training.evaluator import Evaluator
-from lori_cl.training.routing_features import read_features
-from lori_cl.training.routing_statistics import load_statistics, read_gathered
-from lori_cl.training.task_data import check_code_execution
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from lori_cl.errors import UnknownRun, VerificationError
 from lori_cl.registry import Registry, Workspace
-from lori_cl.serving.checks import CHECKS, Evidence
+from lori_cl.runtime import Progress
+from lori_cl.serving.checks import Evidence, checks_of
 
 T = TypeVar("T")
 
@@ -23,14 +24,17 @@ class CheckResult:
     """What was verified, in a few words."""
 
 
-def verify(workspace: Workspace, registry: Registry, name: str) -> Iterator[CheckResult]:
+def verify(workspace: Workspace, registry: Registry, name: str, progress: Progress) -> Iterator[CheckResult]:
     """Check a run against the registry and its files, without its base model; nothing is written.
 
     Raises: UnknownRun; VerificationError, at the first check that fails.
     """
     evidence = _run_check("registry", partial(Evidence.of, workspace, registry, name))
-    for title, check in CHECKS.items():
-        yield CheckResult(title, _run_check(title, partial(check, evidence)))
+    checks = _run_check("registry", partial(checks_of, evidence))
+    with progress.bar(f"verifying {name}", len(checks)) as advance:
+        for title, check in checks.items():
+            yield CheckResult(title, _run_check(title, check))
+            advance(1)
 
 
 def _run_check(title: str, check: Callable[[], T]) -> T:

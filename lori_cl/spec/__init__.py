@@ -1,5 +1,6 @@
 """Validated specs for tasks and curricula, and their YAML loaders."""
 
+from lori_cl.spec.chat import ChatTaskSpec
 from lori_cl.spec.curriculum import (
     AdapterSpec,
     CalibrationSpec,
@@ -11,6 +12,7 @@ from lori_cl.spec.curriculum import (
     View,
 )
 from lori_cl.spec.kinds import (
+    OR_PLUGIN_SCORER,
     TASK_SPECS,
     ClassificationSpec,
     CodeSpec,
@@ -24,9 +26,11 @@ from lori_cl.spec.loading import load_curriculum, load_task
 from lori_cl.spec.task import SkippedRows, TaskSpec
 
 __all__ = [
+    "OR_PLUGIN_SCORER",
     "TASK_SPECS",
     "AdapterSpec",
     "CalibrationSpec",
+    "ChatTaskSpec",
     "ClassificationSpec",
     "CodeSpec",
     "CurriculumSpec",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from lori_cl.errors import suggestion
+from lori_cl.errors import SpecError, suggestion
 from lori_cl.spec.yaml_lines import Location
 
 
@@ -70,3 +72,15 @@ def _fields_at(model: type[BaseModel], location: Location) -> list[str]:
         candidates = get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return list(model.model_fields)
+
+
+@contextmanager
+def as_spec_error(where: str, model: type[BaseModel], kind: str) -> Iterator[None]:
+    """Raise a SpecError of one line, '`where`: what is wrong', for the first problem that pydantic finds.
+
+    `model` and `kind` are those of `validation_message`.
+    """
+    try:
+        yield
+    except ValidationError as failure:
+        raise SpecError(f"{where}: {validation_message(failure.errors()[0], model, kind)}") from None

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
-
-from lori_cl.errors import DataError, SpecError
-from lori_cl.spec.error_messages import validation_message
+from lori_cl.errors import DataError
+from lori_cl.spec.error_messages import as_spec_error
 from lori_cl.spec.kinds import TASK_SPECS
 from lori_cl.spec.task import TaskSpec
 
@@ -54,11 +52,8 @@ class InMemoryTask:
         model = TASK_SPECS[self.kind]
         splits = {"train": {"split": train_split}, "eval": {"split": eval_split}}
         named = {"name": self.name, "kind": self.kind, "source": {"local": "."}, **splits}
-        try:
+        with as_spec_error(f"{type(self).__name__} '{self.name}'", model, "task"):
             return model.model_validate({**self.fields, **named})
-        except ValidationError as failure:
-            problem = validation_message(failure.errors()[0], model, "task")
-            raise SpecError(f"{type(self).__name__} '{self.name}': {problem}") from None
 
 
 class Classification(InMemoryTask):

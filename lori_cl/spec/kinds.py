@@ -17,9 +17,11 @@ from pydantic import (
     model_validator,
 )
 
+from lori_cl.errors import InputError, UnknownImplementation
 from lori_cl.plugins import Implementations, plugins
 from lori_cl.spec.base import Count, Number, Spec, first_duplicate
 from lori_cl.spec.chat import ChatTaskSpec
+from lori_cl.spec.error_messages import validation_message
 from lori_cl.spec.task import TaskSpec, TrainSplit
 
 REFUSAL_MARKERS = (
@@ -51,6 +53,7 @@ def _or_plugin_scorer(value: Any, validate: ValidatorFunctionWrapHandler) -> Any
 
 
 OR_PLUGIN_SCORER = WrapValidator(_or_plugin_scorer)
+"""Annotates the `metric` of a kind: a built-in metric of the kind, or the scorer of a plugin."""
 
 
 def value_key(value: Any) -> str:
@@ -303,8 +306,15 @@ class TaskSpecs(Implementations[type[TaskSpec]]):
 
     def __getitem__(self, kind: str) -> type[TaskSpec]:
         found: Any = super().__getitem__(kind)
-        declared: type[TaskSpec] = found if kind in self.built_in else found.spec
-        return declared
+        if kind in self.built_in:
+            declared: type[TaskSpec] = found
+            return declared
+        spec = getattr(found, "spec", None)
+        if not (isinstance(spec, type) and issubclass(spec, TaskSpec)):
+            raise plugins(self.group)[kind].error("has no 'spec'; set it to a subclass of TaskSpec")
+        if "metric" not in spec.model_fields:
+            raise plugins(self.group)[kind].error(f"has the spec {spec.__name__} without a field 'metric'")
+        return spec
 
 
 TASK_SPECS = TaskSpecs(
@@ -320,5 +330,17 @@ TASK_SPECS = TaskSpecs(
 
 
 def task_from_record(record: Mapping[str, Any]) -> TaskSpec:
-    """Return the declaration from a record that `TaskSpec.to_record` wrote."""
-    return TASK_SPECS[record["kind"]].model_validate(dict(record), context=REGISTERED)
+    """Return the declaration from a record that `TaskSpec.to_record` wrote.
+
+    Raises: InputError, if it is not valid, for example because it uses a plugin that is not installed.
+    """
+    name, advice = record["name"], "If a plugin added it, install the plugin."
+    try:
+        spec = TASK_SPECS[record["kind"]]
+    except UnknownImplementation as error:
+        raise InputError(f"task '{name}': {error} {advice}") from None
+    try:
+        return spec.model_validate(dict(record), context=REGISTERED)
+    except ValidationError as failure:
+        problem = validation_message(failure.errors()[0], spec, "task")
+        raise InputError(f"task '{name}': {problem.removesuffix('.')}. {advice}") from None

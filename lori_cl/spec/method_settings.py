@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from lori_cl.errors import SpecError
+from lori_cl.plugins import plugins
 from lori_cl.spec.base import Number, Spec
 from lori_cl.spec.curriculum import AdapterSpec, CurriculumSpec, MasksSpec
-from lori_cl.spec.error_messages import validation_message
+from lori_cl.spec.error_messages import as_spec_error
 
 SECTIONS: dict[str, type[Spec]] = {"adapter": AdapterSpec, "masks": MasksSpec}
 """Sections of a curriculum that several methods read; a field of no section belongs to `settings`."""
@@ -25,12 +25,12 @@ class MethodSettings(Spec):
     method: ClassVar[str]
     """The method's name in a curriculum."""
 
+    capacity_text: ClassVar[str] = "No cells are reserved for a task, so the number of tasks has no limit."
+    """What reports say about the capacity of a method without masks; for one with masks they count cells."""
+
     def __init__(self, **values: Any) -> None:
-        try:
+        with as_spec_error(type(self).__name__, type(self), "method"):
             super().__init__(**values)
-        except ValidationError as failure:
-            problem = validation_message(failure.errors()[0], type(self), "method")
-            raise SpecError(f"{type(self).__name__}: {problem}") from None
 
     @classmethod
     def section_of(cls, field: str) -> str:
@@ -96,7 +96,26 @@ class SequentialLoRA(MethodSettings):
     """
 
     method = "sequential-lora"
+    capacity_text = (
+        "Every stage overwrites the whole adapter: no cells are reserved for a task, so the as_trained view "
+        "needs one full copy of the adapter for each task."
+    )
 
     rank: int = Field(default=32, strict=True, ge=1, le=16_384)
     alpha: Number = Field(default=64.0, gt=0)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+
+
+BUILT_IN: dict[str, type[MethodSettings]] = {settings.method: settings for settings in (LoRI, SequentialLoRA)}
+
+
+def capacity_text(method: str) -> str:
+    """Return what a method without masks says about capacity, for reports.
+
+    Source: a built-in method's settings, which import no torch; otherwise the plugin's method, if installed.
+    """
+    if method in BUILT_IN:
+        return BUILT_IN[method].capacity_text
+    plugin = plugins("lori_cl.methods").get(method)
+    settings: type[MethodSettings] = plugin.load().settings_class if plugin else MethodSettings
+    return settings.capacity_text

@@ -4,7 +4,6 @@ from lori_cl.forgetting.subset import random_subset
 from lori_cl.tasks.answer_checks import check_answers, check_programs, eval_set_warnings
 from lori_cl.tasks.example_sets import (
     TaskData,
-    both_splits,
     eval_examples,
     near_duplicates_line,
     read_task,
@@ -26,7 +25,6 @@ __all__ = [
     "Kind",
     "Scorer",
     "TaskData",
-    "both_splits",
     "check_answers",
     "check_encodable",
     "check_programs",

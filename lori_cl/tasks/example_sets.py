@@ -120,12 +120,6 @@ def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
     return TaskData(train, held_out, tuple(each for each in skipped if each is not None))
 
 
-def both_splits(task: TaskSpec, task_folder: Path) -> tuple[list[Example], list[Example]]:
-    """Return (training examples, eval examples) of `read_task`."""
-    data = read_task(task, task_folder)
-    return data.train, data.held_out
-
-
 def require_no_duplicates(task: TaskSpec, train: Sequence[Example], held_out: Sequence[Example]) -> None:
     """Make sure that no eval example is a training example, ignoring case, spaces and punctuation.
 

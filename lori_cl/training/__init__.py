@@ -1,22 +1,7 @@
-"""Training: train each stage, score all tasks, commit."""
+"""Training: train each stage, score all tasks, commit. Start reading in `loop.py`."""
 
 from lori_cl.training.gate import Gate
 from lori_cl.training.import_checks import ImportedAdapter
-from lori_cl.training.loaded_run import LoadedRun, load_run
-from lori_cl.training.progress import Progress, SilentProgress
-from lori_cl.training.sequence import RunOptions, import_adapter, run_curriculum
-from lori_cl.training.task_registration import RegisteredTask, register_tasks
+from lori_cl.training.loop import RunOptions, import_adapter, run_curriculum
 
-__all__ = [
-    "Gate",
-    "ImportedAdapter",
-    "LoadedRun",
-    "Progress",
-    "RegisteredTask",
-    "RunOptions",
-    "SilentProgress",
-    "import_adapter",
-    "load_run",
-    "register_tasks",
-    "run_curriculum",
-]
+__all__ = ["Gate", "ImportedAdapter", "RunOptions", "import_adapter", "run_curriculum"]

@@ -7,20 +7,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, RegressionFound
 from lori_cl.forgetting import paired_test
 from lori_cl.forgetting.distinct import Groups
-from lori_cl.registry import Evaluation, HeldBackStage, Registry, Run, Task, Workspace
+from lori_cl.registry import Evaluation, Registry, Run, ScoredStage, Task, Workspace
 from lori_cl.registry.artifacts import Suffix
+from lori_cl.registry.scored_stage import clear
+from lori_cl.runtime.distributed import on_rank_0
 from lori_cl.spec import CurriculumSpec, View
+from lori_cl.task_data.training_sets import clear_data_note
 from lori_cl.tasks import from_jsonl, random_subset
 from lori_cl.tasks.scorers.base import input_groups
-from lori_cl.training.distributed import is_rank_0, wait
-from lori_cl.training.resume_checks import settings_of
+from lori_cl.training.resume_checks import stage_inputs
 from lori_cl.training.run_setup import OpenRun
-from lori_cl.training.stage_commit import clear, commit
 
 log = logging.getLogger(__name__)
 
@@ -88,22 +89,14 @@ def check_gate(gate: Gate | None, curriculum: CurriculumSpec) -> None:
         raise InputError(f"--view {gate.view}: not one of the curriculum's eval.views ({', '.join(views)})")
 
 
-def stage_inputs(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
-    """Return all inputs of a task's stage and scores, except earlier stages, as JSON values."""
-    return {
-        "settings": settings_of(curriculum, task),
-        "eval": curriculum.eval.model_dump(mode="json"),
-        "task": task.spec,
-        "eval_set": task.eval_set.digest,
-    }
-
-
-def apply_gate(opened: OpenRun, stage: HeldBackStage, gate: Gate) -> None:
+def apply_gate(opened: OpenRun, stage: ScoredStage, gate: Gate) -> None:
     """Check a stage that was just scored against the gate; hold it back if it fails.
 
     Raises: RegressionFound, if an earlier task fell by more than the gate allows; WorkspaceUnusable.
     """
     name = opened.run.name
+    # A stage that is held back may be trained again on other data.
+    on_rank_0(lambda: clear_data_note(opened.workspace, name))
     groups = {eval_task.label: input_groups(eval_task.examples) for eval_task in opened.eval_tasks}
     _pass_or_hold_back(
         opened.registry, opened.registry.run(name), stage, gate, opened.workspace.held_back_file(name), groups
@@ -126,22 +119,13 @@ def resolve_held_back(
     Raises: RegressionFound, if the stage stays held back; InputError, if the accepted task is neither held
     back nor committed; ArtifactDamaged; WorkspaceUnusable.
     """
-    held_back = HeldBackStage.read(workspace.held_back_file(run.name)) if run is not None else None
-    wait()  # every process must have read the run and the file before rank 0 changes one
-    if (
-        run is not None
-        and held_back is not None
-        and held_back.stage.artifact in {done.artifact for done in run.stages}
-    ):
-        if is_rank_0():
-            clear(workspace, run.name)  # the process was killed between the commit and the removal
-        held_back = None
+    held_back = on_rank_0(lambda: _uncommitted(workspace, run)) if run is not None else None
     fits = run is not None and held_back is not None and _is_next(held_back, run, tasks, curriculum)
     accepted = None if accept is None else _accepted(accept, tasks, run, held_back, fits=fits)
     if run is None or held_back is None:
         return run
     if not fits:
-        if is_rank_0() and len(run.stages) < len(tasks):
+        if len(run.stages) < len(tasks):
             log.warning(
                 "run '%s': %s; training %s", run.name, _outdated(held_back), tasks[len(run.stages)].label
             )
@@ -153,11 +137,22 @@ def resolve_held_back(
             raise RegressionFound(_message(held_back, file))
         groups = {task.label: _groups(workspace, task, curriculum) for task in tasks}
         _pass_or_hold_back(registry, run, held_back, gate, file, groups)
-    commit(workspace, registry, run.name, held_back)
-    return registry.run(run.name)
+    return on_rank_0(lambda: held_back.commit(workspace, registry, run.name))
 
 
-def _check_files(workspace: Workspace, held_back: HeldBackStage, file: Path) -> None:
+def _uncommitted(workspace: Workspace, run: Run) -> ScoredStage | None:
+    """Return the run's held-back stage; remove its file if the stage is committed.
+
+    The process was then killed between the commit and the removal.
+    """
+    held_back = ScoredStage.read(workspace.held_back_file(run.name))
+    if held_back is not None and held_back.stage.artifact in {done.artifact for done in run.stages}:
+        clear(workspace, run.name)
+        return None
+    return held_back
+
+
+def _check_files(workspace: Workspace, held_back: ScoredStage, file: Path) -> None:
     """Check, before a held-back stage is committed, that every file it refers to exists and is intact.
 
     Raises: ArtifactMissing or ArtifactDamaged, with what to do.
@@ -173,7 +168,7 @@ def _check_files(workspace: Workspace, held_back: HeldBackStage, file: Path) -> 
         raise type(error)(f"{stage}: {error}; or remove {file} to train it again") from None
 
 
-def _is_next(held_back: HeldBackStage, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:
+def _is_next(held_back: ScoredStage, run: Run, tasks: Sequence[Task], curriculum: CurriculumSpec) -> bool:
     """Whether the held-back stage is the stage that the run would train next."""
     done = len(run.stages)
     if not held_back.follows(run) or min(len(tasks), len(run.tasks)) <= done:
@@ -185,7 +180,7 @@ def _is_next(held_back: HeldBackStage, run: Run, tasks: Sequence[Task], curricul
 
 
 def _accepted(
-    accept: str, tasks: Sequence[Task], run: Run | None, held_back: HeldBackStage | None, *, fits: bool
+    accept: str, tasks: Sequence[Task], run: Run | None, held_back: ScoredStage | None, *, fits: bool
 ) -> str | None:
     """Return the label of the accepted task.
 
@@ -210,7 +205,7 @@ def _accepted(
     return label
 
 
-def _outdated(held_back: HeldBackStage) -> str:
+def _outdated(held_back: ScoredStage) -> str:
     stage = f"stage {held_back.stage.position} {held_back.stage.task}"
     return f"{stage}, which is held back, was trained for different tasks, stages or settings"
 
@@ -224,7 +219,7 @@ def _groups(workspace: Workspace, task: Task, curriculum: CurriculumSpec) -> Gro
 def _pass_or_hold_back(
     registry: Registry,
     run: Run,
-    stage: HeldBackStage,
+    stage: ScoredStage,
     gate: Gate,
     file: Path,
     groups: Mapping[str, Groups | None],
@@ -239,12 +234,10 @@ def _pass_or_hold_back(
         f"{'; '.join(drops)}; the limit is {gate.max_drop:g} points"
     )
     stage = replace(stage, why=reason)
-    if is_rank_0():
-        stage.write(file)
-    wait()
+    on_rank_0(lambda: stage.write(file))
     raise RegressionFound(_message(stage, file))
 
 
-def _message(stage: HeldBackStage, file: Path) -> str:
+def _message(stage: ScoredStage, file: Path) -> str:
     remedy = f"to commit it, use --accept {stage.stage.task}"
     return f"{stage.why}. It is held back, not committed: see {file}; {remedy}"

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lori_cl import digest
 from lori_cl.adapters import ExternalAdapter, tensors_digest
 from lori_cl.errors import InputError, one_line
+from lori_cl.evaluation.loaded_run import LoadedModel
+from lori_cl.evaluation.stage_file import head_mismatch
 from lori_cl.tasks import kind_of
-from lori_cl.training.loaded_run import LoadedModel
-from lori_cl.training.stage_file import head_mismatch
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lori_cl.errors import InputError, RunConflict
-from lori_cl.methods import MaskedMethod, Method, StageState
+from lori_cl.methods import StageState
 from lori_cl.registry import Registry, Run, Task, flatten
 from lori_cl.spec import CurriculumSpec
 
@@ -69,40 +69,19 @@ def settings_of(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
     return {**shared, f"{EPOCHS_OF}{task.name}": curriculum.train.epochs_for(task.name)}
 
 
-def check_same_base(run: Run, base_digest: str) -> None:
-    """Check that the run is resumed with the base model that it was started with.
-
-    Raises: RunConflict, with both digests.
-    """
-    if run.base_digest != base_digest:
-        raise RunConflict(
-            f"run '{run.name}' was started with a base model of digest {run.base_digest[:16]}…, but "
-            f"{run.base_path} now has {base_digest[:16]}…: its weights, configuration or tokenizer changed; "
-            "restore them, or choose another --name"
-        )
+def stage_inputs(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
+    """Return all inputs of a task's stage and scores, except earlier stages, as JSON values."""
+    return {
+        "settings": settings_of(curriculum, task),
+        "eval": curriculum.eval.model_dump(mode="json"),
+        "task": task.spec,
+        "eval_set": task.eval_set.digest,
+    }
 
 
-def check_same_projections(run: Run, method: Method, history: Sequence[StageState]) -> None:
-    """Check that every finished stage is loaded with the projections A that it was trained with.
-
-    Raises: RunConflict, naming the first stage that differs, with both digests.
-    """
-    if not isinstance(method, MaskedMethod):
-        return
-    for stage, current in zip(run.stages, method.projections_of(history), strict=True):
-        recorded = stage.mask.projection if stage.mask else None
-        if recorded not in (None, current):
-            raise RunConflict(
-                f"run '{run.name}': the projections of '{stage.task}' now have digest {str(current)[:16]}…, "
-                f"but it was trained with {str(recorded)[:16]}…; its cells are invalid under others. "
-                f"Use {projection_packages(run)}, as when the run was started"
-            )
-
-
-def projection_packages(run: Run) -> str:
-    """Return the packages that drew the run's projections A: 'numpy 2.3.5 and scipy 1.17.0'."""
-    packages = ("numpy", "scipy")
-    return " and ".join(f"{name} {run.environment[name]}" for name in packages if name in run.environment)
+def parent_stages(history: Sequence[StageState]) -> tuple[tuple[str, int | None], ...]:
+    """Return (artifact, retired_after) of each finished stage, as recorded for the next stage."""
+    return tuple((state.artifact, state.retired_after) for state in history)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -8,21 +8,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lori_cl.adapters import describe_sites
+from lori_cl.digest import derive_seed
 from lori_cl.errors import InputError, RunConflict, one_line
+from lori_cl.evaluation.loaded_run import LoadedModel, LoadedRun, load_model, projection_packages
 from lori_cl.methods import MaskedMethod, Method
+from lori_cl.models.base_model import BaseModel
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
+from lori_cl.runtime.distributed import on_rank_0
 from lori_cl.spec import CurriculumSpec
-from lori_cl.training.base_model import BaseModel
-from lori_cl.training.determinism import derive_seed
-from lori_cl.training.distributed import is_rank_0, wait
-from lori_cl.training.encoding import encoding_digest
-from lori_cl.training.eval_task import EvalTask
+from lori_cl.task_data.encoding import encoding_digest
+from lori_cl.task_data.eval_tasks import EvalTask, check_eval_task
+from lori_cl.task_data.training_sets import (
+    TrainingSet,
+    changed_since_first_use,
+    check_same_data,
+    check_training,
+    prepare_training,
+)
 from lori_cl.training.import_checks import ImportedAdapter, check_base, check_head, fit_to_model
-from lori_cl.training.loaded_run import LoadedModel, LoadedRun, load_model
-from lori_cl.training.resume_checks import projection_packages
-from lori_cl.training.task_data import TrainingSet, check_eval_task, check_training, prepare_training
-from lori_cl.training.train import check_settings
-from lori_cl.training.training_data import changed_since_first_use, check_same_data
+from lori_cl.training.trainer import check_settings
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +77,7 @@ def open_run(
         method.check_importable(imported.adapter, [task.label for task in tasks])
         check_head(imported, loaded)
     elif isinstance(method, MaskedMethod):
-        past = [finished.state for finished in loaded.history]
-        method.check_capacity(past, [task.label for task in untrained])
+        method.check_capacity(loaded.history, [task.label for task in untrained])
     base = loaded.base
     encodings = {
         eval_task.label: encoding_digest(eval_task, base.tokenizer) for eval_task in loaded.eval_tasks
@@ -83,10 +86,8 @@ def open_run(
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in untrained}
     for task in untrained:
         _check_training_data(workspace, registry, task, training_sets[task.label], name)
-    if is_rank_0():
-        digest = imported.digest if imported is not None else None
-        _store_run(registry, curriculum, tasks, name, run, base, method, environment, digest)
-    wait()
+    origin = imported.digest if imported is not None else None
+    on_rank_0(lambda: _store_run(registry, curriculum, tasks, name, run, base, method, environment, origin))
     return OpenRun(
         **vars(loaded),
         workspace=workspace,
@@ -107,7 +108,7 @@ def _check_eval_tasks(eval_tasks: Sequence[EvalTask], tokenizer: Any) -> None:
     """
     for eval_task in eval_tasks:
         warnings = check_eval_task(eval_task, tokenizer)
-        for warning in warnings if is_rank_0() else []:
+        for warning in warnings:
             log.warning("%s", one_line(warning))
 
 
@@ -122,9 +123,9 @@ def _check_training_data(
     check_same_data(workspace, run, task, training_set)
     near = check_training(workspace, task, training_set)
     changed = changed_since_first_use(registry, task, training_set)
-    if near is not None and is_rank_0():
+    if near is not None:
         log.info("%s", one_line(near))
-    if changed is not None and is_rank_0():
+    if changed is not None:
         log.warning("%s", one_line(changed))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from lori_cl.models.activation_checkpointing import recompute_activations
 from lori_cl.spec import TrainSpec
-from lori_cl.training.activation_checkpointing import recompute_activations
 
 
 @dataclass(frozen=True)

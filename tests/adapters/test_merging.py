@@ -279,7 +279,7 @@ def test_truncated_update_is_the_best_of_its_rank_and_reports_its_error() -> Non
 @pytest.mark.parametrize(
     ("method", "weights", "settings", "message"),
     [
-        ("cats", None, MergeSettings(), "unknown merge method 'cats'. Did you mean 'cat'"),
+        ("cats", None, MergeSettings(), "linear-of-factors). Did you mean 'cat'?"),
         ("cat", [1.0], MergeSettings(), "3 adapters, but 1 weights"),
         ("cat", [1.0, 2.0, float("nan")], MergeSettings(), "1.0, 2.0, nan"),
         ("average", [1.0, -2.0, 1.0], MergeSettings(), "it is 0; use --method sum"),
@@ -309,4 +309,4 @@ def test_meaningless_merge_settings_are_refused(
 
 def test_every_merge_method_is_tested_in_this_file() -> None:
     tested = {"cat", "sum", "average", "linear-of-factors", *PRUNING}
-    assert set(MERGES) == tested
+    assert set(MERGES.built_in) == tested

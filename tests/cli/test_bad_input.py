@@ -150,7 +150,7 @@ def test_file_name_that_is_too_long(error_of: Callable[..., str]) -> None:
 def test_unexpected_exception_is_a_one_line_error(
     lori_cl: Call, write_task: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lori_cl.training.task_registration.load_task", lambda _: 1 / 0)
+    monkeypatch.setattr("lori_cl.task_data.registration.load_task", lambda _: 1 / 0)
     code, _, err = lori_cl("add-task", write_task("a"))
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith("ZeroDivisionError: division by zero. This is unexpected; lori-cl --verbose")

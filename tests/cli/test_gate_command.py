@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lori_cl.evaluation.evaluator import Evaluator
 from lori_cl.registry import Evaluation
-from lori_cl.training.evaluator import Evaluator
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]

@@ -13,7 +13,9 @@ import pytest
 from lori_cl.cli.output import bars
 from lori_cl.cli.signals import handle_stop_signals
 from lori_cl.errors import Interrupted
-from lori_cl.training import eval_task, sequence, train
+from lori_cl.evaluation import measure
+from lori_cl.registry import Run, ScoredStage
+from lori_cl.training import trainer
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
@@ -29,13 +31,13 @@ def matrices(lori_cl: Call, run: str) -> object:
 
 def signal_in_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send SIGTERM when the first batch of a task is about to be scored."""
-    kind_of = eval_task.kind_of
+    kind_of = measure.kind_of
 
     def signalled(spec: object) -> object:
         signal.raise_signal(signal.SIGTERM)
         return kind_of(spec)
 
-    monkeypatch.setattr(eval_task, "kind_of", signalled)
+    monkeypatch.setattr(measure, "kind_of", signalled)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -47,7 +49,7 @@ def test_signal_in_training_stops_after_the_step_and_prints_the_resume_command(
     number: signal.Signals,
 ) -> None:
     assert lori_cl("add-task", write_task("a"))[0] == 0
-    curriculum, step, calls = write_curriculum("a"), train.Trainer.training_step, []
+    curriculum, step, calls = write_curriculum("a"), trainer.Trainer.training_step, []
 
     def signal_at_the_second_step(self: object, *arguments: object) -> object:
         calls.append(1)
@@ -55,7 +57,7 @@ def test_signal_in_training_stops_after_the_step_and_prints_the_resume_command(
             signal.raise_signal(number)
         return step(self, *arguments)
 
-    monkeypatch.setattr(train.Trainer, "training_step", signal_at_the_second_step)
+    monkeypatch.setattr(trainer.Trainer, "training_step", signal_at_the_second_step)
     code, _, err = lori_cl("run", curriculum, "--name", "r", *TRAIN)
     assert code == 1
     assert "Stopping after this step. Repeat the signal to stop at once." in err
@@ -85,13 +87,14 @@ def test_signal_in_the_last_commit_does_not_interrupt_the_run(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
-    commit = sequence.commit
+    commit = ScoredStage.commit
 
-    def signalled(*arguments: Any) -> None:
-        commit(*arguments)
+    def signalled(*arguments: Any) -> Run:
+        run = commit(*arguments)
         signal.raise_signal(signal.SIGTERM)
+        return run
 
-    monkeypatch.setattr(sequence, "commit", signalled)
+    monkeypatch.setattr(ScoredStage, "commit", signalled)
     code, out, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert (code, "Interrupted" in err) == (0, False)
     assert "View current" in out

@@ -19,9 +19,11 @@ from lori_cl.cli.main import COMMANDS, OneLineEach, entry
 from lori_cl.cli.output import print_json_line
 from lori_cl.registry import Workspace
 from lori_cl.reports import FORMATS, gather
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
 from lori_cl.strict_json import dump_json, parse_json
-from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 from tests.tiny import declare_task, tiny_curriculum
 
 CONTROLS = "\x7f\x85\x9b2J\u202e\u2066\u200f\u2028\x1b[2J"

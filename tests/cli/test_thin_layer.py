@@ -23,7 +23,7 @@ ALLOWED = {
     "lori_cl.serving.merge_table",
     "lori_cl.spec",  # the names of views
     "lori_cl.training",  # Gate
-    "lori_cl.training.distributed",  # which process prints
+    "lori_cl.runtime.distributed",  # which process prints
 }
 NAMES = {"lori_cl.spec": {"View"}, "lori_cl.training": {"Gate"}}
 """The only names that may be imported from a large package."""

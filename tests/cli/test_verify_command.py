@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.checks import CHECKS, Evidence
+from lori_cl.serving.checks import RECORDS, Evidence
+from tests.verify_checks import ALL_CHECKS
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -31,7 +32,7 @@ def damaged(run: Run, workspace: Workspace) -> Path:
 def test_valid_run_prints_one_line_per_check_and_exits_with_0(lori_cl: Call, run: Run) -> None:
     code, out, err = lori_cl("verify", "run")
     assert (code, err) == (0, "")
-    assert [line.partition(":")[0] for line in out.splitlines()] == list(CHECKS)
+    assert [line.partition(":")[0] for line in out.splitlines()] == ALL_CHECKS
 
 
 def test_verify_stops_at_the_first_failed_check_with_exit_code_1(lori_cl: Call, damaged: Path) -> None:
@@ -47,7 +48,7 @@ def test_json_output_contains_the_passed_checks_and_the_failure(
 ) -> None:
     _, out, _ = lori_cl("verify", "run", "--json")
     record = json.loads(out)
-    assert [each["check"] for each in record["passed"]] == list(CHECKS)
+    assert [each["check"] for each in record["passed"]] == ALL_CHECKS
     assert (record["run"], record["error"]) == ("run", None)
     workspace.artifacts.path(run.stages[0].artifact, "safetensors").unlink()
     code, out, _ = lori_cl("verify", "run", "--json")
@@ -58,17 +59,17 @@ def test_json_output_contains_the_passed_checks_and_the_failure(
 def test_signal_stops_verify_after_the_current_check(
     lori_cl: Call, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check = CHECKS["database"]
+    check = RECORDS["database"]
 
     def signalled(evidence: Evidence) -> str:
         signal.raise_signal(signal.SIGTERM)
         return check(evidence)
 
-    monkeypatch.setitem(CHECKS, "database", signalled)
+    monkeypatch.setitem(RECORDS, "database", signalled)
     code, out, err = lori_cl("verify", "run")
     assert code == 1
     assert [line.partition(":")[0] for line in out.splitlines()] == ["database"]
-    assert f"in 'verifying run' after 1 of {len(CHECKS)}" in err
+    assert f"in 'verifying run' after 1 of {len(ALL_CHECKS)}" in err
 
 
 def test_remeasure_option_measures_scores_again(lori_cl: Call, run: Run) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from lori_cl.digest import of_file
 from lori_cl.registry import Workspace, find_garbage
-from lori_cl.training import register_tasks
+from lori_cl.task_data import register_tasks
 from tests.tiny import declare_task, make_encoder, tiny_curriculum
 
 RUN = "run"

@@ -8,7 +8,7 @@ from lori_cl.demo import LEARNING_RATES, data, run_demo
 from lori_cl.demo.demo import check_base
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.registry import Workspace
-from lori_cl.training import SilentProgress
+from lori_cl.runtime import SilentProgress
 
 
 def test_demo_runs_both_methods_over_its_four_tasks_and_resumes(

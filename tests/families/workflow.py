@@ -20,10 +20,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from lori_cl.cli.main import main
 from lori_cl.errors import LoriError
+from lori_cl.evaluation import load_run
 from lori_cl.registry import Workspace
 from lori_cl.tasks import kind_of
 from lori_cl.tasks.kinds.likelihood import log_likelihoods
-from lori_cl.training import load_run
 
 from .configs import SPECIAL, WORDS, Family
 

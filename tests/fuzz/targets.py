@@ -24,8 +24,8 @@ def task(folder: Path) -> Attempt:
     """Add a task file; next to it are valid data and a link to data that it must not reach."""
     from lori_cl.registry import Workspace
     from lori_cl.spec import load_task
-    from lori_cl.tasks import both_splits, sources
-    from lori_cl.training import register_tasks
+    from lori_cl.task_data import register_tasks
+    from lori_cl.tasks import read_task, sources
 
     workspace = Workspace(folder / "workspace")
     workspace.create()
@@ -40,7 +40,7 @@ def task(folder: Path) -> Attempt:
         nonlocal done
         file.write_bytes(content)
         with patch.object(sources, "_read_hub", _no_hub):
-            both_splits(load_task(file), declared)
+            read_task(load_task(file), declared)
             register_tasks(workspace, [file])
         done += 1
         if done % TASKS_PER_REGISTRY == 0:
@@ -70,7 +70,7 @@ def curriculum(folder: Path) -> Attempt:
 
 def rows(folder: Path) -> Attempt:
     """Read a data file for several kinds of tasks; the first byte selects one of three formats."""
-    from lori_cl.tasks import both_splits, from_jsonl, to_jsonl
+    from lori_cl.tasks import from_jsonl, read_task, to_jsonl
     from tests.tasks.task_files import classification, generation, multiple_choice
 
     tasks = [
@@ -93,7 +93,7 @@ def rows(folder: Path) -> Attempt:
         file.write_bytes(content[1:])
         try:
             for each in tasks:
-                refusal_of(lambda each=each: _read_back(both_splits(each, folder)[1]))
+                refusal_of(lambda each=each: _read_back(read_task(each, folder).held_out))
         finally:
             file.unlink()
 
@@ -128,10 +128,10 @@ def stage(folder: Path) -> Attempt:
     import torch
 
     from lori_cl.adapters import Site
+    from lori_cl.evaluation.stage_file import head_mismatch, read_metadata, read_stage
     from lori_cl.methods import StageState
-    from lori_cl.methods.lori_stage import LoRIStage
+    from lori_cl.methods.lori.stage import LoRIStage
     from lori_cl.registry import ArtifactStore
-    from lori_cl.training.stage_file import head_mismatch, read_metadata, read_stage
 
     store = ArtifactStore(folder / "artifacts")
     sites = [Site("one", 5, 2, 3), Site("two", 5, 4, 3)]
@@ -158,8 +158,8 @@ def statistics(_: Path) -> Attempt:
     import numpy as np
     import torch
 
+    from lori_cl.evaluation.stage_file import read_tensors
     from lori_cl.routing import Router, TaskStatistics
-    from lori_cl.training.stage_file import read_tensors
 
     other = TaskStatistics.of(np.arange(12.0).reshape(4, 3))
 

@@ -7,7 +7,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lori_cl.masks import Ledger, allocate, cell_budget
+from lori_cl.errors import LoriError
+from lori_cl.lori_rules import cell_budget
+from lori_cl.masks import Ledger, allocate
 from lori_cl.masks.allocation import top_free
 
 from .shapes import THOUSAND
@@ -97,9 +99,20 @@ def test_selection_changes_neither_scores_nor_free_cells() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_non_finite_score_raises_an_assertion_error(bad: float) -> None:
-    with pytest.raises(AssertionError, match="finite"):
-        top_free(torch.tensor([1.0, bad]), torch.tensor([True, True]), 1)
+def test_non_finite_score_of_a_strategy_is_an_error(bad: float) -> None:
+    scores = torch.zeros(1000)
+    scores[7] = bad
+    with pytest.raises(
+        LoriError, match="task 'one': the mask strategy returned a score that is not a finite"
+    ):
+        allocate(Ledger(THOUSAND), "one", scores, 500)
+
+
+def test_strategy_that_does_not_score_every_cell_is_an_error() -> None:
+    with pytest.raises(
+        LoriError, match=r"returned scores of shape \(999,\) for 1,000 cells; return one score"
+    ):
+        allocate(Ledger(THOUSAND), "one", torch.zeros(999), 500)
 
 
 def test_cells_compete_across_the_whole_model() -> None:

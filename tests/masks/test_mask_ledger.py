@@ -8,7 +8,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from lori_cl.errors import CapacityExhausted
-from lori_cl.masks import Claim, Ledger, Mask, allocate, cell_budget
+from lori_cl.lori_rules import cell_budget
+from lori_cl.masks import Claim, Ledger, Mask, allocate
 from lori_cl.masks.ledger import require_free
 from lori_cl.masks.mask import Shapes
 

@@ -11,9 +11,8 @@ from torch import Tensor
 from lori_cl.adapters import InputMoments, Projections, Site, draw_projections
 from lori_cl.errors import CapacityExhausted, InputError
 from lori_cl.masks import Mask
-from lori_cl.methods.lori_projections import Projector
-from lori_cl.methods.lori_stage import LoRIStage
-from lori_cl.methods.site_batches import passes
+from lori_cl.methods.lori.projections import Projector, site_batches
+from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.spec import AdapterSpec
 
 SITES = (Site("q", 12, 5, 3), Site("k", 12, 5, 3), Site("down", 20, 4, 3))
@@ -54,9 +53,9 @@ def test_moments_are_gathered_in_passes_that_fit_memory_and_split_no_layer() -> 
     sites = [*layer(0), *layer(1), *layer(2), Site("head", 10, 5, 3)]
     one_layer = 8 * (10**2 + 20**2)
     names = [[site.name for site in layer(number)] for number in range(3)]
-    assert passes(sites, 2 * one_layer) == [names[0] + names[1], [*names[2], "head"]]
-    assert passes(sites, 1) == [*names, ["head"]]
-    assert passes(sites) == [[site.name for site in sites]]
+    assert site_batches(sites, 2 * one_layer) == [names[0] + names[1], [*names[2], "head"]]
+    assert site_batches(sites, 1) == [*names, ["head"]]
+    assert site_batches(sites) == [[site.name for site in sites]]
 
 
 def test_orthogonal_a_that_repeats_an_earlier_seed_is_refused() -> None:

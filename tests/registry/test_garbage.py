@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lori_cl.registry import HeldBackStage, Registry, Run, Workspace, find_garbage
+from lori_cl.registry import Registry, Run, ScoredStage, Workspace, find_garbage
 from lori_cl.training import stage_training
 
 TrainRun = Callable[..., Run]
@@ -104,7 +104,7 @@ def hold_back(workspace: Workspace, run: Run, position: int) -> str:
     """Hold back a stage at this position of the run; return the digest of its one file."""
     sha256 = workspace.artifacts.put(b"what it learned", "safetensors")
     stage = replace(run.stages[0], position=position)
-    HeldBackStage({}, (), stage, [], {sha256: ("safetensors", 15)}, []).write(
+    ScoredStage({}, (), stage, [], {sha256: ("safetensors", 15)}, []).write(
         workspace.held_back_file(run.name)
     )
     return sha256
@@ -129,13 +129,13 @@ def test_held_back_stage_accepted_during_the_search_keeps_its_files(
     train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = hold_back(workspace, train_run("a"), position=2)
-    read = HeldBackStage.read
+    read = ScoredStage.read
 
-    def accepted_before(file: Path) -> HeldBackStage | None:
+    def accepted_before(file: Path) -> ScoredStage | None:
         with workspace.open() as registry:
             registry.commit_stage("run", None, [], {sha256: ("safetensors", 15)})
         file.unlink()
         return read(file)
 
-    monkeypatch.setattr(HeldBackStage, "read", accepted_before)
+    monkeypatch.setattr(ScoredStage, "read", accepted_before)
     assert garbage_reasons(workspace) == {}

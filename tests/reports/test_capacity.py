@@ -67,7 +67,7 @@ def test_capacity_line_names_the_retired_task(recorder: Recorder) -> None:
     run = recorder.registry.run(recorder.run(rows=TWO_STAGES))
     retired = replace(run, stages=(*run.stages[:-1], replace(run.stages[-1], retired_after=2)))
     assert "43 of 48 cells are free (89.6 %), since agnews is retired; 8 more" in capacity_line(
-        capacity_of(retired)
+        retired, capacity_of(retired)
     )
 
 
@@ -96,7 +96,7 @@ def test_free_directions_limit_the_remaining_tasks_with_orthogonal_projections(r
     capacity = capacity_of(replace(run, curriculum=sparse))
     assert capacity is not None
     assert (capacity.free, capacity.cells_per_task, capacity.more_tasks) == (2, 1, 2)
-    line = capacity_line(replace(capacity, cells_per_task=2))
+    line = capacity_line(run, replace(capacity, cells_per_task=2))
     assert "1 more task of density 0.1 fits (2 cells each); each needs 1 free input directions" in line
 
 
@@ -109,8 +109,8 @@ def test_no_task_fits_if_a_site_has_fewer_free_directions_than_required(recorder
     )
     assert enough is not None is not too_few
     assert (enough.more_tasks, too_few.more_tasks) == (2, 0)
-    assert "if the input directions suffice: each needs 2 free ones" in capacity_line(enough)
-    assert "0 more tasks of density 0.1 fit" in capacity_line(too_few)
+    assert "if the input directions suffice: each needs 2 free ones" in capacity_line(run, enough)
+    assert "0 more tasks of density 0.1 fit" in capacity_line(run, too_few)
 
 
 def test_site_without_recorded_directions_has_all_its_inputs_free(recorder: Recorder) -> None:
@@ -128,7 +128,7 @@ def test_number_of_remaining_tasks_is_unlimited_if_masks_may_overlap(recorder: R
     capacity = capacity_of(replace(run, curriculum={**run.curriculum, "masks": masks}))
     assert capacity is not None
     assert capacity.to_record()["more_tasks"] is None
-    assert "tasks of density 0.1 may share cells, so cells never run out" in capacity_line(capacity)
+    assert "tasks of density 0.1 may share cells, so cells never run out" in capacity_line(run, capacity)
 
 
 def test_a_method_without_masks_has_no_capacity(recorder: Recorder) -> None:
@@ -156,4 +156,4 @@ def test_even_budget_divides_the_free_cells_among_the_planned_tasks(recorder: Re
     assert none_left is not None
     assert (one_left.cells_per_task, one_left.more_tasks) == (43, 1)
     assert none_left.cells_per_task == 0
-    assert "every planned task has its cells" in capacity_line(none_left)
+    assert "every planned task has its cells" in capacity_line(run, none_left)

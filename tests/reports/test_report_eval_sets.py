@@ -8,8 +8,10 @@ from pathlib import Path
 
 from lori_cl.registry import Workspace
 from lori_cl.reports import FORMATS, gather, to_record
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 
 
 def test_repeated_inputs_are_counted_in_every_format_and_tested_once(

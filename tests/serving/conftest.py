@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lori_cl.evaluation import LoadedRun, load_run
 from lori_cl.registry import Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from sqlalchemy import create_engine
 from torch import Tensor
 
 from lori_cl import digest
+from lori_cl.evaluation.stage_file import read_metadata, stage_bytes
 from lori_cl.registry import Workspace
 from lori_cl.registry.migrate import MIGRATIONS
 from lori_cl.registry.stage_records import stage_records
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.verify import verify
 from lori_cl.tasks import from_jsonl
-from lori_cl.training.stage_file import read_metadata, stage_bytes
 
 DIGEST_COLUMNS = (
     *(("stages", "artifact"), ("stages", "parent"), ("evaluations", "answers")),
@@ -30,7 +31,7 @@ DIGEST_COLUMNS = (
 def findings(workspace: Workspace, name: str = "run") -> dict[str, str]:
     """Return what verify found, by check."""
     with workspace.read() as registry:
-        return {passed.check: passed.found for passed in verify(workspace, registry, name)}
+        return {passed.check: passed.found for passed in verify(workspace, registry, name, SilentProgress())}
 
 
 def execute_sql(workspace: Workspace, statement: str) -> None:

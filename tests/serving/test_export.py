@@ -15,14 +15,17 @@ from transformers import AutoModel, AutoTokenizer
 
 from lori_cl.adapters import lora_layers
 from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable
+from lori_cl.evaluation import LoadedRun, load_run
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving import export as export_file
 from lori_cl.serving.export import export
 from lori_cl.serving.interference import _eval_moments
 from lori_cl.spec import load_curriculum
+from lori_cl.task_data import register_tasks
 from lori_cl.tasks import kind_of
 from lori_cl.tasks.kinds.pooling import mean_pooled
-from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
+from lori_cl.training import RunOptions, run_curriculum
 from tests.tiny import tiny_curriculum
 
 TrainRun = Callable[..., Run]

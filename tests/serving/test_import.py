@@ -11,12 +11,15 @@ from transformers import AutoModel
 
 from lori_cl.adapters import LoRAWeights, read_external_adapter
 from lori_cl.errors import InputError, RunConflict, UnknownTask
+from lori_cl.evaluation import LoadedRun, load_run
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.adapter_import import import_folder
 from lori_cl.serving.export import export
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, stage_training
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, stage_training
 
 TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]

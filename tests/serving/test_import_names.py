@@ -14,9 +14,10 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from lori_cl.errors import InputError
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.adapter_import import import_folder
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress
+from lori_cl.training import RunOptions
 from lori_cl.training.import_checks import match_names
 
 TrainRun = Callable[..., Run]

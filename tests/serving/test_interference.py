@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from lori_cl.adapters import LoRAWeights, delta_cosine, output_energy, projection_cosines
-from lori_cl.methods.site_batches import passes
+from lori_cl.evaluation import load_run
+from lori_cl.methods.lori.projections import site_batches
 from lori_cl.registry import Run, Workspace
 from lori_cl.serving.interference import SiteInterference, TaskPair, interference, rank_correlation
 from lori_cl.serving.merge import own_weights
 from lori_cl.serving.retire import retire_task
-from lori_cl.training import load_run
 
 TrainRun = Callable[..., Run]
 PLAIN = {"rank": 4, "alpha": 8}
@@ -78,7 +78,7 @@ def test_memory_limit_does_not_change_the_interference(
 ) -> None:
     train_run("a", "b")
     in_one_pass = {site.site: site for site in pairs_of(workspace)["a", "b"].sites}
-    monkeypatch.setattr("lori_cl.serving.interference.passes", partial(passes, limit_bytes=1))
+    monkeypatch.setattr("lori_cl.serving.interference.site_batches", partial(site_batches, limit_bytes=1))
     in_many_passes = pairs_of(workspace)["a", "b"].sites
     assert {site.site: site for site in in_many_passes} == in_one_pass
 

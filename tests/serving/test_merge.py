@@ -14,14 +14,17 @@ from transformers import AutoModel, BertConfig, BertModel, GPT2Config, GPT2LMHea
 
 from lori_cl.adapters import LoRAWeights, MergeSettings, read_weights
 from lori_cl.errors import InputError, UnknownRun, UnknownTask
+from lori_cl.evaluation import load_run
 from lori_cl.registry import Evaluation, Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.merge import MergeOutcome, merge_tasks
 from lori_cl.serving.merge_request import MergeRequest
 from lori_cl.serving.merge_table import merge_outcome_record, notes
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
+from lori_cl.task_data import register_tasks
 from lori_cl.tasks import SCORERS, from_jsonl
-from lori_cl.training import RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
+from lori_cl.training import RunOptions, run_curriculum
 
 TrainRun = Callable[..., Run]
 Merge = Callable[..., MergeOutcome]
@@ -55,7 +58,7 @@ def own_update(workspace: Workspace, run: str, task: str) -> LoRAWeights:
     """Return the update that the task's own stage trained."""
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, run)
-    return loaded.weights([loaded.history[loaded.position(task)].state])
+    return loaded.weights([loaded.history[loaded.position(task)]])
 
 
 def evaluations(workspace: Workspace, run: str = "run") -> dict[tuple[int, str, str], Evaluation]:

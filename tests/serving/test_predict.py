@@ -8,13 +8,16 @@ import torch
 import yaml
 
 from lori_cl.errors import DataError, LoriError, UnknownTask
+from lori_cl.evaluation import LoadedRun, load_run
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.predict import Predictor, predict_rows
 from lori_cl.serving.requests import Request, read_routed_rows, read_rows
 from lori_cl.serving.route import RouteOptions, load_router, predict_tasks, route_run
 from lori_cl.spec import load_curriculum
+from lori_cl.task_data import register_tasks
 from lori_cl.tasks import kind_of
-from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
+from lori_cl.training import RunOptions, run_curriculum
 from tests.tiny import tiny_curriculum
 
 TrainRun = Callable[..., Run]

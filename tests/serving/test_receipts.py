@@ -12,10 +12,11 @@ from lori_cl.errors import InputError, VerificationError, WorkspaceUnusable
 from lori_cl.registry import Run, Workspace
 from lori_cl.registry.receipt import Receipt
 from lori_cl.registry.ssh_signature import sign
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.receipts import check_receipt
 from lori_cl.serving.retire import retire_task
 from lori_cl.serving.route import RouteOptions, route_run
-from lori_cl.training import RunOptions, SilentProgress
+from lori_cl.training import RunOptions
 
 from .forging import (
     downgrade,

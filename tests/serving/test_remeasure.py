@@ -9,10 +9,11 @@ import pytest
 
 from lori_cl.errors import InputError, UnknownTask, VerificationError
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving import remeasure as module
 from lori_cl.serving.remeasure import RemeasureOptions, remeasure
 from lori_cl.serving.retire import retire_task
-from lori_cl.training import RunOptions, SilentProgress, stage_training
+from lori_cl.training import RunOptions, stage_training
 
 from .forging import execute_sql, findings, forge, forge_score, rebuild_stage_records
 

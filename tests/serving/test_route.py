@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from lori_cl.errors import DataError, InputError, LoriError, UnknownRun
+from lori_cl.evaluation import load_run
 from lori_cl.registry import Evaluation, Workspace
 from lori_cl.routing import Router
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving import route
 from lori_cl.serving.route import RouteOptions, load_router, predict_tasks, route_run
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, load_run, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 
 LABELS = {"colour": ("red", "blue"), "shape": ("green", "round")}
 VIEWS = ["as_trained", "current"]

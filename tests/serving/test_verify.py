@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 
 from lori_cl.errors import UnknownRun
+from lori_cl.evaluation import LoadedRun, load_run
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.adapter_import import import_folder
-from lori_cl.serving.checks import CHECKS
+from lori_cl.serving.checks import RECORDS, SCORES
 from lori_cl.serving.export import export
 from lori_cl.serving.retire import retire_task
 from lori_cl.serving.route import RouteOptions, route_run
 from lori_cl.spec import load_curriculum
-from lori_cl.training import LoadedRun, RunOptions, SilentProgress, load_run, stage_training
+from lori_cl.training import RunOptions, stage_training
 from tests.training.test_lori_modes import MODES
 from tests.training.test_lori_resume import remove_projection_fields
+from tests.verify_checks import ALL_CHECKS
 
 from .forging import findings, forge_tensors, remove_stage_records
 
@@ -28,7 +31,7 @@ def test_run_of_every_mode_passes_every_check(
     train_run: TrainRun, workspace: Workspace, mode: dict[str, Any]
 ) -> None:
     train_run("a", "b", "c", **mode)
-    assert list(findings(workspace)) == list(CHECKS)
+    assert list(findings(workspace)) == ALL_CHECKS
 
 
 def test_verify_reports_what_each_check_found(trained: Workspace) -> None:
@@ -54,7 +57,7 @@ def test_run_that_trains_projection_a_has_no_cells_to_check(
 ) -> None:
     train_run("a", "b", method="sequential-lora")
     found = findings(workspace)
-    assert {found[check].partition(":")[0] for check in ("projections", "masks", "ledger")} == {"none"}
+    assert list(found) == [*RECORDS, *SCORES]
 
 
 def test_run_with_reused_retired_cells_passes(train_run: TrainRun, workspace: Workspace) -> None:
@@ -88,7 +91,7 @@ def test_run_started_by_an_earlier_version_passes(train_run: TrainRun, workspace
     forge_tensors(workspace, artifact, seeds=seeds, without=newer_fields)
     train_run("a", "b")
     found = findings(workspace)
-    assert list(found) == list(CHECKS)
+    assert list(found) == ALL_CHECKS
     assert found["score chain"].startswith("1 of 2 stages, head ")
     assert "an earlier version recorded no score digests for stage 1" in found["score chain"]
 

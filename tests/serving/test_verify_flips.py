@@ -18,6 +18,7 @@ import pytest
 from lori_cl import digest
 from lori_cl.errors import LoriError, VerificationError
 from lori_cl.registry import Registry, Run, Workspace, flatten
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.verify import verify
 
 TrainRun = Callable[..., Run]
@@ -45,7 +46,7 @@ stage records, and a limit without effect."""
 
 
 def check_all(workspace: Workspace, registry: Registry) -> None:
-    assert len(list(verify(workspace, registry, "run"))) > 10
+    assert len(list(verify(workspace, registry, "run", SilentProgress()))) > 10
 
 
 def verifiable_records(workspace: Workspace) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load
 
 from lori_cl.errors import VerificationError
+from lori_cl.methods.verification import expect
 from lori_cl.registry import Run, Workspace
-from lori_cl.serving.checks.evidence import expect
 from lori_cl.serving.retire import retire_task
 from tests.training.test_lori_modes import MODES
 
@@ -81,7 +81,10 @@ STATEMENTS: Mapping[str, tuple[str, str]] = {
         'UPDATE projections SET "rank" = 5',
         rf"of its A's \[2\] is 4{REGISTRY_SAYS} 5",
     ),
-    "no projections": ("DELETE FROM projections", f"^stage 1 a: its mask is None{REGISTRY_SAYS} MaskRecord"),
+    "no projections": (
+        "DELETE FROM projections",
+        f"^method lori: whether it has projections A is True{REGISTRY_SAYS} False",
+    ),
     "another projection A for b": (
         f"UPDATE masks SET projection = 'f' {MASK_OF_B}",
         f"^stage 2 b: the digest of its A's is {SHA}{REGISTRY_SAYS} f",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lori_cl.tasks.containment import Limits, passes, run
+from lori_cl.tasks.containment import Limits, run
 from lori_cl.tasks.containment.confinement import handled_rights
 from lori_cl.tasks.containment.system_calls import (
     ALLOWED,
@@ -19,7 +19,7 @@ from lori_cl.tasks.containment.system_calls import (
     PATH_CALLS,
 )
 
-from .contained import refused
+from .contained import passes, refused
 from .test_containment import ABSENT, ALLOW, KILL, VERSION_OF_LANDLOCK, decision
 
 if sys.platform != "linux" or ctypes.CDLL(None).syscall(*VERSION_OF_LANDLOCK) < 1:

@@ -13,12 +13,12 @@ import pytest
 
 from lori_cl.errors import DataError, SpecError
 from lori_cl.spec import load_task, task_from_record
-from lori_cl.tasks.containment import Limits, Program, Verdict, judge_program, pass_all, passes
+from lori_cl.tasks.containment import Limits, Program, Verdict, judge_program
 from lori_cl.tasks.containment.path_broker import PathRules, TooManyFiles
 from lori_cl.tasks.containment.supervisor import Clock
 from lori_cl.tasks.scorers.pass_at_k import limits, repeatable_parts
 
-from .contained import caught
+from .contained import caught, pass_all, passes
 from .task_files import code
 from .test_containment import VERSION_OF_LANDLOCK
 

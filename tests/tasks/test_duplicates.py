@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lori_cl.errors import DataError
-from lori_cl.tasks import Example, both_splits
+from lori_cl.tasks import Example, read_task
 from lori_cl.tasks.duplicates import duplicates, near_duplicates
 
 from .task_files import classification, write_rows
@@ -63,8 +63,8 @@ def test_normalised_duplicate_is_refused_with_both_rows_unless_allowed(tmp_path:
         tmp_path / "data" / "test.jsonl", [{"text": t, "label": "positive"} for t in ("b", "c", "it is SO")]
     )
     with pytest.raises(DataError, match=r"row 3 of split 'test', equal to row 2 of split 'train' except for"):
-        both_splits(classification(), tmp_path)
-    assert len(both_splits(classification(allow_duplicates=True), tmp_path)[1]) == 3
+        read_task(classification(), tmp_path)
+    assert len(read_task(classification(allow_duplicates=True), tmp_path).held_out) == 3
 
 
 def test_near_duplicates_are_counted_and_the_first_is_named() -> None:

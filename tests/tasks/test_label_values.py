@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from lori_cl.errors import DataError
 from lori_cl.spec import ClassificationSpec, task_from_record
-from lori_cl.tasks import both_splits, kind_of
+from lori_cl.tasks import kind_of, read_task
 from lori_cl.tasks.rows import Rows
 
 from .task_files import ENDINGS, classification, multiple_choice, write_rows
@@ -32,8 +32,8 @@ def splits(
     for split, values in (("train", train), ("test", test)):
         rows = [{"text": f"{split} {i}", "label": value} for i, value in enumerate(values)]
         write_rows(tmp_path / "data" / f"{split}.{ending}", rows)
-    one, other = both_splits(task, tmp_path)
-    return [e.target for e in one], [e.target for e in other]
+    data = read_task(task, tmp_path)
+    return [e.target for e in data.train], [e.target for e in data.held_out]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
@@ -134,7 +134,7 @@ def test_choices_possibly_counted_from_1_need_an_explicit_answer_is(
         rows = [{"q": f"{split} {i}", "x": "a", "y": "b", "label": n} for i, n in enumerate(answers)]
         write_rows(tmp_path / "data" / f"{split}.jsonl", rows)
     if not refused:
-        assert len(both_splits(multiple_choice(**fields), tmp_path)[1]) == 2
+        assert len(read_task(multiple_choice(**fields), tmp_path).held_out) == 2
         return
     with pytest.raises(DataError, match=r"the answers are 1 and never 0, .*answer_is: number"):
-        both_splits(multiple_choice(**fields), tmp_path)
+        read_task(multiple_choice(**fields), tmp_path)

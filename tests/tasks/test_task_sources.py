@@ -11,7 +11,7 @@ import pytest
 
 from lori_cl.errors import DataError
 from lori_cl.spec.task import Source
-from lori_cl.tasks import Example, both_splits, eval_examples, train_examples
+from lori_cl.tasks import Example, eval_examples, read_task, train_examples
 from lori_cl.tasks.sources import read_split
 
 from .task_files import ENDINGS, classification, generation, write_bytes, write_rows
@@ -265,7 +265,8 @@ def test_training_source_may_differ_from_the_eval_source(tmp_path: Path) -> None
     write_rows(tmp_path / "data" / "test.jsonl", [{"text": "a", "label": "positive"}])
     write_rows(tmp_path / "more" / "all.jsonl", [{"text": "b", "label": "negative"}])
     task = classification(train={"source": {"local": "more"}, "split": "all"})
-    assert [texts(examples) for examples in both_splits(task, tmp_path)] == [["b"], ["a"]]
+    data = read_task(task, tmp_path)
+    assert [texts(data.train), texts(data.held_out)] == [["b"], ["a"]]
 
 
 def test_examples_in_both_splits_are_counted_and_refused_unless_allowed(tmp_path: Path) -> None:
@@ -274,5 +275,5 @@ def test_examples_in_both_splits_are_counted_and_refused_unless_allowed(tmp_path
     write_rows(tmp_path / "data" / "test.jsonl", [{"text": "e", "label": "negative"}, *rows[2:]])
     message = r"task 'sst2': 2 of 3 eval examples are also .* \(the first is row 2 of split 'test'"
     with pytest.raises(DataError, match=message):
-        both_splits(classification(), tmp_path)
-    assert len(both_splits(classification(allow_duplicates=True), tmp_path)[1]) == 3
+        read_task(classification(), tmp_path)
+    assert len(read_task(classification(allow_duplicates=True), tmp_path).held_out) == 3

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from lori_cl.evaluation.measure import measure
+from lori_cl.models.base_model import load_base
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import TASK_SPECS, ModelSpec
+from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import Example
-from lori_cl.training import SilentProgress
-from lori_cl.training.base_model import load_base
-from lori_cl.training.eval_task import EvalTask, measure
 from tests.tiny import WORDS
 
 WRITING = {"kind": "generation", "prompt": "{{ q }}", "answer": "{{ a }}", "max_new_tokens": 5}

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from lori_cl.errors import ArtifactDamaged, InputError, Interrupted, RegressionFound, WorkspaceUnusable
-from lori_cl.registry import Evaluation, HeldBackStage, Run, Workspace, find_garbage
+from lori_cl.evaluation.evaluator import Evaluator
+from lori_cl.registry import Evaluation, Run, ScoredStage, Workspace, find_garbage, scored_stage
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import View
-from lori_cl.training import Gate, RunOptions, stage_commit, stage_training, trainer
-from lori_cl.training.evaluator import Evaluator
+from lori_cl.training import Gate, RunOptions, stage_training, trainer
 
 from .test_checkpoints import EndingProgress, Killed
 
@@ -88,11 +88,11 @@ def regressing_stage(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def held_back(train_run: TrainRun, regressing_stage: None, workspace: Workspace) -> HeldBackStage:
+def held_back(train_run: TrainRun, regressing_stage: None, workspace: Workspace) -> ScoredStage:
     """The stage that a run of a, b and c holds back after stage 2."""
     with pytest.raises(RegressionFound, match=r"stage 2/3 b: in the view current, 'a' fell by 100.0 points"):
         train_run("a", "b", "c", options=GATED)
-    stage = HeldBackStage.read(workspace.held_back_file("run"))
+    stage = ScoredStage.read(workspace.held_back_file("run"))
     assert stage is not None
     return stage
 
@@ -103,7 +103,7 @@ def stages(workspace: Workspace) -> list[str]:
 
 
 def test_stage_with_a_regression_is_held_back_and_can_be_inspected(
-    held_back: HeldBackStage, workspace: Workspace
+    held_back: ScoredStage, workspace: Workspace
 ) -> None:
     assert stages(workspace) == ["a"]
     record = json.loads(workspace.held_back_file("run").read_text())
@@ -115,7 +115,7 @@ def test_stage_with_a_regression_is_held_back_and_can_be_inspected(
 
 
 def test_regression_is_reported_again_without_training_again(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage_training, "run_job", lambda *_: pytest.fail("trained"))
     for options in (GATED, RunOptions()):
@@ -126,7 +126,7 @@ def test_regression_is_reported_again_without_training_again(
 
 @pytest.mark.parametrize("options", [ACCEPTED, RunOptions(gate=Gate(100.0))], ids=["accept", "looser"])
 def test_held_back_stage_is_committed_when_accepted_or_with_a_wider_gate(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, options: RunOptions
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace, options: RunOptions
 ) -> None:
     run = train_run("a", "b", "c", options=options)
     assert [stage.task for stage in run.stages] == ["a", "b", "c"]
@@ -135,7 +135,7 @@ def test_held_back_stage_is_committed_when_accepted_or_with_a_wider_gate(
 
 
 def test_gate_applies_to_stages_after_an_accepted_one(
-    train_run: TrainRun, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: ScoredStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def score_all_wrong(self: Evaluator, *arguments: object) -> list[Evaluation]:
         return [replace(e, score=0.0, outcomes=(0.0,) * e.n) for e in row(self, *arguments)]  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_gate_applies_to_stages_after_an_accepted_one(
 
 
 def test_different_next_task_discards_the_held_back_stage(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace
 ) -> None:
     train_run("a", "d", options=RunOptions())
     assert stages(workspace) == ["a", "d"]
@@ -155,7 +155,7 @@ def test_different_next_task_discards_the_held_back_stage(
 
 
 def test_accepted_stage_leaves_nothing_behind(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace
 ) -> None:
     assert (workspace.checkpoints / "run").exists()
     train_run("a", "b", options=ACCEPTED)
@@ -164,7 +164,7 @@ def test_accepted_stage_leaves_nothing_behind(
 
 
 def test_same_command_resumes_after_the_accepted_stage(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace
 ) -> None:
     with pytest.raises(Interrupted):
         train_run("a", "b", "c", options=ACCEPTED, progress=EndingProgress(Interrupted, "3/3 c: training", 1))
@@ -174,13 +174,13 @@ def test_same_command_resumes_after_the_accepted_stage(
 
 
 def test_same_command_resumes_after_a_kill_between_commit_and_cleanup(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as after_the_commit:
-        after_the_commit.setattr(stage_commit, "clear", killed)
+        after_the_commit.setattr(scored_stage, "clear", killed)
         with pytest.raises(Killed):
             train_run("a", "b", "c", options=ACCEPTED)
     assert stages(workspace) == ["a", "b"]
@@ -192,7 +192,7 @@ def test_same_command_resumes_after_a_kill_between_commit_and_cleanup(
 
 
 def test_accept_applies_to_one_stage_only(
-    train_run: TrainRun, held_back: HeldBackStage, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, held_back: ScoredStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Gate, "drops", lambda *_: ["'b' fell"])
     for _ in range(2):
@@ -202,7 +202,7 @@ def test_accept_applies_to_one_stage_only(
 
 @pytest.mark.parametrize("task", ["c", "e"])
 def test_accepting_another_task_is_refused_with_the_held_back_stage(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, task: str
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace, task: str
 ) -> None:
     message = f"--accept {task}: the stage held back is 2 b; use --accept b to commit it"
     with pytest.raises(InputError, match=f"^{message}$"):
@@ -218,7 +218,7 @@ def test_accepting_without_a_held_back_stage_is_refused(train_run: TrainRun) -> 
 
 
 def test_held_back_stage_that_depends_on_a_retired_task_is_trained_again(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, caplog: pytest.LogCaptureFixture
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     retire_task(workspace, "run", "a")
     outdated = "stage 2 b, which is held back, was trained for different tasks, stages or settings"
@@ -237,7 +237,7 @@ def test_held_back_stage_that_depends_on_a_retired_task_is_trained_again(
     "fields", [{"seed": 1}, {"eval": {"batch_size": 4, "limit": 7}}], ids=["seed", "eval"]
 )
 def test_held_back_stage_of_an_earlier_run_with_the_same_name_is_refused(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace, fields: dict[str, Any]
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace, fields: dict[str, Any]
 ) -> None:
     (workspace.root / "registry.db").unlink()
     workspace.create()
@@ -255,7 +255,7 @@ def test_full_disk_while_holding_back_a_stage_loses_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("lori_cl.registry.held_back.write_durably", full)
+        disk.setattr("lori_cl.registry.scored_stage.write_durably", full)
         with pytest.raises(WorkspaceUnusable) as found:
             train_run("a", "b", options=GATED)
     assert str(found.value) == (
@@ -274,14 +274,14 @@ def test_gate_on_an_unscored_view_is_refused_before_training(train_run: TrainRun
 
 
 def test_held_back_file_of_an_earlier_version_is_read_and_accepted(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace
 ) -> None:
     file = workspace.held_back_file("run")
     cached = [e for e in held_back.evaluations if e.source == "cached"]
     assert cached
     text = file.read_text().replace('"cached"', '"proved"').replace('"parent_stages"', '"stood_on"')
     file.write_text(text)
-    assert HeldBackStage.read(file) == held_back
+    assert ScoredStage.read(file) == held_back
     train_run("a", "b", "c", options=ACCEPTED)
     with workspace.read() as registry:
         assert [e for e in registry.evaluations("run") if e.source == "cached" and e.stage == 2] == cached
@@ -294,7 +294,7 @@ def test_gate_that_can_never_trigger_is_refused(train_run: TrainRun, points: flo
 
 
 def test_damaged_held_back_file_is_reported(
-    train_run: TrainRun, held_back: HeldBackStage, workspace: Workspace
+    train_run: TrainRun, held_back: ScoredStage, workspace: Workspace
 ) -> None:
     file: Path = workspace.held_back_file("run")
     file.write_bytes(file.read_bytes()[:-10])

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from lori_cl.adapters import METADATA_KEY, Site
 from lori_cl.errors import ArtifactDamaged
+from lori_cl.evaluation import load_run
+from lori_cl.evaluation.stage_file import read_metadata, read_stage
 from lori_cl.masks import Mask
 from lori_cl.methods import StageState
-from lori_cl.methods.lori_stage import LoRIStage
+from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.registry import Run, Workspace
 from lori_cl.routing import TaskStatistics
 from lori_cl.tasks import from_jsonl
-from lori_cl.training import load_run
-from lori_cl.training.stage_file import read_metadata, read_stage
 from tests.attempts import refusal_of
 
 TrainRun = Callable[..., Run]

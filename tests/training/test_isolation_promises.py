@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from lori_cl.digest import derive_seed
+from lori_cl.evaluation.stage_file import read_stage
 from lori_cl.methods import METHODS, StageState
+from lori_cl.models.base_model import load_base
 from lori_cl.registry import Run, Workspace
 from lori_cl.spec import CurriculumSpec
+from lori_cl.task_data.eval_tasks import prepare_eval_task
 from lori_cl.tasks import KINDS
 from lori_cl.training import RunOptions, stage_training
-from lori_cl.training.base_model import load_base
-from lori_cl.training.determinism import derive_seed
-from lori_cl.training.stage_file import read_stage
-from lori_cl.training.task_data import prepare_eval_task
 from lori_cl.training.trainer import JobTrainer
 from lori_cl.training.training_job import TrainingJob, TrainResult
 

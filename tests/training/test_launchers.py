@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lori_cl.evaluation.stage_file import read_stage
 from lori_cl.registry import Run, Workspace
-from lori_cl.training import register_tasks
-from lori_cl.training.stage_file import read_stage
+from lori_cl.task_data import register_tasks
 
 
 def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]:
@@ -97,7 +97,7 @@ def test_every_launched_process_reports_that_the_run_is_locked(workspace: Worksp
     script = (
         "import sys; from pathlib import Path\n"
         "from lori_cl.errors import RunConflict; from lori_cl.registry import Workspace\n"
-        "from lori_cl.training.distributed import join, lock_run\n"
+        "from lori_cl.runtime.distributed import join, lock_run\n"
         "join()\n"
         "try:\n"
         "    with lock_run(Workspace(Path(sys.argv[1])), 'held'): pass\n"

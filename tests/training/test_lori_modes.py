@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from lori_cl.errors import CapacityExhausted
-from lori_cl.methods import lori
+from lori_cl.evaluation.stage_file import read_stage
+from lori_cl.methods.lori import method as lori
 from lori_cl.registry import Run, Workspace
 from lori_cl.reports import capacity_of
+from lori_cl.runtime import SilentProgress
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
-from lori_cl.training.stage_file import read_stage
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 
 TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -130,7 +132,7 @@ def test_moments_are_the_same_when_gathered_layer_by_layer(
     train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uninterrupted = train_run("a", "b", name="at-once", **MODES["null-space"])
-    monkeypatch.setattr(lori, "passes", lambda sites: [[site.name] for site in sites])
+    monkeypatch.setattr(lori, "site_batches", lambda sites: [[site.name] for site in sites])
     site_by_site = train_run("a", "b", name="site-by-site", **MODES["null-space"])
     assert [s.mask for s in site_by_site.stages] == [s.mask for s in uninterrupted.stages]
     assert [s.final_loss for s in site_by_site.stages] == [s.final_loss for s in uninterrupted.stages]

@@ -11,13 +11,13 @@ import torch
 
 from lori_cl.adapters import Site, draw_projections, sparse_adapter
 from lori_cl.errors import CapacityExhausted, RunConflict
+from lori_cl.evaluation.loaded_run import load_run
+from lori_cl.evaluation.stage_file import read_stage
 from lori_cl.masks import Mask
 from lori_cl.methods import METHODS, StageState
-from lori_cl.methods.lori_stage import RANK, LoRIStage
+from lori_cl.methods.lori.stage import RANK, LoRIStage
 from lori_cl.registry import Run, Workspace
 from lori_cl.training import RunOptions
-from lori_cl.training.loaded_run import load_run
-from lori_cl.training.stage_file import read_stage
 
 TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -162,7 +162,7 @@ def test_omitting_a_stage_from_the_history_does_not_change_the_others(
         train_run("a", "b", name=name, adapter=adapter, masks={"strategy": "random", "density": 0.5})
         with workspace.read() as registry:
             loaded = load_run(workspace, registry, name)
-        first, second = (finished.state for finished in loaded.history)
+        first, second = loaded.history
         alone, both = loaded.weights([second]), loaded.weights([first, second])
         only_first = loaded.weights([first])
         for site in both.a:

@@ -7,8 +7,9 @@ import pytest
 
 from lori_cl.errors import WorkspaceUnusable
 from lori_cl.registry import Run, Workspace, server
+from lori_cl.runtime import Progress
 from lori_cl.spec import TrainSpec
-from lori_cl.training import Progress, stage_training
+from lori_cl.training import stage_training
 from lori_cl.training.training_job import TrainingJob, TrainResult
 from tests.postgres import Postgres
 

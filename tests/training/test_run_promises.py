@@ -18,18 +18,13 @@ from lori_cl.errors import (
     RunConflict,
     TrainingDiverged,
 )
+from lori_cl.evaluation import loaded_run
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import Progress, SilentProgress
 from lori_cl.spec import CurriculumSpec, TrainSpec, load_curriculum
-from lori_cl.training import (
-    Progress,
-    RunOptions,
-    SilentProgress,
-    loaded_run,
-    register_tasks,
-    run_curriculum,
-    stage_training,
-)
-from lori_cl.training.task_data import prepare_eval_task
+from lori_cl.task_data import register_tasks
+from lori_cl.task_data.eval_tasks import prepare_eval_task
+from lori_cl.training import RunOptions, run_curriculum, stage_training
 from lori_cl.training.training_job import TrainingJob, TrainResult
 
 TrainRun = Callable[..., Run]

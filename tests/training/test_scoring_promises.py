@@ -9,8 +9,10 @@ import yaml
 
 from lori_cl.errors import InputError
 from lori_cl.registry import Run, Workspace
+from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
-from lori_cl.training import RunOptions, SilentProgress, register_tasks, run_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, run_curriculum
 
 TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]

@@ -1,1 +1,1 @@
-"""An example plugin of lori_cl: a method and a scorer."""
+"""An example plugin of lori_cl: one implementation for each group of entry points."""

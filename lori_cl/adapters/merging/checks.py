@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lori_cl.adapters.merging.base import FactorMerge, MergeMethod, MergeSettings
 from lori_cl.adapters.merging.methods import MERGES
-from lori_cl.errors import InputError, suggestion
+from lori_cl.errors import InputError
 
 
 def merge_named(name: str) -> MergeMethod:
@@ -16,11 +16,7 @@ def merge_named(name: str) -> MergeMethod:
 
     Raises: InputError, with the nearest name.
     """
-    if name not in MERGES:
-        prefix = next((f" Did you mean '{each}'?" for each in MERGES if name and each.startswith(name)), "")
-        hint = suggestion(name, MERGES) or prefix or f" Available: {', '.join(MERGES)}."
-        raise InputError(f"unknown merge method '{name}'.{hint}")
-    return MERGES[name]
+    return MERGES.find(name)
 
 
 def resolve_settings(name: str, settings: MergeSettings) -> MergeSettings:

@@ -22,4 +22,5 @@ MERGES = Implementations[MergeMethod](
         "dare-ties": PruningMerge(dare_ties, elects_signs=True, random=True),
         "linear-of-factors": FactorMerge(linear_of_factors),
     },
+    (FactorMerge, PruningMerge),
 )

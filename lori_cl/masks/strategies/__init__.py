@@ -16,6 +16,7 @@ STRATEGIES = Implementations[Strategy](
         "gradient": Strategy(gradient, needs="gradients"),
         "random": Strategy(random, needs="nothing"),
     },
+    Strategy,
 )
 
 __all__ = ["STRATEGIES", "Evidence", "Strategy"]

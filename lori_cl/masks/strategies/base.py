@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
+
+Need = Literal["nothing", "calibrated_b", "gradients"]
 
 
 @dataclass(frozen=True)
@@ -30,5 +32,9 @@ class Strategy:
 
     score: Callable[[Evidence], Float[Tensor, "cells"]]
     """Higher is better; every score is finite."""
-    needs: Literal["nothing", "calibrated_b", "gradients"]
+    needs: Need
     """The evidence that the function needs."""
+
+    def __post_init__(self) -> None:
+        if self.needs not in get_args(Need):
+            raise ValueError(f"needs is '{self.needs}'; use one of {', '.join(get_args(Need))}")

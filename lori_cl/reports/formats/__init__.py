@@ -21,5 +21,6 @@ FORMATS = Implementations[Callable[[Sequence[RunReport]], bytes]](
         "png": figures.png,
         "svg": figures.svg,
     },
+    Callable,  # type: ignore[arg-type]  # isinstance accepts this class
 )
 """Renderers by the name for `--format`, which is also the file extension."""

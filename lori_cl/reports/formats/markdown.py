@@ -53,7 +53,7 @@ def _run(report: RunReport) -> Iterator[str]:
             yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
     yield from _list(missing_metrics(report.views))
     yield from _list([f"Warning: {warning}" for warning in report.warnings])
-    yield from ("### Capacity", "", _plain(capacity_line(report.capacity)), "")
+    yield from ("### Capacity", "", _plain(capacity_line(report.run, report.capacity)), "")
     yield from _lineage(report.run)
 
 

@@ -8,15 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from lori_cl.adapters import Site
-from lori_cl.errors import VerificationError
+from lori_cl.evaluation.stage_file import read_metadata, read_stage
 from lori_cl.methods import StageState
-from lori_cl.methods.lori_stage import LoRIStage
 from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Stage, StatisticsRecord, Workspace
 from lori_cl.registry.artifacts import Suffix
 from lori_cl.spec import CurriculumSpec
 from lori_cl.tasks import Example, from_jsonl
-from lori_cl.training.stage_file import read_metadata, read_stage
 
 
 @dataclass(frozen=True)
@@ -57,24 +54,12 @@ class Evidence:
         return [self.metadata_of(stage.artifact) for stage in self.run.stages]
 
     @cached_property
-    def learned(self) -> Sequence[StageState]:
-        """Every finished stage of a run with masks, read from its file."""
+    def states(self) -> Sequence[StageState]:
+        """Every finished stage, read from its file."""
         read = ((s, read_stage(self.artifacts.get(s.artifact, "safetensors"))) for s in self.run.stages)
         return [
             StageState(stage.task, tensors, stage.seeds, stage.retired_after) for stage, (tensors, _) in read
         ]
-
-    @property
-    def sites(self) -> Sequence[Site]:
-        """The run's sites, before the adapter grew."""
-        assert self.run.projection is not None, "a run that trains its A has no sites of its own"
-        rank, shapes = self.run.projection.rank, self.run.projection.sites
-        return [Site(name, in_features, out, rank) for name, (out, in_features) in shapes.items()]
-
-    @cached_property
-    def cells(self) -> Sequence[LoRIStage]:
-        """The masks and values of these stages."""
-        return [LoRIStage.from_state(learned, self.sites) for learned in self.learned]
 
     @cached_property
     def eval_sets(self) -> Mapping[str, Sequence[Example]]:
@@ -120,22 +105,3 @@ class Evidence:
         with self.artifacts.path(sha256, "safetensors").open("rb") as file:
             length = file.read(8)
             return read_metadata(length + file.read(int.from_bytes(length, "little")))
-
-
-def expect(where: str, what: str, found: Any, recorded: Any) -> None:
-    """Check that a value found is equal to the one in the registry.
-
-    Raises: VerificationError, with both values; for mappings and lists, with the first items that differ.
-    """
-    if found == recorded:
-        return
-    if isinstance(found, Mapping | list | tuple) and type(found) is type(recorded):
-        found, recorded = (_by_key(items) for items in (found, recorded))
-        absent = object()  # distinct from None
-        key = next(k for k in (*found, *recorded) if found.get(k, absent) != recorded.get(k, absent))
-        what, found, recorded = f"{what} [{key}]", found.get(key, "nothing"), recorded.get(key, "nothing")
-    raise VerificationError(f"{where}: {what} is {found}, and the registry says {recorded}")
-
-
-def _by_key(items: Any) -> Mapping[Any, Any]:
-    return items if isinstance(items, Mapping) else dict(enumerate(items))

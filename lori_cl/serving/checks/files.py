@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lori_cl import digest
 from lori_cl.errors import VerificationError
+from lori_cl.methods.verification import expect
 from lori_cl.registry.artifacts import Suffix
-from lori_cl.serving.checks.evidence import Evidence, expect
+from lori_cl.serving.checks.evidence import Evidence
 
 
 def files(evidence: Evidence) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from lori_cl.errors import VerificationError
+from lori_cl.evaluation.evaluator import BASE_VIEW
+from lori_cl.evaluation.routed_view import ROUTING_ACCURACY
+from lori_cl.methods.verification import expect
 from lori_cl.registry import Evaluation, Task
-from lori_cl.serving.checks.evidence import Evidence, expect
+from lori_cl.serving.checks.evidence import Evidence
 from lori_cl.spec import View, task_from_record
 from lori_cl.tasks import SCORERS, Example, Grade, Scorer, random_subset
 from lori_cl.tasks.scorers.base import mean_grade, plain_error
-from lori_cl.training.evaluator import BASE_VIEW
-from lori_cl.training.routed_view import ROUTING_ACCURACY
 
 SAME = 1e-9
 """Tolerance for two sums over the same numbers: another CPU may add them in another order."""

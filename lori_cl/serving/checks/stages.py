@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lori_cl.digest import derive_seed
 from lori_cl.errors import VerificationError
-from lori_cl.methods.lori_imports import IMPORTED
+from lori_cl.lori_rules import IMPORTED
+from lori_cl.methods.verification import expect
 from lori_cl.registry import Stage, Task, is_active_after
-from lori_cl.serving.checks.evidence import Evidence, expect
-from lori_cl.training.determinism import derive_seed
+from lori_cl.serving.checks.evidence import Evidence
 from lori_cl.training.resume_checks import settings_of
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from safetensors import numpy as safetensors_numpy
 
 from lori_cl.errors import VerificationError
+from lori_cl.methods.verification import expect
 from lori_cl.registry import is_active_after
 from lori_cl.routing import TaskStatistics
-from lori_cl.serving.checks.evidence import Evidence, expect
+from lori_cl.serving.checks.evidence import Evidence
 from lori_cl.spec import View
 
 

