@@ -166,6 +166,10 @@ def _shortened(message: str) -> str:
     return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]}…{message[-half:]}"
 
 
+SHORTEST_START = 3
+"""Minimum length of a name of which a longer one is suggested because it starts with it."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' with the nearest known name, or an empty string if none is near."""
     if len(name) > LONGEST_NAME:
@@ -175,4 +179,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     if not near:
         by_lower = {candidate.lower(): candidate for candidate in known}
         near = [by_lower[name.lower()]] if name.lower() in by_lower else []
+    if not near and len(name) >= SHORTEST_START:
+        near = [candidate for candidate in known if candidate.startswith(name)]
     return f" Did you mean '{near[0]}'?" if near else ""
