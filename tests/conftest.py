@@ -17,6 +17,7 @@ from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
 from lori_cl.training import RunOptions, run_curriculum
 from tests.postgres import Postgres, find_binaries, running
+from tests.preloaded import PreloadedProcess, preloaded_process
 
 from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
 
@@ -42,6 +43,13 @@ def postgres() -> Iterator[Postgres]:
         pytest.fail(missing) if os.environ.get("LORI_CL_CI") else pytest.skip(missing)
     with running(binaries) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedProcess]:
+    """Yield a process whose forks run `lori-cl`, for tests that start it many times."""
+    with preloaded_process(tmp_path_factory.mktemp("preloaded")) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from lori_cl.adapters import resolve_weights
 from lori_cl.cli.main import main
 from lori_cl.spec import load_curriculum, load_task
+from tests.preloaded import PreloadedProcess
 
 ROOT = Path(__file__).parents[2]
 TASKS = sorted(
@@ -40,14 +41,13 @@ SINGLE = sorted(PAPER.glob("single-*.yaml"))
 SMALL = ["--set=train.limit=16", "--set=train.epochs=1", "--set=train.max_length=16", "--set=eval.limit=8"]
 
 
-def run_script(script: Path, workspace: Path, **environment: str) -> str:
+def run_script(script: Path, workspace: Path, preloaded: PreloadedProcess, **environment: str) -> str:
     """Run a script with this interpreter's folder on the PATH; return its output."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # Two test processes share the cores, so more threads would only compete.
-    quiet = {"PATH": path, "LORI_CL_WORKSPACE": str(workspace), "OMP_NUM_THREADS": "1"}
+    folders = (str(preloaded.commands), str(Path(sys.executable).parent), os.environ["PATH"])
+    of_script = {"PATH": os.pathsep.join(folders), "LORI_CL_WORKSPACE": str(workspace)}
     done = subprocess.run(
         ["sh", script, *SMALL],
-        env=os.environ | quiet | environment,
+        env=os.environ | of_script | environment,
         cwd=workspace.parent,
         capture_output=True,
         text=True,
@@ -124,16 +124,16 @@ def test_merges_of_the_paper_have_the_published_weights(adapters: int, dense: bo
     assert {w for merge in matching for w in merge["weights"]} == {weight}
 
 
-def test_first_example_produces_a_report_of_two_runs(tmp_path: Path) -> None:
+def test_first_example_produces_a_report_of_two_runs(tmp_path: Path, preloaded: PreloadedProcess) -> None:
     shutil.copytree(ROOT / "examples" / "first", tmp_path / "first", ignore=shutil.ignore_patterns("data"))
-    printed = run_script(tmp_path / "first" / "run.sh", tmp_path / "workspace")
+    printed = run_script(tmp_path / "first" / "run.sh", tmp_path / "workspace", preloaded)
     side_by_side = printed[printed.index("Metrics, view current") :].splitlines()
     assert side_by_side[1].split() == ["lori", "sequential-lora"]
     assert (tmp_path / "workspace" / "report.html").read_text(encoding="utf-8").count("<h2") >= 2
 
 
 def test_real_text_example_trains_its_five_tasks_in_order_and_resumes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloaded: PreloadedProcess
 ) -> None:
     for file in ROOT.glob("tasks/cl_bench/*.yaml"):
         labels = yaml.safe_load(file.read_text(encoding="utf-8"))["labels"]
@@ -144,7 +144,7 @@ def test_real_text_example_trains_its_five_tasks_in_order_and_resumes(
             lines = map(json.dumps, rows)
             (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
     script = ROOT / "examples" / "real_text" / "run.sh"
-    printed = run_script(script, tmp_path / "workspace", LORI_CL_DATA=str(tmp_path / "data"))
+    printed = run_script(script, tmp_path / "workspace", preloaded, LORI_CL_DATA=str(tmp_path / "data"))
     assert "5 amazon" in printed
     assert "5 more tasks of density 0.1 fit" in printed
     before = sorted(f.name for f in (tmp_path / "workspace" / "artifacts").iterdir())

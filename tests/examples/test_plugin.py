@@ -20,6 +20,7 @@ from lori_cl.cli.report import FORMAT_NAMES
 from lori_cl.masks import Evidence
 from lori_cl.plugins import GROUPS
 from lori_cl.testing import WORDS, tiny_base_model
+from tests.preloaded import PreloadedProcess
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
 
@@ -39,16 +40,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _environment(*folders: Path) -> dict[str, str]:
     path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {**os.environ, "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="module")
-def python(site: Path) -> Python:
+def python(site: Path, preloaded: PreloadedProcess) -> Python:
     """Run code in a process in which the plugin is installed."""
 
     def run(code: str) -> str:
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, env=_environment(site), capture_output=True, text=True, check=False)
+        done = preloaded.run("python-c", "-c", code, env=_environment(site))
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
@@ -97,22 +97,24 @@ def _commands(workspace: Path, *commands: Sequence[object]) -> str:
     return "\n".join(lines)
 
 
-def _lori_cl(workspace: Path, *arguments: object, plugin: Path | None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lori_cl", "--workspace", str(workspace), *map(str, arguments)]
-    env = _environment(*([plugin] if plugin else []))
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def installed_modules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the modules of the plugin importable in this process, without its entry points."""
     monkeypatch.syspath_prepend(str(PLUGIN))
 
 
+def _fresh_python(site: Path, code: str) -> str:
+    """Run code in a new interpreter in which the plugin is installed, and nothing is imported."""
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=_environment(site), capture_output=True, text=True, check=True).stdout
+
+
 @pytest.fixture
-def lori_cl(trained: Path, site: Path) -> Command:
+def lori_cl(trained: Path, site: Path, preloaded: PreloadedProcess) -> Command:
     """Run a command in the workspace of the trained run, in a process in which the plugin is installed."""
-    return lambda *arguments: _lori_cl(trained, *arguments, plugin=site)
+    return lambda *arguments: preloaded.run(
+        "lori-cl", "--workspace", trained, *arguments, env=_environment(site)
+    )
 
 
 USED = """
@@ -242,21 +244,24 @@ def test_unknown_name_is_a_one_line_error_that_lists_plugins(
 
 
 @pytest.mark.parametrize(("command", "name"), [("report", "tex"), ("merge", "largest")])
-def test_help_lists_names_of_plugins_without_importing_them(python: Python, command: str, name: str) -> None:
-    shown = python(
+def test_help_lists_names_of_plugins_without_importing_them(site: Path, command: str, name: str) -> None:
+    shown = _fresh_python(
+        site,
         "import sys\n"
         "from lori_cl.cli.main import main\n"
         "try:\n"
         f"    main([{command!r}, '--help'], standalone_mode=False)\n"
         "finally:\n"
-        "    print('IMPORTED', *sorted({'torch', 'lori_cl_l2', 'lori_cl.reports'} & set(sys.modules)))"
+        "    print('IMPORTED', *sorted({'torch', 'lori_cl_l2', 'lori_cl.reports'} & set(sys.modules)))",
     )
     assert re.search(rf"[|\s]{name}[]\s]", shown)
     assert shown.splitlines()[-1].strip() == "IMPORTED"
 
 
-def test_run_that_needs_a_missing_plugin_is_a_one_line_error(trained: Path) -> None:
-    refused = _lori_cl(trained, "predict", "first", "--task", "one", "7", plugin=None)
+def test_run_that_needs_a_missing_plugin_is_a_one_line_error(
+    trained: Path, preloaded: PreloadedProcess
+) -> None:
+    refused = preloaded.run("lori-cl", "--workspace", trained, "predict", "first", "--task", "one", "7")
     assert refused.returncode == 2
     assert refused.stderr == (
         "InputError: task 'one': unknown task kind 'yes_no' (available: classification, multiple_choice, "
@@ -264,8 +269,10 @@ def test_run_that_needs_a_missing_plugin_is_a_one_line_error(trained: Path) -> N
     )
 
 
-def test_report_shows_scores_of_a_missing_plugin_task_kind(trained: Path, lori_cl: Command) -> None:
-    without = _lori_cl(trained, "report", "first", plugin=None)
+def test_report_shows_scores_of_a_missing_plugin_task_kind(
+    trained: Path, lori_cl: Command, preloaded: PreloadedProcess
+) -> None:
+    without = preloaded.run("lori-cl", "--workspace", trained, "report", "first")
     assert (without.returncode, without.stdout) == (0, lori_cl("report", "first").stdout)
 
 
