@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.dialects import registry as dialects
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -26,6 +28,25 @@ MAX_READ_ATTEMPTS = 100
 """Maximum number of reads of a file without a log that is written meanwhile. A second read is rare."""
 
 
+class SharedDialect(SQLiteDialect_pysqlite):
+    """SQLAlchemy's dialect of SQLite; all instances are equal, so that engines share compiled statements."""
+
+    supports_statement_cache = True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SharedDialect)
+
+    def __hash__(self) -> int:
+        return hash(SharedDialect)
+
+
+DRIVER = "sqlite+lori_cl"
+dialects.register("sqlite.lori_cl", __name__, SharedDialect.__name__)
+
+SHARED: Mapping[str, Any] = {"compiled_cache": {}}
+"""Options of every engine. Compiling a statement costs more than running it, and a process opens many."""
+
+
 class _CheckedDatabase(Database):
     """A database with SQLite's integrity check."""
 
@@ -38,7 +59,7 @@ class SqliteFile(_CheckedDatabase):
     """A SQLite file, open for writing; closing it moves the log into the file."""
 
     def __init__(self, url: URL, display_name: str) -> None:
-        engine = create_engine(url)
+        engine = create_engine(url.set(drivername=DRIVER), execution_options=SHARED)
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
         super().__init__(engine, display_name)
@@ -145,7 +166,7 @@ def _reader(path: Path, options: str) -> Engine:
     uri = f"{path.resolve().as_uri()}?{options}"
     # One connection per transaction: a connection to an immutable file caches its pages.
     connect = partial(sqlite3.connect, uri, uri=True, timeout=LOCK_TIMEOUT_MS / 1000)
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    return create_engine(f"{DRIVER}://", creator=connect, poolclass=NullPool, execution_options=SHARED)
 
 
 def _needs_copy(error: OperationalError) -> bool:
