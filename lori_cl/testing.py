@@ -19,7 +19,7 @@ from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.errors import SpecError
 from lori_cl.methods import METHODS
-from lori_cl.spec.curriculum import EvalSpec, TrainSpec
+from lori_cl.spec import EvalSpec, TrainSpec
 from lori_cl.spec.in_memory import Classification
 
 COLOURS = ("red", "blue", "green", "white")

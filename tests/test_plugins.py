@@ -12,7 +12,7 @@ from lori_cl.masks import Evidence, Strategy
 from lori_cl.masks.strategies.random import random
 from lori_cl.plugins import Implementations, plugins
 from lori_cl.spec import TASK_SPECS, ClassificationSpec, TaskSpec, task_from_record
-from lori_cl.tasks.kinds import kind_of
+from lori_cl.tasks import kind_of
 from lori_cl.tasks.kinds.label_likelihood import LabelLikelihood
 
 GROUP = "lori_cl.mask_strategies"

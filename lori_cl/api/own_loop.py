@@ -21,7 +21,7 @@ from lori_cl.digest import derive_seed
 from lori_cl.errors import ArtifactDamaged, ArtifactMissing, InputError, LoriError, WorkspaceUnusable
 from lori_cl.evaluation.stage_file import read_stage, stage_bytes
 from lori_cl.masks import Ledger
-from lori_cl.methods.base import StageContext, StageState
+from lori_cl.methods import StageContext, StageState
 from lori_cl.methods.lori import LoRI as LoRIMethod
 from lori_cl.registry import MaskRecord, write_durably
 from lori_cl.spec import View

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 
-from lori_cl.runtime.progress import Advance, Progress, SilentProgress
+from lori_cl.runtime import Progress, SilentProgress
+from lori_cl.runtime.progress import Advance
 
 
 class TqdmProgress:

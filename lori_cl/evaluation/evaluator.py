@@ -16,7 +16,7 @@ from lori_cl.evaluation.routing_features import read_features
 from lori_cl.methods import Method, StageState
 from lori_cl.models.base_model import BaseModel
 from lori_cl.registry import ArtifactStore, Evaluation
-from lori_cl.runtime.progress import Progress
+from lori_cl.runtime import Progress
 from lori_cl.spec import View
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import EvalTask

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lori_cl.errors import LoriError
-from lori_cl.runtime.progress import Progress
+from lori_cl.runtime import Progress
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import SCORERS, Grade, kind_of
 

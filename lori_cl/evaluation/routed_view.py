@@ -17,9 +17,8 @@ from lori_cl.adapters import tensors_digest
 from lori_cl.evaluation.measure import Measured, answer_examples, grade_answers
 from lori_cl.methods import Method, StageState
 from lori_cl.models.base_model import BaseModel
-from lori_cl.routing import Router
-from lori_cl.routing.statistics import StoredStatistics
-from lori_cl.runtime.progress import Progress
+from lori_cl.routing import Router, StoredStatistics
+from lori_cl.runtime import Progress
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import kind_of
 

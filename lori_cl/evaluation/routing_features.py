@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from lori_cl.models.base_model import BaseModel
-from lori_cl.runtime.progress import Progress
+from lori_cl.runtime import Progress
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import Example, pooled_states
 

@@ -16,12 +16,11 @@ from lori_cl.errors import ArtifactMissing, DataError
 from lori_cl.evaluation.loaded_run import LoadedRun
 from lori_cl.evaluation.routing_features import read_features
 from lori_cl.evaluation.stage_file import read_tensors
-from lori_cl.methods.base import StageState
+from lori_cl.methods import StageState
 from lori_cl.registry import Registry, StatisticsRecord, Task
-from lori_cl.routing import TaskStatistics
-from lori_cl.routing.statistics import StoredStatistics
+from lori_cl.routing import StoredStatistics, TaskStatistics
+from lori_cl.runtime import Progress
 from lori_cl.runtime.distributed import on_rank_0
-from lori_cl.runtime.progress import Progress
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.task_data.training_sets import TrainingSet, prepare_training
 from lori_cl.tasks import random_subset

@@ -23,7 +23,7 @@ from lori_cl.errors import InputError, WorkspaceUnusable
 from lori_cl.evaluation.loaded_run import LoadedRun, load_run
 from lori_cl.registry import Registry, Workspace
 from lori_cl.reports.phrases import listed
-from lori_cl.runtime.progress import Progress
+from lori_cl.runtime import Progress
 from lori_cl.serving.merge_request import MergeInput, MergeRequest, resolve_inputs
 from lori_cl.serving.merge_scores import MergedScore, OwnScore, merged_score, own_score
 from lori_cl.serving.model_card import Head, collect_heads, write_model_card

@@ -13,7 +13,7 @@ from lori_cl.evaluation.loaded_run import LoadedRun
 from lori_cl.evaluation.measure import measure
 from lori_cl.forgetting import PairedTest, paired_test
 from lori_cl.registry import Registry
-from lori_cl.runtime.progress import Progress
+from lori_cl.runtime import Progress
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import kind_of

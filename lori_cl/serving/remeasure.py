@@ -13,7 +13,7 @@ from lori_cl.errors import InputError, VerificationError
 from lori_cl.evaluation import LoadedRun, load_run
 from lori_cl.evaluation.evaluator import Evaluator
 from lori_cl.evaluation.routing_statistics import read_gathered
-from lori_cl.methods.base import StageState
+from lori_cl.methods import StageState
 from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Workspace, is_active_after
 from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import differing, environment, result_relevant

@@ -12,17 +12,22 @@ from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import ArtifactMissing, InputError
 from lori_cl.forgetting.subset import random_subset
-from lori_cl.registry.records import Task
-from lori_cl.registry.workspace import Workspace
+from lori_cl.registry import Task, Workspace
 from lori_cl.runtime.environment import compute
-from lori_cl.spec.curriculum import CurriculumSpec
-from lori_cl.spec.kinds import task_from_record
-from lori_cl.spec.task import TaskSpec
-from lori_cl.tasks import SCORERS, Example, kind_of, right_padded
-from lori_cl.tasks.answer_checks import check_answers, check_programs
+from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
+from lori_cl.tasks import (
+    SCORERS,
+    Example,
+    check_answers,
+    check_programs,
+    eval_examples,
+    from_jsonl,
+    kind_of,
+    require_scorable,
+    right_padded,
+    to_jsonl,
+)
 from lori_cl.tasks.containment.run import require_containment
-from lori_cl.tasks.example_sets import eval_examples, require_scorable
-from lori_cl.tasks.examples import from_jsonl, to_jsonl
 from lori_cl.tasks.kinds.base import Architecture
 from lori_cl.tasks.scorers.pass_at_k import limits
 

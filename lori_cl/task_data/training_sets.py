@@ -11,9 +11,7 @@ from typing import Any
 from lori_cl.digest import derive_seed
 from lori_cl.errors import RunConflict, WorkspaceUnusable, first_line
 from lori_cl.models.base_model import BaseModel
-from lori_cl.registry import Task, Workspace
-from lori_cl.registry.artifacts import write_durably
-from lori_cl.registry.registry import Registry
+from lori_cl.registry import Registry, Task, Workspace, write_durably
 from lori_cl.spec import CurriculumSpec, task_from_record
 from lori_cl.strict_json import InvalidJSON, parse_json
 from lori_cl.task_data.encoding import features_digest

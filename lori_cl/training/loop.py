@@ -20,18 +20,11 @@ from lori_cl.errors import RunConflict
 from lori_cl.evaluation.cached_scores import find_cached
 from lori_cl.evaluation.evaluator import Evaluator
 from lori_cl.evaluation.routing_statistics import gather, load_statistics
-from lori_cl.methods import METHODS, check_settings
-from lori_cl.methods.base import StageState
+from lori_cl.methods import METHODS, StageState, check_settings
 from lori_cl.registry import Evaluation, Run, ScoredStage, Stage, StatisticsRecord, Task, Workspace
-from lori_cl.runtime.distributed import (
-    DistributedProgress,
-    is_rank_0,
-    join,
-    lock_run,
-    on_rank_0,
-)
+from lori_cl.runtime import Progress
+from lori_cl.runtime.distributed import DistributedProgress, is_rank_0, join, lock_run, on_rank_0
 from lori_cl.runtime.environment import check_same_environment, environment, make_deterministic
-from lori_cl.runtime.progress import Progress
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.task_data.eval_tasks import check_code_execution
 from lori_cl.task_data.training_sets import note_data

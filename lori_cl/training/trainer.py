@@ -18,8 +18,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lori_cl.errors import InputError, Interrupted, TrainingDiverged, WorkspaceUnusable
+from lori_cl.runtime import Progress
 from lori_cl.runtime.distributed import is_rank_0, processes, wait
-from lori_cl.runtime.progress import Advance, Progress
+from lori_cl.runtime.progress import Advance
 from lori_cl.spec import TrainSpec
 from lori_cl.training.checkpoints import (
     Checkpoint,

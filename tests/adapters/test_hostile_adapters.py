@@ -20,9 +20,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lori_cl.adapters import read_external_adapter
+from lori_cl.adapters import read_external_adapter, read_tensors
 from lori_cl.adapters.external_adapter import INITIALISATIONS
-from lori_cl.adapters.external_files import read_tensors
 from lori_cl.errors import InputError
 from tests.attempts import refusal_of
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from lori_cl.errors import CapacityExhausted
 from lori_cl.lori_rules import cell_budget
-from lori_cl.masks import Claim, Ledger, Mask, allocate
-from lori_cl.masks.ledger import require_free
+from lori_cl.masks import Claim, Ledger, Mask, allocate, require_free
 from lori_cl.masks.mask import Shapes
 
 from .shapes import THOUSAND, cells_of, shapes

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lori_cl.masks import STRATEGIES, Ledger, allocate
-from lori_cl.masks.strategies import Evidence
+from lori_cl.masks import STRATEGIES, Evidence, Ledger, allocate
 
 from .shapes import THOUSAND
 

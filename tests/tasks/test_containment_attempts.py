@@ -12,12 +12,7 @@ import pytest
 
 from lori_cl.tasks.containment import Limits, run
 from lori_cl.tasks.containment.confinement import handled_rights
-from lori_cl.tasks.containment.system_calls import (
-    ALLOWED,
-    FATAL,
-    MACHINES,
-    PATH_CALLS,
-)
+from lori_cl.tasks.containment.system_calls import ALLOWED, FATAL, MACHINES, PATH_CALLS
 
 from .contained import passes, refused
 from .test_containment import ABSENT, ALLOW, KILL, VERSION_OF_LANDLOCK, decision

@@ -10,8 +10,7 @@ import pytest
 
 from lori_cl.errors import DataError, SpecError
 from lori_cl.spec import load_task
-from lori_cl.tasks import train_examples
-from lori_cl.tasks.example_sets import read_task
+from lori_cl.tasks import read_task, train_examples
 
 from .task_files import classification, code, generation, multiple_choice, safety, write_bytes, write_rows
 
