@@ -13,7 +13,7 @@ from lori_cl.digest import derive_seed
 from lori_cl.errors import ArtifactDamaged, InputError, RunConflict
 from lori_cl.evaluation.stage_file import head_mismatch, read_stage
 from lori_cl.methods import METHODS, MaskedMethod, Method, StageState
-from lori_cl.methods.base import active_stages
+from lori_cl.methods.stages import active_stages
 from lori_cl.models.base_model import BaseModel, load_base
 from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import make_deterministic

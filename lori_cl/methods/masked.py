@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from lori_cl.adapters import ExternalAdapter
 from lori_cl.masks import Mask
-from lori_cl.methods.base import Method, StageContext, StageState
+from lori_cl.methods.base import Method
+from lori_cl.methods.stages import StageContext, StageState
 from lori_cl.registry import MaskRecord, Projection
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_digest
 from lori_cl.errors import ArtifactDamaged
-from lori_cl.methods.base import Method, StageContext, StageResult, StageState, Tensors
+from lori_cl.methods.base import Method
+from lori_cl.methods.stages import StageContext, StageResult, StageState, Tensors
 from lori_cl.spec import CurriculumSpec
 from lori_cl.spec.method_settings import SequentialLoRA as SequentialLoRASettings
 

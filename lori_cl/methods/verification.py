@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lori_cl.errors import VerificationError
-from lori_cl.methods.base import StageState
+from lori_cl.methods.stages import StageState
 from lori_cl.registry import Run, Stage
 from lori_cl.spec import CurriculumSpec
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,15 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from lori_cl.errors import ArtifactDamaged, WorkspaceUnusable
 from lori_cl.registry.artifacts import write_durably
 from lori_cl.registry.records import EARLIER_CACHED, Evaluation, Run, Stage, StatisticsRecord
-from lori_cl.registry.stage_records import in_commit_order, stage_records
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-    from lori_cl.registry.registry import Registry
-    from lori_cl.registry.workspace import Workspace
-
-log = logging.getLogger(__name__)
 
 EARLIER_PARENTS = "stood_on"
 """The name of `parent_stages` in files of earlier versions."""
@@ -42,19 +34,6 @@ class ScoredStage:
     statistics: Sequence[StatisticsRecord]
     why: str = ""
     """The regression that caused it to be held back."""
-
-    def commit(self, workspace: Workspace, registry: Registry, name: str) -> Run:
-        """Commit the stage with its record to the run of this name; return the run as it is then."""
-        run = registry.run(name)
-        run = replace(run, stages=(*run.stages, self.stage))
-        scores = in_commit_order(run, self.evaluations)
-        record = stage_records(run, [*registry.score_log(name), *scores])[-1]
-        sha256 = workspace.artifacts.put(record.content, "jsonl")
-        files = {**self.files, sha256: ("jsonl", len(record.content))}
-        registry.commit_stage(name, self.stage, scores, files, self.statistics)
-        clear(workspace, name)
-        log.info("receipt: run %s, stage %d, head %s", name, self.stage.position, sha256)
-        return registry.run(name)
 
     def write(self, file: Path) -> None:
         """Write it as indented JSON.
@@ -90,12 +69,6 @@ class ScoredStage:
             raise ArtifactDamaged(
                 f"{file} cannot be read: {reason}; delete it to train the stage again"
             ) from None
-
-
-def clear(workspace: Workspace, run: str) -> None:
-    """Remove the checkpoints and the held-back file of the run's newest stage."""
-    shutil.rmtree(workspace.checkpoints_of(run), ignore_errors=True)
-    workspace.held_back_file(run).unlink(missing_ok=True)  # last: `resolve_held_back` retries if it exists
 
 
 @cache

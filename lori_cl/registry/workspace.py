@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +25,12 @@ from lori_cl.registry.safe_paths import (
     require_tree_inside,
 )
 from lori_cl.registry.scored_stage import ScoredStage
+from lori_cl.registry.stage_records import in_commit_order, stage_records
 
 if TYPE_CHECKING:
     from lori_cl.registry.upgrade import Upgrade
+
+log = logging.getLogger(__name__)
 
 DATABASE = "registry.db"
 
@@ -96,6 +101,24 @@ class Workspace:
         """
         held_back = ScoredStage.read(self.held_back_file(run.name))
         return held_back if held_back is not None and held_back.follows(run) else None
+
+    def commit_stage(self, registry: Registry, name: str, scored: ScoredStage) -> Run:
+        """Commit a stage with its record to the run of this name; return the run as it is then."""
+        run, stage = registry.run(name), scored.stage
+        run = replace(run, stages=(*run.stages, stage))
+        scores = in_commit_order(run, scored.evaluations)
+        record = stage_records(run, [*registry.score_log(name), *scores])[-1]
+        sha256 = self.artifacts.put(record.content, "jsonl")
+        files = {**scored.files, sha256: ("jsonl", len(record.content))}
+        registry.commit_stage(name, stage, scores, files, scored.statistics)
+        self.clear_stage(name)
+        log.info("receipt: run %s, stage %d, head %s", name, stage.position, sha256)
+        return registry.run(name)
+
+    def clear_stage(self, run: str) -> None:
+        """Remove the checkpoints and the held-back file of the run's newest stage."""
+        shutil.rmtree(self.checkpoints_of(run), ignore_errors=True)
+        self.held_back_file(run).unlink(missing_ok=True)  # last: the gate retries if it exists
 
     def create(self) -> bool:
         """Create the folders and the registry; return False if the registry exists already.

@@ -14,7 +14,6 @@ from lori_cl.forgetting import paired_test
 from lori_cl.forgetting.distinct import Groups
 from lori_cl.registry import Evaluation, Registry, Run, ScoredStage, Task, Workspace
 from lori_cl.registry.artifacts import Suffix
-from lori_cl.registry.scored_stage import clear
 from lori_cl.runtime.distributed import on_rank_0
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.task_data.training_sets import clear_data_note
@@ -137,7 +136,7 @@ def resolve_held_back(
             raise RegressionFound(_message(held_back, file))
         groups = {task.label: _groups(workspace, task, curriculum) for task in tasks}
         _pass_or_hold_back(registry, run, held_back, gate, file, groups)
-    return on_rank_0(lambda: held_back.commit(workspace, registry, run.name))
+    return on_rank_0(lambda: workspace.commit_stage(registry, run.name, held_back))
 
 
 def _uncommitted(workspace: Workspace, run: Run) -> ScoredStage | None:
@@ -147,7 +146,7 @@ def _uncommitted(workspace: Workspace, run: Run) -> ScoredStage | None:
     """
     held_back = ScoredStage.read(workspace.held_back_file(run.name))
     if held_back is not None and held_back.stage.artifact in {done.artifact for done in run.stages}:
-        clear(workspace, run.name)
+        workspace.clear_stage(run.name)
         return None
     return held_back
 

@@ -1,7 +1,7 @@
 """Run a curriculum: train, score and commit one stage after another.
 
 The path of a stage: `run_stage` below, `StageTraining.train` (allocate the cells, train and freeze them),
-`Evaluator.row` (score all tasks so far), `ScoredStage.commit`.
+`Evaluator.row` (score all tasks so far), `Workspace.commit_stage`.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def run_stage(
     )
     if options.gate is not None:
         apply_gate(opened, scored, options.gate)
-    run = on_rank_0(lambda: scored.commit(workspace, opened.registry, name))
+    run = on_rank_0(lambda: workspace.commit_stage(opened.registry, name, scored))
     log.info(_summary(training.title, stage, scores, run))
     return state
 

@@ -14,7 +14,7 @@ from lori_cl.cli.output import bars
 from lori_cl.cli.signals import handle_stop_signals
 from lori_cl.errors import Interrupted
 from lori_cl.evaluation import measure
-from lori_cl.registry import Run, ScoredStage
+from lori_cl.registry import Run, Workspace
 from lori_cl.training import trainer
 
 Call = Callable[..., tuple[int, str, str]]
@@ -87,14 +87,14 @@ def test_signal_in_the_last_commit_does_not_interrupt_the_run(
     lori_cl: Call, write_task: Write, write_curriculum: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lori_cl("add-task", write_task("a"))
-    commit = ScoredStage.commit
+    commit = Workspace.commit_stage
 
     def signalled(*arguments: Any) -> Run:
         run = commit(*arguments)
         signal.raise_signal(signal.SIGTERM)
         return run
 
-    monkeypatch.setattr(ScoredStage, "commit", signalled)
+    monkeypatch.setattr(Workspace, "commit_stage", signalled)
     code, out, err = lori_cl("run", write_curriculum("a"), "--name", "r")
     assert (code, "Interrupted" in err) == (0, False)
     assert "View current" in out

@@ -151,6 +151,7 @@ def test_broken_pipe_ends_a_command_without_an_error_message(
 def python(code: str, root: Path, *arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
     """Call the command in a new process with the shell redirections in `code`."""
     command = f'"{sys.executable}" -m lori_cl --workspace "{root}" {" ".join(arguments)} {code}'
+    options.setdefault("env", {**os.environ, "OMP_NUM_THREADS": "1"})  # two test processes share the cores
     return subprocess.run(["sh", "-c", command], capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 

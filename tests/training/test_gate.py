@@ -11,7 +11,7 @@ import pytest
 
 from lori_cl.errors import ArtifactDamaged, InputError, Interrupted, RegressionFound, WorkspaceUnusable
 from lori_cl.evaluation.evaluator import Evaluator
-from lori_cl.registry import Evaluation, Run, ScoredStage, Workspace, find_garbage, scored_stage
+from lori_cl.registry import Evaluation, Run, ScoredStage, Workspace, find_garbage
 from lori_cl.serving.retire import retire_task
 from lori_cl.spec import View
 from lori_cl.training import Gate, RunOptions, stage_training, trainer
@@ -180,7 +180,7 @@ def test_same_command_resumes_after_a_kill_between_commit_and_cleanup(
         raise Killed
 
     with monkeypatch.context() as after_the_commit:
-        after_the_commit.setattr(scored_stage, "clear", killed)
+        after_the_commit.setattr(Workspace, "clear_stage", killed)
         with pytest.raises(Killed):
             train_run("a", "b", "c", options=ACCEPTED)
     assert stages(workspace) == ["a", "b"]

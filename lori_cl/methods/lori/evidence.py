@@ -11,7 +11,7 @@ from torch import Tensor
 from lori_cl.adapters import SparseAdapter
 from lori_cl.errors import TrainingDiverged
 from lori_cl.masks import Evidence, Mask, Strategy
-from lori_cl.methods.base import StageContext
+from lori_cl.methods.stages import StageContext
 from lori_cl.spec import CalibrationSpec
 
 CALIBRATION_LR_FACTOR = 0.1

@@ -29,13 +29,13 @@ from lori_cl.adapters import (
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.lori_rules import IMPORTED, cells_to_claim, may_overlap
 from lori_cl.masks import STRATEGIES, Claim, Ledger, Mask, allocate, require_free, require_free_after_import
-from lori_cl.methods.base import StageContext, StageResult, StageState, active_stages
 from lori_cl.methods.lori.checks import StoredCells
 from lori_cl.methods.lori.evidence import gather_evidence
 from lori_cl.methods.lori.imports import check_sites
 from lori_cl.methods.lori.projections import Projector, site_batches
 from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.methods.masked import MaskedMethod
+from lori_cl.methods.stages import StageContext, StageResult, StageState, active_stages
 from lori_cl.methods.verification import StoredRun
 from lori_cl.registry import MaskRecord, Projection, protected_stages
 from lori_cl.spec import CurriculumSpec

@@ -22,8 +22,8 @@ from lori_cl.adapters import (
 from lori_cl.errors import CapacityExhausted, TrainingDiverged
 from lori_cl.lori_rules import PROJECTIONS
 from lori_cl.masks import GRANULARITIES
-from lori_cl.methods.base import StageState
 from lori_cl.methods.lori.stage import LoRIStage
+from lori_cl.methods.stages import StageState
 from lori_cl.spec import AdapterSpec
 
 MOMENTS_BYTES = 8 * 2**30

@@ -15,7 +15,7 @@ from torch import Tensor
 from lori_cl.adapters import Cells, Projections, Site, site_shapes
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.masks import Mask
-from lori_cl.methods.base import StageState
+from lori_cl.methods.stages import StageState
 
 VALUE_TYPES = (torch.float32, torch.bfloat16)
 """The dtypes that `adapter.kept_in` allows."""

@@ -1,0 +1,94 @@
+"""What methods are given of stages, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lori_cl.registry import is_active_after
+from lori_cl.routing import StoredStatistics
+
+Tensors = Mapping[str, Tensor]
+"""The tensors of a stage: everything needed to activate its adapter again."""
+
+
+Fields = dict[str, Any]
+"""A tokenised training example: what the task kind's collate function takes."""
+
+
+@dataclass(frozen=True)
+class StageState:
+    """A finished stage, with what later stages and views need of it."""
+
+    task: str
+    """The task's label."""
+    tensors: Tensors
+    """The tensors stored by the stage."""
+    seeds: Mapping[str, int]
+    """By purpose: 'mask', 'projection', …"""
+    retired_after: int | None = None
+    """Number of finished stages when its task was retired; None if it is not retired."""
+    head: nn.Module | None = None
+    """The task's own head."""
+    artifact: str = ""
+    """Digest of its file; empty if it has none."""
+    router: StoredStatistics | None = None
+    """Router statistics, if the run is scored in the view `routed`."""
+
+    def is_active_after(self, stages: int) -> bool:
+        """Whether the stage is active after the given number of stages."""
+        return is_active_after(self.retired_after, stages)
+
+
+def active_stages(past: Sequence[StageState]) -> Sequence[StageState]:
+    """Return the stages that are not retired, in order."""
+    return [state for state in past if state.retired_after is None]
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a method receives about a stage, at its start and at its end."""
+
+    task: str
+    """The task's label."""
+    past: Sequence[StageState]
+    """All earlier stages, in order."""
+    seeds: Mapping[str, int]
+    """The seeds of this stage, by purpose."""
+    tasks_left: int
+    """Number of tasks that the run still has to train, including this one."""
+    calibrate: Callable[[float | None, float], None]
+    """(epochs, lr): train the model's trainable parameters on this task, with a temporary head.
+
+    epochs=None: as many epochs as the stage itself.
+    """
+    losses: Callable[[int], Iterator[Tensor]]
+    """(examples): yield the task's loss on each batch of at most so many training examples.
+
+    The task's head is untrained before the stage and trained after it.
+    """
+    n_train: int
+    """Number of training examples."""
+    examples_of: Callable[[str], Sequence[Fields]]
+    """(label): the tokenised training examples of an earlier task, for methods that replay them.
+
+    Raises: InputError: that task has another head than this one; DataError: its data changed or is missing.
+    """
+
+    @property
+    def history(self) -> Sequence[StageState]:
+        """The earlier stages that are not retired, in order."""
+        return active_stages(self.past)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The result of a stage."""
+
+    tensors: Tensors
+    """On the CPU."""
+    directions: Mapping[str, int] | None = None
+    """Number of input directions reserved for the task at each site, for a method that protects them."""
