@@ -6,7 +6,6 @@ command is then a process of its own, with its own arguments, environment, worki
 
 from __future__ import annotations
 
-import array
 import json
 import os
 import signal
@@ -113,13 +112,13 @@ def _run(client: socket.socket) -> None:
 
 
 def _receive(client: socket.socket) -> str:
-    """Take over the client's streams, arguments, folder and environment; return the code to run."""
+    """Apply the client's streams, arguments, folder and environment to this fork; return the code to run."""
     header, descriptors, _, _ = socket.recv_fds(client, 8, 3)
     request = b""
     while len(request) < int.from_bytes(header, "little"):
         request += client.recv(1 << 20)
     source, sys.argv, folder, environment = json.loads(request)
-    for target, descriptor in enumerate(array.array("i", descriptors)):
+    for target, descriptor in enumerate(descriptors):
         os.dup2(descriptor, target)
         os.close(descriptor)
     os.chdir(folder)

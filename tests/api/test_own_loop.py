@@ -58,6 +58,14 @@ def logits(model: Any, batches: list[Batch]) -> Tensor:
     return torch.cat([model(input_ids=batch["input_ids"]).logits for batch in batches])
 
 
+def train_first(model: cl.LoRIModel, batches: list[Batch]) -> Tensor:
+    """Train the stage 'first'; return its logits in the view `as_trained`."""
+    with model.stage("first") as stage:
+        train(model, stage, batches)
+    with model.view("as_trained", task="first"):
+        return logits(model, batches)
+
+
 OPTIMIZERS = {
     "adamw with decay": (torch.optim.AdamW, {"weight_decay": 0.5}),
     "sgd with momentum": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
@@ -108,10 +116,7 @@ def test_an_ordinary_trainer_trains_only_the_open_cells(
     make: Make, batches: list[Batch], tmp_path: Path, options: dict[str, Any]
 ) -> None:
     model = make()
-    with model.stage("first") as stage:
-        train(model, stage, batches)
-    with model.view("as_trained", task="first"):
-        before = logits(model, batches)
+    before = train_first(model, batches)
     rows = [{k: v[0] for k, v in batch.items()} for batch in batches]
     arguments = TrainingArguments(
         output_dir=str(tmp_path),
@@ -140,10 +145,7 @@ def test_a_stage_survives_what_other_trainers_do_to_requires_grad(
 ) -> None:
     """A trainer freezes everything, and unfreezes parameters by name, as TRL does with a PeftModel."""
     model = make()
-    with model.stage("first") as stage:
-        train(model, stage, batches)
-    with model.view("as_trained", task="first"):
-        before = logits(model, batches)
+    before = train_first(model, batches)
     with model.stage("second") as stage:
         model.requires_grad_(False)
         for name, parameter in model.named_parameters():

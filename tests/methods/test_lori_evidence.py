@@ -48,6 +48,14 @@ class Learner(nn.Module):
         return {"loss": self.head(self.dropout(self.inner(x))).square().mean()}
 
 
+@pytest.fixture
+def other_workspace(tmp_path: Path) -> Workspace:
+    """A second workspace, which shares no file with the first."""
+    other = Workspace(tmp_path / "other")
+    other.create()
+    return other
+
+
 def job(n: int = 10) -> TrainingJob:
     learner = Learner().train()
     fields = [{"x": torch.full((3,), float(i))} for i in range(n)]
@@ -163,21 +171,17 @@ def test_gradients_are_computed_in_the_precision_of_training() -> None:
     ids=["gradient", "null-space", "both"],
 )
 def test_same_command_is_bit_identical_whatever_the_global_random_state(
-    train_run: TrainRun, tmp_path: Path, mode: dict[str, Any]
+    train_run: TrainRun, other_workspace: Workspace, mode: dict[str, Any]
 ) -> None:
-    other = Workspace(tmp_path / "other")
-    other.create()
     first = digests(train_run("a", "b", **mode))
     torch.manual_seed(4711)
     torch.rand(17)
-    assert digests(train_run("a", "b", **mode, into=other)) == first
+    assert digests(train_run("a", "b", **mode, into=other_workspace)) == first
 
 
 def test_computing_gradients_before_a_stage_does_not_change_its_training(
-    train_run: TrainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, other_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Workspace(tmp_path / "other")
-    other.create()
     plain = digests(train_run("a", "b"))
     original = LoRI._scores
     gathered_gradients = []
@@ -197,15 +201,13 @@ def test_computing_gradients_before_a_stage_does_not_change_its_training(
         return original(self, context, ledger, k)
 
     monkeypatch.setattr(LoRI, "_scores", gradients_first)
-    assert digests(train_run("a", "b", into=other)) == plain
+    assert digests(train_run("a", "b", into=other_workspace)) == plain
     assert all(bool(gradients.any()) for gradients in gathered_gradients)
 
 
 def test_gathering_inputs_after_a_stage_does_not_change_the_next_stage(
-    train_run: TrainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_run: TrainRun, other_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Workspace(tmp_path / "other")
-    other.create()
     plain = digests(train_run("a", "b"))
     original = LoRI.end_stage
     gathered = []
@@ -215,7 +217,7 @@ def test_gathering_inputs_after_a_stage_does_not_change_the_next_stage(
         return original(self, context)
 
     monkeypatch.setattr(LoRI, "end_stage", gather_inputs_too)
-    assert digests(train_run("a", "b", into=other)) == plain
+    assert digests(train_run("a", "b", into=other_workspace)) == plain
     assert all(gathered)
 
 
