@@ -117,5 +117,6 @@ def capacity_text(method: str) -> str:
     if method in BUILT_IN:
         return BUILT_IN[method].capacity_text
     plugin = plugins("lori_cl.methods").get(method)
-    settings: type[MethodSettings] = plugin.load().settings_class if plugin else MethodSettings
+    loaded = plugin.load() if plugin else None
+    settings: type[MethodSettings] = getattr(loaded, "settings_class", MethodSettings)
     return settings.capacity_text
