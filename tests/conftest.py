@@ -1,4 +1,9 @@
-"""Fixtures that the tests of several packages share."""
+"""Fixtures that the tests of several packages share.
+
+pytest-xdist's controller reads this file and runs no test, so torch is imported in the fixtures.
+"""
+
+from __future__ import annotations
 
 import gc
 import os
@@ -6,25 +11,26 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from shutil import copytree
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 import yaml
 
-from lori_cl.registry import Evaluation, Run, Workspace
-from lori_cl.runtime import Progress, SilentProgress
-from lori_cl.spec import load_curriculum
-from lori_cl.task_data import register_tasks
-from lori_cl.training import RunOptions, run_curriculum
-from tests.postgres import Postgres, find_binaries, running
-from tests.preloaded import PreloadedProcess, preloaded_process
+if TYPE_CHECKING:
+    from lori_cl.registry import Evaluation, Run, Workspace
+    from lori_cl.runtime import Progress
+    from lori_cl.training import RunOptions
+    from tests.postgres import Postgres
+    from tests.preloaded import PreloadedProcess
 
-from .tiny import declare_task, make_causal_lm, make_encoder, tiny_curriculum
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest -n 2 uses both cores
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    torch.set_num_threads(1)  # pytest -n 2 uses both cores
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,6 +43,8 @@ def _freeze_garbage_collector() -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """Yield a PostgreSQL server. If it is not installed, skip the test; in CI, fail."""
+    from tests.postgres import find_binaries, running
+
     binaries = find_binaries()
     if binaries is None:
         missing = "PostgreSQL is not installed: apt-get install postgresql"
@@ -48,23 +56,31 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="session")
 def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreloadedProcess]:
     """Yield a process whose forks run `lori-cl`, for tests that start it many times."""
+    from tests.preloaded import preloaded_process
+
     with preloaded_process(tmp_path_factory.mktemp("preloaded")) as process:
         yield process
 
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import make_encoder
+
     return make_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 @pytest.fixture(scope="session")
 def tiny_causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import make_causal_lm
+
     return make_causal_lm(tmp_path_factory.mktemp("causal-lm"))
 
 
 @pytest.fixture(scope="session")
 def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace with an empty registry; it is created once because migrations are slow."""
+    from lori_cl.registry import Workspace
+
     root = tmp_path_factory.mktemp("empty") / "workspace"
     Workspace(root).create()
     return root
@@ -72,6 +88,8 @@ def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path, empty_workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    from lori_cl.registry import Workspace
+
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets-cache"))
     return Workspace(copytree(empty_workspace, tmp_path / "workspace"))
 
@@ -79,12 +97,15 @@ def workspace(tmp_path: Path, empty_workspace: Path, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def write_task(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that declares a classification task; see `declare_task`."""
+    from tests.tiny import declare_task
+
     return partial(declare_task, tmp_path / "declared")
 
 
 @pytest.fixture
 def write_curriculum(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
     """Return a function that writes a curriculum for the tiny encoder; keyword arguments replace fields."""
+    from tests.tiny import tiny_curriculum
 
     def write(*tasks: str, **fields: object) -> Path:
         file = tmp_path / "curriculum.yaml"
@@ -99,6 +120,10 @@ def train_run(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> Callable[..., Run]:
     """Return a function that adds tasks, runs a curriculum over them and returns the run."""
+    from lori_cl.runtime import SilentProgress
+    from lori_cl.spec import load_curriculum
+    from lori_cl.task_data import register_tasks
+    from lori_cl.training import RunOptions, run_curriculum
 
     def run(
         *tasks: str,

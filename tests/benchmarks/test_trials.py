@@ -71,6 +71,7 @@ def test_trial_is_scored_on_held_out_rows(run: Run, tmp_path: Path) -> None:
     assert (len(test.splitlines()), len(train.splitlines())) == (4, 12)
 
 
+@pytest.mark.nightly
 def test_mask_benchmark_compares_masks_with_magnitude_masks(run: Run) -> None:
     *_, magnitude, gradient, random = run("mask_evidence", "--dev", "4").splitlines()
     assert magnitude.endswith("| 100.0, 100.0, 100.0, 100.0, 100.0 |")
@@ -78,6 +79,7 @@ def test_mask_benchmark_compares_masks_with_magnitude_masks(run: Run) -> None:
     assert random.startswith("| random | ")
 
 
+@pytest.mark.nightly
 def test_gradient_benchmark_compares_cell_scores_with_magnitudes(run: Run) -> None:
     rows = run("gradient_scores", "--dev", "4").splitlines()
     assert rows[0] == "| score | sst2 | agnews | qqp | mnli | amazon |"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-SAMPLE = 8
+SAMPLE = 4
 """Trials of `--faults sample`."""
 
 

@@ -132,6 +132,7 @@ def test_first_example_produces_a_report_of_two_runs(tmp_path: Path, preloaded: 
     assert (tmp_path / "workspace" / "report.html").read_text(encoding="utf-8").count("<h2") >= 2
 
 
+@pytest.mark.nightly
 def test_real_text_example_trains_its_five_tasks_in_order_and_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloaded: PreloadedProcess
 ) -> None:

@@ -20,6 +20,7 @@ from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
 from lori_cl.training import RunOptions, stage_training
+from tests.nightly import only_in_ci
 
 TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -99,7 +100,7 @@ def updates_of(workspace: Workspace, name: str) -> Sequence[LoRAWeights]:
     return [run.update(position) for position in range(len(run.history))]
 
 
-@pytest.mark.parametrize("composition", ["stacked", "isolated"])
+@pytest.mark.parametrize("composition", only_in_ci(["stacked"], ["stacked", "isolated"]))
 def test_tasks_after_an_import_use_the_imported_projection_a(
     train_run: TrainRun,
     workspace: Workspace,
@@ -342,7 +343,7 @@ def test_interrupted_import_resumes(
     assert all(torch.equal(after.a[site], expected.a[site]) for site in expected.a)
 
 
-@pytest.mark.parametrize("projection", ["shared", "per-task", "null-space"])
+@pytest.mark.parametrize("projection", only_in_ci(["null-space"], ["shared", "per-task", "null-space"]))
 def test_interrupted_run_is_resumed_only_by_the_command_that_started_it(
     train_run: TrainRun,
     workspace: Workspace,

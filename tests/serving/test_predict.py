@@ -207,11 +207,8 @@ def test_empty_input_is_an_error(generation_run: LoadedRun) -> None:
     ],
     ids=lambda value: value[:30],
 )
-def test_invalid_row_is_refused_with_its_line(
-    train_run: TrainRun, workspace: Workspace, line: str, message: str
-) -> None:
-    train_run("a")
-    run = loaded(workspace)
+def test_invalid_row_is_refused_with_its_line(trained: Workspace, line: str, message: str) -> None:
+    run = loaded(trained)
     with pytest.raises((DataError, UnknownTask), match=message):
         list(predict_rows(Predictor(run), read_rows(run, [line], "a"), 4))
 

@@ -21,7 +21,7 @@ LABELS = ["negative", "neutral", "positive"]
 
 answered = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=12)
 quick = settings(deadline=None, max_examples=30)
-few = settings(deadline=None, max_examples=8)  # metrics with a bootstrapped standard error
+few = settings(deadline=None, max_examples=3)  # metrics with a bootstrapped standard error
 
 
 PLAIN = sorted(metric for metric, scorer in SCORERS.items() if isinstance(scorer, MeanOutcome))

@@ -74,7 +74,14 @@ def uninterrupted(train_run: TrainRun, other_workspace: Workspace) -> list[Any]:
 
 @pytest.mark.parametrize("job", ["calibrating", "training"])
 @pytest.mark.parametrize(
-    ("error", "step"), [(Killed, 1), (Killed, 3), (Killed, 6), (Interrupted, 2), (Interrupted, 5)]
+    ("error", "step"),
+    [
+        (Killed, 1),
+        (Killed, 6),
+        (Interrupted, 5),
+        pytest.param(Killed, 3, marks=pytest.mark.nightly),
+        pytest.param(Interrupted, 2, marks=pytest.mark.nightly),
+    ],
 )
 def test_stage_resumed_from_its_newest_checkpoint_is_bit_identical(
     train_run: TrainRun, uninterrupted: list[Any], error: type[BaseException], job: str, step: int

@@ -111,6 +111,7 @@ def test_every_launched_process_reports_that_the_run_is_locked(workspace: Worksp
     ] * 2
 
 
+@pytest.mark.nightly
 def test_signal_to_one_launched_process_stops_all_at_the_same_step_with_a_checkpoint(
     workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
 ) -> None:

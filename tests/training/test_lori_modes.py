@@ -18,6 +18,7 @@ from lori_cl.serving.retire import retire_task
 from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
 from lori_cl.training import RunOptions, run_curriculum
+from tests.nightly import only_in_ci
 
 TrainRun = Callable[..., Run]
 Scores = Callable[..., dict]
@@ -42,19 +43,18 @@ MODES: dict[str, dict[str, Any]] = {
     },
 }
 
-RESUMED_NIGHTLY = ("isolated per-task", "overlapping", "dense", "gradient", "by layer")
-"""Modes whose resume shares its code with another mode's."""
+NIGHTLY = ("isolated per-task", "overlapping", "dense", "gradient", "by layer")
+"""Modes that share their code with another mode; their trials run in the nightly job."""
+TRIED = only_in_ci(MODES.keys() - set(NIGHTLY), MODES)
 
 
 def tensors_of(workspace: Workspace, run: Run) -> Sequence[dict[str, Tensor]]:
     return [read_stage(workspace.artifacts.get(s.artifact, "safetensors"))[0] for s in run.stages]
 
 
-@pytest.mark.parametrize("mode", MODES.values(), ids=MODES.keys())
-def test_as_trained_scores_never_change_in_any_mode(
-    train_run: TrainRun, scores: Scores, mode: dict[str, Any]
-) -> None:
-    train_run("a", "b", "c", options=RunOptions(measure_all=True), **mode)
+@pytest.mark.parametrize("mode", TRIED)
+def test_as_trained_scores_never_change_in_any_mode(train_run: TrainRun, scores: Scores, mode: str) -> None:
+    train_run("a", "b", "c", options=RunOptions(measure_all=True), **MODES[mode])
     found = scores()
     for task, learned in (("a", 1), ("b", 2)):
         column = [found[stage, task, "as_trained"] for stage in range(learned, 4)]
@@ -64,11 +64,7 @@ def test_as_trained_scores_never_change_in_any_mode(
 
 @pytest.mark.parametrize(
     "mode",
-    [
-        pytest.param(name, marks=[pytest.mark.nightly] if name in RESUMED_NIGHTLY else [])
-        for name in MODES
-        if name != "even"  # its budget depends on the planned tasks
-    ],
+    [mode for mode in TRIED if mode.values != ("even",)],  # its budget depends on the planned tasks
 )
 def test_resumed_run_matches_uninterrupted_run_in_any_mode(train_run: TrainRun, mode: str) -> None:
     uninterrupted = train_run("a", "b", "c", name="at-once", **MODES[mode])
