@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lori_cl.errors import DataError, first_line
+from lori_cl.tasks.parquet_sizes import RowGroupSize, row_group_sizes
 from lori_cl.tasks.rows import CELL_BYTES, RowCollector, decoded_size
 
 BATCH = 1_000
@@ -37,6 +38,7 @@ def read_parquet(
     Raises: DataError, naming the column and the row of a value that cannot be read.
     """
     try:
+        sizes = row_group_sizes(path)
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             collector.columns |= dict.fromkeys(names)
@@ -46,9 +48,9 @@ def read_parquet(
         texts = [name for name, kind in kinds.items() if _is_text(kind)]
         repeating = [name for name, kind in kinds.items() if not _is_text(kind) and not _is_fixed(kind)]
         with pq.ParquetFile(path, read_dictionary=texts) as file:
-            for group in range(file.metadata.num_row_groups):
-                _check_group(path, file, group, read, max_row_bytes)
-                batch_rows = _batch_rows(_unpacked_bytes(file, group, repeating))
+            for group, size in enumerate(sizes):
+                _check_group(path, size, read, max_row_bytes)
+                batch_rows = _batch_rows(_unpacked_bytes(size, repeating))
                 _read_group(file, group, read, batch_rows, collector, max_row_bytes)
     except DataError:
         raise
@@ -65,9 +67,9 @@ def _is_fixed(kind: Any) -> bool:
     return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind))
 
 
-def _check_group(path: Path, file: Any, group: int, read: list[str], max_row_bytes: int) -> None:
+def _check_group(path: Path, size: RowGroupSize, read: list[str], max_row_bytes: int) -> None:
     """Check the average row size of a row group before any row is decoded."""
-    unpacked, rows = _unpacked_bytes(file, group, read), file.metadata.row_group(group).num_rows
+    unpacked, rows = _unpacked_bytes(size, read), size.rows
     if unpacked > max_row_bytes * max(1, rows):
         columns = ", ".join(read)
         raise DataError(
@@ -94,15 +96,9 @@ def _read_group(
             _keep_row({name: values[index] for name, values in columns.items()}, collector, max_row_bytes)
 
 
-def _unpacked_bytes(file: Any, group: int, read: list[str]) -> int:
+def _unpacked_bytes(size: RowGroupSize, read: list[str]) -> int:
     """Return the decoded size of columns of a row group: dictionary values once, plus a cell per value."""
-    described = file.metadata.row_group(group)
-    columns = (described.column(i) for i in range(described.num_columns))
-    return sum(
-        c.total_uncompressed_size + CELL_BYTES * c.num_values
-        for c in columns
-        if _is_in_column(c.path_in_schema, read)
-    )
+    return sum(c.bytes + CELL_BYTES * c.values for c in size.columns if _is_in_column(c.path, read))
 
 
 def _is_in_column(path: str, read: list[str]) -> bool:

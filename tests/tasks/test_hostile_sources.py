@@ -269,7 +269,7 @@ def test_parquet_decompression_bomb_is_refused_quickly(
     assert refusal("data").startswith(f"{path}: the decoded content exceeds 4,194,304 bytes")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=15)  # each file is inspected in a new process
 @given(at=st.integers(0, 2**16), byte=st.integers(0, 255), keep=st.integers(0, 2**16))
 def test_damaged_or_truncated_parquet_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, keep: int
@@ -281,6 +281,16 @@ def test_damaged_or_truncated_parquet_file_is_read_or_refused(
     content[at % len(content)] = byte
     (folder / "train.parquet").write_bytes(content[: max(1, keep % (2 * len(content)))])
     refusal_of(lambda: read_split(Source(local="data"), "train", folder.parent))
+
+
+def test_metadata_that_ends_the_process_of_pyarrow_is_a_one_line_error(
+    refusal: Refusal, tmp_path: Path
+) -> None:
+    path = parquet(tmp_path / "tasks" / "data", pa.table({"text": ["a", "b"], "label": [0, 1]}))
+    content = path.read_bytes()
+    histogram = content.rindex(bytes([0x19, 0x06, 0x19, 0x26]))  # an empty list of counts, then one of two
+    path.write_bytes(content[: histogram + 1] + bytes([0x46]) + content[histogram + 2 :])
+    assert refusal("data").startswith(f"{path}: cannot be read as PARQUET: ")
 
 
 json_values = st.recursive(
