@@ -155,6 +155,7 @@ def python(code: str, root: Path, *arguments: str, **options: object) -> subproc
     return subprocess.run(["sh", "-c", command], capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
+@pytest.mark.nightly
 def test_run_with_closed_streams_commits_and_exits_with_0(trained: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(trained, tmp_path / "workspace"))
     done = python(

@@ -25,14 +25,15 @@ TASKS = sorted(
     [
         *ROOT.glob("tasks/**/*.yaml"),
         *ROOT.glob("examples/first/*.yaml"),
-        *ROOT.glob("lori_cl/demo/tasks/*.yaml"),
+        *ROOT.glob("examples/real_llm/news.yaml"),
+        *ROOT.glob("lori_cl/demo/**/tasks/*.yaml"),
     ]
 )
 CURRICULA = sorted(
     [
         *ROOT.glob("examples/**/curriculum.yaml"),
         *ROOT.glob("examples/paper/*.yaml"),
-        ROOT / "lori_cl/demo/curriculum.yaml",
+        *ROOT.glob("lori_cl/demo/**/curriculum.yaml"),
     ]
 )
 PAPER = ROOT / "examples" / "paper"
@@ -124,6 +125,7 @@ def test_merges_of_the_paper_have_the_published_weights(adapters: int, dense: bo
     assert {w for merge in matching for w in merge["weights"]} == {weight}
 
 
+@pytest.mark.nightly
 def test_first_example_produces_a_report_of_two_runs(tmp_path: Path, preloaded: PreloadedProcess) -> None:
     shutil.copytree(ROOT / "examples" / "first", tmp_path / "first", ignore=shutil.ignore_patterns("data"))
     printed = run_script(tmp_path / "first" / "run.sh", tmp_path / "workspace", preloaded)

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from lori_cl.errors import ModelError
 from lori_cl.tasks import Example, kind_of
 from lori_cl.tasks.kinds.decoding import end_token_ids
+from tests.nightly import only_in_ci
 
 from .task_files import code, generation, safety
 from .tiny_models import WORDS, llama, word_tokenizer
@@ -64,7 +65,7 @@ def answered(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: s
     return kind_of(task).answers(task, model, tokenizer, EXAMPLES, 32)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", only_in_ci(["generation"], TASKS))
 def test_generation_config_of_the_model_does_not_change_answers(
     name: str, tokenizer: PreTrainedTokenizerFast
 ) -> None:
