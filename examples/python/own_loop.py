@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lori_cl as cl
-from lori_cl.models.base_model import locate
+from lori_cl.models.location import locate
 
 BASE = locate("package:lori_cl/demo/base")  # a small model that comes with the package
 TASKS = {

