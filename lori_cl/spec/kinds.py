@@ -215,7 +215,9 @@ class GenerationSpec(GenerativeSpec):
     holds a list (`answers.text`: the list `text` in a column that holds a table), a template with one
     expression that gives a list, or a list of templates, one per answer."""
     metric: Annotated[
-        Literal["exact_match", "numeric_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"],
+        Literal[
+            "exact_match", "numeric_match", "json_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"
+        ],
         OR_PLUGIN_SCORER,
     ] = "exact_match"
 

@@ -179,7 +179,8 @@ def eval_set(_: Path) -> Attempt:
     from tests.tasks.task_files import generation
 
     tasks = [
-        generation(metric=metric) for metric in ("exact_match", "numeric_match", "f1", "edit_similarity")
+        generation(metric=metric)
+        for metric in ("exact_match", "numeric_match", "json_match", "f1", "edit_similarity")
     ]
 
     def attempt(content: bytes) -> None:

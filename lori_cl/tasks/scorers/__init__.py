@@ -7,6 +7,7 @@ its task kind.
 from lori_cl.plugins import Implementations
 from lori_cl.tasks.scorers.base import Grade, Scorer
 from lori_cl.tasks.scorers.exact_match import EXACT_MATCH
+from lori_cl.tasks.scorers.json_match import JSON_MATCH
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
 from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
 from lori_cl.tasks.scorers.overlap import EDIT_SIMILARITY, F1, ROUGE_L, SENTENCE_BLEU
@@ -21,6 +22,7 @@ SCORERS = Implementations[Scorer](
         "matthews": MATTHEWS,
         "exact_match": EXACT_MATCH,
         "numeric_match": NUMERIC_MATCH,
+        "json_match": JSON_MATCH,
         "f1": F1,
         "rouge_l": ROUGE_L,
         "sentence_bleu": SENTENCE_BLEU,
