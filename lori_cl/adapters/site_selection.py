@@ -192,4 +192,5 @@ def _new_sizes(module: nn.Module, seen: set[int]) -> Iterator[int]:
     for parameter in module.parameters(recurse=False):
         if id(parameter) not in seen:
             seen.add(id(parameter))
-            yield parameter.numel()
+            packed = getattr(parameter, "quant_state", None)  # of bitsandbytes: a byte holds two weights
+            yield parameter.numel() if packed is None else packed.shape.numel()

@@ -26,6 +26,7 @@ from lori_cl.models.model_folder_limits import (
     guard_tokenizer,
     no_panic,
 )
+from lori_cl.models.quantization import quantization_options
 from lori_cl.models.tokenizer_checks import make_deterministic_tokenizer
 from lori_cl.runtime.distributed import device
 from lori_cl.spec import ModelSpec
@@ -75,9 +76,12 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     place = locate_model(spec)
+    tokenizer = load_tokenizer(spec)  # checks the files first
     options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
-    options |= {"use_safetensors": True} if place.gguf is None else gguf_options(spec.path, place.gguf)
-    tokenizer = load_tokenizer(spec)
+    if place.gguf is None:
+        options |= {"use_safetensors": True, **quantization_options(spec, place)}
+    else:
+        options |= gguf_options(spec.path, place.gguf)
     try:
         with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
             model, info = LOADERS[architecture].from_pretrained(
@@ -95,7 +99,8 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     for config in (model.config, text_config(model.config)):
         config.return_dict = True  # config.json can request tuples, which lori_cl does not support
     model.requires_grad_(False)
-    model.to(device())
+    if spec.quantization is None:
+        model.to(device())
     files = _file_digests(place, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
     if architecture == "causal-lm":

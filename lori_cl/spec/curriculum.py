@@ -23,6 +23,33 @@ class View(StrEnum):
     """The task is predicted from each text; the predicted task's `as_trained` cells and head are used."""
 
 
+class QuantizationSpec(Spec):
+    """Quantise the base model's Linear layers when it is loaded, with bitsandbytes.
+
+    Example:
+        >>> import lori_cl as cl
+        >>> plan = cl.Curriculum(model={"path": "org/model", "quantization": {"bits": 4}}, tasks=["sst2"])
+        >>> plan.model.quantization.kind
+        'nf4'
+    """
+
+    bits: Literal[4, 8] = 4
+    """8 is LLM.int8()."""
+    kind: Literal["nf4", "fp4"] = "nf4"
+    """Data type of 4-bit weights."""
+    double: bool = True
+    """Whether the scales of 4-bit weights are quantised too."""
+
+    @model_validator(mode="after")
+    def _require_four_bits(self) -> Self:
+        unused = {"kind", "double"} & self.model_fields_set
+        if self.bits == 8 and unused:
+            raise ValueError(
+                f"'model.quantization.{min(unused)}' is only used with bits: 4; remove it, or set bits: 4"
+            )
+        return self
+
+
 class ModelSpec(Spec):
     """The frozen base model."""
 
@@ -33,6 +60,17 @@ class ModelSpec(Spec):
     """Commit of a hub model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Data type of the frozen weights. The adapter's values are always float32."""
+    quantization: QuantizationSpec | None = None
+    """Quantise the base model; None loads it as it is. `dtype` is then the type of its computations."""
+
+    @model_validator(mode="after")
+    def _forbid_quantized_gguf(self) -> Self:
+        if self.quantization is not None and self.path.endswith(".gguf"):
+            raise ValueError(
+                "a GGUF file is dequantised when it is loaded, so 'model.quantization' cannot apply; "
+                "remove it, or name a folder of safetensors files"
+            )
+        return self
 
 
 class NullSpaceSpec(Spec):
@@ -297,4 +335,6 @@ class CurriculumSpec(Spec):
         """Return the curriculum as JSON values, including every default."""
         record = self.model_dump(mode="json")
         # Left out where empty, so that digests of stages stay what they were before the field existed.
+        if record["model"]["quantization"] is None:
+            del record["model"]["quantization"]
         return {key: value for key, value in record.items() if key != "settings" or value}

@@ -1,0 +1,43 @@
+"""Base models that are quantised when they are loaded: QLoRA (Dettmers et al. 2023), with bitsandbytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from typing import Any
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from lori_cl.errors import ModelError
+from lori_cl.models.location import ModelLocation, find_file
+from lori_cl.runtime.distributed import device
+from lori_cl.spec import ModelSpec
+
+
+def quantization_options(spec: ModelSpec, place: ModelLocation) -> dict[str, Any]:
+    """Return the options of `from_pretrained` that quantise the model as `spec.quantization` says.
+
+    Raises: ModelError, if bitsandbytes is not installed, or the checkpoint is quantised already.
+    """
+    settings = spec.quantization
+    if settings is None:
+        return {}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("model.quantization needs bitsandbytes: pip install 'lori-cl[quantization]'")
+    config = find_file(place.repository, "config.json", spec.revision)
+    if config is not None and "quantization_config" in json.loads(config.read_bytes()):
+        raise ModelError(
+            f"model.path '{spec.path}' is quantised already; remove model.quantization to load it as it is"
+        )
+    quantization = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if settings.bits == 8
+        else BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=settings.kind,
+            bnb_4bit_use_double_quant=settings.double,
+            bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
+        )
+    )
+    return {"quantization_config": quantization, "device_map": {"": device()}}

@@ -1,0 +1,81 @@
+"""Base models that bitsandbytes quantises when they are loaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from lori_cl.adapters import select_sites
+from lori_cl.errors import ModelError
+from lori_cl.models import quantization
+from lori_cl.models.base_model import load_base
+from lori_cl.spec import CurriculumSpec, ModelSpec
+
+NF4 = {"bits": 4, "kind": "nf4", "double": True}
+IDS = torch.tensor([[3, 4, 5, 6, 7]])
+
+
+def load(path: Path, settings: dict[str, Any] | None, dtype: str = "float32") -> Any:
+    return load_base(ModelSpec(path=str(path), quantization=settings, dtype=dtype), "causal-lm")
+
+
+@pytest.mark.parametrize("settings", [NF4, {"bits": 4, "kind": "fp4", "double": False}, {"bits": 8}])
+def test_quantized_model_computes_nearly_what_the_model_computes(
+    tiny_causal_lm: Path, settings: dict[str, Any]
+) -> None:
+    plain, base = load(tiny_causal_lm, None), load(tiny_causal_lm, settings)
+    with torch.no_grad():
+        expected, found = plain.model(input_ids=IDS).logits, base.model(input_ids=IDS).logits
+    assert 0 < (found - expected).norm() < 0.3 * expected.norm()
+    assert {p.dtype for n, p in base.model.named_parameters() if "proj" in n} <= {torch.uint8, torch.int8}
+    assert base.digest != plain.digest
+
+
+def test_digest_covers_the_quantized_weights(tiny_causal_lm: Path) -> None:
+    digests = [
+        load(tiny_causal_lm, each).digest for each in (NF4, NF4, {**NF4, "double": False}, {"bits": 8})
+    ]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_all_linear_selects_the_same_sites_and_shares_of_a_quantized_model(tiny_causal_lm: Path) -> None:
+    plain, quantized = (select_sites(load(tiny_causal_lm, each).model, "all-linear") for each in (None, NF4))
+    assert quantized.sites == plain.sites
+    assert quantized.parameters == plain.parameters
+
+
+def test_settings_that_cannot_apply_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"model\.quantization\.kind' is only used with bits: 4"):
+        ModelSpec(path="a/b", quantization={"bits": 8, "kind": "nf4"})
+    with pytest.raises(ValidationError, match="a GGUF file is dequantised when it is loaded"):
+        ModelSpec(path="./a.gguf", quantization=NF4)
+
+
+def test_missing_package_is_a_one_line_error_that_names_the_extra(
+    tiny_causal_lm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantization.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=r"needs bitsandbytes: pip install 'lori-cl\[quantization\]'"):
+        load(tiny_causal_lm, NF4)
+
+
+def test_model_that_is_quantized_already_is_refused(tiny_causal_lm: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_causal_lm, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "awq"}}))
+    with pytest.raises(ModelError, match=r"is quantised already; remove model\.quantization"):
+        load(folder, NF4)
+
+
+def test_curriculum_without_quantization_is_recorded_as_before() -> None:
+    record = CurriculumSpec(name="a", model={"path": "a/b"}, tasks=["t"]).to_record()
+    assert record["model"] == {"path": "a/b", "revision": None, "dtype": "float32"}
+    settings = {"path": "a/b", "quantization": NF4}
+    assert CurriculumSpec(name="a", model=settings, tasks=["t"]).to_record()["model"]["quantization"] == NF4
