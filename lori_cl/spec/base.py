@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 T = TypeVar("T", bound=Hashable)
@@ -45,3 +53,12 @@ class Spec(BaseModel):
     """A frozen model that rejects unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a record omits if they are None, so that older records keep their digests."""
+
+    @model_serializer(mode="wrap")
+    def _omit_none(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = serialise(self)
+        omitted = self.omitted_if_none
+        return {key: value for key, value in record.items() if value is not None or key not in omitted}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -69,6 +67,8 @@ def value_key(value: Any) -> str:
 class TextColumns(Spec):
     """The columns of a classification data set."""
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"label_values"})
+
     text: str = "text"
     """A column, or a Jinja template over several columns: "{{ title }}: {{ content }}"."""
     label: str = "label"
@@ -85,12 +85,6 @@ class TextColumns(Spec):
         if (key := first_duplicate(keys)) is not None:
             raise ValueError(f"label_values lists the value '{key}' twice")
         return dict(zip(keys, values.values(), strict=True))
-
-    @model_serializer(mode="wrap")
-    def _omit_unset_label_values(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit label_values if there are none, so that older declarations keep their digests."""
-        record: dict[str, Any] = serialise(self)
-        return {key: value for key, value in record.items() if key != "label_values" or value is not None}
 
 
 class ClassificationSpec(ChatTaskSpec):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lori_cl.spec.base import Count, Name, Spec
+from lori_cl.spec.base import Count, Name, Number, Spec
 from lori_cl.spec.error_messages import shown
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -18,9 +18,9 @@ class Source(Spec):
     """Where a task's examples come from. With both `local` and `hub`, an existing local copy is used."""
 
     local: str | None = None
-    """A folder with `train.*` and `test.*`. A relative path is looked up next to the task's file, then in
-    $LORI_CL_DATA, and must not leave that folder, including through a link. An absolute path may be
-    anywhere."""
+    """A folder with `train.*` and `test.*`, or one data file with `eval.fraction`. A relative path is
+    looked up next to the task's file, then in $LORI_CL_DATA, and must not leave that folder, including
+    through a link. An absolute path may be anywhere."""
     hub: str | None = None
     """A data set id on the Hugging Face hub, OWNER/NAME."""
     config: str | None = None
@@ -43,7 +43,7 @@ class Source(Spec):
     @model_validator(mode="after")
     def _require_source(self) -> Self:
         if self.local is None and self.hub is None:
-            raise ValueError("source needs 'local' (a folder) or 'hub' (a data set id)")
+            raise ValueError("source needs 'local' (a folder or a file) or 'hub' (a data set id)")
         if self.hub is not None and self.revision is None and not self.unverified:
             raise ValueError("a hub source needs 'revision' (a commit), so that the data cannot change")
         return self
@@ -61,10 +61,15 @@ class TrainSplit(Spec):
 class EvalSplit(Spec):
     """The examples that a task is scored on."""
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"fraction"})
+
     split: str = "test"
     """The name of the split; for a local source, the file name without its extension."""
     limit: Count | None = None
     """Number of examples, drawn with the task's seed; None keeps all."""
+    fraction: Number | None = Field(default=None, gt=0, lt=1)
+    """The fraction of the source's training split to hold out as the eval set, such as 0.1. It replaces
+    `split`. Each row is drawn by the task's seed and its input, so rows with equal inputs stay together."""
 
 
 class SkippedRows(Spec):
@@ -97,6 +102,21 @@ class TaskSpec(Spec):
     description: str = ""
     skipped: tuple[SkippedRows, ...] = ()
     """Rows that were skipped when the task was added. Written by `add-task`; not allowed in a task file."""
+
+    @model_validator(mode="after")
+    def _check_fraction(self) -> Self:
+        if self.eval.fraction is None:
+            return self
+        if self.train.source is not None:
+            raise ValueError(
+                "eval.fraction splits 'source', so 'train.source' is not used; remove one of them"
+            )
+        if self.eval.split != EvalSplit().split:
+            raise ValueError(
+                f"eval.fraction holds out rows of the split '{self.train.split}', so eval.split "
+                f"{shown(self.eval.split)} is not used; remove one of them"
+            )
+        return self
 
     @property
     def unverified(self) -> bool:

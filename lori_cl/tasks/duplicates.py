@@ -55,8 +55,8 @@ def duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> list[Du
     """Return the eval examples that equal a training example after normalisation, with the first one."""
     seen: dict[tuple[str, ...], Example] = {}
     for example in train:
-        seen.setdefault(_key(example), example)
-    return [Duplicate(e, seen[key]) for e in held_out if (key := _key(e)) in seen]
+        seen.setdefault(input_key(example), example)
+    return [Duplicate(e, seen[key]) for e in held_out if (key := input_key(e)) in seen]
 
 
 def near_duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> NearDuplicates:
@@ -87,13 +87,13 @@ def near_duplicates(train: Sequence[Example], held_out: Sequence[Example]) -> Ne
     return NearDuplicates(len(found), duplicate, compared)
 
 
-def _key(example: Example) -> tuple[str, ...]:
+def input_key(example: Example) -> tuple[str, ...]:
     """Return the normalised text and choices; a text of punctuation only stays as it is."""
     return tuple(normalised(text) or text for text in (example.text, *example.choices))
 
 
 def _joined(example: Example) -> str:
-    return " ".join(_key(example))
+    return " ".join(input_key(example))
 
 
 def _triples(text: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from lori_cl.forgetting.subset import random_subset
 from lori_cl.spec import SkippedRows, TaskSpec
 from lori_cl.tasks.duplicates import duplicates, near_duplicates
 from lori_cl.tasks.examples import Example
+from lori_cl.tasks.held_out import split_rows
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.rows import Rows
 from lori_cl.tasks.scorers import SCORERS
@@ -54,12 +55,31 @@ def _eval_examples(task: TaskSpec, rows: Rows) -> list[Example]:
 
 
 def _train_rows(task: TaskSpec, task_folder: Path) -> Rows:
-    columns = kind_of(task).columns(task, training=True)
-    return read_split(task.train.source or task.source, task.train.split, task_folder, columns)
+    if task.eval.fraction is not None:
+        return split_rows(task, _source_rows(task, task_folder))[0]
+    columns, own = kind_of(task).columns(task, training=True), task.train.source
+    return read_split(own or task.source, task.train.split, task_folder, columns, one_file=own is not None)
 
 
 def _eval_rows(task: TaskSpec, task_folder: Path) -> Rows:
-    return read_split(task.source, task.eval.split, task_folder, kind_of(task).columns(task))
+    if task.eval.fraction is not None:
+        return split_rows(task, _source_rows(task, task_folder))[1]
+    columns, one_file = kind_of(task).columns(task), task.train.source is not None
+    return read_split(task.source, task.eval.split, task_folder, columns, one_file=one_file)
+
+
+def _both_rows(task: TaskSpec, task_folder: Path) -> tuple[Rows, Rows]:
+    if task.eval.fraction is not None:
+        return split_rows(task, _source_rows(task, task_folder))
+    return _train_rows(task, task_folder), _eval_rows(task, task_folder)
+
+
+def _source_rows(task: TaskSpec, task_folder: Path) -> Rows:
+    """Return the rows that `eval.fraction` splits, with the columns of both sides."""
+    kind = kind_of(task)
+    train, held_out = kind.columns(task, training=True), kind.columns(task)
+    columns = None if train is None or held_out is None else train | held_out
+    return read_split(task.source, task.train.split, task_folder, columns, one_file=True)
 
 
 def _check_numbering(task: TaskSpec, rows: Rows, others: Callable[[], Rows]) -> None:
@@ -109,14 +129,15 @@ def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
 
     Raises: DataError, as `train_examples`, `eval_examples` and `require_no_duplicates`.
     """
-    train_rows = _train_rows(task, task_folder)
+    train_rows, eval_rows = _both_rows(task, task_folder)
     train = _require_examples(kind_of(task).training_examples(task, train_rows), train_rows)
-    eval_rows = _eval_rows(task, task_folder)
     held_out = _eval_examples(task, eval_rows)
     _check_numbering(task, train_rows, lambda: eval_rows)
     _check_numbering(task, eval_rows, lambda: train_rows)
     require_no_duplicates(task, train, held_out)
-    skipped = (_skipped(task.train.split, train_rows), _skipped(task.eval.split, eval_rows))
+    skipped = [_skipped(task.train.split, train_rows)]
+    if task.eval.fraction is None:  # otherwise both sides share the skipped rows of one split
+        skipped.append(_skipped(task.eval.split, eval_rows))
     return TaskData(train, held_out, tuple(each for each in skipped if each is not None))
 
 

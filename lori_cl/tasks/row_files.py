@@ -54,7 +54,7 @@ def read_file(path: Path, columns: Collection[str] | None = None, invalid: Inval
         max_rows=min(MAX_ROWS, FREE_ROWS + size),
         max_bytes=min(MAX_FILE_BYTES, FREE_BYTES + GROWTH * size),
     )
-    READERS[path.suffix](path, collector)
+    READERS[path.suffix.lower()](path, collector)
     rows = collector.collected()
     if not rows.rows:
         raise DataError(f"{path}: no examples")

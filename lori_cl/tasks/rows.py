@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from lori_cl.errors import DataError, first_line, suggestion
@@ -83,18 +83,27 @@ class Rows:
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         """Yield (position in the file, row)."""
-        if self.numbers is not None:
-            return zip(self.numbers, self.rows, strict=True)
-        return enumerate(self.rows) if isinstance(self.rows, list) else self._of_data_set()
+        if not isinstance(self.rows, list):
+            return self._of_data_set()
+        return zip(self._numbers(), self.rows, strict=True)
+
+    def _numbers(self) -> Sequence[int]:
+        return range(len(self.rows)) if self.numbers is None else self.numbers
 
     def _of_data_set(self) -> Iterator[tuple[int, Row]]:
-        for index in range(len(self.rows)):
+        for position, index in enumerate(self._numbers()):
             try:
-                row = self.rows[index]
+                row = self.rows[position]
             except Exception as error:  # a value that `datasets` cannot decode
                 self.invalid.add(DataError(f"{self.where(index)}: cannot be read: {first_line(error)}"))
                 continue
             yield index, FileRow(row, self.columns)
+
+    def only(self, kept: Collection[int]) -> Rows:
+        """Return the rows at these positions in the file; the skipped rows are shared."""
+        places = [place for place, number in enumerate(self._numbers()) if number in kept]
+        rows = [self.rows[i] for i in places] if isinstance(self.rows, list) else self.rows.select(places)
+        return replace(self, rows=rows, numbers=[self._numbers()[place] for place in places])
 
     def where(self, index: int) -> str:
         """Return 'FILE, line N' of a row, or 'FILE, row N', counted from 1."""
@@ -142,6 +151,11 @@ class RowCollector:
         self._bytes = 0
         self.columns: dict[str, None] = {}
         """The names of the columns, in order."""
+
+    @property
+    def required(self) -> frozenset[str]:
+        """The columns that the task reads; none if it reads all."""
+        return self._required or frozenset()
 
     def reads(self, column: str) -> bool:
         """Whether the task reads the column."""

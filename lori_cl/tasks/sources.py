@@ -1,4 +1,4 @@
-"""Read a task's rows from a local folder, or from a hub data set through `datasets`."""
+"""Read a task's rows from a local folder or file, or from a hub data set through `datasets`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,35 @@ DATA = "LORI_CL_DATA"
 """The environment variable with the folder of data that is not next to its task file."""
 
 
-def read_split(source: Source, split: str, task_folder: Path, columns: Collection[str] | None = None) -> Rows:
+def read_split(
+    source: Source,
+    split: str,
+    task_folder: Path,
+    columns: Collection[str] | None = None,
+    *,
+    one_file: bool = False,
+) -> Rows:
     """Read the given columns of a split, from the local copy if it exists, otherwise from the hub.
 
-    `task_folder` is the folder of the task file. Raises: DataError, if there is no data, it is unreadable,
-    or a relative path leads out of its base folder.
+    `task_folder` is the folder of the task file. With `one_file`, `source.local` may be a data file, which is
+    then the split. Raises: DataError, if there is no data, it is unreadable, or a relative path leads out of
+    its base folder.
     """
     roots = _roots(source, task_folder)
     invalid = InvalidRows(source.skip_invalid)
     for root, local in roots:
         try:
-            folder = _inside(root, local)
-            if folder.is_dir():
-                return read_file(_inside(root, _file(folder, split)), columns, invalid)
+            path = _inside(root, local)
+            if path.is_dir():
+                return read_file(_inside(root, _file(path, split)), columns, invalid)
+            if path.is_file():
+                return read_file(_data_file(path, one_file), columns, invalid)
         except OSError as error:
             raise DataError(f"{local}: cannot be read: {error.strerror}") from error
     if source.hub is None:
         tried = " and ".join(str(local) for _, local in roots)
-        raise DataError(f"source.local: no folder '{source.local}'; tried {tried}{_hint()}")
+        sort = "file" if Path(str(source.local)).suffix.lower() in READERS else "folder"
+        raise DataError(f"source.local: no {sort} '{source.local}'; tried {tried}{_hint()}")
     return _read_hub(source, split, columns, invalid)
 
 
@@ -80,6 +91,24 @@ def _inside(root: Path | None, path: Path) -> Path:
     raise DataError(f"{path} {problem}; use an absolute path in source.local, or set LORI_CL_DATA")
 
 
+def _data_file(path: Path, allowed: bool) -> Path:
+    """Return the path of a data file that `source.local` names."""
+    if path.suffix.lower() not in READERS:
+        raise DataError(f"{path}: not a data file; source.local is a folder, or a {_endings()} file")
+    if not allowed:
+        raise DataError(
+            f"{path} is one file for both splits; add `eval: {{fraction: 0.1}}` to hold out a tenth of its "
+            "rows as the eval set, or name a folder with train.* and test.*"
+        )
+    return path
+
+
+def _endings() -> str:
+    """Return '.jsonl, .json, … or .parquet'."""
+    *others, last = READERS
+    return f"{', '.join(others)} or {last}"
+
+
 def _file(folder: Path, split: str) -> Path:
     """Return the only file of the split."""
     if Path(split).name != split:
@@ -88,7 +117,7 @@ def _file(folder: Path, split: str) -> Path:
     if not found:
         stems = sorted({p.stem for p in folder.iterdir() if p.suffix in READERS})
         available = f" Available: {', '.join(stems)}." if stems else ""
-        raise DataError(f"{folder}: no {split}.jsonl, .json, .csv or .parquet.{available}")
+        raise DataError(f"{folder}: no {split}{_endings()}.{available}")
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         raise DataError(f"{folder}: ambiguous split: {names} exist; remove all but one")

@@ -197,3 +197,22 @@ def test_declaration_is_immutable(write: Write) -> None:
     task = load_task(write(TASK))
     with pytest.raises(ValidationError, match="frozen"):
         task.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("eval: {fraction: 1}", "'eval.fraction'"),
+        ("eval: {fraction: 0}", "'eval.fraction'"),
+        ("eval: {fraction: 0.1, split: dev}", "eval.split 'dev' is not used"),
+        ("eval: {fraction: 0.1}\ntrain: {source: {local: b}}", "'train.source' is not used"),
+    ],
+)
+def test_unusable_eval_fraction_is_refused(write: Write, fields: str, message: str) -> None:
+    assert message in refusal(write(f"{TASK}{fields}\n"))
+
+
+def test_record_of_a_task_without_a_fraction_is_as_before_the_field_existed(write: Write) -> None:
+    assert load_task(write(TASK)).to_record()["eval"] == {"split": "test", "limit": None}
+    held_out = load_task(write(f"{TASK}eval: {{fraction: 0.1}}\n"))
+    assert held_out.to_record()["eval"] == {"split": "test", "limit": None, "fraction": 0.1}

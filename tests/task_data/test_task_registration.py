@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lori_cl.registry import Workspace
-from lori_cl.spec import load_task
+from lori_cl.spec import load_task, task_from_record
 from lori_cl.task_data import register_tasks
-from lori_cl.tasks import eval_examples, to_jsonl
+from lori_cl.tasks import eval_examples, from_jsonl, to_jsonl, train_examples
 
 
 def test_task_registered_before_a_field_existed_keeps_its_version(
@@ -22,3 +22,23 @@ def test_task_registered_before_a_field_existed_keeps_its_version(
         registry.add_task(older, eval_set, str(file.parent))
     (repeated,) = register_tasks(workspace, [file])
     assert (repeated.task.version, repeated.is_new) == (1, False)
+
+
+def test_eval_set_of_a_single_file_is_frozen_and_never_trained_on(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rows = [f"it is number {i},{('odd', 'even')[i % 2]}\n" for i in range(40)]
+    data, file = tmp_path / "numbers.csv", tmp_path / "numbers.yaml"
+    data.write_text("text,label\n" + "".join(rows[:30]))
+    file.write_text(
+        "name: numbers\nkind: classification\nsource: {local: numbers.csv}\nlabels: [odd, even]\n"
+        "eval: {fraction: 0.3}\n"
+    )
+    (added,) = register_tasks(workspace, [file])
+    held_out = {e.text for e in from_jsonl(workspace.artifacts.get(added.task.eval_set.digest, "jsonl"))}
+    data.write_text("text,label\n" + "".join(reversed(rows)))
+    spec = task_from_record(added.task.spec)
+    train = {e.text for e in train_examples(spec, workspace.source_folder(added.task))}
+    assert train.isdisjoint(held_out)
+    assert len(held_out) >= 3
+    assert len(train) >= 20
