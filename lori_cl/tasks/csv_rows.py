@@ -1,16 +1,57 @@
-"""Read the rows of a CSV file line by line."""
+"""Read the rows of a CSV file line by line; its delimiter is a comma, a semicolon or a tab."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Collection, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
 from lori_cl.errors import DataError
 
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+"""The delimiters that are detected."""
 
-def csv_rows(path: Path, max_characters: int) -> Iterator[tuple[int, list[str] | DataError]]:
+
+def find_delimiter(path: Path, required: Collection[str], max_characters: int) -> str:
+    """Return the delimiter of a CSV file by its header; a `.tsv` file has tabs.
+
+    It is the delimiter that gives the required columns, otherwise the only one that occurs outside quotes.
+
+    Raises: DataError, if several delimiters occur and not exactly one of them gives the required columns.
+    """
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    headers = {delimiter: _header(path, delimiter, max_characters) for delimiter in DELIMITERS}
+    fitting = [delimiter for delimiter, cells in headers.items() if required and {*required} <= {*cells}]
+    if len(fitting) == 1:
+        return fitting[0]
+    occurring = [delimiter for delimiter, cells in headers.items() if len(cells) > 1 and _complete(cells)]
+    if len(occurring) > 1:
+        names = " and ".join(DELIMITERS[delimiter] for delimiter in occurring)
+        raise DataError(
+            f"{path}, line 1: the delimiter is ambiguous: the header contains {names}; put column names that "
+            "contain one of them in quotes"
+        )
+    return occurring[0] if occurring else ","
+
+
+def _header(path: Path, delimiter: str, max_characters: int) -> list[str]:
+    """Return the cells of the header; none if it cannot be read with this delimiter."""
+    with closing(csv_rows(path, max_characters, delimiter)) as rows:
+        _, cells = next(rows)
+    return [] if isinstance(cells, DataError) else cells
+
+
+def _complete(cells: list[str]) -> bool:
+    """Whether no quoted name was split, because it contains the delimiter."""
+    return not any(cell.count('"') % 2 for cell in cells)
+
+
+def csv_rows(
+    path: Path, max_characters: int, delimiter: str = ","
+) -> Generator[tuple[int, list[str] | DataError], None, None]:
     """Yield (first line of a row, its cells or the error), beginning with the header.
 
     A row has at most `max_characters` characters. Blank lines are skipped.
@@ -18,7 +59,7 @@ def csv_rows(path: Path, max_characters: int) -> Iterator[tuple[int, list[str] |
     csv.field_size_limit(max_characters)  # a text may exceed the default limit of csv, 128 KiB
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = _Lines(path, file, max_characters)
-        reader = csv.reader(lines, strict=True)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         header = True
         while True:
             first_line = reader.line_num + 1

@@ -1,4 +1,4 @@
-"""Read rows from JSON Lines, JSON, CSV and Parquet files of limited size, without type conversion.
+"""Read rows from JSON Lines, JSON, CSV, XLSX and Parquet files of limited size, without type conversion.
 
 Local files are not read through `datasets`. It guesses types: the text "2024-01-01" becomes a time, "007"
 becomes 7 and "NA" becomes null. It returns a stale cache entry for a changed file with the same modification
@@ -18,9 +18,10 @@ from typing import Any
 from lori_cl.errors import DataError
 from lori_cl.spec.base import first_duplicate
 from lori_cl.strict_json import InvalidJSON, array_items, parse_json
-from lori_cl.tasks.csv_rows import csv_rows
+from lori_cl.tasks.csv_rows import csv_rows, find_delimiter
 from lori_cl.tasks.parquet_rows import read_parquet
 from lori_cl.tasks.rows import InvalidRows, RowCollector, Rows
+from lori_cl.tasks.xlsx_rows import read_xlsx
 
 MAX_FILE_BYTES = 2**30
 """Maximum size of one file, and of its decoded columns."""
@@ -120,7 +121,8 @@ def _read_json(path: Path, collector: RowCollector) -> None:
 
 
 def _read_csv(path: Path, collector: RowCollector) -> None:
-    _, columns = next(rows := csv_rows(path, MAX_LINE_BYTES))
+    delimiter = find_delimiter(path, collector.required, MAX_LINE_BYTES)
+    _, columns = next(rows := csv_rows(path, MAX_LINE_BYTES, delimiter))
     if isinstance(columns, DataError):
         raise columns
     collector.columns |= dict.fromkeys(columns)
@@ -139,10 +141,16 @@ def _read_parquet(path: Path, collector: RowCollector) -> None:
     read_parquet(path, collector, lambda columns: _check_columns(path, columns), MAX_LINE_BYTES)
 
 
+def _read_xlsx(path: Path, collector: RowCollector) -> None:
+    read_xlsx(path, collector, lambda columns: _check_columns(path, columns), MAX_LINE_BYTES, MAX_COLUMNS)
+
+
 READERS: Mapping[str, Callable[[Path, RowCollector], None]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_json,
     ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".xlsx": _read_xlsx,
     ".parquet": _read_parquet,
 }
 """File extension → reader."""

@@ -115,7 +115,7 @@ def test_non_regular_files_are_never_opened(refusal: Refusal, tmp_path: Path, ki
             path.mkdir()
         case "loop":
             path.symlink_to(path)
-    assert "no train.jsonl, .json, .csv or .parquet" in refusal("data")
+    assert "no train.jsonl, .json, .csv, .tsv, .xlsx or .parquet" in refusal("data")
 
 
 def test_local_folder_named_like_a_hub_data_set_is_not_read_instead(

@@ -201,7 +201,7 @@ def test_missing_split_is_reported_with_the_available_splits(tmp_path: Path) -> 
         one_row(tmp_path / "data" / f"{split}.csv", split)
     (tmp_path / "data" / "README.md").write_text("no split")
     with pytest.raises(
-        DataError, match=r"no train\.jsonl, \.json, \.csv or \.parquet\. Available: dev, test\.$"
+        DataError, match=r"no train\.jsonl, \.json, .*, \.xlsx or \.parquet\. Available: dev, test\.$"
     ):
         train_examples(classification(), tmp_path)
 
