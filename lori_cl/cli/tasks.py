@@ -59,8 +59,9 @@ def add_task(
         if registered.is_new and task.version > 1:
             outcome = f"changed since version {task.version - 1}: added as version {task.version}"
         print_line(f"{task.name}: {outcome} ({task.kind}, {task.eval_set.n:,} eval examples)")
-        for skipped in task.skipped:
-            print_line(f"  {skipped}")
+        for message in (registered.inferred, *task.skipped):
+            if message is not None:
+                print_line(f"  {message}")
 
 
 def _warn(warnings: Sequence[str]) -> None:
@@ -77,6 +78,8 @@ def _print_preview(preview: TaskPreview, as_json: bool) -> None:
         return
     for line in sites:
         print_line(line)
+    for inferred in dict.fromkeys(f"{part.task}: {part.inferred}" for part in parts if part.inferred):
+        print_line(inferred)
     for part in parts:
         print_line(f"{part.task}, {part.split}: {part.n:,} examples")
         if part.skipped is not None:

@@ -92,9 +92,10 @@ class ClassificationSpec(ChatTaskSpec):
 
     kind: Literal["classification"]
     columns: TextColumns = TextColumns()
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[str, ...] = Field(default=(), min_length=2)
     """The label set. Its order defines the rows of the head and the meaning of integer labels. A mapping
-    ({1: one star, 2: two stars}) assigns a label to each value of the label column."""
+    ({1: one star, 2: two stars}) assigns a label to each value of the label column. If it is missing,
+    `add-task` infers the labels from the label column, and records them."""
     prompt: str | None = None
     """A Jinja template over the data set's columns.
     With a prompt, the task needs a causal language model, and the answer is the label with the most likely
@@ -118,6 +119,8 @@ class ClassificationSpec(ChatTaskSpec):
             return self
         if self.prompt is None:
             raise ValueError("'label_words' is for a causal language model and needs 'prompt' too")
+        if not self.labels:
+            raise ValueError("'label_words' has the order of 'labels'; list the labels too")
         if len(self.label_words) != len(self.labels) or len({*self.label_words, ""}) <= len(self.labels):
             raise ValueError(
                 f"{len(self.label_words)} label_words for {len(self.labels)} labels; "

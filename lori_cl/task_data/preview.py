@@ -47,6 +47,8 @@ class Preview:
     """Problems that make scores over the eval set less meaningful."""
     skipped: str | None = None
     """Message about skipped invalid rows; None if there are none."""
+    inferred: str | None = None
+    """Message about the label set if it was inferred from the data."""
 
 
 def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
@@ -57,6 +59,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
     spec = load_task(file)
     tokenizer = None if model is None else load_tokenizer(ModelSpec(path=model))
     data = read_task(spec, file.parent)
+    spec = data.task
     warnings = [*check_answers(spec, data.held_out, tokenizer), *eval_set_warnings(spec, data.held_out)]
     splits = ((spec.train.split, data.train, ()), (spec.eval.split, data.held_out, warnings))
     skipped = {each.split: each.words() for each in data.skipped}
@@ -69,6 +72,7 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
             lengths=None if tokenizer is None else _lengths(spec, tokenizer, examples, max_length),
             warnings=warned,
             skipped=skipped.get(split),
+            inferred=data.inferred,
         )
         for split, examples, warned in splits
     ]

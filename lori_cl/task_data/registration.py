@@ -32,6 +32,8 @@ class RegisteredTask:
     """False if the same content was already registered."""
     warnings: Sequence[str] = ()
     """Problems that make the task's scores less meaningful."""
+    inferred: str | None = None
+    """A message about the label set if it was inferred from the data."""
 
 
 def register_tasks(workspace: Workspace, tasks: Sequence[Path | InMemoryTask]) -> list[RegisteredTask]:
@@ -44,7 +46,7 @@ def register_tasks(workspace: Workspace, tasks: Sequence[Path | InMemoryTask]) -
         declarations = [_declaration(workspace, registry, each) for each in checked]
         added = registry.add_tasks(declarations)
         return [
-            RegisteredTask(task, is_new, each.warnings)
+            RegisteredTask(task, is_new, each.warnings, each.data.inferred)
             for (task, is_new), each in zip(added, checked, strict=True)
         ]
 
@@ -81,6 +83,7 @@ def _check_in_memory(task: InMemoryTask) -> _CheckedTask:
 
 def _check(spec: TaskSpec, folder: Path, source: Path | InMemoryTask) -> _CheckedTask:
     data = read_task(spec, folder)
+    spec = data.task
     near = near_duplicates_line(spec, data.train, data.held_out)
     warnings = [
         *check_answers(spec, data.held_out),

@@ -11,11 +11,13 @@ from typing import Any
 
 from lori_cl.errors import DataError
 from lori_cl.forgetting.subset import random_subset
-from lori_cl.spec import SkippedRows, TaskSpec
+from lori_cl.spec import ClassificationSpec, SkippedRows, TaskSpec
 from lori_cl.tasks.duplicates import duplicates, near_duplicates
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.held_out import split_rows
 from lori_cl.tasks.kinds import kind_of
+from lori_cl.tasks.kinds.labels import inexact_labels
+from lori_cl.tasks.label_inference import infer_labels
 from lori_cl.tasks.rows import Rows
 from lori_cl.tasks.scorers import SCORERS
 from lori_cl.tasks.sources import read_split
@@ -35,6 +37,7 @@ def train_examples(
     _check_numbering(task, rows, lambda: _eval_rows(task, task_folder))
     if (skipped := _skipped(task.train.split, rows)) is not None:
         log.warning("task '%s': %s", task.name, skipped.words())
+    _log_inexact_labels(task, [rows])
     return random_subset(examples, limit, seed)
 
 
@@ -68,10 +71,11 @@ def _eval_rows(task: TaskSpec, task_folder: Path) -> Rows:
     return read_split(task.source, task.eval.split, task_folder, columns, one_file=one_file)
 
 
-def _both_rows(task: TaskSpec, task_folder: Path) -> tuple[Rows, Rows]:
+def _read_rows(task: TaskSpec, task_folder: Path) -> list[Rows]:
+    """Return the rows that `eval.fraction` splits, or the rows of both splits."""
     if task.eval.fraction is not None:
-        return split_rows(task, _source_rows(task, task_folder))
-    return _train_rows(task, task_folder), _eval_rows(task, task_folder)
+        return [_source_rows(task, task_folder)]
+    return [_train_rows(task, task_folder), _eval_rows(task, task_folder)]
 
 
 def _source_rows(task: TaskSpec, task_folder: Path) -> Rows:
@@ -118,18 +122,24 @@ def require_scorable(task: Any, examples: Sequence[Example]) -> None:
 class TaskData:
     """The data of a task's sources."""
 
+    task: TaskSpec
+    """The declaration, with its label set if that was inferred."""
     train: list[Example]
     held_out: list[Example]
     skipped: tuple[SkippedRows, ...]
     """Skipped invalid rows; one entry for each split that has some."""
+    inferred: str | None = None
+    """A message about the label set if it was inferred."""
 
 
 def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
     """Read both splits; no example may be in both unless the task allows duplicates.
 
-    Raises: DataError, as `train_examples`, `eval_examples` and `require_no_duplicates`.
+    Raises: DataError, as `train_examples`, `eval_examples`, `infer_labels` and `require_no_duplicates`.
     """
-    train_rows, eval_rows = _both_rows(task, task_folder)
+    read = _read_rows(task, task_folder)
+    task, inferred = _with_labels(task, read)
+    train_rows, eval_rows = read if len(read) > 1 else split_rows(task, read[0])
     train = _require_examples(kind_of(task).training_examples(task, train_rows), train_rows)
     held_out = _eval_examples(task, eval_rows)
     _check_numbering(task, train_rows, lambda: eval_rows)
@@ -138,7 +148,22 @@ def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
     skipped = [_skipped(task.train.split, train_rows)]
     if task.eval.fraction is None:  # otherwise both sides share the skipped rows of one split
         skipped.append(_skipped(task.eval.split, eval_rows))
-    return TaskData(train, held_out, tuple(each for each in skipped if each is not None))
+    _log_inexact_labels(task, [train_rows, eval_rows])
+    return TaskData(task, train, held_out, tuple(each for each in skipped if each is not None), inferred)
+
+
+def _with_labels(task: TaskSpec, read: Sequence[Rows]) -> tuple[TaskSpec, str | None]:
+    """Return the task with its label set, and a message about it if it was inferred from these rows."""
+    if not isinstance(task, ClassificationSpec) or task.labels:
+        return task, None
+    found = infer_labels(task, read)
+    return task.model_copy(update={"labels": found.labels}), found.words(task.columns.label)
+
+
+def _log_inexact_labels(task: TaskSpec, splits: Sequence[Rows]) -> None:
+    line = inexact_labels(task, splits) if isinstance(task, ClassificationSpec) else None
+    if line is not None:
+        log.info(line)
 
 
 def require_no_duplicates(task: TaskSpec, train: Sequence[Example], held_out: Sequence[Example]) -> None:

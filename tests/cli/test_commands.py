@@ -185,6 +185,16 @@ def test_dry_run_shows_the_task_and_stores_nothing(
     assert lori_cl("tasks", "--json").out.strip() == "[]"
 
 
+def test_inferred_labels_are_shown_and_recorded(lori_cl: Call, write_task: Write) -> None:
+    file = write_task("a")
+    file.write_text("".join(line for line in file.open() if not line.startswith(("labels:", "- "))))
+    message = "2 labels inferred from column 'label': blue (12), red (12)"
+    assert f"a: {message}\na, train: 16 examples" in lori_cl("add-task", file, "--dry-run").out
+    assert f"(classification, 8 eval examples)\n  {message}\n" in lori_cl("add-task", file).out
+    assert json.loads(lori_cl("tasks", "a", "--json").out)["spec"]["labels"] == ["blue", "red"]
+    assert "already registered, unchanged" in lori_cl("add-task", file).out
+
+
 def test_dry_run_and_run_list_adapted_and_not_adapted_modules(
     lori_cl: Call, write_task: Write, write_curriculum: Write, tiny_encoder: Path
 ) -> None:

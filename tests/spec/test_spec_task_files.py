@@ -58,8 +58,8 @@ def test_unknown_field_without_a_near_match_lists_the_available_fields(write: Wr
 
 
 def test_missing_field_is_reported(write: Write) -> None:
-    message = refusal(path := write(TASK.replace("labels: [World, Sports]\n", "")))
-    assert message == f"{path}, line 1: 'labels' is missing from a task"
+    message = refusal(path := write(TASK.replace("name: agnews\n", "")))
+    assert message == f"{path}, line 1: 'name' is missing from a task"
 
 
 def test_wrong_type_is_reported_with_line_and_value(write: Write) -> None:

@@ -109,7 +109,7 @@ def test_bool_is_not_a_label_position(tmp_path: Path) -> None:
         read(tmp_path, labelled(True), ("ham", "spam"))
 
 
-@pytest.mark.parametrize("label", [None, 1.5, "", "world"])
+@pytest.mark.parametrize("label", [None, 1.5, "", "worlds"])
 def test_label_outside_the_label_set_is_refused_with_its_line(tmp_path: Path, label: Any) -> None:
     with pytest.raises(DataError, match=r"line 2: label .* is not in the label set"):
         read(tmp_path, [{"text": "a", "label": "World"}, {"text": "b", "label": label}])
