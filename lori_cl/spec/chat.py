@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -35,11 +35,25 @@ Date = Annotated[datetime.date, BeforeValidator(_parse_date)]
 class ChatTaskSpec(TaskSpec):
     """A task whose prompt can be formatted as a user turn of a chat."""
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"system"})
+
     chat: bool = False
     """Whether to format the prompt as a user turn with the chat template of the model's tokenizer."""
     date: Date | None = Field(default=None, validate_default=True)
     """The date that the chat template reads instead of the clock, so that prompts are the same on every day.
     With `chat`, None means 2024-07-26."""
+
+    system: str | None = None
+    """The text of a system turn before the user turn, with `chat`. A row with a system turn keeps its own."""
+
+    @field_validator("system")
+    @classmethod
+    def _require_chat_for_system(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not info.data.get("chat", False):
+            raise ValueError("system is only used by a chat template; set chat: true or remove system")
+        if value is not None and not value.strip():
+            raise ValueError("system is empty; remove it")
+        return value
 
     @field_validator("date")
     @classmethod

@@ -19,6 +19,7 @@ from lori_cl.errors import InputError, UnknownImplementation
 from lori_cl.plugins import Implementations, plugins
 from lori_cl.spec.base import Count, Number, Spec, first_duplicate
 from lori_cl.spec.chat import ChatTaskSpec
+from lori_cl.spec.data_formats import CONVERSATION_COLUMNS, DataFormat, templates_of
 from lori_cl.spec.error_messages import validation_message
 from lori_cl.spec.task import TaskSpec, TrainSplit
 
@@ -203,7 +204,15 @@ class GenerativeSpec(ChatTaskSpec):
 class GenerationSpec(GenerativeSpec):
     """A text to generate after a prompt."""
 
+    omitted_if_none: ClassVar[frozenset[str]] = ChatTaskSpec.omitted_if_none | {"format"}
+
     kind: Literal["generation"]
+    format: DataFormat | None = None
+    """The format of the data, which gives the prompt and the answer. `messages` (OpenAI) and `sharegpt` have
+    a list of turns, `alpaca` has `instruction`, `input` and `output`, and `prompt-completion` has `prompt`
+    and `completion`."""
+    prompt: str = ""
+    """A Jinja template over the data set's columns. Optional with `format`."""
     answer: str = ""
     """A Jinja template over the data set's columns: the answer to generate after the prompt. Optional with
     `answers`; the task then trains on the first of those."""
@@ -218,8 +227,33 @@ class GenerationSpec(GenerativeSpec):
         OR_PLUGIN_SCORER,
     ] = "exact_match"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _add_templates_of_format(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        return {**templates_of(data.get("format"), chat=data.get("chat") is True), **data}
+
+    @property
+    def conversation(self) -> str | None:
+        """The format, if it has a list of turns."""
+        return self.format if self.format in CONVERSATION_COLUMNS else None
+
     @model_validator(mode="after")
     def _require_answer(self) -> Self:
+        if self.conversation is not None:
+            for name, value in {
+                "prompt": self.prompt,
+                "answer": self.answer,
+                "answers": self.answers,
+                "train.prompt": self.train.prompt,
+                "train.answer": self.train.answer,
+            }.items():
+                if value:
+                    raise ValueError(f"format: {self.format} gives prompts and answers; remove '{name}'")
+            return self
+        if not self.prompt:
+            raise ValueError("'prompt' is missing from a task; give a template, or the 'format' of the data")
         if not self.answer and not self.answers:
             raise ValueError("'answer' is missing; give a template for the answer, or 'answers'")
         return self

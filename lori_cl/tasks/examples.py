@@ -13,8 +13,11 @@ from lori_cl.strict_json import InvalidJSON, parse_json
 COMPLETION = "{{ completion }}"
 """The placeholder for the completion in a program."""
 
-LATER = frozenset({"choices", "check", "answers"})
+LATER = frozenset({"choices", "check", "answers", "turns"})
 """Fields that only some kinds use; omitted from the file if empty."""
+
+Turn = tuple[str, str]
+"""A turn of a conversation: its role (system, user, assistant or tool) and its text."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Example:
     completion, or `refuse` or `answer`."""
     answers: tuple[str, ...] = ()
     """All reference answers, the target first, if there are several; the best match counts."""
+    turns: tuple[Turn, ...] = ()
+    """The turns of the prompt, if it is a conversation; `text` is the same as plain text."""
 
     @property
     def golds(self) -> tuple[str, ...]:
@@ -42,7 +47,8 @@ class Example:
 
     def texts(self) -> tuple[str, ...]:
         """Return every text of the example."""
-        return (self.text, self.target, self.check, *self.choices, *self.answers)
+        turns = (text for turn in self.turns for text in turn)
+        return (self.text, self.target, self.check, *self.choices, *self.answers, *turns)
 
 
 def check_encodable(example: Example, where: str) -> None:
@@ -82,8 +88,9 @@ def _example(line: str, number: int) -> Example:
     try:
         record = parse_json(line)
         record |= {field: tuple(record.get(field, ())) for field in ("choices", "answers")}
+        record["turns"] = tuple((role, text) for role, text in record.get("turns", ()))
         example = Example(**record)
-    except (InvalidJSON, TypeError, AttributeError) as error:
+    except (InvalidJSON, TypeError, ValueError, AttributeError) as error:
         raise ArtifactDamaged(
             f"line {number} of an eval set is not an example: {first_line(error)}"
         ) from None

@@ -1,7 +1,8 @@
 """Split the rows of one source into training rows and eval rows, for `eval.fraction`.
 
 The side of a row depends only on the task's seed and the row's input, normalised as in `duplicates`. So rows
-with equal inputs are on the same side, and rows that are added to the source later move no other row.
+with equal inputs are on the same side, and rows that are added to the source later move no other row. Of a
+conversation, the first user turn counts, because its beginning is a training prompt, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 from lori_cl.digest import canonical_json
 from lori_cl.errors import DataError
 from lori_cl.spec import TaskSpec
-from lori_cl.tasks.duplicates import input_key
+from lori_cl.tasks.duplicates import input_key, normalised
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.rows import Rows
@@ -36,5 +37,7 @@ def split_rows(task: TaskSpec, rows: Rows) -> tuple[Rows, Rows]:
 
 def _is_held_out(task: TaskSpec, example: Example) -> bool:
     assert task.eval.fraction is not None, "only called for a task with eval.fraction"
-    digest = hashlib.sha256(canonical_json(["held-out", task.seed, *input_key(example)]).encode()).digest()
+    key = next((normalised(text) or text for role, text in example.turns if role == "user"), None)
+    content = ["held-out", task.seed, *(input_key(example) if key is None else [key])]
+    digest = hashlib.sha256(canonical_json(content).encode()).digest()
     return int.from_bytes(digest[:8]) < task.eval.fraction * 2**64

@@ -16,6 +16,8 @@ With `answers`, a row has a list of reference answers, and the best match counts
 holds a list (`golds`, or `answers.text` for a list in a column that holds a table), an expression that gives
 a list ("{{ answer.aliases }}"), or a list of templates. The task trains on `answer`; if it is omitted, on the
 first answer of the list.
+
+With `format: messages` or `format: sharegpt`, a row is a conversation: `lori_cl/tasks/conversations.py`.
 """
 
 from __future__ import annotations
@@ -25,15 +27,53 @@ from typing import Any
 
 from lori_cl.errors import DataError
 from lori_cl.spec import GenerationSpec
+from lori_cl.spec.data_formats import CONVERSATION_COLUMNS
 from lori_cl.spec.error_messages import shown
+from lori_cl.tasks.conversations import assistant_turns, conversation_example, prompt_example
+from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import render_nonempty
 from lori_cl.tasks.kinds.generative import Generative
 from lori_cl.tasks.prompts import columns_read, is_template, render_list
-from lori_cl.tasks.rows import Row
+from lori_cl.tasks.rows import Row, Rows
 
 
 class Generation(Generative):
-    """Prompts with one or more reference answers each."""
+    """Prompts with one or more reference answers each, or conversations."""
+
+    def examples(self, task: GenerationSpec, rows: Rows) -> list[Example]:
+        """Render every row; the answer to a conversation is its last assistant turn."""
+        data_format = task.conversation
+        if data_format is None:
+            return super().examples(task, rows)
+        return rows.valid(
+            lambda index, row, where: conversation_example(data_format, index, row, where, chat=task.chat)
+        )
+
+    def training_examples(self, task: GenerationSpec, rows: Rows) -> list[Example]:
+        """Render every row; every assistant turn of a conversation is the answer of an example."""
+        if task.conversation is None:
+            return super().training_examples(task, rows)
+        return [
+            turn for example in self.examples(task, rows) for turn in assistant_turns(example, chat=task.chat)
+        ]
+
+    def input_example(self, task: GenerationSpec, row: Row, where: str) -> Example:
+        """Return an example with the prompt only."""
+        if task.conversation is None:
+            return super().input_example(task, row, where)
+        return prompt_example(task.conversation, row, where)
+
+    def text_column(self, task: GenerationSpec) -> str | None:
+        """Return the column of the conversation, or the only column that the prompt reads."""
+        if task.conversation is None:
+            return super().text_column(task)
+        return CONVERSATION_COLUMNS[task.conversation]
+
+    def columns(self, task: GenerationSpec, *, training: bool = False) -> set[str]:
+        """Return the column of the conversation, or those of the prompt and the answers."""
+        if task.conversation is None:
+            return super().columns(task, training=training)
+        return {CONVERSATION_COLUMNS[task.conversation]}
 
     def check(self, task: GenerationSpec, row: Row, where: str) -> str:
         """Return an empty text: answers are compared with the reference answers."""

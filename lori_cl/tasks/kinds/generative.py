@@ -102,7 +102,8 @@ class Generative(CausalKind):
 
     def decoding(self, task: GenerativeSpec) -> Hashable | None:
         """Return the decoding settings; None with sampling, whose noise depends on the task."""
-        return None if task.temperature else (type(self), task.chat, task.max_new_tokens, task.stop)
+        prompts = (task.chat, task.system, task.date)  # a batch is tokenized with one task's settings
+        return None if task.temperature else (type(self), prompts, task.max_new_tokens, task.stop)
 
     def samples(self, task: GenerativeSpec) -> int:
         """Return the task's `samples`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lori_cl.errors import DataError
-from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.chat import render_chat
+from lori_cl.tasks.examples import Example, Turn
+from lori_cl.tasks.kinds.chat import render_turns, turns_of
 
 PLACEHOLDER = "PROMPTPLACEHOLDER"
 """Replaces the user turn to find the tokens of the template around it."""
@@ -22,14 +23,15 @@ def prompt_ids(task: Any, tokenizer: Any, example: Example) -> list[int]:
     Raises: DataError, as `render_chat`.
     """
     if task.chat:
-        return _chat_ids(task, tokenizer, example.text)
+        return _chat_ids(task, tokenizer, turns_of(example))
     ids, before, after = _encoded(tokenizer, example.text)
     return _with_one_bos(ids[: len(ids) - after], ids[:before] or _bos(tokenizer))
 
 
 def cut_prompt_ids(task: Any, tokenizer: Any, example: Example, room: int) -> list[int]:
     """Tokenize the prompt to at most `room` tokens. It is truncated on the left, after its BOS. With `chat`,
-    the user turn is truncated, and the template's tokens before and after it are kept.
+    the user turn is truncated, and the template's tokens before and after it are kept. Of a conversation, the
+    oldest turns are removed first; a system turn is kept.
 
     Raises: DataError, if no token of the prompt itself would be left.
     """
@@ -40,6 +42,9 @@ def fit_to_model(task: Any, tokenizer: Any, example: Example, ids: Sequence[int]
     """Truncate the tokens of the example's prompt as `cut_prompt_ids` does."""
     if len(ids) <= room:
         return list(ids)
+    if task.chat and _n_user_turns(example.turns) > 1:
+        shorter = _without_oldest_turns(task, tokenizer, example, room)
+        return fit_to_model(task, tokenizer, shorter, prompt_ids(task, tokenizer, shorter), room)
     before, after = _frame(task, tokenizer, example, ids)
     kept = room - before - after
     if kept < 1:
@@ -73,13 +78,39 @@ def _encoded(tokenizer: Any, text: str) -> tuple[list[int], int, int]:
     return ids, 0, 0
 
 
-def _chat_ids(task: Any, tokenizer: Any, content: str) -> list[int]:
-    ids = word_ids(tokenizer, render_chat(task, tokenizer, content))
+def _n_user_turns(turns: Sequence[Turn]) -> int:
+    return sum(role == "user" for role, _ in turns)
+
+
+def _without_oldest_turns(task: Any, tokenizer: Any, example: Example, room: int) -> Example:
+    """Return the example without as many of its oldest turns as necessary, but with its system turns.
+
+    The turns from the last user turn on are always kept.
+    """
+    users = [i for i, (role, _) in enumerate(example.turns) if role == "user"]
+
+    def from_user_turn(n: int) -> Example:
+        system = [turn for turn in example.turns[: users[n]] if turn[0] == "system"]
+        return replace(example, turns=(*system, *example.turns[users[n] :]))
+
+    low, high = 1, len(users) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if len(prompt_ids(task, tokenizer, from_user_turn(middle))) <= room:
+            high = middle
+        else:
+            low = middle + 1
+    return from_user_turn(low)
+
+
+def _chat_ids(task: Any, tokenizer: Any, turns: Sequence[Turn]) -> list[int]:
+    ids = word_ids(tokenizer, render_turns(task, tokenizer, turns))
+    *earlier, (role, content) = turns
     own = content.lstrip().removeprefix(tokenizer.bos_token) if tokenizer.bos_token else content
     if (
         own != content.lstrip() and own.strip()
     ):  # the prompt contains a literal BOS, and the template may add one
-        without = word_ids(tokenizer, render_chat(task, tokenizer, own))
+        without = word_ids(tokenizer, render_turns(task, tokenizer, [*earlier, (role, own)]))
         ids = without if without[:1] == _bos(tokenizer) else ids
     return _with_one_bos(ids, _bos(tokenizer))
 
@@ -101,7 +132,8 @@ def _frame(task: Any, tokenizer: Any, example: Example, ids: Sequence[int]) -> t
     if not task.chat:
         before = _encoded(tokenizer, example.text)[1]
         return before or int(list(ids[:1]) == _bos(tokenizer)), 0
-    rendered = render_chat(task, tokenizer, PLACEHOLDER)
+    *earlier, (role, _) = turns_of(example)
+    rendered = render_turns(task, tokenizer, [*earlier, (role, PLACEHOLDER)])
     header, found, rest = rendered.partition(PLACEHOLDER)
     if not found:  # the template rewrites the turn; its first token may still be BOS
         return int(list(ids[:1]) == _bos(tokenizer)), 0
