@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,6 +82,26 @@ MARKS = (
     "|",
     ">",
     "\t",
+)
+
+
+XML_VALUES = (
+    *("", "0", "-1", "1e300", "99999999999", "NaN", "ZZZ1", "a", "../x", "xl/workbook.xml"),
+    *"bdens",
+)
+ELEMENTS = (
+    '<row r="1048577">',
+    '<row r="0"/>',
+    '<c r="XFD1" t="s"><v>999</v></c>',
+    '<c t="d"><v>2026-13-99</v></c>',
+    '<c s="0"><v>1e300</v></c>',
+    '<c t="e"><v>#N/A</v></c>',
+    '<c t="b"><v>x</v></c>',
+    '<dimension ref="A1:ZZZ9999999"/>',
+    '<mergeCell ref="A1:A2"/>',
+    '<!DOCTYPE x [<!ENTITY a "b">]>',
+    "&a;",
+    "</sheetData>",
 )
 
 
@@ -223,6 +244,27 @@ def adapter(content: bytes, rng: random.Random) -> bytes:
     return config + b"\0" + safetensors(weights, rng)
 
 
+def workbook(content: bytes, rng: random.Random) -> bytes:
+    """Insert, repeat or remove an element of a part of a workbook, or replace the part."""
+    parts = json.loads(content)
+    name = rng.choice(list(parts))
+    pieces = re.split(r"(?=<)", parts[name])
+    at = rng.randrange(len(pieces))
+    match rng.randrange(5):
+        case 0:
+            pieces[at] = rng.choice(ELEMENTS)
+        case 1:
+            pieces.insert(at, rng.choice(ELEMENTS))
+        case 2:
+            pieces[at:at] = pieces[at : at + rng.randrange(6)]
+        case 3:
+            pieces[at] = re.sub(r'"[^"]*"|(?<=>)[^<]+', lambda _: f'"{rng.choice(XML_VALUES)}"', pieces[at])
+        case _:
+            parts[rng.choice(list(parts))] = rng.choice(("", "<a/>", parts[name]))
+            return json.dumps(parts).encode()
+    return json.dumps({**parts, name: "".join(pieces)}).encode()
+
+
 MUTATORS: Mapping[str, Mutator] = {
     "task": yaml_text,
     "curriculum": settings,
@@ -232,6 +274,7 @@ MUTATORS: Mapping[str, Mutator] = {
     "statistics": safetensors,
     "eval-set": json_lines,
     "adapter": adapter,
+    "workbook": workbook,
 }
 """Mutators by target."""
 

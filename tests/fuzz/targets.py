@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from unittest.mock import patch
@@ -73,7 +75,11 @@ def rows(folder: Path) -> Attempt:
     from lori_cl.tasks import from_jsonl, read_task, to_jsonl
     from tests.tasks.task_files import classification, generation, multiple_choice
 
+    inferred = classification(columns={"text": "{{ text }}"}, allow_duplicates=True, train={"split": "test"})
+    conversation = {"format": "messages", "prompt": "", "answer": ""}
     tasks = [
+        inferred.model_copy(update={"labels": ()}),
+        generation(**conversation, allow_duplicates=True, train={"split": "test"}),
         classification(columns={"text": "{{ text }}"}, allow_duplicates=True, train={"split": "test"}),
         generation(prompt="{{ text }}", answer="{{ label }}", allow_duplicates=True, train={"split": "test"}),
         multiple_choice(
@@ -99,6 +105,28 @@ def rows(folder: Path) -> Attempt:
 
     def _read_back(examples: list) -> None:  # type: ignore[type-arg]
         assert from_jsonl(to_jsonl(examples)) == examples
+
+    return attempt
+
+
+def workbook(folder: Path) -> Attempt:
+    """Read an XLSX file; an input is its parts as a JSON object, or the archive itself."""
+    from lori_cl.tasks import read_task
+    from tests.tasks.task_files import classification
+
+    source = {"local": "data.xlsx"}
+    task = classification(source=source, train={"source": source}, allow_duplicates=True)
+    file = folder / "data.xlsx"
+
+    def attempt(content: bytes) -> None:
+        try:
+            parts = json.loads(content)
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, part in parts.items():
+                    archive.writestr(name, part)
+        except (ValueError, TypeError, AttributeError, struct.error, OverflowError):
+            file.write_bytes(content)
+        read_task(task, folder)
 
     return attempt
 
@@ -216,6 +244,7 @@ TARGETS: Mapping[str, Callable[[Path], Attempt]] = {
     "statistics": statistics,
     "eval-set": eval_set,
     "adapter": adapter,
+    "workbook": workbook,
 }
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from lori_cl.errors import DataError
 from lori_cl.tasks import eval_examples, read_task, train_examples
 from lori_cl.tasks.duplicates import normalised
+from lori_cl.tasks.held_out import split_rows
+from lori_cl.tasks.rows import Rows
 
 from .task_files import ENDINGS, classification, generation, write_bytes, write_rows
 
@@ -71,6 +74,14 @@ def test_a_folder_without_an_eval_file_can_be_split(tmp_path: Path) -> None:
     write_rows(tmp_path / "data" / "train.csv", ROWS)
     write_rows(tmp_path / "data.csv", ROWS)
     assert sides(tmp_path, source={"local": "data"}) == sides(tmp_path)
+
+
+def test_a_hub_data_set_can_be_split_and_keeps_its_row_numbers() -> None:
+    rows = Rows(datasets.Dataset.from_list(ROWS), ["text", "label"], "hub[train]")
+    train, held_out = split_rows(classification(**FIELDS), rows)
+    both = [*train, *held_out]
+    assert sorted(number for number, _ in both) == list(range(len(ROWS)))
+    assert all(ROWS[number]["text"] == row["text"] for number, row in both)
 
 
 def test_training_prompt_reads_its_own_columns_of_the_file(tmp_path: Path) -> None:
