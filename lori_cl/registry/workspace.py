@@ -233,7 +233,9 @@ class Workspace:
         Raises: ArtifactMissing; ArtifactDamaged; WorkspaceUnusable, as `folder_of` does.
         """
         if task.declared_in == ARTIFACTS:
-            for split in (task.spec["train"]["split"], task.spec["eval"]["split"]):
+            held_out = task.spec["eval"]
+            own = [] if held_out.get("fraction") is not None else [held_out["split"]]
+            for split in (task.spec["train"]["split"], *own):
                 self.artifacts.get(split, "jsonl")
         return self.folder_of(task.declared_in)
 

@@ -20,21 +20,27 @@ Rows = Iterable[Mapping[str, Any]] | Any
 
 @dataclass(frozen=True)
 class InMemoryTask:
-    """A task declaration, and both splits as JSON lines."""
+    """A task declaration, and its rows as JSON lines."""
 
     kind: ClassVar[str]
 
     name: str
     train: bytes
-    eval: bytes
+    eval: bytes | None
+    """None if the eval set is a fraction of `train`."""
+    fraction: float | None
+    """The fraction of `train` to hold out as the eval set."""
     fields: Mapping[str, Any]
     """The other fields of the declaration."""
 
-    def __init__(self, name: str, *, train: Rows, eval: Rows, **fields: Any) -> None:
-        rows = {"train": records(train, f"{name}, train"), "eval": records(eval, f"{name}, eval")}
+    def __init__(self, name: str, *, train: Rows, eval: Rows | float, **fields: Any) -> None:
+        fraction = eval if isinstance(eval, float) else None
+        splits = {"train": train} if fraction is not None else {"train": train, "eval": eval}
+        rows = {split: records(given, f"{name}, {split}") for split, given in splits.items()}
         content = {split: json_lines(found, f"{name}, {split}") for split, found in rows.items()}
-        declared = self.declaration(rows["train"], rows["eval"], fields)
-        for field, value in {"name": name, **content, "fields": declared}.items():
+        declared = self.declaration(rows["train"], rows.get("eval", ()), fields)
+        values = {"name": name, "eval": None, **content, "fraction": fraction, "fields": declared}
+        for field, value in values.items():
             object.__setattr__(self, field, value)
         self.spec("train", "test")
 
@@ -44,13 +50,14 @@ class InMemoryTask:
         """The declaration's fields, from the arguments and the rows."""
         return fields
 
-    def spec(self, train_split: str, eval_split: str) -> TaskSpec:
-        """The declaration, whose source is a folder with both splits.
+    def spec(self, train_split: str, eval_split: str = "test") -> TaskSpec:
+        """The declaration, whose source is a folder with the splits; with a fraction, there is only `train`.
 
         Raises: SpecError: a field is unknown, or its value is invalid.
         """
         model = TASK_SPECS[self.kind]
-        splits = {"train": {"split": train_split}, "eval": {"split": eval_split}}
+        held_out = {"split": eval_split} if self.fraction is None else {"fraction": self.fraction}
+        splits = {"train": {"split": train_split}, "eval": held_out}
         named = {"name": self.name, "kind": self.kind, "source": {"local": "."}, **splits}
         with as_spec_error(f"{type(self).__name__} '{self.name}'", model, "task"):
             return model.model_validate({**self.fields, **named})
@@ -61,7 +68,8 @@ class Classification(InMemoryTask):
 
     Args:
         name: The task's name: lower-case letters, digits, '_' and '-'.
-        train, eval: The examples: a list of dicts, a `pandas.DataFrame`, or a `datasets.Dataset`.
+        train, eval: The examples: a list of dicts, a `pandas.DataFrame`, or a `datasets.Dataset`. `eval` may
+            be a fraction of `train` to hold out, such as 0.1.
         text: The column with the text, or a Jinja template over several columns.
         label: The column with the label.
         labels: The label set in order; by default the sorted texts in the label column. Labels that are
@@ -84,7 +92,7 @@ class Classification(InMemoryTask):
         name: str,
         *,
         train: Rows,
-        eval: Rows,
+        eval: Rows | float,
         text: str = "text",
         label: str = "label",
         labels: Any = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -253,7 +253,8 @@ class GenerationSpec(GenerativeSpec):
                     raise ValueError(f"format: {self.format} gives prompts and answers; remove '{name}'")
             return self
         if not self.prompt:
-            raise ValueError("'prompt' is missing from a task; give a template, or the 'format' of the data")
+            formats = ", ".join(get_args(DataFormat))
+            raise ValueError(f"'prompt' is missing from a task; give a template, or a format: {formats}")
         if not self.answer and not self.answers:
             raise ValueError("'answer' is missing; give a template for the answer, or 'answers'")
         return self

@@ -119,6 +119,11 @@ class TaskSpec(Spec):
         return self
 
     @property
+    def eval_split(self) -> str:
+        """The split that the eval examples are read from."""
+        return self.eval.split if self.eval.fraction is None else self.train.split
+
+    @property
     def unverified(self) -> bool:
         """Whether one of its sources is unverified."""
         return self.source.unverified or (self.train.source is not None and self.train.source.unverified)

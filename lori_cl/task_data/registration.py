@@ -73,12 +73,17 @@ def _check_in_memory(task: InMemoryTask) -> _CheckedTask:
     Raises: SpecError; DataError, which names the task, its split and the line.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for split, content in (("train", task.train), ("test", task.eval)):
+        for split, content in zip(("train", "test"), _contents(task), strict=False):
             (Path(folder) / f"{split}.jsonl").write_bytes(content)
         try:
             return _check(task.spec("train", "test"), Path(folder), task)
         except DataError as error:
             raise DataError(str(error).replace(folder, task.name)) from None
+
+
+def _contents(task: InMemoryTask) -> list[bytes]:
+    """Return the training rows, and the eval rows unless they are a fraction of the training rows."""
+    return [content for content in (task.train, task.eval) if content is not None]
 
 
 def _check(spec: TaskSpec, folder: Path, source: Path | InMemoryTask) -> _CheckedTask:
@@ -97,7 +102,7 @@ def _declaration(workspace: Workspace, registry: Registry, task: _CheckedTask) -
     """Write the eval set, and the rows of a task with data in memory, as artifacts."""
     spec, files = task.spec, {}
     if isinstance(task.source, InMemoryTask):
-        contents = (task.source.train, task.source.eval)
+        contents = _contents(task.source)
         digests = [workspace.artifacts.put(content, "jsonl") for content in contents]
         files = dict(zip(digests, map(len, contents), strict=True))
         spec = task.source.spec(*digests).model_copy(update={"skipped": spec.skipped})

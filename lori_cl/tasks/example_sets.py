@@ -115,7 +115,7 @@ def require_scorable(task: Any, examples: Sequence[Example]) -> None:
     """
     reason = SCORERS[task.metric].unscorable(task, examples)
     if reason is not None:
-        raise DataError(f"task '{task.name}': {task.metric} cannot score split '{task.eval.split}': {reason}")
+        raise DataError(f"task '{task.name}': {task.metric} cannot score split '{task.eval_split}': {reason}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def require_no_duplicates(task: TaskSpec, train: Sequence[Example], held_out: Se
         exact = first.held_out.text == first.train.text
         raise DataError(
             f"task '{task.name}': {len(repeated):,} of {len(held_out):,} eval examples are also training "
-            f"examples (the first is row {first.held_out.id + 1} of split '{task.eval.split}', "
+            f"examples (the first is row {first.held_out.id + 1} of split '{task.eval_split}', "
             f"equal to row {first.train.id + 1} of split '{task.train.split}'"
             f"{'' if exact else ' except for case, spaces or punctuation'}), so the score would reward "
             "memorization. Remove them from one split, or set allow_duplicates: true"
@@ -193,7 +193,7 @@ def near_duplicates_line(task: TaskSpec, train: Sequence[Example], held_out: Seq
     return (
         f"task '{task.name}': {near.n:,} of {len(held_out):,} eval examples ({near.n / len(held_out):.1%}) "
         f"are near duplicates of training examples{part}; the first is row {near.first.held_out.id + 1} of "
-        f"split '{task.eval.split}', near row {near.first.train.id + 1} of split '{task.train.split}'"
+        f"split '{task.eval_split}', near row {near.first.train.id + 1} of split '{task.train.split}'"
     )
 
 

@@ -209,3 +209,21 @@ def test_unknown_names_are_named_with_what_exists(ws: cl.Workspace, task: Task, 
         run.report(format="htm")
     with pytest.raises(AttributeError, match="no metric 'bwd'"):
         run.metrics("current").bwd  # noqa: B018 (the access is the test)
+
+
+def test_a_fraction_of_the_rows_can_be_the_eval_set(
+    ws: cl.Workspace, task: Task, plan: Callable[..., cl.Curriculum]
+) -> None:
+    made = task("a", train=rows(40, "a"), eval=0.25)
+    [added] = ws.add_task(made)
+    assert 2 <= added.task.eval_set.n <= 20
+    [again] = ws.add_task(task("a", train=rows(40, "a"), eval=0.25))
+    assert not again.is_new
+    [stage] = ws.run(plan("a"), name="run", progress=False).stages
+    assert stage.n_train == 40 - added.task.eval_set.n
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5])
+def test_a_fraction_outside_0_and_1_is_refused(task: Task, fraction: float) -> None:
+    with pytest.raises(SpecError, match=r"^Classification 'a': 'eval\.fraction'"):
+        task("a", eval=fraction)

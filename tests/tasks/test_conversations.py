@@ -277,7 +277,10 @@ def test_rendering_of_a_conversation_matches_transformers(chat_tokenizer: PreTra
         ({"prompt": "{{ q }}"}, "format: messages gives prompts and answers; remove 'prompt'"),
         ({"answers": "golds"}, "remove 'answers'"),
         ({"train": {"prompt": "{{ q }}"}}, r"remove 'train\.prompt'"),
-        ({"format": None}, "'prompt' is missing from a task; give a template, or the 'format' of the data"),
+        (
+            {"format": None},
+            "'prompt' is missing from a task; give a template, or a format: messages",
+        ),
         ({"format": "openai"}, "'messages', 'sharegpt', 'alpaca'"),
         ({"chat": False, "system": "a"}, "system is only used by a chat template"),
         ({"system": " "}, "system is empty"),

@@ -91,6 +91,14 @@ def test_training_prompt_reads_its_own_columns_of_the_file(tmp_path: Path) -> No
     assert all(e.text == f"q{e.id}" for e in data.held_out)
 
 
+def test_duplicates_are_reported_as_rows_of_the_split_that_is_divided(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data.csv", [{"q": f"q {i}", "a": "1"} for i in range(20)])
+    held_out = read_task(generation(**FIELDS), tmp_path).held_out[0].text
+    same = generation(**FIELDS, train={"prompt": held_out})  # every training prompt is this eval prompt
+    with pytest.raises(DataError, match=r"of split 'train', equal to row \d+ of split 'train'"):
+        read_task(same, tmp_path)
+
+
 def test_file_without_a_fraction_is_refused_with_the_line_to_add(tmp_path: Path) -> None:
     write_rows(tmp_path / "data.csv", ROWS)
     with pytest.raises(DataError, match=r"one file for both splits; add `eval: \{fraction: 0\.1\}`"):
