@@ -5,8 +5,9 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
 from lori_cl.errors import DataError
+from lori_cl.spec import GenerationSpec
 from lori_cl.tasks import Example, kind_of
-from lori_cl.tasks.kinds.chat import render_chat
+from lori_cl.tasks.kinds.chat import render_turns
 
 from .task_files import generation, multiple_choice
 from .tiny_models import WORDS, llama
@@ -16,6 +17,10 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ 'fine ' }}{% endif %}"
 )
 TASK = generation(chat=True, max_new_tokens=4)
+
+
+def render_chat(task: GenerationSpec, tokenizer: PreTrainedTokenizerFast, content: str) -> str:
+    return render_turns(task, tokenizer, [("user", content)])
 
 
 def ids(text: str) -> list[int]:

@@ -97,6 +97,14 @@ def test_chat_template_output_matches_transformers(tokenizer: PreTrainedTokenize
     assert chat_text(tokenizer, TURN) == reference
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_output_for_several_turns_matches_transformers(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    tokenizer.chat_template = TEMPLATES[name]
+    turns = [*TURN, {"role": "assistant", "content": "4\n"}, {"role": "user", "content": "And 3 + 3?"}]
+    reference = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+    assert chat_text(tokenizer, turns) == reference
+
+
 def test_chat_template_uses_the_clock_passed_by_the_caller() -> None:
     template = "{{ strftime_now('%d %b %Y') if strftime_now is defined }}"
     day = datetime.datetime(2024, 7, 26, tzinfo=datetime.UTC)

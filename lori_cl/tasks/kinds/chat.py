@@ -19,11 +19,6 @@ def turns_of(example: Example) -> Sequence[Turn]:
     return example.turns or (("user", example.text),)
 
 
-def render_chat(task: Any, tokenizer: Any, content: str) -> str:
-    """Render the chat template with one user turn; see `render_turns`."""
-    return render_turns(task, tokenizer, [("user", content)])
-
-
 def render_turns(task: Any, tokenizer: Any, turns: Sequence[Turn]) -> str:
     """Render the chat template with these turns, up to the beginning of the model's turn.
 

@@ -20,7 +20,7 @@ def prompt_ids(task: Any, tokenizer: Any, example: Example) -> list[int]:
     A plain prompt begins with the special tokens that the tokenizer adds before a text (BOS). The special
     tokens that it adds after a text (EOS, SEP) are removed, because they would end the sequence before the
     answer. A chat template contains its special tokens itself.
-    Raises: DataError, as `render_chat`.
+    Raises: DataError, as `render_turns`.
     """
     if task.chat:
         return _chat_ids(task, tokenizer, turns_of(example))
