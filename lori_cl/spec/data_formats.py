@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 DataFormat = Literal["messages", "sharegpt", "alpaca", "prompt-completion"]
@@ -21,6 +21,19 @@ ALPACA = (
     "### Response:"
 )
 """The prompt of an Alpaca row without a chat template. Source: Taori et al. 2023, Stanford Alpaca."""
+
+
+COLUMNS: Mapping[str, frozenset[str]] = {
+    **{data_format: frozenset({column}) for data_format, column in CONVERSATION_COLUMNS.items()},
+    "alpaca": frozenset({"instruction", "output"}),
+    "prompt-completion": frozenset({"prompt", "completion"}),
+}
+"""Format → the columns that its rows have."""
+
+
+def format_of(columns: Collection[str]) -> str | None:
+    """Return the first format whose columns these include; None if there is none."""
+    return next((name for name, needed in COLUMNS.items() if needed <= {*columns}), None)
 
 
 def templates_of(data_format: Any, chat: bool) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.meta import find_undeclared_variables
 
 from lori_cl.errors import DataError, first_line
+from lori_cl.spec.data_formats import format_of
 from lori_cl.tasks.rows import Row
 from lori_cl.tasks.templates import SANDBOX, fill, fill_list
 
@@ -38,8 +39,10 @@ def _compute(compute: Callable[[str, Row], T], template: str, row: Row, field: s
     try:
         return compute(template, row)
     except UndefinedError as error:
-        columns = ", ".join(getattr(row, "columns", row))
-        raise DataError(f"{where}: {field}: {error.message}. Columns: {columns}.") from None
+        columns = getattr(row, "columns", row)
+        known = format_of(columns)
+        hint = "" if known is None else f" A task of kind generation can read them with format: {known}."
+        raise DataError(f"{where}: {field}: {error.message}. Columns: {', '.join(columns)}.{hint}") from None
     except SecurityError as error:
         raise DataError(f"{where}: {field} accesses something outside the sandbox: {error}") from None
     except TemplateError as error:

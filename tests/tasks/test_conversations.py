@@ -332,6 +332,17 @@ def test_prompt_and_completion_are_read(tmp_path: Path) -> None:
     assert task_from_record(task.to_record()) == task
 
 
+@pytest.mark.parametrize(
+    ("row", "data_format"),
+    [(TWO_TURNS, "messages"), ({"conversations": []}, "sharegpt"), (ALPACA_ROW, "alpaca")],
+)
+def test_missing_column_error_names_the_format_of_the_data(
+    tmp_path: Path, row: Any, data_format: str
+) -> None:
+    with pytest.raises(DataError, match=rf"'[qa]' is undefined\. Columns: .*with format: {data_format}\.$"):
+        examples(tmp_path, row, generation())
+
+
 def test_prompt_of_the_task_replaces_that_of_the_format(tmp_path: Path) -> None:
     task = chat_task(format="alpaca", prompt="Q: {{ instruction }}")
     assert examples(tmp_path, ALPACA_ROW, task) == [Example(0, "Q: Add.", "3")]
