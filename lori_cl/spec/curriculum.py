@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -52,6 +52,8 @@ class QuantizationSpec(Spec):
 
 class ModelSpec(Spec):
     """The frozen base model."""
+
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"quantization"})
 
     path: str = Field(min_length=1)
     """A hub id, a local folder, or `package:NAME/FOLDER` for weights in an installed package. A GGUF file is
@@ -335,6 +337,4 @@ class CurriculumSpec(Spec):
         """Return the curriculum as JSON values, including every default."""
         record = self.model_dump(mode="json")
         # Left out where empty, so that digests of stages stay what they were before the field existed.
-        if record["model"]["quantization"] is None:
-            del record["model"]["quantization"]
         return {key: value for key, value in record.items() if key != "settings" or value}

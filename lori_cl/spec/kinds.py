@@ -201,10 +201,22 @@ class GenerativeSpec(ChatTaskSpec):
         return self
 
 
+GenerationMetric = Literal[
+    "exact_match",
+    "numeric_match",
+    "json_match",
+    "regex_match",
+    "f1",
+    "rouge_l",
+    "sentence_bleu",
+    "edit_similarity",
+]
+
+
 class GenerationSpec(GenerativeSpec):
     """A text to generate after a prompt."""
 
-    omitted_if_none: ClassVar[frozenset[str]] = ChatTaskSpec.omitted_if_none | {"format"}
+    omitted_if_none: ClassVar[frozenset[str]] = ChatTaskSpec.omitted_if_none | {"format", "pattern"}
 
     kind: Literal["generation"]
     format: DataFormat | None = None
@@ -220,12 +232,10 @@ class GenerationSpec(GenerativeSpec):
     """The reference answers, if a row has several; the best match counts. Either the name of a column that
     holds a list (`answers.text`: the list `text` in a column that holds a table), a template with one
     expression that gives a list, or a list of templates, one per answer."""
-    metric: Annotated[
-        Literal[
-            "exact_match", "numeric_match", "json_match", "f1", "rouge_l", "sentence_bleu", "edit_similarity"
-        ],
-        OR_PLUGIN_SCORER,
-    ] = "exact_match"
+    pattern: str | None = None
+    """A Jinja template over the data set's columns: the regular expression that a right answer contains, for
+    `metric: regex_match`."""
+    metric: Annotated[GenerationMetric, OR_PLUGIN_SCORER] = "exact_match"
 
     @model_validator(mode="before")
     @classmethod
@@ -233,6 +243,17 @@ class GenerationSpec(GenerativeSpec):
         if not isinstance(data, Mapping):
             return data
         return {**templates_of(data.get("format"), chat=data.get("chat") is True), **data}
+
+    @model_validator(mode="after")
+    def _check_pattern(self) -> Self:
+        needed = self.metric == "regex_match"
+        if needed and not self.pattern:
+            raise ValueError("metric: regex_match needs 'pattern': a template for a regular expression")
+        if self.pattern is not None and not needed and self.metric in get_args(GenerationMetric):
+            raise ValueError(f"'pattern' is not used by metric: {self.metric}; set metric: regex_match")
+        if self.pattern is not None and self.conversation is not None:
+            raise ValueError(f"'pattern' cannot be used with format: {self.format}; remove it")
+        return self
 
     @property
     def conversation(self) -> str | None:

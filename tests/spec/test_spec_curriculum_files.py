@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from lori_cl import digest
 from lori_cl.errors import SpecError
 from lori_cl.spec import CurriculumSpec, View, load_curriculum
+from lori_cl.spec.base import Spec
 from lori_cl.spec.loading import Known
 
 from .conftest import CURRICULUM, Write
@@ -149,10 +149,13 @@ def test_known_names_are_accepted(write: Write) -> None:
     assert load_curriculum(write(CURRICULUM), known=known).method == "lori"
 
 
-def assert_every_field_is_in(record: dict[str, Any], spec: BaseModel) -> None:
-    assert set(record) == set(type(spec).model_fields) - {"settings", "quantization"}  # left out where empty
+def assert_every_field_is_in(record: dict[str, Any], spec: Spec) -> None:
+    assert set(record) == set(type(spec).model_fields) - {
+        "settings",
+        *spec.omitted_if_none,
+    }  # left out where empty
     for field, value in spec:
-        if isinstance(value, BaseModel):
+        if isinstance(value, Spec):
             assert_every_field_is_in(record[field], value)
 
 

@@ -8,7 +8,7 @@ answer: " {{ answer }}"
 max_new_tokens: 256
 stop: ["Question:"]
 answers: golds                            # if a row has several reference answers: see below
-metric: numeric_match                     # exact_match, numeric_match, f1, rouge_l, …
+metric: numeric_match                     # or exact_match, json_match, regex_match, f1, …
 temperature: 0.0                          # above 0: sampling, with a seed per example
 samples: 1                                # number of answers; the outcome is their mean
 
@@ -35,6 +35,7 @@ from lori_cl.tasks.kinds.causal import render_nonempty
 from lori_cl.tasks.kinds.generative import Generative
 from lori_cl.tasks.prompts import columns_read, is_template, render_list
 from lori_cl.tasks.rows import Row, Rows
+from lori_cl.tasks.scorers.regex_match import pattern_problem
 
 
 class Generation(Generative):
@@ -75,9 +76,18 @@ class Generation(Generative):
             return super().columns(task, training=training)
         return {CONVERSATION_COLUMNS[task.conversation]}
 
+    def check_templates(self, task: GenerationSpec) -> tuple[str, ...]:
+        """Return the template of the pattern, if there is one."""
+        return (task.pattern,) if task.pattern else ()
+
     def check(self, task: GenerationSpec, row: Row, where: str) -> str:
-        """Return an empty text: answers are compared with the reference answers."""
-        return ""
+        """Return the pattern; empty if answers are compared with the reference answers."""
+        if not task.pattern:
+            return ""
+        pattern = render_nonempty(task.pattern, row, "pattern", where)
+        if (problem := pattern_problem(pattern)) is not None:
+            raise DataError(f"{where}: the pattern {shown(pattern)} {problem}")
+        return pattern
 
     def answers_of(self, task: GenerationSpec, row: Row, where: str) -> list[str]:
         """Return the training target, then the other reference answers."""

@@ -13,6 +13,7 @@ from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
 from lori_cl.tasks.scorers.overlap import EDIT_SIMILARITY, F1, ROUGE_L, SENTENCE_BLEU
 from lori_cl.tasks.scorers.pass_at_k import PassAtK
 from lori_cl.tasks.scorers.refusal import HarmonicRate
+from lori_cl.tasks.scorers.regex_match import RegexMatch
 
 SCORERS = Implementations[Scorer](
     "lori_cl.scorers",
@@ -23,6 +24,7 @@ SCORERS = Implementations[Scorer](
         "exact_match": EXACT_MATCH,
         "numeric_match": NUMERIC_MATCH,
         "json_match": JSON_MATCH,
+        "regex_match": RegexMatch(),
         "f1": F1,
         "rouge_l": ROUGE_L,
         "sentence_bleu": SENTENCE_BLEU,
