@@ -77,6 +77,20 @@ def tiny_causal_lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import make_t5
+
+    return make_t5(tmp_path_factory.mktemp("t5"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import make_bart
+
+    return make_bart(tmp_path_factory.mktemp("bart"))
+
+
+@pytest.fixture(scope="session")
 def empty_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a workspace with an empty registry; it is created once because migrations are slow."""
     from lori_cl.registry import Workspace

@@ -1,4 +1,4 @@
-"""A tiny encoder and a tiny causal LM on disk, and tasks to train them on."""
+"""Tiny base models on disk, and tasks to train them on."""
 
 import json
 import random
@@ -8,7 +8,16 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import BertConfig, BertModel
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from lori_cl.testing import save_word_tokenizer, tiny_base_model
 
@@ -36,6 +45,57 @@ def make_encoder(folder: Path) -> Path:
 def make_causal_lm(folder: Path) -> Path:
     """Save a Llama of one layer."""
     return tiny_base_model(folder, VOCABULARY)
+
+
+def make_t5(folder: Path) -> Path:
+    """Save a T5 of one layer in each part, whose tokenizer ends a text with its end token."""
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=save_word_tokenizer(folder, VOCABULARY),
+        d_model=16,
+        d_kv=8,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        pad_token_id=0,
+        eos_token_id=2,
+        decoder_start_token_id=0,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    return _with_special_tokens(folder, "$A [EOS]")
+
+
+def make_bart(folder: Path) -> Path:
+    """Save a BART of one layer in each part; its tokenizer puts a text between [BOS] and [EOS]."""
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=save_word_tokenizer(folder, ["[BOS]", *VOCABULARY]),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=32,
+        init_std=0.5,
+        pad_token_id=0,
+        bos_token_id=3,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+    )
+    BartForConditionalGeneration(config).save_pretrained(folder)
+    return _with_special_tokens(folder, "[BOS] $A [EOS]", bos_token="[BOS]")
+
+
+def _with_special_tokens(folder: Path, template: str, **special: str) -> Path:
+    """Make the saved tokenizer add special tokens around each text."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens(special)
+    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in template.split() if token != "$A"]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(template, special_tokens=ids)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def declare_task(

@@ -8,7 +8,13 @@ from lori_cl.adapters.external_files import read_metadata, read_tensors
 from lori_cl.adapters.inputs import InputMoments, principal_directions, record_inputs
 from lori_cl.adapters.interference import delta_cosine, output_energy, projection_cosines
 from lori_cl.adapters.lora_model import ADAPTER_NAME, lora_model
-from lori_cl.adapters.lora_weights import LoRAWeights, add_adapter, is_transposed, read_weights
+from lori_cl.adapters.lora_weights import (
+    LoRAWeights,
+    add_adapter,
+    is_transposed,
+    read_weights,
+    task_type_of,
+)
 from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, resolve_settings, resolve_weights
 from lori_cl.adapters.model_probe import ordinary_ids, probing, read_ids, record_calls, token_embeddings
 from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_peft, save_tensors
@@ -74,6 +80,7 @@ __all__ = [
     "save_tensors",
     "select_sites",
     "site_shapes",
+    "task_type_of",
     "tensors_digest",
     "token_embeddings",
 ]

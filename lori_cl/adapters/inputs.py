@@ -12,10 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lori_cl.adapters.excluded_directions import Directions
+from lori_cl.adapters.model_probe import is_encoder_decoder
 
 
 class InputMoments:
     """Σ x xᵀ over all non-padding tokens, float64. Sites that read the same tensor share one.
+
+    In an encoder-decoder model, the sites of the encoder and those that read its last states (keys and values
+    of the cross-attention) read the prompt's tokens. All other sites read the decoder's tokens.
 
     If a site's input is not one row per token of the batch (for example one state per text), all rows count.
     """
@@ -29,13 +33,26 @@ class InputMoments:
         """All sites that read the tensor, by the same site."""
         self._leader: dict[str, str] = {}
         self._mask: Tensor | None = None
+        self._decoder_mask: Tensor | None = None
+        self._in_decoder = False
+        self._encoded: weakref.ref[Tensor] | None = None
         # Weak references: holding the inputs of all sites would need the memory of a training step.
         self._seen: list[tuple[weakref.ref[Tensor], str]] = []
 
-    def begin_forward(self, mask: Tensor | None) -> None:
-        """Begin a forward pass; the attention mask (batch, length) marks the non-padding tokens."""
-        self._mask = mask
+    def begin_forward(self, mask: Tensor | None, decoder_mask: Tensor | None = None) -> None:
+        """Begin a forward pass; the attention masks (batch, length) mark the non-padding tokens."""
+        self._mask, self._decoder_mask = mask, decoder_mask
+        self._in_decoder, self._encoded = False, None
         self._seen = []
+
+    def end_encoder(self, states: Float[Tensor, "B S d"]) -> None:
+        """Continue with the decoder, after the encoder returned its last states."""
+        self._in_decoder, self._encoded = True, weakref.ref(states)
+
+    def _mask_of(self, x: Tensor) -> Tensor | None:
+        """Return the mask of a site's input."""
+        reads_states = self._encoded is not None and self._encoded() is x
+        return self._decoder_mask if self._in_decoder and not reads_states else self._mask
 
     def add(self, site: str, x: Float[Tensor, "... d_in"]) -> None:
         """Add the input x of a site."""
@@ -46,8 +63,9 @@ class InputMoments:
             return
         self._seen.append((weakref.ref(x), site))
         rows = x.detach().reshape(-1, x.shape[-1]).double()  # (batch · length, d_in)
-        if self._mask is not None and len(rows) == self._mask.numel():
-            rows = rows[self._mask.flatten().to(rows.device).bool()]  # (tokens, d_in)
+        mask = self._mask_of(x)
+        if mask is not None and len(rows) == mask.numel():
+            rows = rows[mask.flatten().to(rows.device).bool()]  # (tokens, d_in)
         if site not in self.sums:
             self.sums[site] = rows.new_zeros(rows.shape[-1], rows.shape[-1])  # on the model's device
             self.dtypes[site] = x.dtype
@@ -60,9 +78,12 @@ def record_inputs(model: Any, layers: Mapping[str, Any]) -> Iterator[InputMoment
     moments = InputMoments()
 
     def begin(_module: Any, _args: Any, kwargs: Mapping[str, Any]) -> None:
-        moments.begin_forward(kwargs.get("attention_mask"))
+        moments.begin_forward(kwargs.get("attention_mask"), _decoder_mask(kwargs))
 
     hooks = [model.register_forward_pre_hook(begin, with_kwargs=True)]
+    if is_encoder_decoder(model):
+        encoder = model.get_encoder()
+        hooks.append(encoder.register_forward_hook(lambda _, __, output: moments.end_encoder(output[0])))
     for site, layer in layers.items():
         hooks.append(layer.register_forward_pre_hook(lambda _, args, site=site: moments.add(site, args[0])))
     try:
@@ -70,6 +91,12 @@ def record_inputs(model: Any, layers: Mapping[str, Any]) -> Iterator[InputMoment
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _decoder_mask(inputs: Mapping[str, Any]) -> Tensor | None:
+    """Return which tokens of the decoder's input are no padding; without a mask, those with a label."""
+    mask, labels = inputs.get("decoder_attention_mask"), inputs.get("labels")
+    return labels != -100 if mask is None and labels is not None else mask
 
 
 def noise_of(dtype: torch.dtype, width: int) -> float:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME, alpha_for
+from lori_cl.adapters.model_probe import is_encoder_decoder
 from lori_cl.adapters.modules import plain_linear
 from lori_cl.adapters.sites import Site
 from lori_cl.adapters.sparse_adapter import lora_layers
@@ -79,6 +80,12 @@ def read_weights(model: Any, name: str = ADAPTER_NAME) -> LoRAWeights:
 def is_transposed(model: Any) -> bool:
     """Return whether the sites of a PeftModel store transposed weights, as GPT-2's Conv1D does."""
     return any(isinstance(layer.get_base_layer(), Conv1D) for layer in lora_layers(model).values())
+
+
+def task_type_of(model: Any) -> str | None:
+    """Return the `task_type` that PEFT needs to generate with an encoder-decoder model; None for others."""
+    writes = is_encoder_decoder(model) and model.get_output_embeddings() is not None
+    return "SEQ_2_SEQ_LM" if writes else None
 
 
 def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:

@@ -79,16 +79,25 @@ def probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
                 module.training = training
 
 
+def is_encoder_decoder(model: Any) -> bool:
+    """Return whether a model reads a prompt with its encoder and writes with its decoder."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
 def read_ids(
     model: Any, ids: Sequence[Sequence[int]], mask: Sequence[Sequence[int]] | None = None, **more: Tensor
 ) -> Any:
     """Run the model on token ids and an attention mask only, as lori_cl calls every model.
+
+    The decoder of an encoder-decoder model reads the same ids as its encoder.
 
     Raises: ModelError, if the model needs other inputs, or fails.
     """
     device = next(model.parameters()).device
     batch: Int64[Tensor, "B T"] = torch.tensor(ids, device=device)
     attention = torch.ones_like(batch) if mask is None else torch.tensor(mask, device=device)
+    if is_encoder_decoder(model):
+        more = {"decoder_input_ids": batch, **more}
     try:
         return model(input_ids=batch, attention_mask=attention, **more)
     except Exception as error:  # the model's code can raise anything

@@ -32,10 +32,12 @@ def save_peft(
     metadata: Mapping[str, Any],
     *,
     fan_in_fan_out: bool = False,
+    task_type: str | None = None,
 ) -> None:
     """Write `adapter_config.json` and `adapter_model.safetensors` atomically.
 
     `base` is the base model's path or hub id. Set `fan_in_fan_out` if the sites are Conv1D, as in GPT-2.
+    `task_type` selects the class with which PEFT wraps the base model.
     Equal inputs give equal bytes.
     Raises: InputError, if the folder exists and is not empty; WorkspaceUnusable, if it cannot be written.
     """
@@ -43,6 +45,7 @@ def save_peft(
     config = lora_config(
         weights,
         fan_in_fan_out=fan_in_fan_out,
+        task_type=task_type,
         inference_mode=True,
         base_model_name_or_path=base,
         revision=revision,

@@ -98,7 +98,12 @@ def load_model(
     recorded = _recorded_sites(workspace, run, method)
     selection = select_sites(base.model, curriculum.adapter.targets, recorded)
     model = method.attach(base.model, derive_seed(curriculum.seed, "projection"), selection.sites)
-    eval_tasks = [prepare_eval_task(workspace, task, curriculum, base.context) for task in tasks]
+    eval_tasks = [
+        prepare_eval_task(
+            workspace, task, curriculum, base.context, encoder_decoder=base.architecture == "seq2seq-lm"
+        )
+        for task in tasks
+    ]
     if not base.ignores_padding:
         eval_tasks = [replace(eval_task, batch_size=1) for eval_task in eval_tasks]
     history = _read_history(workspace, run, eval_tasks, base) if run is not None else []

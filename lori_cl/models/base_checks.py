@@ -15,6 +15,7 @@ from lori_cl.errors import ModelError
 from lori_cl.models.gguf import GGUF_NAME
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
+from lori_cl.tasks.kinds.encoder_decoder import decoder_start
 
 
 def check_weights_complete(spec: ModelSpec, architecture: Architecture, info: Mapping[str, Any]) -> None:
@@ -42,7 +43,7 @@ def check_architecture(spec: ModelSpec, architecture: Architecture, config: Any)
     if architecture == "encoder" and (decodes or config.is_encoder_decoder):
         raise ModelError(
             f"model.path '{spec.path}' is a {kind}, which is not an encoder; "
-            "classification tasks need an encoder, such as BERT or MiniLM"
+            "classification tasks need an encoder, such as BERT or MiniLM, or a prompt"
         )
 
 
@@ -54,13 +55,18 @@ def check_tokenizer(
     Raises: ModelError.
     """
     problem = None
-    embedded = token_embeddings(model).shape[0]
+    embedded, start = token_embeddings(model).shape[0], decoder_start(tokenizer)
     if not files.keys() & {"tokenizer.json", GGUF_NAME, *tokenizer.vocab_files_names.values()}:
         problem = "has no tokenizer files; save the tokenizer in the model's folder"
     elif tokenizer.pad_token_id is None:
         problem = "has a tokenizer with neither a pad nor an eos token; set its pad_token"
-    elif architecture == "causal-lm" and tokenizer.eos_token_id is None:
+    elif architecture != "encoder" and tokenizer.eos_token_id is None:
         problem = "has a tokenizer without an eos token, so no answer would end; set its eos_token"
+    elif any(token >= embedded for token in start):
+        problem = (
+            f"embeds {embedded:,} tokens, so its decoder cannot begin with token {max(start)}; "
+            "use the decoder_start_token_id that belongs to the weights"
+        )
     elif len(tokenizer) > embedded:
         problem = (
             f"embeds {embedded:,} tokens but its tokenizer has {len(tokenizer):,}; use its own tokenizer"

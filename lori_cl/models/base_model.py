@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError, ModelError, first_line
+from lori_cl.models.architecture import decoder_start_of, read_config, resolve_architecture
 from lori_cl.models.base_checks import check_architecture, check_tokenizer, check_weights_complete
 from lori_cl.models.base_probe import probe_base
 from lori_cl.models.context_length import text_config
@@ -32,6 +33,7 @@ from lori_cl.runtime.distributed import device
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
+from lori_cl.tasks.kinds.encoder_decoder import set_decoder_start
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,11 @@ CONFIG_FILES = (
 )
 """Files that determine how the weights are used; a tokenizer's vocabulary files are added to them."""
 
-LOADERS = {"encoder": AutoModel, "causal-lm": AutoModelForCausalLM}
+LOADERS = {
+    "encoder": AutoModel,
+    "causal-lm": AutoModelForCausalLM,
+    "seq2seq-lm": AutoModelForSeq2SeqLM,
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class BaseModel:
 
     model: Any
     """A transformers model; all its weights are frozen."""
+    architecture: Architecture
+    """`seq2seq-lm` if the tasks need a causal language model and this is an encoder-decoder model."""
     tokenizer: Any
     width: int
     """Size of its hidden states."""
@@ -69,7 +77,8 @@ class BaseModel:
 def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     """Load a base model from safetensors files or a GGUF file, without running remote code.
 
-    The weights of a GGUF file are dequantised to `spec.dtype`.
+    The weights of a GGUF file are dequantised to `spec.dtype`. An encoder-decoder model in a folder is loaded
+    as `seq2seq-lm` instead of `causal-lm`.
 
     Raises: ModelError, if the model is missing, has another architecture or lacks weights.
     """
@@ -82,6 +91,7 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         options |= {"use_safetensors": True, **quantization_options(spec, place)}
     else:
         options |= gguf_options(spec.path, place.gguf)
+    architecture = resolve_architecture(spec, architecture, read_config(place, spec.revision))
     try:
         with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
             model, info = LOADERS[architecture].from_pretrained(
@@ -98,16 +108,20 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         model.pooler = nn.Identity()
     for config in (model.config, text_config(model.config)):
         config.return_dict = True  # config.json can request tuples, which lori_cl does not support
+    if architecture == "seq2seq-lm":
+        # The Trainer takes the **kwargs of a forward for a loss that is divided over accumulated batches.
+        model.accepts_loss_kwargs = False
     model.requires_grad_(False)
     if spec.quantization is None:
         model.to(device())
     files = _file_digests(place, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
-    if architecture == "causal-lm":
+    if architecture != "encoder":
         end_token_ids(model, tokenizer)  # raises an error before training starts
     probe = probe_base(spec, architecture, model, tokenizer)
     return BaseModel(
         model=model,
+        architecture=architecture,
         tokenizer=tokenizer,
         width=probe.width,
         context=probe.context,
@@ -160,6 +174,9 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         add_chat_template(spec.path, tokenizer)
     guard_tokenizer(spec.path, tokenizer, growth)
     make_deterministic_tokenizer(spec.path, tokenizer)
+    start = decoder_start_of(read_config(place, spec.revision))
+    if start is not None:
+        set_decoder_start(tokenizer, start)
     return tokenizer
 
 

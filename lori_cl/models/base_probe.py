@@ -67,7 +67,10 @@ def probe_base(spec: ModelSpec, architecture: Architecture, model: Any, tokenize
 
 
 def _states(architecture: Architecture, output: Any) -> Tensor:
-    """Return an encoder's last hidden states, or a language model's logits: (B, T, d), float32."""
+    """Return an encoder's last hidden states, or a language model's logits: (B, T, d), float32.
+
+    An encoder-decoder model has read the same text with both parts.
+    """
     name = "last_hidden_state" if architecture == "encoder" else "logits"
     states = getattr(output, name, None)
     if not isinstance(states, Tensor) or states.dim() != 3:
@@ -100,7 +103,7 @@ def _padded_states(
 ) -> Tensor:
     """Return the brief text's state when it is padded to a longer text as task kinds pad: (d,)."""
     pad = tokenizer.pad_token_id
-    if architecture == "encoder":
+    if architecture != "causal-lm":
         gap = len(text) - len(brief)
         masks = [[1] * len(brief) + [0] * gap, [1] * len(text)]
         states = _states(architecture, read_ids(model, [[*brief, *[pad] * gap], text], masks))

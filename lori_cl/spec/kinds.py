@@ -99,17 +99,17 @@ class ClassificationSpec(ChatTaskSpec):
     `add-task` infers the labels from the label column, and records them."""
     prompt: str | None = None
     """A Jinja template over the data set's columns.
-    With a prompt, the task needs a causal language model, and the answer is the label with the most likely
-    words after the prompt. Without it, an encoder is used."""
+    With a prompt, the task needs a causal or an encoder-decoder language model, and the answer is the label
+    with the most likely words after the prompt. Without it, an encoder is used."""
     label_words: tuple[str, ...] | None = None
-    """The words that a causal language model scores for each label; None means a space and the label."""
+    """The words that a language model scores for each label; None means a space and the label."""
     normalise: Literal["none", "tokens", "bytes"] = "tokens"
     """Divisor of the log-likelihood of the label words."""
     metric: Annotated[Literal["accuracy", "f1_macro", "matthews"], OR_PLUGIN_SCORER] = "accuracy"
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words that a causal language model scores, in the order of the labels."""
+        """The words that a language model scores, in the order of the labels."""
         return self.label_words or tuple(f" {label}" for label in self.labels)
 
     @model_validator(mode="after")
@@ -170,7 +170,7 @@ class GenerativeTrainSplit(TrainSplit):
 
 
 class GenerativeSpec(ChatTaskSpec):
-    """Fields shared by the kinds in which a causal language model generates an answer to a prompt."""
+    """Fields shared by the kinds in which a language model generates an answer to a prompt."""
 
     train: GenerativeTrainSplit = GenerativeTrainSplit()
     prompt: str

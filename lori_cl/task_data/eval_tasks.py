@@ -29,7 +29,12 @@ from lori_cl.tasks import (
 )
 from lori_cl.tasks.containment.run import require_containment
 from lori_cl.tasks.kinds.base import Architecture
+from lori_cl.tasks.kinds.causal import decoder_batch
+from lori_cl.tasks.kinds.encoder_decoder import decoder_start
 from lori_cl.tasks.scorers.pass_at_k import limits
+
+UNLIMITED = 2**30
+"""A length in tokens that no text exceeds."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,19 @@ class EvalTask:
         return [kind.prompt_tokens(self.spec, tokenizer, e, self.max_length) for e in examples]
 
     def prompt_batch(self, tokenizer: Any, examples: Sequence[Example], device: Any) -> dict[str, Tensor]:
-        """Return the prompts as keyword arguments of a base model's forward, each (examples, tokens)."""
-        prompts = self.prompts(tokenizer, examples)
-        ids, mask = right_padded(prompts, tokenizer.pad_token_id, device)
-        return {"input_ids": ids, "attention_mask": mask}
+        """Return the prompts as keyword arguments of a base model's forward, each (examples, tokens).
+
+        The decoder of an encoder-decoder model reads the reference answers.
+        """
+        prompts, pad = self.prompts(tokenizer, examples), tokenizer.pad_token_id
+        ids, mask = right_padded(prompts, pad, device)
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if decoder_start(tokenizer):
+            kind = kind_of(self.spec)
+            features = [kind.features(self.spec, tokenizer, e, UNLIMITED) for e in examples]
+            answers = [each.fields["decoder_input_ids"][: self.max_length] for each in features]
+            batch |= decoder_batch(answers, pad, device)
+        return batch
 
     def truncated(self, tokenizer: Any, examples: Sequence[Example]) -> int:
         """Return how many of the examples are truncated."""
@@ -121,10 +135,18 @@ def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
         require_containment()
 
 
-def prepare_eval_task(workspace: Workspace, task: Task, curriculum: CurriculumSpec, context: int) -> EvalTask:
+def prepare_eval_task(
+    workspace: Workspace,
+    task: Task,
+    curriculum: CurriculumSpec,
+    context: int,
+    *,
+    encoder_decoder: bool = False,
+) -> EvalTask:
     """Return the task's frozen eval set, reduced to the curriculum's limit.
 
-    `context` is the base model's context length in tokens.
+    `context` is the base model's context length in tokens. Set `encoder_decoder` if its encoder and its
+    decoder read so many each.
     Raises: DataError, if the base model cannot do the task; ArtifactMissing, if the eval set's file is
     missing and the source no longer gives the same examples; ArtifactDamaged.
     """
@@ -132,13 +154,15 @@ def prepare_eval_task(workspace: Workspace, task: Task, curriculum: CurriculumSp
     examples = random_subset(
         from_jsonl(eval_set_file(workspace, task, spec)), curriculum.eval.limit, task.seed
     )
+    kind, max_length = kind_of(spec), max_length_of(curriculum, context)
+    prompt_length = kind.encoder_length if encoder_decoder else kind.prompt_length
     return EvalTask(
         label=task.label,
         spec=spec,
         examples=examples,
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
-        max_length=kind_of(spec).prompt_length(spec, max_length_of(curriculum, context), context),
+        max_length=prompt_length(spec, max_length, context),
     )
 
 

@@ -29,7 +29,7 @@ _LABEL_LIKELIHOOD = LabelLikelihood()
 
 
 def kind_of(task: TaskSpec) -> Kind:
-    """Return the kind of a task; a classification with a prompt uses a causal language model."""
+    """Return the kind of a task; a classification with a prompt uses a language model."""
     # The kind of a plugin may subclass ClassificationSpec, so its name is compared too.
     if isinstance(task, ClassificationSpec) and task.kind == "classification" and task.prompt is not None:
         return _LABEL_LIKELIHOOD

@@ -12,7 +12,8 @@ from lori_cl.spec import TaskSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.rows import Row, Rows
 
-Architecture = Literal["encoder", "causal-lm"]
+Architecture = Literal["encoder", "causal-lm", "seq2seq-lm"]
+"""A type of base model: `load_base` loads an encoder-decoder model as `seq2seq-lm`."""
 
 Batch = dict[str, Tensor]
 """Keyword arguments of a learner's forward, each (batch, …)."""
@@ -39,7 +40,7 @@ class Kind(ABC):
     """How tasks of one kind are read, trained on and answered; stateless."""
 
     architecture: Architecture
-    """The architecture of the base model."""
+    """The architecture of the base model; a kind for a `causal-lm` works with a `seq2seq-lm`, too."""
     spec: ClassVar[type[TaskSpec]]
     """The declaration's class, which the kind of a plugin sets; it has the fields `kind` and `metric`."""
 
@@ -141,6 +142,13 @@ class Kind(ABC):
         """Return the maximum number of prompt tokens, at most `max_length`, in a model that reads `context`.
 
         Raises: DataError, if the context of the model is too short for the task.
+        """
+        return max_length
+
+    def encoder_length(self, task: Any, max_length: int, context: int) -> int:
+        """Return the maximum number of prompt tokens, if the encoder and the decoder read `context` each.
+
+        Raises: DataError, if the decoder reads too few tokens for the task.
         """
         return max_length
 

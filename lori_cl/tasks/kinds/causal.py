@@ -1,4 +1,7 @@
-"""Base class of the kinds with a causal language model: prompts, loss on the answer only, padding."""
+"""Base class of the kinds with a language model: prompts, loss on the answer only, padding.
+
+The model is a causal language model, or an encoder-decoder model (`encoder_decoder.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,15 @@ from torch import Tensor, nn
 from lori_cl.errors import DataError, LoriError
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.kinds.encoder_decoder import IGNORED, decoder_fields, decoder_start
 from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.kinds.prompt_tokens import fit_to_model, prompt_ids
 from lori_cl.tasks.prompts import only_column, render
 from lori_cl.tasks.rows import Row
 
-IGNORED = -100
-"""The label that transformers excludes from the loss."""
-
 
 class CausalKind(Kind):
-    """Prompts that a causal language model continues."""
+    """Prompts that a causal language model continues, or that an encoder-decoder model answers."""
 
     architecture = "causal-lm"
 
@@ -36,7 +37,10 @@ class CausalKind(Kind):
         """Pad on the right, as required for training."""
         ids, mask = right_padded([f["input_ids"] for f in fields], tokenizer.pad_token_id, "cpu")
         labels, _ = right_padded([f["labels"] for f in fields], IGNORED, "cpu")
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        if decoder_start(tokenizer):
+            batch |= decoder_batch([f["decoder_input_ids"] for f in fields], tokenizer.pad_token_id, "cpu")
+        return batch
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """Return the number of truncated prompts."""
@@ -47,26 +51,43 @@ class CausalKind(Kind):
         return model
 
 
+def decoder_batch(ids: Sequence[Sequence[int]], pad: int, device: Any) -> Batch:
+    """Pad the inputs of a decoder to a batch, on the right."""
+    padded, mask = right_padded(ids, pad, device)
+    return {"decoder_input_ids": padded, "decoder_attention_mask": mask}
+
+
 def answer_features(
     task: Any, tokenizer: Any, example: Example, answer: Sequence[int], max_length: int
 ) -> Features:
     """Join prompt and answer with the loss on the answer only; truncate only the prompt, on the left.
 
-    Raises: DataError, if the answer leaves no room for a prompt.
+    Raises: DataError, if the answer leaves no room for a prompt, or is longer than a decoder may read.
     """
     prompt = prompt_ids(task, tokenizer, example)
-    kept = fit_to_model(task, tokenizer, example, prompt, room_for_prompt(example, len(answer), max_length))
-    return Features(
-        {"input_ids": [*kept, *answer], "labels": [IGNORED] * len(kept) + [*answer]},
-        truncated=len(kept) < len(prompt),
-    )
+    room = room_for_prompt(tokenizer, example, len(answer), max_length)
+    kept = fit_to_model(task, tokenizer, example, prompt, room)
+    if start := decoder_start(tokenizer):
+        fields = {"input_ids": kept, **decoder_fields(start, answer)}
+    else:
+        fields = {"input_ids": [*kept, *answer], "labels": [IGNORED] * len(kept) + [*answer]}
+    return Features(fields, truncated=len(kept) < len(prompt))
 
 
-def room_for_prompt(example: Example, answer: int, max_length: int) -> int:
+def room_for_prompt(tokenizer: Any, example: Example, answer: int, max_length: int) -> int:
     """Return the number of tokens left for the prompt; `answer` is the number of answer tokens.
 
+    In an encoder-decoder model, prompt and answer may have `max_length` tokens each.
     Raises: DataError, if none are left.
     """
+    if start := decoder_start(tokenizer):
+        read = len(start) - 1 + answer
+        if read > max_length:
+            raise DataError(
+                f"row {example.id + 1}: the decoder reads {read} tokens for the answer, but "
+                f"train.max_length is {max_length}; raise it to {read} or more"
+            )
+        return max_length
     room = max_length - answer
     if room < 1:
         raise DataError(

@@ -8,7 +8,7 @@ labels: [World, Sports, Business, Science or Technology]
                                           # or a mapping from the column's values: {1: World, 2: Sports, …}
 metric: accuracy                          # or f1_macro, matthews
 
-With a `prompt`, a causal language model is used instead: label_likelihood.py.
+With a `prompt`, a language model is used instead: label_likelihood.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""`code`: a causal language model completes a program, and the task's tests judge it.
+r"""`code`: a language model completes a program, and the task's tests judge it.
 
 name: humaneval
 kind: code

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import GenerationConfig
 
 from lori_cl.errors import ModelError
 from lori_cl.spec.error_messages import shown
+from lori_cl.tasks.kinds.encoder_decoder import decoder_start
+from lori_cl.tasks.kinds.padding import left_padded, right_padded
 
 
 class TaskGenerationConfig(GenerationConfig):  # type: ignore[misc]  # transformers ships no types
@@ -23,7 +27,17 @@ class TaskGenerationConfig(GenerationConfig):  # type: ignore[misc]  # transform
         return {} if allow_custom_entries else super().update(defaults_only=defaults_only, **kwargs)
 
 
-def greedy_config(max_new_tokens: int, ends: Sequence[int], pad: int) -> TaskGenerationConfig:
+def generation_inputs(tokenizer: Any, prompts: Sequence[Sequence[int]], device: Any) -> dict[str, Tensor]:
+    """Return the prompts as arguments of `generate`; the last is the sequence that an answer continues."""
+    pad, start = tokenizer.pad_token_id, decoder_start(tokenizer)
+    ids, mask = (right_padded if start else left_padded)(prompts, pad, device)
+    if not start:
+        return {"attention_mask": mask, "input_ids": ids}
+    begin = torch.tensor([start] * len(prompts), device=device)
+    return {"attention_mask": mask, "input_ids": ids, "decoder_input_ids": begin}
+
+
+def greedy_config(max_new_tokens: int, ends: Sequence[int], tokenizer: Any) -> TaskGenerationConfig:
     """Return the settings of greedy decoding: at most `max_new_tokens`, no compilation."""
     return TaskGenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -32,7 +46,8 @@ def greedy_config(max_new_tokens: int, ends: Sequence[int], pad: int) -> TaskGen
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
         eos_token_id=list(ends),
-        pad_token_id=pad,
+        pad_token_id=tokenizer.pad_token_id,
+        decoder_start_token_id=next(iter(decoder_start(tokenizer)), None),
         use_cache=True,
         return_dict_in_generate=False,
         disable_compile=True,

@@ -1,4 +1,4 @@
-r"""`generation`: a causal language model generates an answer, which is compared with the reference answer.
+r"""`generation`: a language model generates an answer, which is compared with the reference answer.
 
 name: gsm8k
 kind: generation

@@ -1,4 +1,4 @@
-"""Base class of the kinds in which a causal language model generates an answer to a prompt."""
+"""Base class of the kinds in which a language model generates an answer to a prompt."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features, ReferenceAnswer
 from lori_cl.tasks.kinds.causal import CausalKind, answer_features, render_nonempty, require_numbers
-from lori_cl.tasks.kinds.decoding import answer_tokens, end_token_ids, greedy_config
-from lori_cl.tasks.kinds.padding import left_padded
-from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
+from lori_cl.tasks.kinds.decoding import answer_tokens, end_token_ids, generation_inputs, greedy_config
+from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids
 from lori_cl.tasks.kinds.sampling import SeededSampling
+from lori_cl.tasks.kinds.special_tokens import word_ids
 from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Row, Rows
 
@@ -100,6 +100,15 @@ class Generative(CausalKind):
             )
         return min(max_length, context - task.max_new_tokens)
 
+    def encoder_length(self, task: GenerativeSpec, max_length: int, context: int) -> int:
+        """Return `max_length`: the decoder writes the answer."""
+        if task.max_new_tokens > context:
+            raise DataError(
+                f"task '{task.name}': max_new_tokens is {task.max_new_tokens}, but the model's decoder reads "
+                f"{context} tokens; lower it to {context} or less"
+            )
+        return max_length
+
     def decoding(self, task: GenerativeSpec) -> Hashable | None:
         """Return the decoding settings; None with sampling, whose noise depends on the task."""
         prompts = (task.chat, task.system, task.date)  # a batch is tokenized with one task's settings
@@ -126,22 +135,22 @@ class Generative(CausalKind):
     ) -> list[str]:
         """Generate answers up to an end token of the model, a stop text or `max_new_tokens`."""
         prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
-        ids, mask = left_padded(prompts, tokenizer.pad_token_id, learner.device)
+        inputs = generation_inputs(tokenizer, prompts, learner.device)
+        *_, begin = inputs.values()
         seeds = [_seed(task, e, sample) for e in examples]
         end_tokens = end_token_ids(learner, tokenizer)
         written = learner.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            generation_config=greedy_config(task.max_new_tokens, end_tokens, tokenizer.pad_token_id),
+            **inputs,
+            generation_config=greedy_config(task.max_new_tokens, end_tokens, tokenizer),
             logits_processor=[
                 _RequireNumbers(task),
                 *([SeededSampling(task.temperature, seeds)] if task.temperature else []),
             ],
-            stopping_criteria=[_StopTexts(task.stop, tokenizer, ids.shape[1], end_tokens)]
+            stopping_criteria=[_StopTexts(task.stop, tokenizer, begin.shape[1], end_tokens)]
             if task.stop
             else [],
         )
-        texts = _decode_answers(tokenizer, written[:, ids.shape[1] :], end_tokens)
+        texts = _decode_answers(tokenizer, written[:, begin.shape[1] :], end_tokens)
         return [self.clean_answer(_before_stop(text, task.stop)) for text in texts]
 
     def reference_answer(self, task: GenerativeSpec, tokenizer: Any, example: Example) -> ReferenceAnswer:

@@ -19,8 +19,8 @@ from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features
 from lori_cl.tasks.kinds.causal import CausalKind, answer_features, render_nonempty
 from lori_cl.tasks.kinds.labels import check_positions, label_of
-from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinguishable, most_likely
-from lori_cl.tasks.kinds.prompt_tokens import word_ids
+from lori_cl.tasks.kinds.likelihood import answer_length, cut_prompt, indistinguishable, most_likely
+from lori_cl.tasks.kinds.special_tokens import word_ids
 from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Rows, require_column
 
@@ -66,7 +66,8 @@ class LabelLikelihood(CausalKind):
 
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """Return the number of prompts that do not fit with the longest label words."""
-        return super().truncated(task, tokenizer, examples, max_length - _longest(task, tokenizer))
+        longest = answer_length(tokenizer, _longest(task, tokenizer))
+        return super().truncated(task, tokenizer, examples, max_length - longest)
 
     def prompt_tokens(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int

@@ -1,4 +1,4 @@
-"""Select the most likely of several texts after a prompt, with a causal language model."""
+"""Select the most likely of several texts after a prompt, with a language model."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
+from transformers.modeling_outputs import MoEModelOutput
 
 from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import require_numbers, room_for_prompt
+from lori_cl.tasks.kinds.encoder_decoder import decoder_start
 from lori_cl.tasks.kinds.padding import left_padded, positions_of, right_padded
-from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids, word_ids
+from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids
+from lori_cl.tasks.kinds.special_tokens import word_ids
 
 Normalise = Literal["none", "tokens", "bytes"]
 """The divisor of a log-likelihood."""
@@ -37,12 +40,28 @@ def most_likely(
         cut_prompt(task, tokenizer, e, max(map(len, ids)), max_length)
         for e, ids in zip(examples, tokens, strict=True)
     ]
-    found = log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens)
+    found = choice_scores(learner, tokenizer, prompts, tokens)
     require_numbers(task, torch.cat(found))
     return [
         int((scores / torch.tensor(_lengths(task.normalise, texts, ids))).argmax())
         for scores, texts, ids in zip(found, choices, tokens, strict=True)
     ]
+
+
+def choice_scores(
+    learner: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Sequence[Sequence[int]]],
+) -> list[Float[Tensor, "choices"]]:
+    """Return log p(choice | prompt) in nats for every choice of every prompt, in float32 on the CPU.
+
+    The tokenizer says whether the model has an encoder for the prompt.
+    """
+    start, pad = decoder_start(tokenizer), tokenizer.pad_token_id
+    if start:
+        return decoder_log_likelihoods(learner, pad, start, prompts, choices)
+    return log_likelihoods(learner, pad, prompts, choices)
 
 
 def indistinguishable(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> str | None:
@@ -59,7 +78,12 @@ def indistinguishable(tokens: Sequence[Sequence[int]], texts: Sequence[str]) -> 
 
 def cut_prompt(task: Any, tokenizer: Any, example: Example, longest: int, max_length: int) -> list[int]:
     """Tokenize the prompt, truncated on the left to leave room for a choice of `longest` tokens."""
-    return cut_prompt_ids(task, tokenizer, example, room_for_prompt(example, longest, max_length))
+    return cut_prompt_ids(task, tokenizer, example, room_for_prompt(tokenizer, example, longest, max_length))
+
+
+def answer_length(tokenizer: Any, tokens: int) -> int:
+    """Return how much of `max_length` an answer of so many tokens takes from the prompt."""
+    return 0 if decoder_start(tokenizer) else tokens
 
 
 def _lengths(normalise: Normalise, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> list[int]:
@@ -75,7 +99,7 @@ def _lengths(normalise: Normalise, texts: Sequence[str], ids: Sequence[Sequence[
 def log_likelihoods(
     learner: Any, pad: int, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]]
 ) -> list[Float[Tensor, "choices"]]:
-    """Return log p(choice | prompt) in nats for every choice of every prompt, in float32 on the CPU.
+    """Return the same as `choice_scores`, for a causal language model.
 
     Every prompt is read once. All its choices then share its keys and values and are read in one batch.
     For a model with a recurrent state (Mamba, hybrid models), each choice is read with its whole prompt.
@@ -83,8 +107,7 @@ def log_likelihoods(
     ids, mask = left_padded(prompts, pad, learner.device)  # (B, P)
     positions = positions_of(learner, mask)  # (B, P)
     output = learner(input_ids=ids, attention_mask=mask, use_cache=True, **positions)
-    flat = [choice for of_prompt in choices for choice in of_prompt]
-    owner = [i for i, of_prompt in enumerate(choices) for _ in of_prompt]  # (C,): the prompt of each choice
+    flat, owner = _flattened(choices)
     logits = output.logits[owner, -1:]  # (C, 1, V)
     if max(map(len, flat)) > 1:
         cache = getattr(output, "past_key_values", None)
@@ -95,6 +118,41 @@ def log_likelihoods(
             [logits, _logits_after_prompt(learner, pad, mask, cache, owner, flat)], dim=1
         )  # (C, L, V)
     return _split(_sums(logits, pad, flat), choices)
+
+
+def decoder_log_likelihoods(
+    learner: Any,
+    pad: int,
+    start: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Sequence[Sequence[int]]],
+) -> list[Float[Tensor, "choices"]]:
+    """Return the same as `choice_scores`, for an encoder-decoder model whose decoder begins with `start`.
+
+    The encoder reads every prompt once. All its choices then share its states and are read in one batch.
+    """
+    ids, mask = right_padded(prompts, pad, learner.device)  # (B, P)
+    begin = torch.tensor([list(start)] * len(prompts), device=learner.device)  # (B, S)
+    output = learner(input_ids=ids, attention_mask=mask, decoder_input_ids=begin, use_cache=False)
+    flat, owner = _flattened(choices)
+    logits = output.logits[owner, -1:]  # (C, 1, V)
+    if max(map(len, flat)) > 1:
+        tokens, _ = right_padded(
+            [[*start, *choice[:-1]] for choice in flat], pad, learner.device
+        )  # (C, S+L-1)
+        # Models with experts read the fields of this class; others convert it.
+        states = MoEModelOutput(output.encoder_last_hidden_state[owner])  # (C, P, d)
+        after = learner(
+            encoder_outputs=states, attention_mask=mask[owner], decoder_input_ids=tokens, use_cache=False
+        )
+        logits = after.logits[:, len(start) - 1 :]  # (C, L, V)
+    return _split(_sums(logits, pad, flat), choices)
+
+
+def _flattened(choices: Sequence[Sequence[Sequence[int]]]) -> tuple[list[Sequence[int]], list[int]]:
+    """Return all choices, and the position of the prompt of each: both (C,)."""
+    flat = [choice for of_prompt in choices for choice in of_prompt]
+    return flat, [i for i, of_prompt in enumerate(choices) for _ in of_prompt]
 
 
 def _can_be_shared(cache: Any) -> bool:

@@ -1,4 +1,4 @@
-r"""`multiple_choice`: the answer is the choice that a causal language model finds most likely after a prompt.
+r"""`multiple_choice`: the answer is the choice that a language model finds most likely after a prompt.
 
 name: piqa
 kind: multiple_choice
@@ -24,8 +24,9 @@ from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features, ReferenceAnswer
 from lori_cl.tasks.kinds.causal import CausalKind, answer_features, render_nonempty
-from lori_cl.tasks.kinds.likelihood import cut_prompt, indistinguishable, most_likely
-from lori_cl.tasks.kinds.prompt_tokens import prompt_ids, word_ids
+from lori_cl.tasks.kinds.likelihood import answer_length, cut_prompt, indistinguishable, most_likely
+from lori_cl.tasks.kinds.prompt_tokens import prompt_ids
+from lori_cl.tasks.kinds.special_tokens import word_ids
 from lori_cl.tasks.prompts import columns_read
 from lori_cl.tasks.rows import Row, Rows, require_column
 
@@ -92,7 +93,9 @@ class MultipleChoice(CausalKind):
     def truncated(self, task: Any, tokenizer: Any, examples: Sequence[Example], max_length: int) -> int:
         """Return the number of prompts that do not fit with their longest choice."""
         return sum(
-            len(prompt_ids(task, tokenizer, e)) + _longest(tokenizer, e) > max_length for e in examples
+            len(prompt_ids(task, tokenizer, e)) + answer_length(tokenizer, _longest(tokenizer, e))
+            > max_length
+            for e in examples
         )
 
     def prompt_tokens(

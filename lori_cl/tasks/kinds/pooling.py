@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lori_cl.errors import LoriError
+from lori_cl.tasks.kinds.encoder_decoder import is_encoder_decoder
 from lori_cl.tasks.kinds.padding import right_padded
 
 
@@ -28,13 +29,16 @@ def mean_pooled(
 def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B d"]:
     """Return the mean state over each prompt's tokens, in float32, for an encoder or a language model.
 
+    The states of an encoder-decoder model are those of its encoder.
+
     Padding is at the end, where it affects neither attention nor positions, so a vector depends on its batch
     only by rounding.
     Raises: LoriError, if a state is not finite.
     """
     ids, mask = right_padded(prompts, pad, model.device)  # (B, T)
     # base_model of a language model excludes the LM head; base_model of an encoder is the encoder itself.
-    pooled = mean_pooled(model.base_model, ids, mask)
+    reader = model.get_encoder() if is_encoder_decoder(model.config) else model.base_model
+    pooled = mean_pooled(reader, ids, mask)
     if not pooled.isfinite().all():
         raise LoriError(
             f"the base model's hidden states are not finite in {model.dtype}; use another model.dtype"

@@ -1,4 +1,4 @@
-"""Tokenize a prompt for a causal language model: one BOS, no end token, truncated to fit."""
+"""Tokenize a prompt for a language model: one BOS, no end token before an answer, truncated to fit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from lori_cl.errors import DataError
 from lori_cl.tasks.examples import Example, Turn
 from lori_cl.tasks.kinds.chat import render_turns, turns_of
+from lori_cl.tasks.kinds.encoder_decoder import decoder_start
+from lori_cl.tasks.kinds.special_tokens import split_special_tokens, word_ids
 
 PLACEHOLDER = "PROMPTPLACEHOLDER"
 """Replaces the user turn to find the tokens of the template around it."""
@@ -19,19 +21,22 @@ def prompt_ids(task: Any, tokenizer: Any, example: Example) -> list[int]:
 
     A plain prompt begins with the special tokens that the tokenizer adds before a text (BOS). The special
     tokens that it adds after a text (EOS, SEP) are removed, because they would end the sequence before the
-    answer. A chat template contains its special tokens itself.
+    answer. The encoder of an encoder-decoder model reads them, because the answer is not in its sequence. A
+    chat template contains its special tokens itself.
     Raises: DataError, as `render_turns`.
     """
     if task.chat:
         return _chat_ids(task, tokenizer, turns_of(example))
-    ids, before, after = _encoded(tokenizer, example.text)
+    ids, before, after = split_special_tokens(tokenizer, example.text)
+    if decoder_start(tokenizer):
+        return _with_one_bos(ids, ids[:before])
     return _with_one_bos(ids[: len(ids) - after], ids[:before] or _bos(tokenizer))
 
 
 def cut_prompt_ids(task: Any, tokenizer: Any, example: Example, room: int) -> list[int]:
     """Tokenize the prompt to at most `room` tokens. It is truncated on the left, after its BOS. With `chat`,
     the user turn is truncated, and the template's tokens before and after it are kept. Of a conversation, the
-    oldest turns are removed first; a system turn is kept.
+    oldest turns are removed first; a system turn is kept. An encoder's special tokens are kept, too.
 
     Raises: DataError, if no token of the prompt itself would be left.
     """
@@ -50,32 +55,16 @@ def fit_to_model(task: Any, tokenizer: Any, example: Example, ids: Sequence[int]
     if kept < 1:
         raise DataError(
             f"row {example.id + 1}: {room} tokens are left for the prompt, but "
-            f"{'the chat template' if task.chat else 'its BOS'} alone needs {before + after}; raise "
+            f"{_frame_name(task, tokenizer)} {before + after}; raise "
             f"train.max_length by {1 - kept} or more"
         )
     return [*ids[:before], *ids[len(ids) - after - kept :]]
 
 
-def word_ids(tokenizer: Any, text: str) -> list[int]:
-    """Tokenize a text that follows another text: without special tokens."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-def _encoded(tokenizer: Any, text: str) -> tuple[list[int], int, int]:
-    """Return (token ids, number of special tokens added before the text, number added after it)."""
-    if tokenizer.is_fast:
-        encoded = tokenizer(text, return_special_tokens_mask=True)
-        added = encoded["special_tokens_mask"]  # 0 for a special token in the text itself
-        before = next((i for i, special in enumerate(added) if not special), len(added))
-        after = next((i for i, special in enumerate(reversed(added)) if not special), 0)
-        return encoded["input_ids"], before, after
-    ids: list[int] = tokenizer(text)["input_ids"]
-    bare = word_ids(tokenizer, text)  # some slow tokenizers do not mark special tokens
-    for before in range(len(ids) - len(bare) + 1):
-        if ids[before : before + len(bare)] == bare:
-            return ids, before, len(ids) - before - len(bare)
-    return ids, 0, 0
+def _frame_name(task: Any, tokenizer: Any) -> str:
+    if task.chat:
+        return "the chat template alone needs"
+    return "its special tokens alone need" if decoder_start(tokenizer) else "its BOS alone needs"
 
 
 def _n_user_turns(turns: Sequence[Turn]) -> int:
@@ -130,7 +119,9 @@ def _with_one_bos(ids: Sequence[int], bos: Sequence[int]) -> list[int]:
 def _frame(task: Any, tokenizer: Any, example: Example, ids: Sequence[int]) -> tuple[int, int]:
     """Return how many tokens at the start and at the end of a prompt are never removed."""
     if not task.chat:
-        before = _encoded(tokenizer, example.text)[1]
+        _, before, after = split_special_tokens(tokenizer, example.text)
+        if decoder_start(tokenizer):
+            return before, after
         return before or int(list(ids[:1]) == _bos(tokenizer)), 0
     *earlier, (role, _) = turns_of(example)
     rendered = render_turns(task, tokenizer, [*earlier, (role, PLACEHOLDER)])

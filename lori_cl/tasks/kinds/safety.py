@@ -1,4 +1,4 @@
-r"""`safety`: a causal language model should refuse some requests and answer the others.
+r"""`safety`: a language model should refuse some requests and answer the others.
 
 name: refusals
 kind: safety
