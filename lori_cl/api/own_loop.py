@@ -14,7 +14,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from lori_cl import digest
-from lori_cl.adapters import read_weights, save_peft, select_sites, tensors_digest
+from lori_cl.adapters import read_weights, save_peft, select_sites, task_type_of, tensors_digest
 from lori_cl.api.calibration import Batches, Calibration, no_examples
 from lori_cl.api.curriculum import Curriculum
 from lori_cl.digest import derive_seed
@@ -201,9 +201,16 @@ class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
 
         `save` keeps the stages; this keeps what the model computes now.
         """
-        config = self.get_base_model().config
-        name, revision = getattr(config, "_name_or_path", ""), None
-        save_peft(Path(save_directory), read_weights(self), name, revision, {"stages": list(self.stages)})
+        base = self.get_base_model()
+        name, revision = getattr(base.config, "_name_or_path", ""), None
+        save_peft(
+            Path(save_directory),
+            read_weights(self),
+            name,
+            revision,
+            {"stages": list(self.stages)},
+            task_type=task_type_of(base),
+        )
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from lori_cl.adapters import check_writable, is_transposed, save_peft
+from lori_cl.adapters import check_writable, is_transposed, save_peft, task_type_of
 from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.evaluation import LoadedRun
 from lori_cl.methods import StageState
@@ -78,6 +78,7 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
         base.base_revision,
         _metadata(loaded, label, acting),
         fan_in_fan_out=is_transposed(loaded.model),
+        task_type=task_type_of(loaded.base.model),
     )
     try:
         heads = collect_heads(loaded, exported)

@@ -18,6 +18,7 @@ from lori_cl.adapters import (
     resolve_settings,
     resolve_weights,
     save_peft,
+    task_type_of,
 )
 from lori_cl.errors import InputError, WorkspaceUnusable
 from lori_cl.evaluation.loaded_run import LoadedRun, load_run
@@ -140,6 +141,7 @@ def _write_adapter(
             "merge": merge_record(request, inputs, weights),
         },
         fan_in_fan_out=is_transposed(loaded.model),
+        task_type=task_type_of(loaded.base.model),
     )
 
 

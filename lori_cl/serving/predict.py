@@ -192,7 +192,8 @@ class _MixedBatchModel(nn.Module):
 
     def forward(self, **inputs: Any) -> Any:
         """Run one forward pass. If the choices of a prompt are separate rows, all rows belong to one task."""
-        rows = inputs["input_ids"].shape[0]
+        # An encoder that has read the prompts before is not called again with their ids.
+        rows = inputs["input_ids" if "input_ids" in inputs else "decoder_input_ids"].shape[0]
         same = len(set(self._names)) == 1
         assert same or rows == len(self._names), "rows of several tasks were multiplied"
         return self._model[0](**inputs, adapter_names=self._names[:1] * rows if same else self._names)
