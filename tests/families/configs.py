@@ -43,6 +43,28 @@ BERT = {"vocab_size": VOCABULARY, **SMALL, "pad_token_id": 0}
 ROBERTA = {**BERT, "pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
 LLAMA = {**IDS, **SMALL, "num_key_value_heads": 2}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+T5 = {
+    "vocab_size": VOCABULARY,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 48,
+    "num_layers": 2,
+    "num_heads": 4,
+    "eos_token_id": 3,
+    "decoder_start_token_id": 0,
+}
+BART = {
+    **IDS,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "max_position_embeddings": 64,
+    "decoder_start_token_id": 3,
+}
 VISION = {
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -73,6 +95,10 @@ def encoder(name: str, refused: str | None = None, **fields: Any) -> Family:
 
 def causal(name: str, refused: str | None = None, **fields: Any) -> Family:
     return Family("AutoModelForCausalLM", lambda: getattr(transformers, f"{name}Config")(**fields), refused)
+
+
+def seq2seq(name: str, refused: str | None = None, **fields: Any) -> Family:
+    return Family("AutoModelForSeq2SeqLM", lambda: getattr(transformers, f"{name}Config")(**fields), refused)
 
 
 ENCODERS: Mapping[str, Family] = {
@@ -147,7 +173,7 @@ ENCODERS: Mapping[str, Family] = {
         vision_config=VISION,
         projection_dim=16,
     ),
-    "t5": encoder(
+    "t5-as-encoder": encoder(
         "T5", "not an encoder", vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4
     ),
 }
@@ -434,4 +460,54 @@ CAUSAL: Mapping[str, Family] = {
     ),
 }
 
-FAMILIES: Mapping[str, Family] = {**ENCODERS, **CAUSAL}
+SEQ2SEQ: Mapping[str, Family] = {
+    "t5": seq2seq("T5", **T5),
+    "t5-gated": seq2seq("T5", **T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False),  # Flan-T5
+    "mt5": seq2seq("MT5", **T5),
+    "umt5": seq2seq("UMT5", **T5),
+    "longt5": seq2seq("LongT5", **T5, local_radius=4),
+    "switch-transformers": seq2seq(
+        "SwitchTransformers", **T5, num_decoder_layers=2, num_experts=2, expert_capacity=64
+    ),
+    "bart": seq2seq("Bart", **BART),
+    "bigbird-pegasus": seq2seq("BigBirdPegasus", **BART, attention_type="original_full"),
+    "blenderbot": seq2seq("Blenderbot", **BART),
+    "blenderbot-small": seq2seq("BlenderbotSmall", **BART),
+    "fsmt": seq2seq(
+        "FSMT",
+        **{name: value for name, value in BART.items() if name != "vocab_size"},
+        src_vocab_size=VOCABULARY,
+        tgt_vocab_size=VOCABULARY,
+        langs=["en", "de"],
+    ),
+    "led": seq2seq(
+        "LED",
+        **BART,
+        max_encoder_position_embeddings=64,
+        max_decoder_position_embeddings=64,
+        attention_window=8,
+    ),
+    "m2m-100": seq2seq("M2M100", **BART),
+    "marian": seq2seq("Marian", **{**BART, "decoder_start_token_id": 0}, decoder_vocab_size=VOCABULARY),
+    "mbart": seq2seq("MBart", **BART),
+    "mvp": seq2seq("Mvp", **BART),
+    "nllb-moe": seq2seq("NllbMoe", **BART, num_experts=2, encoder_sparse_step=2, decoder_sparse_step=2),
+    "pegasus": seq2seq("Pegasus", **{**BART, "decoder_start_token_id": 0}),
+    "plbart": seq2seq("PLBart", **BART),
+    "prophetnet": seq2seq(
+        "ProphetNet",
+        **IDS,
+        hidden_size=32,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        num_encoder_layers=2,
+        num_decoder_layers=2,
+        num_encoder_attention_heads=4,
+        num_decoder_attention_heads=4,
+        max_position_embeddings=64,
+        decoder_start_token_id=3,
+    ),
+    "t5-without-start": seq2seq("T5", "decoder_start_token_id", **{**T5, "decoder_start_token_id": None}),
+}
+
+FAMILIES: Mapping[str, Family] = {**ENCODERS, **CAUSAL, **SEQ2SEQ}

@@ -23,7 +23,7 @@ from lori_cl.errors import LoriError
 from lori_cl.evaluation import load_run
 from lori_cl.registry import Workspace
 from lori_cl.tasks import kind_of
-from lori_cl.tasks.kinds.likelihood import log_likelihoods
+from lori_cl.tasks.kinds.likelihood import choice_scores
 
 from .configs import SPECIAL, WORDS, Family
 
@@ -37,10 +37,14 @@ MULTIPLE_CHOICE_TASK = {
 }
 GENERATION_TASK = {"kind": "generation", "prompt": "{{ text }}", "answer": "{{ label }}", "max_new_tokens": 3}
 
+PROMPT_TASKS = {"one": LABEL_WORDS_TASK, "two": GENERATION_TASK, "three": MULTIPLE_CHOICE_TASK}
 TASKS = {
     "AutoModel": {"one": ENCODER_TASK, "two": ENCODER_TASK},
-    "AutoModelForCausalLM": {"one": LABEL_WORDS_TASK, "two": GENERATION_TASK, "three": MULTIPLE_CHOICE_TASK},
+    "AutoModelForCausalLM": PROMPT_TASKS,
+    "AutoModelForSeq2SeqLM": PROMPT_TASKS,
 }
+WRAPS = {"AutoModel": "[CLS] $A [SEP]", "AutoModelForCausalLM": None, "AutoModelForSeq2SeqLM": "$A [EOS]"}
+"""The special tokens that a tokenizer adds around a text."""
 ROUNDING = 1e-4
 
 
@@ -52,8 +56,8 @@ class Fault(Exception):
     """A behaviour that is a bug."""
 
 
-def write_tokenizer(folder: Path, wraps: bool) -> None:
-    """Save a word-level tokenizer; `wraps` adds [CLS] and [SEP] around a text.
+def write_tokenizer(folder: Path, wraps: str | None) -> None:
+    """Save a word-level tokenizer; `wraps` is a template of special tokens around a text.
 
     It pads on the left, which encoders must override.
     """
@@ -61,8 +65,8 @@ def write_tokenizer(folder: Path, wraps: bool) -> None:
     plain = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     plain.pre_tokenizer = pre_tokenizers.Whitespace()
     if wraps:
-        ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-        plain.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+        ends = [(token, vocabulary[token]) for token in wraps.split() if token in vocabulary]
+        plain.post_processor = processors.TemplateProcessing(single=wraps, special_tokens=ends)
     names = {
         f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
     }
@@ -75,7 +79,7 @@ def write_base(folder: Path, family: Family) -> None:
     torch.manual_seed(0)
     config = family.config()
     getattr(transformers, family.auto).from_config(config).save_pretrained(folder)
-    write_tokenizer(folder, wraps=family.auto == "AutoModel")
+    write_tokenizer(folder, WRAPS[family.auto])
 
 
 def write_task(root: Path, name: str, fields: dict[str, Any]) -> Path:
@@ -225,9 +229,7 @@ def _answers_and_scores(
     if kind.architecture == "causal-lm":
         words = [e.choices or eval_task.spec.words for e in examples]
         tokens = [[tokenizer(w, add_special_tokens=False)["input_ids"] for w in of] for of in words]
-        return list(
-            zip(answers, log_likelihoods(learner, tokenizer.pad_token_id, prompts, tokens), strict=True)
-        )
+        return list(zip(answers, choice_scores(learner, tokenizer, prompts, tokens), strict=True))
     batch = eval_task.prompt_batch(tokenizer, examples, loaded.model.device)
     return list(zip(answers, learner(**batch)["logits"], strict=True))
 
@@ -238,9 +240,10 @@ def check_export(root: Path, family: Family, task: str) -> None:
     call(root, "export", "r", "--task", task, "--out", root / "out")
     base = getattr(transformers, family.auto).from_pretrained(root / "base").eval()
     ids = torch.tensor([[7, 8, 9, 10, 11]])
-    before = base(input_ids=ids, attention_mask=torch.ones_like(ids))[0].clone()
-    after = PeftModel.from_pretrained(base, root / "out").eval()(
-        input_ids=ids, attention_mask=torch.ones_like(ids)
-    )[0]
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if family.auto == "AutoModelForSeq2SeqLM":
+        batch["decoder_input_ids"] = ids
+    before = base(**batch)[0].clone()
+    after = PeftModel.from_pretrained(base, root / "out").eval()(**batch)[0]
     if torch.equal(before, after):
         raise Fault("the exported adapter changes nothing")
