@@ -25,6 +25,7 @@ TASKS = sorted(
     [
         *ROOT.glob("tasks/**/*.yaml"),
         *ROOT.glob("examples/first/*.yaml"),
+        *ROOT.glob("examples/cl_benchmark/tasks/*.yaml"),
         *ROOT.glob("examples/real_llm/news.yaml"),
         *ROOT.glob("lori_cl/demo/**/tasks/*.yaml"),
     ]
@@ -32,6 +33,7 @@ TASKS = sorted(
 CURRICULA = sorted(
     [
         *ROOT.glob("examples/**/curriculum.yaml"),
+        *ROOT.glob("examples/cl_benchmark/*.yaml"),
         *ROOT.glob("examples/paper/*.yaml"),
         *ROOT.glob("lori_cl/demo/**/curriculum.yaml"),
     ]
@@ -65,6 +67,15 @@ def test_every_shipped_task_loads_and_is_named_like_its_file(file: Path) -> None
 @pytest.mark.parametrize("file", CURRICULA, ids=lambda f: f"{f.parent.name}-{f.stem}")
 def test_every_shipped_curriculum_loads_and_names_shipped_tasks(file: Path) -> None:
     assert set(load_curriculum(file).tasks) <= {task.stem for task in TASKS}
+
+
+def test_orders_of_the_cl_benchmark_permute_four_and_fifteen_tasks() -> None:
+    orders = [load_curriculum(ROOT / f"examples/cl_benchmark/order-{i}.yaml").tasks for i in range(1, 7)]
+    shipped = {file.stem for file in ROOT.glob("examples/cl_benchmark/tasks/*.yaml")}
+    assert len(set(orders)) == 6
+    assert {frozenset(order) for order in orders[3:]} == {frozenset(shipped)}
+    assert [len(order) for order in orders] == [4, 4, 4, 15, 15, 15]
+    assert len({frozenset(order) for order in orders[:3]}) == 1
 
 
 @pytest.mark.parametrize("file", CONTINUAL, ids=lambda f: f.stem)
