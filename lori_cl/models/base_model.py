@@ -109,7 +109,8 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     for config in (model.config, text_config(model.config)):
         config.return_dict = True  # config.json can request tuples, which lori_cl does not support
     if architecture == "seq2seq-lm":
-        # The Trainer takes the **kwargs of a forward for a loss that is divided over accumulated batches.
+        # Its loss is the mean over one batch. Because its forward has **kwargs, the Trainer would not divide
+        # the loss by the number of accumulated batches.
         model.accepts_loss_kwargs = False
     model.requires_grad_(False)
     if spec.quantization is None:

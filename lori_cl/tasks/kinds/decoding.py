@@ -28,13 +28,13 @@ class TaskGenerationConfig(GenerationConfig):  # type: ignore[misc]  # transform
 
 
 def generation_inputs(tokenizer: Any, prompts: Sequence[Sequence[int]], device: Any) -> dict[str, Tensor]:
-    """Return the prompts as arguments of `generate`; the last is the sequence that an answer continues."""
+    """Return the prompts, and the first tokens of a decoder if there is one, as arguments of `generate`."""
     pad, start = tokenizer.pad_token_id, decoder_start(tokenizer)
     ids, mask = (right_padded if start else left_padded)(prompts, pad, device)
     if not start:
-        return {"attention_mask": mask, "input_ids": ids}
+        return {"input_ids": ids, "attention_mask": mask}
     begin = torch.tensor([start] * len(prompts), device=device)
-    return {"attention_mask": mask, "input_ids": ids, "decoder_input_ids": begin}
+    return {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": begin}
 
 
 def greedy_config(max_new_tokens: int, ends: Sequence[int], tokenizer: Any) -> TaskGenerationConfig:

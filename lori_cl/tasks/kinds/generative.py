@@ -102,10 +102,10 @@ class Generative(CausalKind):
 
     def encoder_length(self, task: GenerativeSpec, max_length: int, context: int) -> int:
         """Return `max_length`: the decoder writes the answer."""
-        if task.max_new_tokens > context:
+        if task.max_new_tokens >= context:
             raise DataError(
                 f"task '{task.name}': max_new_tokens is {task.max_new_tokens}, but the model's decoder reads "
-                f"{context} tokens; lower it to {context} or less"
+                f"{context} tokens; lower it below {context}"
             )
         return max_length
 
@@ -136,7 +136,7 @@ class Generative(CausalKind):
         """Generate answers up to an end token of the model, a stop text or `max_new_tokens`."""
         prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
         inputs = generation_inputs(tokenizer, prompts, learner.device)
-        *_, begin = inputs.values()
+        begin = inputs.get("decoder_input_ids", inputs["input_ids"])  # the answer continues it
         seeds = [_seed(task, e, sample) for e in examples]
         end_tokens = end_token_ids(learner, tokenizer)
         written = learner.generate(
