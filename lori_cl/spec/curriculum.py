@@ -42,10 +42,10 @@ class QuantizationSpec(Spec):
 
     @model_validator(mode="after")
     def _require_four_bits(self) -> Self:
-        unused = {"kind", "double"} & self.model_fields_set
-        if self.bits == 8 and unused:
+        if self.bits == 8 and (self.kind, self.double) != ("nf4", True):
             raise ValueError(
-                f"'model.quantization.{min(unused)}' is only used with bits: 4; remove it, or set bits: 4"
+                "'model.quantization.kind' and 'double' are only used with bits: 4; "
+                "remove them, or set bits: 4"
             )
         return self
 
