@@ -70,7 +70,7 @@ def trained(root: Path, base: Path, fields: dict[str, Any], *names: str, progres
     return workspace.run(chosen, name="run", progress=progress)
 
 
-@pytest.fixture(scope="module", params=only_in_ci(["t5-null-space", "bart-checkpointing"], MODES))
+@pytest.fixture(scope="module", params=only_in_ci(["t5-null-space"], MODES))
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
