@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from lori_cl.api.comparison import RunComparison
 from lori_cl.api.run import Run
-from lori_cl.registry import GarbageFile, RunSummary, Task, find_garbage, undecided_reason
+from lori_cl.registry import GarbageFile, RunDeletion, RunSummary, Task, find_garbage, undecided_reason
 from lori_cl.registry import Workspace as Storage
+from lori_cl.registry import delete_run as delete_stored_run
 
 if TYPE_CHECKING:  # these import pydantic, pandas or torch
     import pandas as pd
@@ -261,6 +262,19 @@ class Workspace:
         with self._storage.read() as registry:
             registry.require_run(name)
         return Run(self, name)
+
+    def delete_run(self, name: str, *, dry_run: bool = False) -> RunDeletion:
+        """Delete a run with its stages, scores, checkpoints and held-back stage: what was deleted.
+
+        Artifacts that no other run or task uses are left to `collect_garbage`. Logs are kept.
+
+        Args:
+            dry_run: Only say what would be deleted.
+
+        Raises: UnknownRun. RunConflict: a run is in progress, or another run has cached scores that only this
+            run measured, so that they could no longer be verified.
+        """
+        return delete_stored_run(self._storage, name, dry_run=dry_run)
 
     def compare(self, *runs: str) -> RunComparison:
         """The reports of several runs side by side; a repeated name counts once.

@@ -41,6 +41,7 @@ COMMANDS = {
     "export": ("lori_cl.cli.export", "Export a run, or one task, as a standard PEFT LoRA folder."),
     "import": ("lori_cl.cli.adapter_import", "Start a run from an existing LoRA or LoRI adapter."),
     "merge": ("lori_cl.cli.merge", "Merge tasks of runs on the same base model into one PEFT adapter."),
+    "delete-run": ("lori_cl.cli.delete_run", "Delete a run with its stages, scores and checkpoints."),
     "gc": ("lori_cl.cli.gc", "List unused files of the workspace, and delete them."),
     "plugins": ("lori_cl.cli.plugins", "List the methods, scorers and other parts that plugins add."),
     "retire-task": ("lori_cl.cli.retire", "Free the cells of a trained task for later tasks."),

@@ -38,6 +38,12 @@ def print_line(line: str, *, err: bool = False) -> None:
     click.echo(one_line(line), err=err)
 
 
+def confirm(question: str) -> bool:
+    """Ask a question on stderr; only `y` or `yes` on stdin is a yes."""
+    click.echo(f"{one_line(question)} [y/N] ", nl=False, err=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def print_written(file: Path, size: int) -> None:
     """Print a written file's name and size on stderr."""
     print_line(f"Wrote {file} ({size:,} bytes)", err=True)

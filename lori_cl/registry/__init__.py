@@ -18,6 +18,7 @@ from lori_cl.registry.records import (
 )
 from lori_cl.registry.registry import Registry
 from lori_cl.registry.retirement import is_active_after, protected_stages
+from lori_cl.registry.run_deletion import RunDeletion, delete_run
 from lori_cl.registry.scored_stage import ScoredStage
 from lori_cl.registry.workspace import Workspace
 
@@ -31,6 +32,7 @@ __all__ = [
     "Projection",
     "Registry",
     "Run",
+    "RunDeletion",
     "RunStart",
     "RunSummary",
     "ScoredStage",
@@ -38,6 +40,7 @@ __all__ = [
     "StatisticsRecord",
     "Task",
     "Workspace",
+    "delete_run",
     "find_garbage",
     "flatten",
     "is_active_after",

@@ -81,9 +81,11 @@ def _find_paths(workspace: Workspace, registry: Registry) -> Iterator[tuple[Path
     needed = set(registry.artifact_files())
     for path, held in held_back.items():
         run = runs.get(path.stem)
-        if held is not None and run is not None and held.stage.position <= run.stages_done:
-            yield path, "its stage is committed"
-        elif held is not None:
+        if held is None:
+            continue
+        if run is None or held.stage.position <= run.stages_done:
+            yield path, "no run has this name" if run is None else "its stage is committed"
+        else:
             needed |= {f"{digest}.{suffix}" for digest, (suffix, _) in held.files.items()}
     for path in (*aside, *artifacts):
         if path.name.startswith(PART_PREFIX):

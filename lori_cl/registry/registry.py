@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 import lori_cl
 from lori_cl.errors import InputError, UnknownTask, WorkspaceUnusable, suggestion
-from lori_cl.registry import queries, rows, summaries
+from lori_cl.registry import deletion, queries, rows, summaries
 from lori_cl.registry.connect import connect, open_database, parse_url
 from lori_cl.registry.database import Database
+from lori_cl.registry.deletion import DeletionPlan, HeldBackScores
 from lori_cl.registry.records import (
     Declaration,
     Evaluation,
@@ -335,6 +336,28 @@ class Registry:
             return rows.stage(stage)
 
         return self._database.write(mark)
+
+    def plan_deletion(self, run: str, held_back: HeldBackScores) -> DeletionPlan:
+        """Return what `delete_run` deletes, and what prevents it.
+
+        Raises: UnknownRun.
+        """
+        return self._database.read(lambda session: deletion.plan_deletion(session, run, held_back))
+
+    def delete_run(self, run: str, held_back: HeldBackScores) -> DeletionPlan:
+        """Delete a run with its stages, scores and statistics, and the rows of artifacts that it alone names.
+
+        `held_back` has the cached scores of the held-back stages of other runs, by run.
+        Raises: UnknownRun; RunConflict, if other runs have cached scores that only this run measured.
+        """
+
+        def delete(session: Session) -> DeletionPlan:
+            plan = deletion.plan_deletion(session, run, held_back)
+            plan.require_no_dependents(run)
+            deletion.delete_run(session, run, plan)
+            return plan
+
+        return self._database.write(delete)
 
 
 def _check_schema(database: Database, schema: str) -> None:

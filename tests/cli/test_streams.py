@@ -47,6 +47,7 @@ COMMAND_LINES: dict[str, tuple[str, ...]] = {
     "export": ("export", "first", "--task", "a", "--out", "{root}/exported", "--no-verify"),
     "import": ("import", "--help"),
     "merge": ("merge", "first", "--tasks", "a,b", "--out", "{root}/merged"),
+    "delete-run": ("delete-run", "first", "--yes"),
     "gc": ("gc",),
     "plugins": ("plugins",),
     "retire-task": ("retire-task", "first", "b"),
