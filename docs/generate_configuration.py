@@ -25,6 +25,7 @@ from pydantic_core import PydanticUndefined
 
 from lori_cl.spec import TASK_SPECS, CurriculumSpec, TaskSpec
 from lori_cl.spec.base import Spec
+from lori_cl.spec.peft_fields import PEFT_FIELDS
 
 PAGE = Path(__file__).with_name("configuration.md")
 
@@ -39,6 +40,15 @@ docstrings in `lori_cl/spec`. [Method](method.md) explains the adapter and mask 
 
 `lori-cl run FILE --set train.lr=1e-3` overrides one field of a curriculum file. Repeat `--set` for more
 fields. To set a field to None, leave it out or write `null`.
+"""
+
+PEFT_INTRODUCTION = """\
+### Fields of PEFT's `LoraConfig`
+
+A field of PEFT in a curriculum is an error, which says:
+
+| PEFT | lori_cl |
+|---|---|
 """
 
 PLAIN = {
@@ -70,11 +80,17 @@ def page() -> str:
             INTRODUCTION,
             "## Curriculum files\n",
             *(_section(each) for each in sections(CurriculumSpec, "Top level of a curriculum")),
+            _peft_section(),
             "## Task files\n",
             f"`kind` is one of {kinds}.\n",
             *(_section(each) for each in task_sections()),
         ]
     )
+
+
+def _peft_section() -> str:
+    rows = (f"| `{field}` | {text[0].upper()}{text[1:]}. |\n" for field, text in PEFT_FIELDS.items())
+    return PEFT_INTRODUCTION + "".join(rows)
 
 
 def sections(cls: type[Spec], title: str, prefix: str = "", of: str = "") -> Iterator[Section]:

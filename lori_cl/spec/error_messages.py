@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lori_cl.errors import SpecError, suggestion
+from lori_cl.spec.peft_fields import PEFT_FIELDS
 from lori_cl.spec.yaml_lines import Location
 
 
@@ -21,6 +22,8 @@ def validation_message(error: ErrorDetails, model: type[BaseModel], document_kin
     owner = _owner_name(location[:-1], document_kind)
     match error["type"]:
         case "extra_forbidden":
+            if document_kind != "task" and (hint := PEFT_FIELDS.get(str(location[-1]))) is not None:
+                return f"'{location[-1]}' is not a field of {owner}: {hint}"
             known = _fields_at(model, location[:-1])
             near = suggestion(str(location[-1]), known) or f" Available: {', '.join(known)}."
             return f"'{location[-1]}' is not a field of {owner}.{near}"

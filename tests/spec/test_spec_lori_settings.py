@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from lori_cl.errors import SpecError
-from lori_cl.spec import AdapterSpec, CurriculumSpec, load_curriculum
+from lori_cl.spec import AdapterSpec, CurriculumSpec, load_curriculum, load_task
+from lori_cl.spec.method_settings import SECTIONS, LoRI
+from lori_cl.spec.peft_fields import PEFT_FIELDS
 
-from .conftest import CURRICULUM, Write
+from .conftest import CURRICULUM, TASK, Write
 
 
 def refusal(write: Write, *settings: str) -> str:
@@ -132,3 +134,36 @@ def test_record_without_these_settings_keeps_its_meaning(write: Write) -> None:
         "forbid",
         True,
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("r", "PEFT's 'r' is 'adapter.rank' here"),
+        ("lora_alpha", "PEFT's 'lora_alpha' is 'adapter.alpha' here"),
+        ("target_modules", "PEFT's 'target_modules' is 'adapter.targets' here"),
+        ("lora_dropout", "with a frozen A it makes autograd keep every input"),
+        ("use_rslora", "set adapter.alpha to lora_alpha · √rank"),
+        ("use_dora", "DoRA is not supported"),
+        ("bias", "as with PEFT's bias: none"),
+        ("task_type", "the 'kind' of the tasks"),
+    ],
+)
+def test_field_of_peft_is_refused_with_its_name_here_or_the_reason(
+    write: Write, field: str, said: str
+) -> None:
+    message = refusal(write, f"adapter.{field}=1")
+    assert message.startswith(f"--set adapter.{field}=1: '{field}' is not a field of 'adapter': ")
+    assert said in message
+    with pytest.raises(SpecError, match=f"^LoRI: '{field}' is not a field of a method: "):
+        LoRI(**{field: 1})
+
+
+def test_names_of_our_fields_are_no_fields_of_peft() -> None:
+    ours = {*CurriculumSpec.model_fields, *(name for each in SECTIONS.values() for name in each.model_fields)}
+    assert not ours & PEFT_FIELDS.keys()
+
+
+def test_field_of_peft_in_a_task_file_is_an_ordinary_unknown_field(write: Write) -> None:
+    with pytest.raises(SpecError, match=r"'task_type' is not a field of a task\. "):
+        load_task(write(TASK + "task_type: CAUSAL_LM\n"))
