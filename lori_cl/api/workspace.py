@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # these import pydantic, pandas or torch
     from lori_cl.spec.in_memory import InMemoryTask
     from lori_cl.task_data.preview import Preview
     from lori_cl.task_data.registration import RegisteredTask
-    from lori_cl.training import Gate
+    from lori_cl.training import Gate, RunPlan
 
 
 class Workspace:
@@ -208,6 +208,44 @@ class Workspace:
             self._storage, curriculum, curriculum.run_name(name), options, progress_of(progress)
         )
         return Run(self, done.name)
+
+    def plan_run(
+        self,
+        curriculum: CurriculumSpec,
+        name: str | None = None,
+        *,
+        gate: Gate | None = None,
+        upper_triangle: bool = False,
+        measure_all: bool = False,
+        allow_code_execution: bool = False,
+        allow_environment_change: bool = False,
+        declared_in: str | Path | None = None,
+    ) -> RunPlan:
+        """Check a run as `run` does, and say what it would train and evaluate; nothing is trained or stored.
+
+        The plan has the adapted modules and, for each stage, the trained values, the steps and the scores. It
+        has an estimate of the peak memory, and one of the time if earlier runs of the same base model were
+        recorded on the same device with the same settings.
+
+        Args:
+            curriculum, name: As for `run`.
+            gate, upper_triangle, measure_all, allow_code_execution, allow_environment_change, declared_in: As
+                for `run`.
+
+        Raises: InputError: the curriculum, a task or the data is invalid. RunConflict: the run has other
+            settings.
+        """
+        from lori_cl.training import RunOptions, plan_curriculum
+
+        options = RunOptions(
+            gate=gate,
+            upper_triangle=upper_triangle,
+            measure_all=measure_all,
+            allow_code_execution=allow_code_execution,
+            allow_environment_change=allow_environment_change,
+            declared_in=None if declared_in is None else Path(declared_in),
+        )
+        return plan_curriculum(self._storage, curriculum, curriculum.run_name(name), options)
 
     def import_adapter(
         self,

@@ -51,6 +51,11 @@ from lori_cl.cli.workspace import pass_workspace
     is_flag=True,
     help="Resume even if packages, threads or the machine differ from those of the newest stage.",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything and show sites, steps, scores, memory and time; train and store nothing.",
+)
 @json_option
 @pass_workspace
 def run(
@@ -65,6 +70,7 @@ def run(
     view: str | None,
     accept: str | None,
     allow_environment_change: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Train the tasks of CURRICULUM one after another, and score all trained tasks after every stage.
@@ -75,8 +81,9 @@ def run(
     \b
     Example:
       lori-cl run examples/real_text/curriculum.yaml --name first --set train.limit=200
+      lori-cl run examples/real_text/curriculum.yaml --name first --dry-run
     """
-    from lori_cl.reports import print_outcome, to_record
+    from lori_cl.reports import plan_record, print_outcome, print_plan, to_record
     from lori_cl.runtime.distributed import is_rank_0
     from lori_cl.spec import View
     from lori_cl.training import Gate  # imports torch
@@ -84,11 +91,28 @@ def run(
     spec = workspace.read_curriculum(curriculum, settings)
     if view is not None and max_drop is None:
         raise click.UsageError("--view selects the scores of --max-drop; add --max-drop POINTS")
+    gate = None if max_drop is None else Gate(max_drop, View(view or View.CURRENT))
+    if dry_run:
+        if accept is not None:
+            raise click.UsageError("--accept commits a stage; remove it or --dry-run")
+        plan = workspace.plan_run(
+            spec,
+            name,
+            gate=gate,
+            upper_triangle=upper_triangle,
+            measure_all=measure_all,
+            allow_code_execution=allow_code_execution,
+            allow_environment_change=allow_environment_change,
+            declared_in=curriculum.parent,
+        )
+        if is_rank_0():
+            print_json(plan_record(plan)) if as_json else print_plan(plan, console())
+        return
     with bars() as progress:
         finished = workspace.run(
             spec,
             name,
-            gate=None if max_drop is None else Gate(max_drop, View(view or View.CURRENT)),
+            gate=gate,
             accept=accept,
             progress=progress,
             upper_triangle=upper_triangle,

@@ -9,7 +9,7 @@ from lori_cl.methods.lori import LoRI
 from lori_cl.methods.masked import MaskedMethod
 from lori_cl.methods.sequential_lora import SequentialLoRA
 from lori_cl.methods.settings import check_settings
-from lori_cl.methods.stages import Fields, StageContext, StageResult, StageState, Tensors
+from lori_cl.methods.stages import Fields, StageContext, StageResult, StageSize, StageState, Tensors
 from lori_cl.plugins import Implementations
 
 METHODS = Implementations[type[Method]](
@@ -23,6 +23,7 @@ __all__ = [
     "Method",
     "StageContext",
     "StageResult",
+    "StageSize",
     "StageState",
     "Tensors",
     "check_settings",

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lori_cl.methods.stages import Fields, StageContext, StageResult, StageState, Tensors
+from lori_cl.methods.stages import Fields, StageContext, StageResult, StageSize, StageState, Tensors
 from lori_cl.methods.verification import StoredRun
 from lori_cl.registry import MaskRecord
 from lori_cl.spec import CurriculumSpec
@@ -60,6 +60,13 @@ class Method(ABC):
 
     def sites_of(self, tensors: Tensors) -> Sequence[str] | None:
         """Return the sites of a stage's tensors if runs record no projection; None if unknown."""
+        return None
+
+    def stage_sizes(self, past: Sequence[StageState], tasks: Sequence[str]) -> Sequence[StageSize] | None:
+        """Return the size of the stage of each of these tasks, which follow the stages of `past`.
+
+        The adapter is attached. By default None: the sizes are not known before training.
+        """
         return None
 
     @abstractmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lori_cl.adapters import ADAPTER_NAME, lora_layers, lora_model, tensors_digest
 from lori_cl.errors import ArtifactDamaged
 from lori_cl.methods.base import Method
-from lori_cl.methods.stages import StageContext, StageResult, StageState, Tensors
+from lori_cl.methods.stages import StageContext, StageResult, StageSize, StageState, Tensors
 from lori_cl.spec import CurriculumSpec
 from lori_cl.spec.method_settings import SequentialLoRA as SequentialLoRASettings
 
@@ -49,6 +49,10 @@ class SequentialLoRA(Method):
         self.activate(context.history)
         for weight in self._weights().values():
             weight.requires_grad_(True)
+
+    def stage_sizes(self, past: Sequence[StageState], tasks: Sequence[str]) -> Sequence[StageSize]:
+        """Return the number of all weights, which every stage trains."""
+        return [StageSize(sum(weight.numel() for weight in self._weights().values()))] * len(tasks)
 
     def end_stage(self, context: StageContext) -> StageResult:
         """Return the weights: `lora_A/SITE` (r, d_in) and `lora_B/SITE` (out, r)."""

@@ -92,3 +92,19 @@ class StageResult:
     """On the CPU."""
     directions: Mapping[str, int] | None = None
     """Number of input directions reserved for the task at each site, for a method that protects them."""
+
+
+@dataclass(frozen=True)
+class StageSize:
+    """How many values of the adapter a planned stage trains, for `lori-cl run --dry-run`."""
+
+    trained: int
+    """Values that the stage trains, without a head."""
+    fixed_bytes: int = 0
+    """Memory of the rest of the adapter meanwhile: A, the cells that are not trained, and indices."""
+    calibrated: int = 0
+    """Values that are trained first, to select the stage's own; 0 if there is no such training."""
+    calibration_epochs: float | None = None
+    """Epochs of that training; None: as many as the stage."""
+    scored: int = 0
+    """Values whose gradients select the stage's own, without training."""

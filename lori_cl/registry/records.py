@@ -300,6 +300,33 @@ def run_status(done: int, planned: int) -> str:
 
 
 @dataclass(frozen=True)
+class StageTime:
+    """How long a stage was trained."""
+
+    run: str
+    task: str
+    """The task's label."""
+    curriculum: Mapping[str, Any]
+    """The settings of its run."""
+    steps: int
+    train_s: float
+    """Training only, including calibration."""
+    environment: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ScoreTime:
+    """How long a score was measured."""
+
+    task: str
+    """The task's label."""
+    n: int
+    elapsed_s: float
+    environment: Mapping[str, Any]
+    """Of its run."""
+
+
+@dataclass(frozen=True)
 class Declaration:
     """A task to register."""
 

@@ -22,7 +22,9 @@ from lori_cl.registry.records import (
     Run,
     RunStart,
     RunSummary,
+    ScoreTime,
     Stage,
+    StageTime,
     StatisticsRecord,
     Task,
 )
@@ -188,6 +190,10 @@ class Registry:
         accepts.
         """
         return self._database.read(lambda session: summaries.first_stage_scores(session, like, is_alike))
+
+    def recorded_times(self, base_digest: str) -> tuple[list[StageTime], list[ScoreTime]]:
+        """Return the times of all stages and measured scores of runs with this base model, oldest first."""
+        return self._database.read(lambda session: summaries.recorded_times(session, base_digest))
 
     def runs(self) -> list[Run]:
         """Return every run with its stages and masks, in the order of their start."""

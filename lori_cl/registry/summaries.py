@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from lori_cl.registry.records import Run, RunSummary, task_label
-from lori_cl.registry.tables import EvaluationRow, RunRow, RunTaskRow, StageRow, TaskRow
+from lori_cl.registry.records import Run, RunSummary, ScoreTime, StageTime, task_label
+from lori_cl.registry.tables import EnvironmentRow, EvaluationRow, RunRow, RunTaskRow, StageRow, TaskRow
 
 RUNS_PER_QUERY = 1_000
 """Databases limit the number of parameters of a query."""
@@ -62,6 +62,33 @@ def _scores(session: Session, run_ids: Sequence[int]) -> Iterator[tuple[int, int
     for run_id, row, task_id, score in session.execute(scored):
         if first_task[run_id] == task_id:
             yield run_id, row, task_id, score
+
+
+def recorded_times(session: Session, base_digest: str) -> tuple[list[StageTime], list[ScoreTime]]:
+    """Return the times of all stages and measured scores of runs with this base model, oldest first."""
+    labels = task_labels(session)
+    stages = session.execute(
+        select(RunRow.name, StageRow.task_id, RunRow.curriculum, StageRow.steps, StageRow.train_s)
+        .add_columns(func.coalesce(StageRow.environment_id, RunRow.environment_id))
+        .join(RunRow, RunRow.id == StageRow.run_id)
+        .where(RunRow.base_digest == base_digest)
+        .order_by(StageRow.id)
+    ).all()
+    scores = session.execute(
+        select(RunRow.environment_id, EvaluationRow.task_id, EvaluationRow.n, EvaluationRow.elapsed_s)
+        .join(RunRow, RunRow.id == EvaluationRow.run_id)
+        .where(RunRow.base_digest == base_digest, EvaluationRow.source == "measured")
+        .order_by(EvaluationRow.id)
+    ).all()
+    found = session.execute(select(EnvironmentRow.id, EnvironmentRow.values)).tuples().all()
+    environments: dict[int, Mapping[str, Any]] = dict(found)
+    return (
+        [
+            StageTime(run, labels[task], curriculum, steps, train_s, environments[environment])
+            for run, task, curriculum, steps, train_s, environment in stages
+        ],
+        [ScoreTime(labels[task], n, seconds, environments[id]) for id, task, n, seconds in scores],
+    )
 
 
 def task_labels(session: Session) -> dict[int, str]:

@@ -12,6 +12,7 @@ from lori_cl.reports.listings import (
     print_tasks,
     print_unused_files,
 )
+from lori_cl.reports.plan_table import plan_record, print_plan
 from lori_cl.reports.record import run_record, run_summary, task_record, to_record, to_records
 from lori_cl.reports.report import Change, Entry, Row, RunReport, ViewReport
 from lori_cl.reports.routing import RoutedTask, Routing, gather_routing
@@ -36,9 +37,11 @@ __all__ = [
     "capacity_of",
     "gather",
     "gather_routing",
+    "plan_record",
     "print_capacity",
     "print_lineage",
     "print_outcome",
+    "print_plan",
     "print_report",
     "print_routing",
     "print_run",

@@ -20,18 +20,18 @@ from lori_cl.errors import RunConflict
 from lori_cl.evaluation.cached_scores import find_cached
 from lori_cl.evaluation.evaluator import Evaluator
 from lori_cl.evaluation.routing_statistics import gather, load_statistics
-from lori_cl.methods import METHODS, StageState, check_settings
+from lori_cl.methods import StageState
 from lori_cl.registry import Evaluation, Run, ScoredStage, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.runtime import Progress
-from lori_cl.runtime.distributed import DistributedProgress, is_rank_0, join, lock_run, on_rank_0
-from lori_cl.runtime.environment import check_same_environment, environment, make_deterministic
+from lori_cl.runtime.distributed import DistributedProgress, is_rank_0, lock_run, on_rank_0
+from lori_cl.runtime.environment import check_same_environment
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.task_data.eval_tasks import check_code_execution
 from lori_cl.task_data.training_sets import note_data
 from lori_cl.training.gate import Gate, apply_gate, check_gate, resolve_held_back
 from lori_cl.training.import_checks import ImportedAdapter
-from lori_cl.training.resume_checks import check_same_settings, parent_stages, pinned_tasks, stage_inputs
-from lori_cl.training.run_setup import OpenRun, describe_base, open_run
+from lori_cl.training.resume_checks import check_run_settings, parent_stages, pinned_tasks, stage_inputs
+from lori_cl.training.run_setup import OpenRun, describe_base, open_run, set_up_process
 from lori_cl.training.stage_training import StageTraining
 
 log = logging.getLogger(__name__)
@@ -71,15 +71,15 @@ def run_curriculum(
     Committed data is kept.
     """
     check_gate(options.gate, curriculum)
-    curriculum, here, progress = _prepare(workspace, curriculum, options, progress)
+    curriculum, here = set_up_process(curriculum, options.declared_in or workspace.root)
+    progress = DistributedProgress(progress)
     with workspace.open() as registry, lock_run(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
-        _check_settings(curriculum, run)
+        check_run_settings(curriculum, run)
         run = resolve_held_back(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
-            complete = len(run.tasks) == len(run.stages) == len(tasks)
-            if complete and not options.upper_triangle:
+            if is_complete(run, tasks, options):
                 return run
             check_same_environment(run, here, change_allowed=options.allow_environment_change)
         check_code_execution(tasks, options.allow_code_execution)
@@ -97,6 +97,11 @@ def run_curriculum(
         return registry.run(name)
 
 
+def is_complete(run: Run, tasks: Sequence[Task], options: RunOptions) -> bool:
+    """Whether nothing is left to train or to evaluate."""
+    return len(run.tasks) == len(run.stages) == len(tasks) and not options.upper_triangle
+
+
 def import_adapter(
     workspace: Workspace,
     curriculum: CurriculumSpec,
@@ -112,7 +117,8 @@ def import_adapter(
     Raises: InputError; RunConflict, if the run already has stages, or another process holds its lock;
     LoriError.
     """
-    curriculum, here, progress = _prepare(workspace, curriculum, options, progress)
+    curriculum, here = set_up_process(curriculum, options.declared_in or workspace.root)
+    progress = DistributedProgress(progress)
     with workspace.open() as registry, lock_run(workspace, name):
         run = registry.find_run(name)
         if run is not None and run.stages:
@@ -120,7 +126,7 @@ def import_adapter(
                 f"run '{name}' already has stages; an import starts a new run: choose another --name"
             )
         tasks = pinned_tasks(registry, curriculum, run)
-        _check_settings(curriculum, run)
+        check_run_settings(curriculum, run)
         check_code_execution(tasks, options.allow_code_execution)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
         evaluator = _evaluator(opened, options, progress)
@@ -199,34 +205,6 @@ def load_history(opened: OpenRun, progress: Progress) -> list[StageState]:
     if loaded.records:
         _commit(opened, [], loaded.files, loaded.records)
     return list(loaded.history)
-
-
-def _prepare(
-    workspace: Workspace, curriculum: CurriculumSpec, options: RunOptions, progress: Progress
-) -> tuple[CurriculumSpec, Mapping[str, Any], Progress]:
-    """Join the launcher's processes and request deterministic kernels.
-
-    Returns the curriculum with the method's default learning rate if it sets none, the environment, and the
-    progress of all processes.
-    """
-    train = curriculum.train
-    lr = METHODS.find(curriculum.method).default_lr if train.lr is None else train.lr
-    curriculum = curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})
-    join()
-    make_deterministic()
-    return curriculum, environment(options.declared_in or workspace.root), DistributedProgress(progress)
-
-
-def _check_settings(curriculum: CurriculumSpec, run: Run | None) -> None:
-    """Check the settings of an existing run against its own, and of a new one against its method.
-
-    An earlier version ignored settings that the method does not read; its runs can still be resumed.
-    Raises: RunConflict; SpecError.
-    """
-    if run is not None:
-        check_same_settings(run, curriculum)
-    else:
-        check_settings(curriculum, METHODS.find(curriculum.method))
 
 
 def _evaluator(opened: OpenRun, options: RunOptions, progress: Progress) -> Evaluator:

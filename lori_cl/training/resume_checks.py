@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lori_cl.errors import InputError, RunConflict
-from lori_cl.methods import StageState
+from lori_cl.methods import METHODS, StageState, check_settings
 from lori_cl.registry import Registry, Run, Task, flatten
 from lori_cl.spec import CurriculumSpec
 
@@ -35,6 +35,18 @@ def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None
         if labels.count(label) > 1:
             raise InputError(f"the curriculum names '{label}' twice; name each task once")
     return tasks
+
+
+def check_run_settings(curriculum: CurriculumSpec, run: Run | None) -> None:
+    """Check the settings of an existing run against its own, and of a new one against its method.
+
+    An earlier version ignored settings that the method does not read; its runs can still be resumed.
+    Raises: RunConflict; SpecError.
+    """
+    if run is not None:
+        check_same_settings(run, curriculum)
+    else:
+        check_settings(curriculum, METHODS.find(curriculum.method))
 
 
 def check_same_settings(run: Run, curriculum: CurriculumSpec) -> None:

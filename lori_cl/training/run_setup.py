@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from lori_cl.adapters import describe_sites
 from lori_cl.digest import derive_seed
 from lori_cl.errors import InputError, RunConflict, one_line
 from lori_cl.evaluation.loaded_run import LoadedModel, LoadedRun, load_model, projection_packages
-from lori_cl.methods import MaskedMethod, Method
+from lori_cl.methods import METHODS, MaskedMethod, Method
 from lori_cl.models.base_model import BaseModel
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
-from lori_cl.runtime.distributed import on_rank_0
+from lori_cl.runtime.distributed import join, on_rank_0
+from lori_cl.runtime.environment import environment, make_deterministic
 from lori_cl.spec import CurriculumSpec
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import EvalTask, check_eval_task
@@ -50,19 +52,42 @@ class OpenRun(LoadedRun):
         return derive_seed(self.curriculum.seed, task.label, task.seed, purpose)
 
 
-def open_run(
+def set_up_process(curriculum: CurriculumSpec, folder: Path) -> tuple[CurriculumSpec, Mapping[str, Any]]:
+    """Join the launcher's processes and request deterministic kernels.
+
+    Returns the curriculum, with the method's default learning rate if it sets none, and the environment; its
+    git revision is that of the folder.
+    """
+    train = curriculum.train
+    lr = METHODS.find(curriculum.method).default_lr if train.lr is None else train.lr
+    curriculum = curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})
+    join()
+    make_deterministic()
+    return curriculum, environment(folder)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that is loaded and checked, before anything is stored."""
+
+    loaded: LoadedModel
+    training_sets: Mapping[str, TrainingSet]
+    """By task label, for the stages that are not finished."""
+    encodings: Mapping[str, str]
+    """`encoding_digest` of every task's eval set, by label."""
+    imported: ImportedAdapter | None
+
+
+def prepare_run(
     workspace: Workspace,
     registry: Registry,
     curriculum: CurriculumSpec,
     tasks: Sequence[Task],
     name: str,
     run: Run | None,
-    environment: Mapping[str, Any],
     imported: ImportedAdapter | None = None,
-) -> OpenRun:
-    """Load the model, read and check the data, then store the new run or its added tasks.
-
-    `imported` is an adapter to import as the first stage of a new run.
+) -> PreparedRun:
+    """Load the model, and read and check the data; nothing is stored.
 
     Raises: InputError, if the model, the data, the capacity or the existing run does not fit.
     """
@@ -86,18 +111,39 @@ def open_run(
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in untrained}
     for task in untrained:
         _check_training_data(workspace, registry, task, training_sets[task.label], name)
-    origin = imported.digest if imported is not None else None
+    return PreparedRun(loaded, training_sets, encodings, imported)
+
+
+def open_run(
+    workspace: Workspace,
+    registry: Registry,
+    curriculum: CurriculumSpec,
+    tasks: Sequence[Task],
+    name: str,
+    run: Run | None,
+    environment: Mapping[str, Any],
+    imported: ImportedAdapter | None = None,
+) -> OpenRun:
+    """Prepare a run, then store the new run or its added tasks.
+
+    `imported` is an adapter to import as the first stage of a new run.
+
+    Raises: InputError, see `prepare_run`.
+    """
+    prepared = prepare_run(workspace, registry, curriculum, tasks, name, run, imported)
+    base, method = prepared.loaded.base, prepared.loaded.method
+    origin = prepared.imported.digest if prepared.imported is not None else None
     on_rank_0(lambda: _store_run(registry, curriculum, tasks, name, run, base, method, environment, origin))
     return OpenRun(
-        **vars(loaded),
+        **vars(prepared.loaded),
         workspace=workspace,
         run=registry.run(name),
         curriculum=curriculum,
         registry=registry,
-        training_sets=training_sets,
+        training_sets=prepared.training_sets,
         environment=environment,
-        encodings=encodings,
-        imported=imported,
+        encodings=prepared.encodings,
+        imported=prepared.imported,
     )
 
 

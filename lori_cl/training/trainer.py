@@ -55,7 +55,7 @@ def run_job(job: TrainingJob, settings: TrainSpec, progress: Progress) -> TrainR
     checkpoint is written; WorkspaceUnusable, if a checkpoint cannot be written.
     """
     job.learner.train()
-    steps = _steps(job, settings)
+    steps = optimizer_steps(len(job.fields), job.epochs, settings)
     done = newest_checkpoint(job.checkpoints) if job.checkpoints else None
     with tempfile.TemporaryDirectory() as scratch, progress.bar(job.title, steps) as advance:
         if done is not None:
@@ -79,9 +79,10 @@ def _check_finite(job: TrainingJob) -> None:
         )
 
 
-def _steps(job: TrainingJob, settings: TrainSpec) -> int:
-    batches = math.ceil(len(job.fields) / (settings.batch_size * processes()))
-    return math.ceil(math.ceil(batches / settings.gradient_accumulation) * job.epochs)
+def optimizer_steps(examples: int, epochs: float, settings: TrainSpec) -> int:
+    """Return the number of optimizer steps of so many epochs over the training examples."""
+    batches = math.ceil(examples / (settings.batch_size * processes()))
+    return math.ceil(math.ceil(batches / settings.gradient_accumulation) * epochs)
 
 
 def check_settings(settings: TrainSpec) -> None:

@@ -225,3 +225,24 @@ def test_broken_pipe_prints_no_traceback(argument: tuple[str, ...], code: int) -
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (code, b"")
+
+
+def test_dry_run_of_a_run_shows_its_stages_and_stores_nothing(
+    lori_cl: Call, workspace: Workspace, write_task: Write, write_curriculum: Write
+) -> None:
+    lori_cl("add-task", write_task("a"), write_task("b"))
+    before = sorted(path for path in workspace.root.rglob("*"))
+    command = ("run", write_curriculum("a", "b"), "--name", "first", "--dry-run")
+    code, out, err = lori_cl(*command)
+    assert (code, err) == (0, "")
+    assert out.startswith("adapter: 6 sites")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["1", "a", "16", "2", "45", "+", "34", "2", "1", "–"] in lines
+    assert ["2", "b", "16", "2", "45", "+", "34", "4", "2", "–"] in lines
+    assert "time: no estimate" in out
+    assert out.endswith("nothing was trained or stored\n")
+    record = json.loads(lori_cl(*command, "--json")[1])
+    assert [stage["adapter_values"] for stage in record["stages"]] == [45, 45]
+    assert sorted(path for path in workspace.root.rglob("*")) == before
+    code, _, err = lori_cl(*command, "--accept", "a")
+    assert (code, "--accept commits a stage" in err) == (2, True)

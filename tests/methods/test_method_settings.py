@@ -56,7 +56,7 @@ def test_recorded_run_with_an_unread_setting_still_resumes(
 ) -> None:
     """Earlier versions ignored such settings; their runs can still be extended."""
     with monkeypatch.context() as earlier:
-        earlier.setattr("lori_cl.training.loop.check_settings", lambda *_: None)
+        earlier.setattr("lori_cl.training.resume_checks.check_settings", lambda *_: None)
         train_run("a", method="sequential-lora", masks={"density": 0.3})
     run = train_run("a", "b", method="sequential-lora", masks={"density": 0.3})
     assert [stage.task for stage in run.stages] == ["a", "b"]

@@ -12,7 +12,7 @@ import torch
 from lori_cl.errors import Interrupted, RunConflict
 from lori_cl.registry import Run, Workspace
 from lori_cl.runtime import environment
-from lori_cl.training import RunOptions, loop, stage_training, trainer
+from lori_cl.training import RunOptions, run_setup, stage_training, trainer
 from tests.training.test_checkpoints import EndingProgress
 
 TrainRun = Callable[..., Run]
@@ -29,7 +29,7 @@ def change_environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             changed = {**found(folder), **values}
             return {field: value for field, value in changed.items() if value is not None}
 
-        monkeypatch.setattr(loop, "environment", here)
+        monkeypatch.setattr(run_setup, "environment", here)
 
     return change
 

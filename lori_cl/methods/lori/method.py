@@ -35,7 +35,7 @@ from lori_cl.methods.lori.imports import check_sites
 from lori_cl.methods.lori.projections import Projector, site_batches
 from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.methods.masked import MaskedMethod
-from lori_cl.methods.stages import StageContext, StageResult, StageState, active_stages
+from lori_cl.methods.stages import StageContext, StageResult, StageSize, StageState, active_stages
 from lori_cl.methods.verification import StoredRun
 from lori_cl.registry import MaskRecord, Projection, protected_stages
 from lori_cl.spec import CurriculumSpec
@@ -111,6 +111,23 @@ class LoRI(MaskedMethod):
         STRATEGIES.find(self._masks.strategy)
         taken = sum(stage.rank for stage in self._stages(active_stages(past)))
         self._check_capacity(self.ledger(past), tasks, taken)
+
+    def stage_sizes(self, past: Sequence[StageState], tasks: Sequence[str]) -> Sequence[StageSize]:
+        """Return the cells that each task claims, and those that its mask strategy trains or scores first."""
+        needs = STRATEGIES.find(self._masks.strategy).needs
+        adds_rows = self._projector.kind.per_task and self._spec.composition == "stacked"
+        rows = sum(stage.rank for stage in self._stages(active_stages(past))) if adds_rows else 0
+        sizes = []
+        for each in self._planned(self.ledger(past), tasks):
+            rows = (rows if adds_rows else 0) + each.rank
+            selects = each.k < each.free
+            calibrated = each.free if selects and needs == "calibrated_b" else 0
+            scored = each.free if selects and needs == "gradients" else 0
+            per_row = sum(site.in_features + site.out_features for site in self._adapter.sites)
+            indices = max(each.k, calibrated, scored)
+            fixed = 4 * rows * per_row + 8 * indices  # float32 A and B, int64 indices
+            sizes.append(StageSize(each.k, fixed, calibrated, self._masks.calibration.epochs, scored))
+        return sizes
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
         """Claim the task's cells and make them trainable."""

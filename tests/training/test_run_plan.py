@@ -1,0 +1,142 @@
+"""A planned run says what the run then does, and stores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lori_cl.errors import CapacityExhausted, InputError, RunConflict
+from lori_cl.registry import Evaluation, Run, Workspace
+from lori_cl.spec import load_curriculum
+from lori_cl.task_data import register_tasks
+from lori_cl.training import RunOptions, RunPlan, plan_curriculum
+from tests.registry.registry_records import contents
+
+TrainRun = Callable[..., Run]
+Plan = Callable[..., RunPlan]
+FIELDS: dict[str, Any] = {
+    "masks": {"strategy": "magnitude", "density": 0.2, "calibration": {"epochs": 2}},
+    "train": {"epochs": 3, "epochs_of": {"b": 1}, "batch_size": 8, "max_length": 16},
+}
+
+
+@pytest.fixture
+def plan(
+    workspace: Workspace, write_task: Callable[..., Path], write_curriculum: Callable[..., Path]
+) -> Plan:
+    """Return a function that plans a run over tasks."""
+
+    def made(*tasks: str, name: str = "run", options: RunOptions | None = None, **fields: object) -> RunPlan:
+        register_tasks(workspace, [write_task(task) for task in tasks])
+        spec = load_curriculum(write_curriculum(*tasks, **fields))
+        return plan_curriculum(workspace, spec, name, options or RunOptions())
+
+    return made
+
+
+ISOLATED = {"adapter": {"rank": 4, "alpha": 8, "composition": "isolated"}}
+ALL_VIEWS = {"eval": {"views": ["current", "as_trained", "routed"]}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({}, RunOptions()),
+        (ISOLATED, RunOptions()),
+        (ISOLATED, RunOptions(upper_triangle=True)),
+        (ALL_VIEWS, RunOptions(upper_triangle=True)),
+        ({}, RunOptions(measure_all=True)),
+        ({"eval": {"views": ["as_trained"]}}, RunOptions(upper_triangle=True)),
+    ],
+    ids=["stacked", "isolated", "isolated-upper", "all-views-upper", "measure-all", "as-trained-upper"],
+)
+def test_run_does_what_was_planned(
+    plan: Plan,
+    train_run: TrainRun,
+    scores: Callable[[], dict[tuple[int, str, str], Evaluation]],
+    changes: dict[str, Any],
+    options: RunOptions,
+) -> None:
+    planned = plan("a", "b", "c", options=options, **FIELDS, **changes)
+    run = train_run("a", "b", "c", options=options, **FIELDS, **changes)
+    found = scores().values()
+    for stage, done in zip(planned.stages, run.stages, strict=True):
+        of_stage = [score for score in found if score.stage == stage.position]
+        measured = [score for score in of_stage if score.source == "measured"]
+        assert done.mask is not None
+        assert (stage.task, stage.examples, stage.steps) == (done.task, done.n_train, done.steps)
+        assert stage.adapter_values == done.mask.cells
+        assert (stage.scores, stage.measured_scores) == (len(of_stage), len(measured))
+        assert stage.measured_examples == sum(score.n for score in measured)
+        assert stage.head_values == 2 * 16 + 2
+    assert [stage.calibration_steps for stage in planned.stages] == [4, 4, 4]
+    assert planned.base_scores == 3
+
+
+def test_planning_stores_nothing(plan: Plan, workspace: Workspace) -> None:
+    plan("a", **FIELDS)
+    before = contents(workspace.root)
+    plan("a", **FIELDS)
+    assert contents(workspace.root) == before
+    assert not workspace.path("locks").exists()
+
+
+def test_plan_of_an_interrupted_run_has_only_the_stages_that_are_left(
+    plan: Plan, train_run: TrainRun
+) -> None:
+    train_run("a", **FIELDS)
+    planned = plan("a", "b", **FIELDS)
+    assert [stage.task for stage in planned.stages] == ["b"]
+    assert (planned.stages_done, planned.base_scores) == (1, 1)
+    assert plan("a", **FIELDS).stages == []
+
+
+def test_plan_is_refused_as_the_run_would_be(plan: Plan, train_run: TrainRun) -> None:
+    train_run("a", **FIELDS)
+    with pytest.raises(RunConflict, match="seed = 0 \\(now 1\\)"):
+        plan("a", "b", **FIELDS, seed=1)
+    with pytest.raises(CapacityExhausted):
+        plan("a", "b", name="other", masks={"density": 0.9})
+    with pytest.raises(InputError, match="train:"):
+        plan("a", name="other", train={"scheduler": "cosin"})
+
+
+def test_memory_counts_the_base_model_the_adapter_and_the_state_of_adam(plan: Plan) -> None:
+    planned = plan("a", **FIELDS)
+    head, cells, rows = 2 * 16 + 2, 448, 4 * (16 + 16) * 4 + 4 * (16 + 32) * 2
+    # Calibration trains every free cell: 16 bytes each, and 8 for its index.
+    assert planned.memory_bytes == planned.base_bytes + 16 * (cells + head) + 8 * cells + 4 * rows
+    random = plan("a", masks={"strategy": "random", "density": 0.1})
+    assert random.memory_bytes == random.base_bytes + 16 * (45 + head) + 8 * 45 + 4 * rows
+
+
+def test_every_stage_of_a_plain_lora_trains_all_of_its_weights(plan: Plan) -> None:
+    planned = plan("a", "b", method="sequential-lora")
+    assert [stage.adapter_values for stage in planned.stages] == [4 * (4 * 32 + 2 * 48)] * 2
+
+
+def test_time_is_estimated_from_runs_of_the_same_base_model_settings_and_device(
+    plan: Plan, train_run: TrainRun, workspace: Workspace
+) -> None:
+    assert plan("a", **FIELDS).time_s is None
+    run = train_run("a", name="earlier", **FIELDS)
+    planned = plan("a", "b", **FIELDS)
+    assert planned.timed_by == ["earlier"]
+    assert planned.stages[0].time_s is not None
+    assert planned.stages[0].time_s >= run.stages[0].train_s
+    assert planned.time_s == pytest.approx(
+        sum(stage.time_s or 0 for stage in planned.stages) + (planned.base_time_s or 0)
+    )
+    other = plan("a", "b", **{**FIELDS, "train": {**FIELDS["train"], "batch_size": 4}})
+    assert (other.timed_by, other.time_s) == ([], None)
+
+
+def test_time_of_another_device_is_not_used(
+    plan: Plan, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_run("a", name="earlier", **FIELDS)
+    monkeypatch.setattr("lori_cl.runtime.environment.torch.get_num_threads", lambda: 99)
+    assert plan("a", **FIELDS).timed_by == []
