@@ -29,6 +29,7 @@ from lori_cl.training.checkpoints import (
     read_trained,
     write_trained,
 )
+from lori_cl.training.loggers import check_loggers, own_tracker_run
 from lori_cl.training.training_job import TrainingJob, TrainResult
 
 LOGGING_STEPS = 10
@@ -64,7 +65,8 @@ def run_job(job: TrainingJob, settings: TrainSpec, progress: Progress) -> TrainR
             loss_sum = read_trained(done.folder, job.learner)
         else:
             folder = str(job.logs) if settings.loggers else scratch
-            loss_sum = JobTrainer(job, settings, folder, advance).train_from(done)
+            with own_tracker_run(settings.loggers):
+                loss_sum = JobTrainer(job, settings, folder, advance).train_from(done)
     job.learner.eval()
     _check_finite(job)
     return TrainResult(steps, loss_sum / steps)
@@ -88,8 +90,9 @@ def optimizer_steps(examples: int, epochs: float, settings: TrainSpec) -> int:
 def check_settings(settings: TrainSpec) -> None:
     """Check, before training, that the Trainer accepts every name in the settings.
 
-    Raises: InputError, with the Trainer's message.
+    Raises: InputError, with the Trainer's message, or with the extra that installs a missing logger.
     """
+    check_loggers(settings.loggers)
     trial = TrainingJob("trial", nn.Linear(1, 1), None, (), lambda _: {}, epochs=1.0, lr=1e-3, seed=0)
     try:
         with tempfile.TemporaryDirectory() as scratch:

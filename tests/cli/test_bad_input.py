@@ -2,13 +2,16 @@
 
 import json
 import re
+import tomllib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lori_cl.registry import ArtifactStore, Workspace
+from lori_cl.training.loggers import LOGGER_PACKAGES
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
@@ -98,6 +101,33 @@ def test_invalid_setting(
 ) -> None:
     lori_cl("add-task", write_task("a"), write_task("b"))
     assert message in error_of("run", write_curriculum("a", "b"), "--set", setting)
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb", "mlflow"])
+def test_missing_package_of_a_logger_is_an_error_that_names_the_extra(
+    error_of: Callable[..., str],
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    logger: str,
+) -> None:
+    monkeypatch.setattr(
+        "lori_cl.training.loggers.find_spec",
+        lambda name: None if name.startswith(logger) else find_spec(name),
+    )
+    lori_cl("add-task", write_task("a"))
+    for options in ((), ("--dry-run",)):
+        error = error_of("run", write_curriculum("a"), "--set", f"train.loggers=[{logger}]", *options)
+        assert error == (
+            f"InputError: train.loggers: '{logger}' needs the package {logger}, which is not installed; "
+            f"install it: pip install 'lori-cl[{logger}]'"
+        )
+
+
+def test_every_logger_with_a_hint_has_an_extra_of_its_name() -> None:
+    declared = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(LOGGER_PACKAGES) <= set(declared)
 
 
 @pytest.mark.parametrize(
