@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -156,8 +157,17 @@ def _row_of(loaded: LoadedRun, line: _Line, label: str) -> dict[str, str]:
     spec = loaded.eval_tasks[loaded.position(label)].spec
     column = kind_of(spec).text_column(spec)
     if column is None:
-        raise DataError(f"{line.where}: task '{label}' reads several columns; give a JSON object with them")
+        raise DataError(
+            f"{line.where}: task '{label}' reads several columns; give a JSON object with them"
+            f"{_example_row(spec)}"
+        )
     return {column: line.text}
+
+
+def _example_row(spec: Any) -> str:
+    """Return ', such as {"body": "<body>"}', or nothing if the task's columns are not known."""
+    row = kind_of(spec).input_row(spec)
+    return f", such as {json.dumps(row, ensure_ascii=False)}" if row else ""
 
 
 def read_example(spec: Any, request: Request) -> Example:
@@ -165,6 +175,11 @@ def read_example(spec: Any, request: Request) -> Example:
 
     Raises: DataError, if a column that the task reads is missing or invalid.
     """
-    example = replace(kind_of(spec).input_example(spec, request.row, request.where), id=request.number)
+    try:
+        example = kind_of(spec).input_example(spec, request.row, request.where)
+    except DataError as error:
+        if kind_of(spec).input_row(spec).keys() <= request.row.keys():
+            raise
+        raise DataError(f"{error} Give all columns of the task{_example_row(spec)}") from None
     check_encodable(example, request.where)
-    return example
+    return replace(example, id=request.number)

@@ -71,6 +71,13 @@ def prompt_example(data_format: str, row: Row, where: str) -> Example:
     return Example(0, plain_text(prompt), "", turns=prompt)
 
 
+def prompt_row(data_format: str) -> dict[str, Any]:
+    """Return a row with a conversation of one user turn, for error messages."""
+    role, text = FIELDS[data_format]
+    user = next(name for name, known in ROLES[data_format].items() if known == "user")
+    return {CONVERSATION_COLUMNS[data_format]: [{role: user, text: "<text>"}]}
+
+
 def assistant_turns(example: Example, *, chat: bool) -> Iterator[Example]:
     """Yield an example for every assistant turn of a conversation, the target included."""
     turns = (*example.turns, ("assistant", example.target.removeprefix("" if chat else " ")))

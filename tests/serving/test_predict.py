@@ -120,6 +120,8 @@ def test_input_line_is_an_object_or_a_plain_text(generation_run: LoadedRun) -> N
 def test_invalid_request_is_a_one_line_error(generation_run: LoadedRun) -> None:
     with pytest.raises(DataError, match=r"line 1: task 'pick' reads several columns"):
         read_rows(generation_run, ["it is red"], "pick")
+    with pytest.raises(DataError, match=r"give a JSON object with them, such as {\"q\": \"<q>\"}$"):
+        read_rows(generation_run, ["it is red"], "pick")
     with pytest.raises(DataError, match=r"line 2 names no task; give --task"):
         read_rows(generation_run, ['{"q": "it", "task": "say"}', "it is red"], None)
     with pytest.raises(DataError, match=r"line 2 begins like JSON but is invalid: Expecting value at"):
@@ -133,6 +135,10 @@ def test_invalid_request_is_a_one_line_error(generation_run: LoadedRun) -> None:
     with pytest.raises(DataError, match=r"^text 2 is empty"):
         read_rows(generation_run, ["it is red", " "], "say", plain=True)
     with pytest.raises(DataError, match=r"line 1.*'q' is undefined"):
+        list(predict_rows(Predictor(generation_run), read_rows(generation_run, ['{"p": "it"}'], "say"), 8))
+    with pytest.raises(
+        DataError, match=r"Columns: p. Give all columns of the task, such as {\"q\": \"<q>\"}$"
+    ):
         list(predict_rows(Predictor(generation_run), read_rows(generation_run, ['{"p": "it"}'], "say"), 8))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -65,6 +65,14 @@ class Kind(ABC):
     @abstractmethod
     def text_column(self, task: Any) -> str | None:
         """Return the only column that the task reads; None if it reads several."""
+
+    def input_row(self, task: Any) -> dict[str, Any]:
+        """Return a row with a text in every column that `input_example` may read, for error messages.
+
+        By default the only column; empty if the columns are not known.
+        """
+        column = self.text_column(task)
+        return {} if column is None else placeholders({column})
 
     @abstractmethod
     def features(self, task: Any, tokenizer: Any, example: Example, max_length: int) -> Features:
@@ -169,3 +177,8 @@ class Kind(ABC):
         Set `one_by_one` for a model whose states depend on padding.
         """
         return None
+
+
+def placeholders(columns: Iterable[str]) -> dict[str, Any]:
+    """Return a row with a text in each of these columns: {'body': '<body>'}."""
+    return {column: f"<{column}>" for column in sorted(columns)}

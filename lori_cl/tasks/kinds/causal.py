@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from lori_cl.errors import DataError, LoriError
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.kinds.base import Batch, Features, Kind, placeholders
 from lori_cl.tasks.kinds.encoder_decoder import IGNORED, decoder_fields, decoder_start
 from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.kinds.prompt_tokens import fit_to_model, prompt_ids
-from lori_cl.tasks.prompts import only_column, render
+from lori_cl.tasks.prompts import columns_read, only_column, render
 from lori_cl.tasks.rows import Row
 
 
@@ -32,6 +32,10 @@ class CausalKind(Kind):
     def text_column(self, task: Any) -> str | None:
         """Return the only column that the prompt reads."""
         return only_column(task.prompt)
+
+    def input_row(self, task: Any) -> dict[str, Any]:
+        """Return a row with the columns of the prompt."""
+        return placeholders(columns_read(task.prompt))
 
     def collate(self, tokenizer: Any, fields: Sequence[dict[str, Any]]) -> Batch:
         """Pad on the right, as required for training."""

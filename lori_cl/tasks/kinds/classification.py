@@ -25,7 +25,7 @@ from torch.nn import functional
 from lori_cl.errors import DataError, LoriError, suggestion
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.base import Batch, Features, Kind
+from lori_cl.tasks.kinds.base import Batch, Features, Kind, placeholders
 from lori_cl.tasks.kinds.labels import check_positions, label_of
 from lori_cl.tasks.kinds.likelihood import indistinguishable
 from lori_cl.tasks.kinds.pooling import mean_pooled
@@ -81,8 +81,7 @@ class Classification(Kind):
 
     def columns(self, task: ClassificationSpec, *, training: bool = False) -> set[str]:
         """Return the columns of the text and the label."""
-        text = task.columns.text
-        return {*(columns_read(text) if is_template(text) else {text}), task.columns.label}
+        return {*_text_columns(task), task.columns.label}
 
     def input_example(self, task: ClassificationSpec, row: Row, where: str) -> Example:
         """Return an example with the text only."""
@@ -92,6 +91,10 @@ class Classification(Kind):
         """Return `columns.text`, or the only column that its template reads."""
         text = task.columns.text
         return only_column(text) if is_template(text) else text
+
+    def input_row(self, task: ClassificationSpec) -> dict[str, Any]:
+        """Return a row with the columns of the text."""
+        return placeholders(_text_columns(task))
 
     def features(
         self, task: ClassificationSpec, tokenizer: Any, example: Example, max_length: int
@@ -198,6 +201,11 @@ def read_texts(tokenizer: Any, texts: Sequence[str], max_length: int | None, dev
         return_tensors="pt",
     )
     return {key: encoded[key].to(device) for key in ("input_ids", "attention_mask")}
+
+
+def _text_columns(task: ClassificationSpec) -> set[str]:
+    text = task.columns.text
+    return columns_read(text) if is_template(text) else {text}
 
 
 def _text(task: ClassificationSpec, row: Row, where: str) -> str:

@@ -29,7 +29,7 @@ from lori_cl.errors import DataError
 from lori_cl.spec import GenerationSpec
 from lori_cl.spec.data_formats import CONVERSATION_COLUMNS
 from lori_cl.spec.error_messages import shown
-from lori_cl.tasks.conversations import assistant_turns, conversation_example, prompt_example
+from lori_cl.tasks.conversations import assistant_turns, conversation_example, prompt_example, prompt_row
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import render_nonempty
 from lori_cl.tasks.kinds.generative import Generative
@@ -69,6 +69,10 @@ class Generation(Generative):
         if task.conversation is None:
             return super().text_column(task)
         return CONVERSATION_COLUMNS[task.conversation]
+
+    def input_row(self, task: GenerationSpec) -> dict[str, Any]:
+        """Return a row with a conversation, or with the columns of the prompt."""
+        return super().input_row(task) if task.conversation is None else prompt_row(task.conversation)
 
     def columns(self, task: GenerationSpec, *, training: bool = False) -> set[str]:
         """Return the column of the conversation, or those of the prompt and the answers."""

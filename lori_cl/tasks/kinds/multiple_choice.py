@@ -22,7 +22,7 @@ from typing import Any
 from lori_cl.errors import DataError
 from lori_cl.spec import MultipleChoiceSpec
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.kinds.base import Features, ReferenceAnswer
+from lori_cl.tasks.kinds.base import Features, ReferenceAnswer, placeholders
 from lori_cl.tasks.kinds.causal import CausalKind, answer_features, render_nonempty
 from lori_cl.tasks.kinds.likelihood import answer_length, cut_prompt, indistinguishable, most_likely
 from lori_cl.tasks.kinds.prompt_tokens import prompt_ids
@@ -51,9 +51,7 @@ class MultipleChoice(CausalKind):
 
     def columns(self, task: MultipleChoiceSpec, *, training: bool = False) -> set[str]:
         """Return the columns of the prompt, the choices and the answer."""
-        if isinstance(task.choices, str):
-            return columns_read(task.prompt, task.answer) | {task.choices.partition(".")[0]}
-        return columns_read(task.prompt, task.answer, *task.choices)
+        return self.input_row(task).keys() | columns_read(task.answer)
 
     def check_numbering(self, task: MultipleChoiceSpec, splits: Sequence[Rows]) -> None:
         """Require a 0 among the numbers of a column, unless the task sets `answer_is`."""
@@ -73,6 +71,16 @@ class MultipleChoice(CausalKind):
 
     def text_column(self, task: MultipleChoiceSpec) -> None:
         """Return None: the task also reads its choices."""
+
+    def input_row(self, task: MultipleChoiceSpec) -> dict[str, Any]:
+        """Return a row with the columns of the prompt and the choices."""
+        templates = () if isinstance(task.choices, str) else task.choices
+        row = placeholders(columns_read(task.prompt, *templates))
+        if isinstance(task.choices, str):
+            column, _, field = task.choices.partition(".")
+            choices = ["<first choice>", "<second choice>"]
+            row[column] = {field: choices} if field else choices
+        return row
 
     def reference_answer(self, task: MultipleChoiceSpec, tokenizer: Any, example: Example) -> ReferenceAnswer:
         """Return the correct choice, if the tokenizer distinguishes the choices."""
@@ -158,6 +166,8 @@ def _check_equal(example: Example, first: Example, where: str) -> None:
 def _choices(task: MultipleChoiceSpec, row: Any, where: str) -> tuple[str, ...]:
     if isinstance(task.choices, str):
         column, _, key = task.choices.partition(".")
+        if column not in row:
+            raise DataError(f"{where}: column '{column}' is missing. Columns: {', '.join(row)}.")
         listed = row[column].get(key) if key and isinstance(row[column], Mapping) else row[column]
         if not isinstance(listed, list | tuple) or not all(isinstance(c, str) and c.strip() for c in listed):
             raise DataError(f"{where}: column '{task.choices}' does not contain a list of texts")
