@@ -19,6 +19,8 @@ from lori_cl.evaluation import LoadedRun
 from lori_cl.methods import StageState
 from lori_cl.models.base_model import load_base
 from lori_cl.serving.model_card import collect_heads, write_model_card
+from lori_cl.serving.provenance import base_record, provenance_of
+from lori_cl.spec import View
 from lori_cl.task_data.eval_tasks import architecture_of
 
 VERIFIED_EXAMPLES = 8
@@ -83,7 +85,9 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
     try:
         heads = collect_heads(loaded, exported)
         title = f"{label or 'Everything learned'} of {base.name}"
-        write_model_card(folder, title, base.base_path, f"run `{base.name}`", heads)
+        view = View.CURRENT if label is None else View.AS_TRAINED
+        provenance = provenance_of(loaded, view, exported)
+        write_model_card(folder, title, f"run `{base.name}`", provenance, heads)
         difference = _verify_outputs(loaded, folder, exported) if verify else None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # its outputs were not verified
@@ -103,7 +107,7 @@ def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[StageState])
         "view": "current" if task is None else "as_trained",
         "task": task,
         "stages": {each.task: artifacts[each.task] for each in acting},
-        "base": {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest},
+        "base": base_record(run),
     }
 
 

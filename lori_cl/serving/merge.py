@@ -28,6 +28,7 @@ from lori_cl.runtime import Progress
 from lori_cl.serving.merge_request import MergeInput, MergeRequest, resolve_inputs
 from lori_cl.serving.merge_scores import MergedScore, OwnScore, merged_score, own_score
 from lori_cl.serving.model_card import Head, collect_heads, write_model_card
+from lori_cl.serving.provenance import base_record
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def merge_tasks(workspace: Workspace, request: MergeRequest, progress: Progress)
             "float32; give smaller --weights"
         )
     _write_adapter(request, inputs, weights, merged, loaded)
-    heads = _write_model_card(request, inputs, parts)
+    heads = _write_model_card(request, inputs, weights, parts)
     own_scores = [own for each in inputs if (own := parts[each.name].own_score) is not None]
     return MergeOutcome(
         request=request,
@@ -136,19 +137,19 @@ def _write_adapter(
         merged.weights,
         run.base_path,
         run.base_revision,
-        {
-            "base": {"path": run.base_path, "revision": run.base_revision, "digest": run.base_digest},
-            "merge": merge_record(request, inputs, weights),
-        },
+        {"base": base_record(run), "merge": merge_record(request, inputs, weights)},
         fan_in_fan_out=is_transposed(loaded.model),
         task_type=task_type_of(loaded.base.model),
     )
 
 
 def _write_model_card(
-    request: MergeRequest, inputs: Sequence[MergeInput], parts: Mapping[str, _Part]
+    request: MergeRequest,
+    inputs: Sequence[MergeInput],
+    weights: Sequence[float],
+    parts: Mapping[str, _Part],
 ) -> tuple[str, ...]:
-    """Write a README and the tasks' heads into the folder; return the head files.
+    """Write a README, `lori_cl.json` and the tasks' heads into the folder; return the head files.
 
     If that fails, the folder is removed.
     """
@@ -161,7 +162,9 @@ def _write_model_card(
     origin = listed([f"`{each.run.name}:{each.task.label}`" for each in inputs])
     try:
         title = f"{listed(labels)}, merged by {request.method}"
-        write_model_card(request.out, title, inputs[0].run.base_path, origin, heads)
+        record = merge_record(request, inputs, weights)
+        provenance = {"base": base_record(inputs[0].run), "merge": record}
+        write_model_card(request.out, title, origin, provenance, heads)
     except WorkspaceUnusable:
         shutil.rmtree(request.out, ignore_errors=True)
         raise

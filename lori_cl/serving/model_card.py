@@ -14,6 +14,7 @@ from lori_cl.adapters import save_tensors
 from lori_cl.digest import canonical_json
 from lori_cl.errors import WorkspaceUnusable, first_line, one_line
 from lori_cl.evaluation import LoadedRun
+from lori_cl.serving.provenance import Provenance, provenance_lines, write_provenance
 
 HEAD_FILE = "{task}.head.safetensors"
 
@@ -25,6 +26,12 @@ A PEFT LoRA for `{base}`, written by lori_cl from {origin}.
 from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "{folder}")
 ```
+
+## Origin
+
+{provenance}
+
+`lori_cl.json` has the same as JSON.
 {heads}"""
 
 HEADS = """
@@ -66,8 +73,12 @@ def collect_heads(loaded: LoadedRun, tasks: Sequence[str]) -> list[Head]:
     return found
 
 
-def write_model_card(folder: Path, title: str, base: str, origin: str, heads: Sequence[Head]) -> None:
-    """Write a README and the heads into an adapter's folder; `origin` names the runs it comes from.
+def write_model_card(
+    folder: Path, title: str, origin: str, provenance: Provenance, heads: Sequence[Head]
+) -> None:
+    """Write a README, `lori_cl.json` and the heads into an adapter's folder.
+
+    `origin` names the runs that it comes from.
 
     Raises: WorkspaceUnusable, if it cannot be written.
     """
@@ -79,7 +90,15 @@ def write_model_card(folder: Path, title: str, base: str, origin: str, heads: Se
             HEADS.format(folder=folder, file=head.file, labels=one_line(canonical_json(list(head.labels))))
             for head in heads
         )
-        text = README.format(title=title, base=base, origin=origin, folder=folder, heads=sections)
+        files = write_provenance(folder, provenance)
+        text = README.format(
+            title=title,
+            base=provenance["base"]["path"],
+            origin=origin,
+            folder=folder,
+            heads=sections,
+            provenance="\n".join(provenance_lines(provenance, files)),
+        )
         (folder / "README.md").write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or first_line(error)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
+from lori_cl import digest
 from lori_cl.adapters import lora_layers
 from lori_cl.errors import ExportDiffers, InputError, WorkspaceUnusable
 from lori_cl.evaluation import LoadedRun, load_run
@@ -307,3 +308,44 @@ def test_label_cannot_inject_code_into_the_readme(
     export(loaded(workspace), "a", tmp_path / "out", verify=False)
     text = (tmp_path / "out" / "README.md").read_text()
     assert 'labels: ["red","blue\\nimport os\\n```\\n# \\u202eowned"]\n' in text
+
+
+@pytest.mark.parametrize(("task", "view"), [("b", "as_trained"), (None, "current")])
+def test_exported_folder_records_its_base_run_stages_scores_and_the_digests_of_its_files(
+    trained: Workspace, tmp_path: Path, tiny_encoder: Path, task: str | None, view: str
+) -> None:
+    export(loaded(trained), task, tmp_path / "out", verify=False)
+    record = json.loads((tmp_path / "out" / "lori_cl.json").read_text())
+    with trained.read() as registry:
+        run, scores = registry.run("run"), registry.evaluations("run")
+    assert record["format"] == "lori_cl export 1"
+    assert record["base"] == {"path": str(tiny_encoder), "revision": None, "digest": run.base_digest}
+    assert (record["run"], record["seed"], record["method"], record["view"]) == ("run", 0, "lori", view)
+    names = ["a", "b"] if task is None else [task]
+    assert [(each["task"], each["version"], each["stage"]) for each in record["tasks"]] == [
+        (name, 1, "ab".index(name) + 1) for name in names
+    ]
+    for each in record["tasks"]:
+        [score] = [s for s in scores if (s.task, s.view, s.stage) == (each["task"], view, 2)]
+        assert each["artifact"] == run.stages[each["stage"] - 1].artifact
+        assert each["score"] == {
+            "metric": "accuracy",
+            "value": score.score,
+            "stderr": score.stderr,
+            "n": score.n,
+            "after_stage": 2,
+        }
+    files = {"adapter_model.safetensors", *(f"{name}.head.safetensors" for name in names)}
+    assert record["files"] == {name: digest.of_file(tmp_path / "out" / name) for name in files}
+    readme = (tmp_path / "out" / "README.md").read_text()
+    for shown in (run.base_digest, *record["files"].values(), "seed 0", "trained in stage 2: accuracy"):
+        assert shown in readme
+
+
+def test_task_that_was_not_evaluated_under_the_view_is_exported_without_a_score(
+    train_run: TrainRun, workspace: Workspace, tmp_path: Path
+) -> None:
+    train_run("a", eval={"views": ["current"]})
+    export(loaded(workspace), "a", tmp_path / "out", verify=False)
+    assert json.loads((tmp_path / "out" / "lori_cl.json").read_text())["tasks"][0]["score"] is None
+    assert "trained in stage 1: not evaluated" in (tmp_path / "out" / "README.md").read_text()

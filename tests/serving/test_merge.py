@@ -197,6 +197,9 @@ def test_metadata_of_a_merge_names_the_base_model_and_every_adapter(
         {"run": "run", "task": task, "weight": 1.0, "artifact": run.stages[position].artifact}
         for task, position in (("b", 1), ("a", 0))
     ]
+    record = json.loads((outcome.request.out / "lori_cl.json").read_text())
+    assert (record["base"], record["merge"]) == (metadata["base"], metadata["merge"])
+    assert "adapter_model.safetensors" in record["files"]
 
 
 def test_merged_folder_contains_the_readable_heads_of_its_tasks(
