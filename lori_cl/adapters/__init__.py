@@ -17,7 +17,7 @@ from lori_cl.adapters.lora_weights import (
 )
 from lori_cl.adapters.merging import MERGES, Merged, MergeSettings, merge, resolve_settings, resolve_weights
 from lori_cl.adapters.model_probe import ordinary_ids, probing, read_ids, record_calls, token_embeddings
-from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, save_peft, save_tensors
+from lori_cl.adapters.peft_files import METADATA_KEY, check_writable, new_folder, save_peft, save_tensors
 from lori_cl.adapters.projection import draw_projection
 from lori_cl.adapters.site_selection import SiteSelection, select_sites
 from lori_cl.adapters.site_summary import describe_sites
@@ -60,6 +60,7 @@ __all__ = [
     "lora_layers",
     "lora_model",
     "merge",
+    "new_folder",
     "ordinary_ids",
     "output_energy",
     "principal_directions",

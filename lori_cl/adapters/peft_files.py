@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,22 @@ def save_peft(
         base_model_name_or_path=base,
         revision=revision,
     )
+    with new_folder(folder) as temporary:
+        (temporary / CONFIG_NAME).write_text(_config_json(config))
+        save_tensors(temporary / CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, _tensors(weights), metadata)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which becomes `folder` if the context ends without an error.
+
+    Raises: WorkspaceUnusable, if it cannot be written.
+    """
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
-        (temporary / CONFIG_NAME).write_text(_config_json(config))
-        save_tensors(temporary / CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME, _tensors(weights), metadata)
+        yield temporary
         temporary.replace(folder)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or first_line(error)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # these import numpy or torch
     from lori_cl.reports.lineage import Section
     from lori_cl.runtime import Progress
     from lori_cl.serving.export import ExportResult
+    from lori_cl.serving.export_all import ExportAllResult
     from lori_cl.serving.predict import Prediction
     from lori_cl.serving.requests import Request
     from lori_cl.serving.retire import RetireResult
@@ -232,17 +233,35 @@ class Run:
         with self.workspace.storage.read() as registry:
             return load_run(self.workspace.storage, registry, self.name)
 
-    def export(self, task: str | None, folder: str | Path, *, verify: bool = True) -> ExportResult:
+    def export(
+        self, task: str | None, folder: str | Path, *, verify: bool = True, merged: bool = False
+    ) -> ExportResult:
         """Write a task's adapter, or with None everything trained, as a PEFT folder.
 
         Args:
-            verify: Load it with PEFT, and compare the outputs.
+            verify: Load the folder, and compare the outputs with those of the run.
+            merged: Write the base model's weights with the adapter merged in, and the tokenizer, for loading
+                without PEFT.
 
         Raises: UnknownTask. InputError: the folder is not empty. ExportDiffers.
         """
         from lori_cl.serving.export import export
 
-        return export(self._load(), task, Path(folder), verify=verify)
+        return export(self._load(), task, Path(folder), verify=verify, merged=merged)
+
+    def export_all(self, folder: str | Path, *, verify: bool = True) -> ExportAllResult:
+        """Write the adapter of every trained task as a PEFT folder, `folder/TASK`.
+
+        The result has the command that serves them with vLLM.
+
+        Args:
+            verify: As for `export`.
+
+        Raises: InputError: the folder is not empty, or an adapter is zero. ExportDiffers.
+        """
+        from lori_cl.serving.export_all import export_all
+
+        return export_all(self._load(), Path(folder), verify=verify)
 
     def verify(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from lori_cl.cli.output import print_line
 from lori_cl.cli.paths import UserPath
 from lori_cl.cli.workspace import pass_workspace
 
+if TYPE_CHECKING:  # imports torch
+    from lori_cl.serving.export import ExportResult
+
 
 @click.command()
 @click.argument("run")
@@ -19,36 +23,69 @@ from lori_cl.cli.workspace import pass_workspace
 @click.option(
     "--view", type=click.Choice(["current"]), help="Export the adapter of all tasks trained so far."
 )
+@click.option("--all", "every", is_flag=True, help="Export every trained task, each to FOLDER/TASK.")
+@click.option(
+    "--merged",
+    is_flag=True,
+    help="Write full weights instead: the base model with the adapter merged in, and its tokenizer.",
+)
 @click.option(
     "--out", type=UserPath(), required=True, help="The folder to write; it must not exist yet, or be empty."
 )
 @click.option(
     "--no-verify",
     is_flag=True,
-    help="Skip loading the folder with PEFT to compare its outputs with the run's.",
+    help="Skip loading the folder to compare its outputs with the run's.",
 )
 @pass_workspace
 def export(
-    workspace: Workspace, run: str, task: str | None, view: str | None, out: Path, no_verify: bool
+    workspace: Workspace,
+    run: str,
+    task: str | None,
+    view: str | None,
+    every: bool,
+    merged: bool,
+    out: Path,
+    no_verify: bool,
 ) -> None:
     """Export RUN, or one of its tasks, as a standard PEFT LoRA folder for PeftModel.from_pretrained.
 
     A task is exported as trained. In a run with stacked tasks, that includes the cells of earlier tasks. Do
-    not add such adapters up: use `lori-cl merge`, which takes only the cells of each task.
+    not add such adapters up: use `lori-cl merge`, which takes only the cells of each task. With --all, the
+    command that serves all tasks with vLLM is printed.
 
     \b
     Example:
       lori-cl export first --task agnews --out agnews-lora
       lori-cl export first --view current --out first-lora
+      lori-cl export first --all --out loras
+      lori-cl export first --task agnews --merged --out agnews-model
     """
-    if (task is None) == (view is None):
-        raise click.UsageError("export requires either --task TASK or --view current")
-    done = Run(workspace, run).export(task, out, verify=not no_verify)
+    if [task is not None, view is not None, every].count(True) != 1:
+        raise click.UsageError("export requires one of --task TASK, --view current and --all")
+    if every and merged:
+        raise click.UsageError("--merged writes one model; replace --all by --task TASK or --view current")
+    found = Run(workspace, run)
+    if not every:
+        _print_export(found.export(task, out, verify=not no_verify, merged=merged))
+        return
+    done = found.export_all(out, verify=not no_verify)
+    for exported in done.exports:
+        _print_export(exported)
+    if done.vllm_command is not None:
+        print_line(f"Serve them: {done.vllm_command}")
+    if done.vllm_note is not None:
+        print_line(f"Note: {done.vllm_note}.")
+
+
+def _print_export(done: ExportResult) -> None:
     base_tasks = f", trained on top of {', '.join(done.stacked_on)}" if done.stacked_on else ""
-    print_line(f"Wrote {done.folder}: a LoRA of rank {done.rank} for {', '.join(done.tasks)}{base_tasks}.")
+    content = "the base model with the LoRA merged in" if done.merged else f"a LoRA of rank {done.rank}"
+    print_line(f"Wrote {done.folder}: {content} for {', '.join(done.tasks)}{base_tasks}.")
     if done.heads:
         print_line(f"Heads: {', '.join(done.heads)}; README.md shows how to load them.")
     if done.largest_difference is not None:
         difference = done.largest_difference
         verdict = f"differ by at most {difference:g}" if difference else "are bitwise equal"
-        print_line(f"Checked with PEFT: the outputs of the folder and of the run {verdict}.")
+        checked = "Checked" if done.merged else "Checked with PEFT"
+        print_line(f"{checked}: the outputs of the folder and of the run {verdict}.")

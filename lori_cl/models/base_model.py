@@ -82,27 +82,9 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
 
     Raises: ModelError, if the model is missing, has another architecture or lacks weights.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     place = locate_model(spec)
     tokenizer = load_tokenizer(spec)  # checks the files first
-    options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
-    if place.gguf is None:
-        options |= {"use_safetensors": True, **quantization_options(spec, place)}
-    else:
-        options |= gguf_options(spec.path, place.gguf)
-    architecture = resolve_architecture(spec, architecture, read_config(place, spec.revision))
-    try:
-        with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
-            model, info = LOADERS[architecture].from_pretrained(
-                place.repository, output_loading_info=True, **options
-            )
-    except LoriError:
-        raise
-    except Exception as error:  # transformers and its libraries raise any type for a damaged file
-        raise _unloadable(spec, f"as {architecture}", error) from error
-    check_weights_complete(spec, architecture, info)
-    check_architecture(spec, architecture, model.config)
+    model, architecture = _load_model(spec, architecture, place)
     if getattr(model, "pooler", None) is not None:
         # Mean pooling does not use the pooler, so a site in it would not train. Some models always call it.
         model.pooler = nn.Identity()
@@ -136,6 +118,42 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     )
 
 
+def load_unchanged(spec: ModelSpec, architecture: Architecture) -> tuple[Any, Any]:
+    """Load the model with all its parts, and its tokenizer, as the files have them: to be saved again.
+
+    Raises: ModelError, see `load_base`.
+    """
+    tokenizer, _ = _read_tokenizer(spec)
+    model, _ = _load_model(spec, architecture, locate_model(spec))
+    return model, tokenizer
+
+
+def _load_model(
+    spec: ModelSpec, architecture: Architecture, place: ModelLocation
+) -> tuple[Any, Architecture]:
+    """Return the model, and its architecture: see `resolve_architecture`."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
+    if place.gguf is None:
+        options |= {"use_safetensors": True, **quantization_options(spec, place)}
+    else:
+        options |= gguf_options(spec.path, place.gguf)
+    architecture = resolve_architecture(spec, architecture, read_config(place, spec.revision))
+    try:
+        with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
+            model, info = LOADERS[architecture].from_pretrained(
+                place.repository, output_loading_info=True, **options
+            )
+    except LoriError:
+        raise
+    except Exception as error:  # transformers and its libraries raise any type for a damaged file
+        raise _unloadable(spec, f"as {architecture}", error) from error
+    check_weights_complete(spec, architecture, info)
+    check_architecture(spec, architecture, model.config)
+    return model, architecture
+
+
 def _file_digests(place: ModelLocation, revision: str | None, tokenizer: Any) -> dict[str, str]:
     """Return the SHA-256 of each file that determines how the weights are used, by name."""
     if place.gguf is not None:
@@ -153,6 +171,19 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
     Raises: ModelError, if the tokenizer is missing or encodes at random.
     """
+    tokenizer, growth = _read_tokenizer(spec)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    guard_tokenizer(spec.path, tokenizer, growth)
+    make_deterministic_tokenizer(spec.path, tokenizer)
+    start = decoder_start_of(read_config(locate_model(spec), spec.revision))
+    if start is not None:
+        set_decoder_start(tokenizer, start)
+    return tokenizer
+
+
+def _read_tokenizer(spec: ModelSpec) -> tuple[Any, float]:
+    """Return the tokenizer as its files have it, and how many times longer it may make a text."""
     place = locate_model(spec)
     options = {"revision": spec.revision, "trust_remote_code": False}
     if place.gguf is None:
@@ -169,16 +200,9 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         raise
     except Exception as error:  # transformers and its libraries raise any type for a damaged file
         raise _unloadable(spec, "with its tokenizer", error) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if place.gguf is not None:
         add_chat_template(spec.path, tokenizer)
-    guard_tokenizer(spec.path, tokenizer, growth)
-    make_deterministic_tokenizer(spec.path, tokenizer)
-    start = decoder_start_of(read_config(place, spec.revision))
-    if start is not None:
-        set_decoder_start(tokenizer, start)
-    return tokenizer
+    return tokenizer, growth
 
 
 def _unloadable(spec: ModelSpec, how: str, error: Exception) -> ModelError:

@@ -1,4 +1,4 @@
-"""Export a trained task, or all trained tasks, as a standard PEFT LoRA folder."""
+"""Export a trained task, or all trained tasks, as a standard PEFT LoRA folder or as merged weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
@@ -17,27 +17,35 @@ from lori_cl.adapters import check_writable, is_transposed, save_peft, task_type
 from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.evaluation import LoadedRun
 from lori_cl.methods import StageState
-from lori_cl.models.base_model import load_base
-from lori_cl.serving.model_card import collect_heads, write_model_card
+from lori_cl.models.base_model import LOADERS, load_base
+from lori_cl.serving.merged_model import save_merged
+from lori_cl.serving.model_card import FullWeights, collect_heads, write_model_card
 from lori_cl.serving.provenance import base_record, provenance_of
-from lori_cl.spec import View
-from lori_cl.task_data.eval_tasks import architecture_of
+from lori_cl.spec import ModelSpec, View
 
 VERIFIED_EXAMPLES = 8
 """Number of eval examples per task whose outputs are compared."""
 
-ROUNDING = 1e-5
-"""Allowed difference in float32, as a fraction of the largest output.
 
-This is 84 times the last bit: what sums in another order can change over some dozen layers. On a CPU the
-order of sums is the same, and the difference is 0.
-"""
+class Limits(NamedTuple):
+    """Allowed differences between the outputs of a folder and of the run."""
 
-SHARE = 0.1
-"""Allowed difference as a fraction of the adapter's effect on the outputs, both as Euclidean norms.
+    rounding: float
+    """In float32, as a fraction of the largest output."""
+    share: float
+    """As a fraction of the adapter's effect on the outputs, both as Euclidean norms.
 
-Half precision rounds by far more than `ROUNDING`. An adapter that is not active differs by the whole effect.
-"""
+    Half precision rounds by far more than `rounding`. An adapter that is not active differs by the whole
+    effect.
+    """
+
+
+LIMITS = Limits(rounding=1e-5, share=0.1)
+"""The rounding is 84 times the last bit: what sums in another order can change over some dozen layers. On a
+CPU the order of sums is the same, and the difference is 0."""
+
+MERGED_LIMITS = Limits(rounding=1e-4, share=0.5)
+"""Merging rounds every weight a second time. In half precision, this can take a part of a small effect."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +61,20 @@ class ExportResult:
     heads: tuple[str, ...]
     """File names of classification heads."""
     largest_difference: float | None
-    """Between PEFT's outputs and ours; 0.0 means bitwise equal, None not compared."""
+    """Between the outputs of the folder and of the run; 0.0 means bitwise equal, None not compared."""
+    merged: bool = False
+    """Whether the folder has the base model's weights with the adapter merged in."""
 
 
-def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = True) -> ExportResult:
+def export(
+    loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = True, merged: bool = False
+) -> ExportResult:
     """Write the adapter of one task as trained, or of all trained tasks if `task` is None.
 
+    With `merged`, the folder has the base model's weights with the adapter merged in.
+
     Raises: UnknownTask; InputError, if the adapter is zero or the folder is not empty; WorkspaceUnusable;
-    ExportDiffers, if the outputs with PEFT differ from those of the run. The folder is removed then.
+    ExportDiffers, if the outputs of the folder differ from those of the run. The folder is removed then.
     """
     check_writable(folder)
     acting = loaded.acting(task)
@@ -72,31 +86,40 @@ def export(loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = 
             "the export would equal the base model; see lori-cl report"
         )
     exported = [each.task for each in acting] if label is None else [label]
-    base = loaded.run
-    save_peft(
-        folder,
-        weights,
-        base.base_path,
-        base.base_revision,
-        _metadata(loaded, label, acting),
-        fan_in_fan_out=is_transposed(loaded.model),
-        task_type=task_type_of(loaded.base.model),
-    )
+    if merged:
+        save_merged(folder, loaded.curriculum.model, loaded.base.architecture, weights)
+    else:
+        save_peft(
+            folder,
+            weights,
+            loaded.run.base_path,
+            loaded.run.base_revision,
+            _metadata(loaded, label, acting),
+            fan_in_fan_out=is_transposed(loaded.model),
+            task_type=task_type_of(loaded.base.model),
+        )
     try:
-        heads = collect_heads(loaded, exported)
-        title = f"{label or 'Everything learned'} of {base.name}"
-        view = View.CURRENT if label is None else View.AS_TRAINED
-        provenance = provenance_of(loaded, view, exported)
-        write_model_card(folder, title, f"run `{base.name}`", provenance, heads)
-        difference = _verify_outputs(loaded, folder, exported) if verify else None
+        heads = _write_model_card(loaded, folder, label, exported, merged=merged)
+        difference = _verify_outputs(loaded, folder, exported, merged=merged) if verify else None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # its outputs were not verified
         raise
     rank = next(iter(weights.a.values())).shape[0]
     stacked_on = tuple(each.task for each in acting if each.task not in exported)
-    return ExportResult(
-        folder, rank, tuple(exported), stacked_on, tuple(head.file for head in heads), difference
-    )
+    return ExportResult(folder, rank, tuple(exported), stacked_on, heads, difference, merged)
+
+
+def _write_model_card(
+    loaded: LoadedRun, folder: Path, label: str | None, exported: Sequence[str], *, merged: bool
+) -> tuple[str, ...]:
+    """Write the README, `lori_cl.json` and the heads; return the file names of the heads."""
+    heads = collect_heads(loaded, exported)
+    provenance = provenance_of(loaded, View.CURRENT if label is None else View.AS_TRAINED, exported)
+    dtype = loaded.curriculum.model.dtype
+    full = FullWeights(LOADERS[loaded.base.architecture].__name__, dtype) if merged else None
+    title, origin = f"{label or 'Everything learned'} of {loaded.run.name}", f"run `{loaded.run.name}`"
+    write_model_card(folder, title, origin, {**provenance, "merged": merged}, heads, full)
+    return tuple(head.file for head in heads)
 
 
 def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[StageState]) -> Mapping[str, Any]:
@@ -111,16 +134,14 @@ def _metadata(loaded: LoadedRun, task: str | None, acting: Sequence[StageState])
     }
 
 
-def _verify_outputs(loaded: LoadedRun, folder: Path, tasks: Sequence[str]) -> float:
-    """Return the largest difference of any output between this model and a fresh one loaded with PEFT.
+def _verify_outputs(loaded: LoadedRun, folder: Path, tasks: Sequence[str], *, merged: bool) -> float:
+    """Return the largest difference of any output between this model and a fresh one loaded from the folder.
 
     Raises: ExportDiffers, if the difference is larger than rounding.
     """
     batches = [_batch(loaded, task) for task in tasks]
     ours = [_outputs(loaded.model, batch) for batch in batches]
-    trained = loaded.run.tasks[: len(loaded.history)]
-    base = load_base(loaded.curriculum.model, architecture_of(trained))
-    theirs_model = PeftModel.from_pretrained(base.model, folder).to(loaded.model.device)
+    theirs_model = _load_merged(loaded, folder) if merged else _load_with_peft(loaded, folder)
     theirs = [_outputs(theirs_model, batch) for batch in batches]
     if all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True)):
         return 0.0
@@ -128,13 +149,25 @@ def _verify_outputs(loaded: LoadedRun, folder: Path, tasks: Sequence[str]) -> fl
         effect = _distance(ours, (_outputs(loaded.model, batch) for batch in batches))
     distance = _distance(ours, theirs)
     difference = _largest(one.float() - other.float() for one, other in zip(ours, theirs, strict=True))
-    rounding = ROUNDING * _largest(ours) if ours[0].dtype == torch.float32 else math.inf
-    if not (math.isfinite(distance) and distance <= SHARE * effect and difference <= rounding):
+    limits = MERGED_LIMITS if merged else LIMITS
+    rounding = limits.rounding * _largest(ours) if ours[0].dtype == torch.float32 else math.inf
+    if not (math.isfinite(distance) and distance <= limits.share * effect and difference <= rounding):
+        how = "," if merged else " with PEFT,"
         raise ExportDiffers(
-            f"{folder}: loaded with PEFT, its outputs differ by up to {difference:g} (norm {distance:g}; the "
+            f"{folder}: loaded{how} its outputs differ by up to {difference:g} (norm {distance:g}; the "
             f"effect of the adapter has norm {effect:g}); the folder was removed"
         )
     return difference
+
+
+def _load_with_peft(loaded: LoadedRun, folder: Path) -> Any:
+    base = load_base(loaded.curriculum.model, loaded.base.architecture)
+    return PeftModel.from_pretrained(base.model, folder).to(loaded.model.device)
+
+
+def _load_merged(loaded: LoadedRun, folder: Path) -> Any:
+    spec = ModelSpec(path=str(folder.absolute()), dtype=loaded.curriculum.model.dtype)
+    return load_base(spec, loaded.base.architecture).model
 
 
 def _distance(ones: Iterable[Tensor], others: Iterable[Tensor]) -> float:

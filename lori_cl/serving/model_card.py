@@ -14,17 +14,17 @@ from lori_cl.adapters import save_tensors
 from lori_cl.digest import canonical_json
 from lori_cl.errors import WorkspaceUnusable, first_line, one_line
 from lori_cl.evaluation import LoadedRun
+from lori_cl.serving.merged_model import CONFIG
 from lori_cl.serving.provenance import Provenance, provenance_lines, write_provenance
 
 HEAD_FILE = "{task}.head.safetensors"
 
 README = """# {title}
 
-A PEFT LoRA for `{base}`, written by lori_cl from {origin}.
+{content} `{base}`, written by lori_cl from {origin}.
 
 ```python
-from peft import PeftModel
-model = PeftModel.from_pretrained(base_model, "{folder}")
+{code}
 ```
 
 ## Origin
@@ -33,6 +33,13 @@ model = PeftModel.from_pretrained(base_model, "{folder}")
 
 `lori_cl.json` has the same as JSON.
 {heads}"""
+
+ADAPTER_CODE = """from peft import PeftModel
+model = PeftModel.from_pretrained(base_model, "{folder}")"""
+
+MERGED_CODE = """from transformers import {auto_class}, AutoTokenizer
+model = {auto_class}.from_pretrained("{folder}", dtype="{dtype}")
+tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
 
 HEADS = """
 A classification head reads the mean of the last hidden states over the tokens that are not padding; `inputs`
@@ -46,6 +53,15 @@ pooled = (model(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
 logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
 ```
 """
+
+
+@dataclass(frozen=True)
+class FullWeights:
+    """How to load a folder with merged weights."""
+
+    auto_class: str
+    """The class of transformers."""
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -74,18 +90,24 @@ def collect_heads(loaded: LoadedRun, tasks: Sequence[str]) -> list[Head]:
 
 
 def write_model_card(
-    folder: Path, title: str, origin: str, provenance: Provenance, heads: Sequence[Head]
+    folder: Path,
+    title: str,
+    origin: str,
+    provenance: Provenance,
+    heads: Sequence[Head],
+    full: FullWeights | None = None,
 ) -> None:
-    """Write a README, `lori_cl.json` and the heads into an adapter's folder.
+    """Write a README, `lori_cl.json` and the heads into the folder of an adapter, or of merged weights.
 
-    `origin` names the runs that it comes from.
+    `origin` names the runs that it comes from. `full` is None for an adapter.
 
     Raises: WorkspaceUnusable, if it cannot be written.
     """
     try:
         for head in heads:
             metadata = {"task": head.task, "labels": list(head.labels)}
-            save_tensors(folder / CONFIG_NAME, head.file, head.state, metadata)
+            beside = folder / (CONFIG_NAME if full is None else CONFIG)
+            save_tensors(beside, head.file, head.state, metadata)
         sections = "".join(
             HEADS.format(folder=folder, file=head.file, labels=one_line(canonical_json(list(head.labels))))
             for head in heads
@@ -93,9 +115,10 @@ def write_model_card(
         files = write_provenance(folder, provenance)
         text = README.format(
             title=title,
+            content="A PEFT LoRA for" if full is None else "Full weights: a LoRA merged into",
+            code=_code(folder, full),
             base=provenance["base"]["path"],
             origin=origin,
-            folder=folder,
             heads=sections,
             provenance="\n".join(provenance_lines(provenance, files)),
         )
@@ -103,3 +126,9 @@ def write_model_card(
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
+
+
+def _code(folder: Path, full: FullWeights | None) -> str:
+    if full is None:
+        return ADAPTER_CODE.format(folder=folder)
+    return MERGED_CODE.format(folder=folder, auto_class=full.auto_class, dtype=full.dtype)

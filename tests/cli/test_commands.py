@@ -246,3 +246,26 @@ def test_dry_run_of_a_run_shows_its_stages_and_stores_nothing(
     assert sorted(path for path in workspace.root.rglob("*")) == before
     code, _, err = lori_cl(*command, "--accept", "a")
     assert (code, "--accept commits a stage" in err) == (2, True)
+
+
+def test_export_writes_all_tasks_or_merged_weights(lori_cl: Call, trained: Path, tmp_path: Path) -> None:
+    code, out, err = lori_cl("export", "first", "--all", "--out", tmp_path / "loras", "--no-verify")
+    assert (code, err) == (0, "")
+    assert f"Wrote {tmp_path / 'loras' / 'a'}: a LoRA of rank 4 for a." in out
+    assert f"Wrote {tmp_path / 'loras' / 'b'}: a LoRA of rank 4 for b, trained on top of a." in out
+    assert out.endswith(
+        "Note: vLLM serves adapters of causal language models, and the base is of type encoder.\n"
+    )
+    code, out, err = lori_cl("export", "first", "--task", "a", "--merged", "--out", tmp_path / "model")
+    assert (code, err) == (0, "")
+    assert f"Wrote {tmp_path / 'model'}: the base model with the LoRA merged in for a." in out
+    assert "Checked: the outputs of the folder and of the run differ by at most" in out
+    for options in (
+        (),
+        ("--all", "--task", "a"),
+        ("--all", "--merged"),
+        ("--task", "a", "--view", "current"),
+    ):
+        code, _, err = lori_cl("export", "first", *options, "--out", tmp_path / "other")
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert not (tmp_path / "other").exists()

@@ -236,8 +236,12 @@ def _answers_and_scores(
 
 @torch.inference_mode()
 def check_export(root: Path, family: Family, task: str) -> None:
-    """Check that the exported adapter changes the outputs of the plain base model in PEFT."""
+    """Check that the exported adapter changes the outputs of the plain base model in PEFT.
+
+    Merged into the base model, it gives the same outputs without PEFT, up to rounding.
+    """
     call(root, "export", "r", "--task", task, "--out", root / "out")
+    call(root, "export", "r", "--task", task, "--merged", "--out", root / "merged")
     base = getattr(transformers, family.auto).from_pretrained(root / "base").eval()
     ids = torch.tensor([[7, 8, 9, 10, 11]])
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -247,3 +251,7 @@ def check_export(root: Path, family: Family, task: str) -> None:
     after = PeftModel.from_pretrained(base, root / "out").eval()(**batch)[0]
     if torch.equal(before, after):
         raise Fault("the exported adapter changes nothing")
+    merged = getattr(transformers, family.auto).from_pretrained(root / "merged").eval()
+    difference = (merged(**batch)[0] - after).abs().max()
+    if float(difference / after.abs().max().clamp(min=1)) > ROUNDING:
+        raise Fault(f"the merged model's outputs differ by {float(difference):g}")

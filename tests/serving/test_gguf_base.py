@@ -14,6 +14,7 @@ from lori_cl.evaluation import load_run
 from lori_cl.registry import Workspace
 from lori_cl.runtime import SilentProgress
 from lori_cl.serving.export import export
+from lori_cl.serving.export_all import export_all
 from lori_cl.serving.predict import Predictor, predict_rows
 from lori_cl.serving.requests import read_rows
 from lori_cl.spec import load_curriculum
@@ -53,5 +54,12 @@ def test_run_on_a_gguf_file_is_verified_exported_and_loaded_by_plain_peft(
     ids = torch.tensor([[1, 40, 50, 60]])
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, run.model(input_ids=ids).logits)
+    export(run, "say", tmp_path / "merged", merged=True)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(merged(input_ids=ids).logits, run.model(input_ids=ids).logits)
+    note = export_all(run, tmp_path / "all", verify=False).vllm_note
+    assert note is not None
+    assert "it is a GGUF file" in note
     (row,) = predict_rows(Predictor(run), read_rows(run, ['{"q": "it is wet"}'], "say"), 1)
     assert row["task"] == "say"

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from lori_cl.errors import InputError
 from lori_cl.evaluation import load_run
 from lori_cl.evaluation.stage_file import read_stage
 from lori_cl.registry import Workspace
 from lori_cl.runtime import SilentProgress
 from lori_cl.serving.export import export
+from lori_cl.serving.export_all import export_all
 from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, run_curriculum
 from tests.verify_checks import ALL_CHECKS
@@ -46,6 +49,11 @@ def test_run_on_4_bit_weights_is_verified_exported_and_loaded_by_plain_peft(
     with workspace.read() as registry:
         run = load_run(workspace, registry, "run")
     assert export(run, "say", tmp_path / "out").largest_difference == 0.0
+    with pytest.raises(InputError, match="the base model is quantised to 4 bits"):
+        export(run, "say", tmp_path / "merged", merged=True)
+    note = export_all(run, tmp_path / "all", verify=False).vllm_note
+    assert note is not None
+    assert note.endswith("the run quantised the base to 4 bits; the command does not")
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
