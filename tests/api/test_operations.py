@@ -210,3 +210,35 @@ def test_the_demo_writes_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [run.name for run in demo.runs] == [run.name for run in trained]
     assert demo.page == tmp_path / "report.html"
     assert demo.page.read_bytes() == demo.comparison.report(format="html")
+
+
+def test_a_run_is_planned_then_trained_as_planned(ws: cl.Workspace, task: Task, plan: Plan) -> None:
+    ws.add_task(task("a"), task("b"))
+    planned = ws.plan_run(plan("a", "b"), name="run")
+    assert len(ws.runs()) == 0
+    run = ws.run(plan("a", "b"), name="run", progress=False)
+    assert [(s.task, s.steps) for s in planned.stages] == [(s.task, s.steps) for s in run.stages]
+    extended = ws.plan_run(plan("a", "b"), name="run")
+    assert (extended.stages_done, extended.stages, extended.held_back) == (2, [], None)
+
+
+def test_a_deleted_run_leaves_the_tasks_and_other_runs_intact(
+    ws: cl.Workspace, run: cl.Run, plan: Plan
+) -> None:
+    other = ws.run(plan("a", "b"), name="other", measure_all=True, progress=False)
+    assert not ws.delete_run("run", dry_run=True).deleted
+    assert ws.delete_run("run").deleted
+    with pytest.raises(UnknownRun):
+        ws.get_run("run")
+    assert ws.collect_garbage(min_age_s=0, delete=True).deleted
+    assert [each.name for each in ws.runs()] == ["other"]
+    assert other.verify()
+    ws.run(plan("a", "b"), name="run", progress=False).verify()
+
+
+def test_all_tasks_are_exported_and_merged_weights_load_without_peft(run: cl.Run, tmp_path: Path) -> None:
+    done = run.export_all(tmp_path / "all", verify=False)
+    assert [each.folder.name for each in done.exports] == ["a", "b"]
+    merged = run.export(None, tmp_path / "merged", merged=True)
+    assert (merged.merged, merged.tasks) == (True, ("a", "b"))
+    assert (tmp_path / "merged" / "model.safetensors").exists()

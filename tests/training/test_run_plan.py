@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import TrainerCallback
 
 from lori_cl.errors import CapacityExhausted, InputError, RunConflict
-from lori_cl.registry import Evaluation, Run, Workspace
+from lori_cl.registry import Evaluation, Run, ScoredStage, Workspace
 from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
 from lori_cl.training import RunOptions, RunPlan, plan_curriculum
@@ -140,3 +142,41 @@ def test_time_of_another_device_is_not_used(
     train_run("a", name="earlier", **FIELDS)
     monkeypatch.setattr("lori_cl.runtime.environment.torch.get_num_threads", lambda: 99)
     assert plan("a", **FIELDS).timed_by == []
+
+
+def test_held_back_stage_is_named(plan: Plan, train_run: TrainRun, workspace: Workspace) -> None:
+    run = train_run("a", **FIELDS)
+    parents = tuple((stage.artifact, stage.retired_after) for stage in run.stages)
+    stage = replace(run.stages[0], position=2, task="b")
+    ScoredStage({}, parents, stage, [], {}, []).write(workspace.held_back_file("run"))
+    assert plan("a", "b", **FIELDS).held_back == "b"
+
+
+class MemoryInUse(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    """Records the bytes of parameters, buffers, gradients and the optimizer's state before each step."""
+
+    def __init__(self) -> None:
+        self.most: dict[int, int] = {}
+        self.stage = 0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.stage += 1
+
+    def on_pre_optimizer_step(self, *_: Any, model: Any, optimizer: Any, **__: Any) -> None:
+        tensors = [*model.parameters(), *model.buffers()]
+        tensors += [p.grad for p in model.parameters() if p.grad is not None]
+        tensors += [each for state in optimizer.optimizer.state.values() for each in state.values()]
+        used = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        self.most[self.stage] = max(used, self.most.get(self.stage, 0))
+
+
+@pytest.mark.parametrize("projection", ["shared", "per-task"])
+def test_memory_is_that_of_the_tensors_in_training(plan: Plan, train_run: TrainRun, projection: str) -> None:
+    fields = {
+        "masks": {"strategy": "random", "density": 0.3},
+        "adapter": {"rank": 4, "alpha": 8, "projection": projection},
+    }
+    planned, used = plan("a", "b", **fields), MemoryInUse()
+    train_run("a", "b", options=RunOptions(callbacks=[used]), **fields)
+    for stage in planned.stages:
+        assert stage.memory_bytes == pytest.approx(used.most[stage.position], rel=0.01)
