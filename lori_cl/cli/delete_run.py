@@ -52,7 +52,8 @@ def delete_run(workspace: Workspace, name: str, dry_run: bool, yes: bool, as_jso
 
 def _content(found: RunDeletion) -> str:
     """Return 'run first: 2 stages, 14 scores, checkpoints of 1,234 bytes'."""
-    parts = [f"{found.stages:,} stages", f"{found.scores:,} scores"]
+    counts = {"stage": found.stages, "score": found.scores}
+    parts = [f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items()]
     if found.checkpoint_bytes:
         parts.append(f"checkpoints of {found.checkpoint_bytes:,} bytes")
     if found.held_back:

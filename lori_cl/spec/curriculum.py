@@ -239,7 +239,8 @@ class TrainSpec(Spec):
     save_steps: Count | None = 500
     """Optimizer steps between checkpoints, from which an interrupted stage resumes; None writes none."""
     loggers: tuple[str, ...] = ()
-    """Values of `report_to` in transformers.TrainingArguments."""
+    """Values of `report_to` in transformers.TrainingArguments. lori-cl has extras for `tensorboard`, `wandb`
+    and `mlflow`."""
 
     def epochs_for(self, task: str) -> float:
         """Return the number of epochs for a task, by its name."""

@@ -37,19 +37,19 @@ def test_a_run_is_deleted_only_after_a_yes(
         answer(monkeypatch, text)
         code, out, err = lori_cl("delete-run", "first")
         assert (code, out, runs(workspace)) == (2, "", ["first"])
-        assert "Delete run first: 1 stages, 3 scores? [y/N]" in err
+        assert "Delete run first: 1 stage, 3 scores? [y/N]" in err
         assert "run 'first' was not deleted; answer y, or add --yes" in err
     answer(monkeypatch, "y\n")
     code, out, _ = lori_cl("delete-run", "first")
     assert (code, runs(workspace)) == (0, [])
-    assert out.startswith("Deleted run first: 1 stages, 3 scores.\nNo other run uses ")
+    assert out.startswith("Deleted run first: 1 stage, 3 scores.\nNo other run uses ")
 
 
 @pytest.mark.usefixtures("first")
 def test_dry_run_asks_nothing_and_deletes_nothing(lori_cl: Call, workspace: Workspace) -> None:
     code, out, err = lori_cl("delete-run", "first", "--dry-run")
     assert (code, err, runs(workspace)) == (0, "", ["first"])
-    assert out.startswith("Would delete run first: 1 stages, 3 scores.\n")
+    assert out.startswith("Would delete run first: 1 stage, 3 scores.\n")
     planned = json.loads(lori_cl("delete-run", "first", "--dry-run", "--json")[1])
     done = json.loads(lori_cl("delete-run", "first", "--yes", "--json")[1])
     assert done == {**planned, "deleted": True}
