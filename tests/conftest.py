@@ -163,3 +163,23 @@ def scores(workspace: Workspace) -> Callable[..., dict[tuple[int, str, str], Eva
             return {(e.stage, e.task, e.view): e for e in registry.evaluations(run)}
 
     return read
+
+
+@pytest.fixture(scope="module")
+def kept_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that keeps a trained workspace for the tests of a module."""
+    return tmp_path_factory.mktemp("kept") / "workspace"
+
+
+@pytest.fixture
+def train_once(kept_workspace: Path, workspace: Workspace) -> Callable[[Callable[[], object]], None]:
+    """Return a function that trains in the first test of a module, and copies its workspace in the others."""
+
+    def once(train: Callable[[], object]) -> None:
+        if kept_workspace.exists():
+            copytree(kept_workspace, workspace.root, dirs_exist_ok=True)
+        else:
+            train()
+            copytree(workspace.root, kept_workspace)
+
+    return once

@@ -15,6 +15,7 @@ from lori_cl.reports import gather
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
+@pytest.mark.nightly
 def test_benchmark_measures_every_command_on_a_registry_with_many_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_forgetting_benchmark_prints_a_table_of_its_arms(run: Run, tmp_path: Pat
     assert sequential.startswith("| sequential-lora | 2 | ")
 
 
+@pytest.mark.nightly
 def test_trial_is_scored_on_held_out_rows(run: Run, tmp_path: Path) -> None:
     trial = ("--dev", "4", "--soft", "0.5", "--gain", "2", "--free", "query")
     settings = [part for each in (*NULL_SPACE, "masks.strategy=random") for part in ("--set", each)]
@@ -86,6 +87,7 @@ def test_gradient_benchmark_compares_cell_scores_with_magnitudes(run: Run) -> No
     assert sum(row.startswith("| abs(B) after ") for row in rows) == 3
 
 
+@pytest.mark.nightly
 def test_learning_rates_are_tried_in_order(run: Run) -> None:
     rows = [
         json.loads(line) for line in run("tune_lr", "--dev", "4", "--lr", "1e-3", "--lr", "1e-2").splitlines()

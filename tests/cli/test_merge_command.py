@@ -14,12 +14,21 @@ Write = Callable[..., Path]
 
 
 @pytest.fixture
-def trained(lori_cl: Call, write_task: Write, write_curriculum: Write) -> None:
+def trained(
+    lori_cl: Call,
+    write_task: Write,
+    write_curriculum: Write,
+    train_once: Callable[[Callable[[], object]], None],
+) -> None:
     """Train a run 'first' over tasks a and b."""
-    lori_cl("add-task", write_task("a"), write_task("b"))
-    isolated = {"rank": 4, "alpha": 8, "composition": "isolated"}
-    code, _, err = lori_cl("run", write_curriculum("a", "b", adapter=isolated), "--name", "first")
-    assert code == 0, err
+
+    def train() -> None:
+        lori_cl("add-task", write_task("a"), write_task("b"))
+        isolated = {"rank": 4, "alpha": 8, "composition": "isolated"}
+        code, _, err = lori_cl("run", write_curriculum("a", "b", adapter=isolated), "--name", "first")
+        assert code == 0, err
+
+    train_once(train)
 
 
 @pytest.mark.usefixtures("trained")

@@ -24,6 +24,7 @@ from lori_cl.spec import load_curriculum
 from lori_cl.strict_json import dump_json, parse_json
 from lori_cl.task_data import register_tasks
 from lori_cl.training import RunOptions, run_curriculum
+from tests.nightly import only_in_ci
 from tests.tiny import declare_task, tiny_curriculum
 
 CONTROLS = "\x7f\x85\x9b2J\u202e\u2066\u200f\u2028\x1b[2J"
@@ -195,7 +196,7 @@ def test_json_is_valid_in_every_encoding(root: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["html", "md", "csv", "json", "svg"])
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", only_in_ci(["ascii"], ["ascii", "latin-1"]))
 def test_report_on_stdout_has_the_terminal_encoding_and_o_writes_utf_8(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str, encoding: str
 ) -> None:

@@ -15,8 +15,14 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(train_run: Callable[..., Run]) -> Run:
-    return train_run("a", "b")
+def run(
+    train_run: Callable[..., Run],
+    workspace: Workspace,
+    train_once: Callable[[Callable[[], object]], None],
+) -> Run:
+    train_once(lambda: train_run("a", "b"))
+    with workspace.read() as registry:
+        return registry.run("run")
 
 
 @pytest.fixture

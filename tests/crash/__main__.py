@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-SAMPLE = 4
+SAMPLE = 3
 """Trials of `--faults sample`."""
 
 

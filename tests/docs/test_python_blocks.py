@@ -14,6 +14,7 @@ import pytest
 
 import lori_cl as cl
 from tests.docs.pages import DOCS, ROOT, Block, blocks
+from tests.nightly import only_in_ci
 
 ALL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 PAGES = [page for page in ALL if "```python" in page.read_text(encoding="utf-8")]
@@ -76,7 +77,7 @@ def keywords_of(function: ast.Attribute) -> set[str]:
     return set(inspect.signature(called).parameters)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", only_in_ci([PAGES[0]], PAGES), ids=lambda page: page.name)
 def test_python_blocks_run_and_print_what_the_page_shows(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from lori_cl.evaluation import LoadedRun, load_run
-from lori_cl.registry import Workspace
+from lori_cl.registry import Run, Workspace
 from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
@@ -65,6 +65,12 @@ def generation_run(
     run_curriculum(workspace, load_curriculum(file), "run", RunOptions(), SilentProgress())
     with workspace.read() as registry:
         return load_run(workspace, registry, "run")
+
+
+@pytest.fixture
+def two_tasks(train_run: Callable[..., Run], train_once: Callable[[Callable[[], object]], None]) -> None:
+    """Train 'run' over a and b, once for each module."""
+    train_once(lambda: train_run("a", "b"))
 
 
 @pytest.fixture(scope="session")

@@ -123,6 +123,7 @@ def test_tasks_after_an_import_use_the_imported_projection_a(
     assert all(torch.equal(b.a[site], imported.a[site]) for site in b.a)
 
 
+@pytest.mark.nightly
 def test_later_tasks_keep_the_imported_projection_a_after_its_task_is_retired(
     train_run: TrainRun, workspace: Workspace, tmp_path: Path, import_adapter: Callable[..., Run]
 ) -> None:
@@ -140,6 +141,7 @@ def test_later_tasks_keep_the_imported_projection_a_after_its_task_is_retired(
         assert torch.equal(c.a[site], before.a[site])
 
 
+@pytest.mark.nightly
 def test_run_draws_its_own_projection_a_if_its_only_imported_task_is_retired(
     train_run: TrainRun,
     workspace: Workspace,

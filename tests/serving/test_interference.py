@@ -73,10 +73,10 @@ def test_null_space_updates_have_little_effect_on_earlier_inputs(
     assert ratios["null-space"] < 0.5 * ratios["shared"]
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_memory_limit_does_not_change_the_interference(
     train_run: TrainRun, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_run("a", "b")
     in_one_pass = {site.site: site for site in pairs_of(workspace)["a", "b"].sites}
     monkeypatch.setattr("lori_cl.serving.interference.site_batches", partial(site_batches, limit_bytes=1))
     in_many_passes = pairs_of(workspace)["a", "b"].sites
@@ -123,10 +123,10 @@ def test_update_of_a_plain_lora_stage_is_the_difference_of_two_stages(
         torch.testing.assert_close(loaded.update(1).delta(site), both.delta(site) - first.delta(site))
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_score_change_caused_by_a_retirement_is_not_attributed_to_later_tasks(
     train_run: TrainRun, workspace: Workspace
 ) -> None:
-    train_run("a", "b")
     retire_task(workspace, "run", "a", force=True)
     train_run("a", "b", "c")
     changes = {pair: of.change for pair, of in pairs_of(workspace).items()}

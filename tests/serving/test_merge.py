@@ -93,10 +93,10 @@ def test_merged_tasks_of_two_runs_are_the_weighted_sum_of_their_updates(
     assert notes(outcome) == []
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_merge_counts_each_cell_of_stacked_tasks_once(
     train_run: TrainRun, merge: Merge, workspace: Workspace, tiny_encoder: Path
 ) -> None:
-    train_run("a", "b")
     outcome = merge("a", "b", method="sum")
     with workspace.read() as registry:
         loaded = load_run(workspace, registry, "run")
@@ -202,10 +202,10 @@ def test_metadata_of_a_merge_names_the_base_model_and_every_adapter(
     assert "adapter_model.safetensors" in record["files"]
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_merged_folder_contains_the_readable_heads_of_its_tasks(
     train_run: TrainRun, merge: Merge, workspace: Workspace
 ) -> None:
-    train_run("a", "b")
     train_run("a", name="other")
     outcome = merge("a", "other:a", "b")
     folder = outcome.request.out
@@ -305,10 +305,10 @@ def test_scoring_a_merge_runs_code_only_if_allowed(
     assert len(merge("a", out=tmp_path / "allowed", evaluate=True, allow_code_execution=True).scores) == 1
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_weights_that_overflow_float32_write_nothing(
     train_run: TrainRun, merge: Merge, tmp_path: Path
 ) -> None:
-    train_run("a", "b")
     with pytest.raises(InputError, match=r"1e\+39, 1, the adapter is too large for float32"):
         merge("a", "b", weights=[1e39, 1.0])
     assert not (tmp_path / "out").exists()

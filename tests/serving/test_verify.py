@@ -107,8 +107,8 @@ def test_run_with_measured_scores_of_future_tasks_passes(train_run: TrainRun, wo
     assert found["cached scores"].startswith("0 cached")
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_run_with_routed_scores_added_later_passes(train_run: TrainRun, workspace: Workspace) -> None:
-    train_run("a", "b")
     route_run(workspace, "run", RouteOptions(), SilentProgress())
     found = findings(workspace)
     assert found["matrix"] == "8 required scores, 2 others"

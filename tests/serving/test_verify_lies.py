@@ -354,8 +354,8 @@ def test_null_in_place_of_a_missing_value_is_detected(found: Any, recorded: Any,
         expect("stage 1 a", "x", found, recorded)
 
 
+@pytest.mark.usefixtures("two_tasks")
 def test_removed_retirement_is_detected_by_the_next_stage(train_run: TrainRun, workspace: Workspace) -> None:
-    train_run("a", "b")
     retire_task(workspace, "run", "b")
     train_run("a", "b", "c")
     findings(workspace)
