@@ -62,9 +62,10 @@ def select_sites(
         reasons = _as_targeted(reasons, targets)
     sites = tuple(name for name, reason in reasons.items() if reason is None)
     if not sites:
+        named = "" if targets == "all-linear" else " with these names"
         shown = targets if isinstance(targets, str) else ", ".join(targets)
         raise TargetError(
-            f"adapter.targets: {shown}: no Linear layer of the model with these names is reached by a text"
+            f"adapter.targets: {shown}: the model has no Linear layer{named} that a text reaches"
         )
     left_out = {name: reason for name, reason in reasons.items() if reason is not None}
     return SiteSelection(sites, left_out, _parameters(modules))

@@ -53,6 +53,7 @@ def weights() -> LoRAWeights:
     return LoRAWeights({"site": torch.ones(3, 4)}, {"site": torch.ones(5, 3)}, scaling=2.0)
 
 
+@pytest.mark.nightly
 def test_saved_folder_records_its_sources_and_is_deterministic(
     tmp_path: Path, fresh: Callable[[Path], None]
 ) -> None:

@@ -116,7 +116,7 @@ def test_site_that_no_probe_text_reaches_is_left_out() -> None:
 
 
 def test_targets_that_no_probe_text_reaches_are_refused() -> None:
-    with pytest.raises(TargetError, match=r"query_global: .* reached by a text"):
+    with pytest.raises(TargetError, match=r"query_global: .* that a text reaches"):
         lora_model(longformer(), AdapterSpec(rank=4, targets=("query_global",)))
 
 

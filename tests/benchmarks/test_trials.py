@@ -51,6 +51,7 @@ def run(tmp_path: Path, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return call
 
 
+@pytest.mark.nightly
 def test_forgetting_benchmark_prints_a_table_of_its_arms(run: Run, tmp_path: Path) -> None:
     options = ("--only", "shared, random", "--only", "sequential-lora", "--seed", "0", "--seed", "1")
     printed = run("forgetting", "--workspace", str(tmp_path / "ws"), "--order", "five", *options)

@@ -173,6 +173,7 @@ def test_full_streams_cause_no_failure_at_interpreter_exit(trained: Path) -> Non
         assert python(redirection, trained, "runs").returncode == code
 
 
+@pytest.mark.nightly
 def test_help_reports_and_errors_work_in_a_locale_without_utf_8(trained: Path) -> None:
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for arguments, code in ((("merge", "--help"), 0), (("report", "first"), 0), (("report", "f−rst"), 2)):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-SAMPLE = 3
+SAMPLE = 8
 """Trials of `--faults sample`."""
 
 

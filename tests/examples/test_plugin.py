@@ -164,6 +164,7 @@ def test_plugin_method_scorer_and_in_memory_task_work_like_built_in_ones(python:
     assert "'strength' is not a field of a method" in python(USED)
 
 
+@pytest.mark.nightly
 def test_plugin_task_kind_is_trained_scored_verified_and_predicted(
     lori_cl: Command, python: Python, trained: Path
 ) -> None:

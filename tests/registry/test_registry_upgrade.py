@@ -47,8 +47,8 @@ REVISIONS = [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk
 """All revisions, newest first."""
 
 EARLIER = REVISIONS[1:]
-TRIED = only_in_ci({EARLIER[0], EARLIER[1], EARLIER[-1]}, EARLIER)
-"""The newest two and the oldest; the others are tried in the nightly job."""
+TRIED = only_in_ci({EARLIER[0], EARLIER[-1]}, EARLIER)
+"""The newest and the oldest; the others are tried in the nightly job."""
 OUTDATED = rf"has schema {{}}; lori_cl \S+ needs schema {SCHEMA}\. Upgrade it: lori-cl registry upgrade"
 
 HEAD_IN_SCHEMA_5 = "7826a9c412baf59cca72d255c32b45dbab43f57fe1dd7c40965e2b208af71f7c"

@@ -162,6 +162,7 @@ def test_run_draws_its_own_projection_a_if_its_only_imported_task_is_retired(
     assert found[2, "a", "as_trained"].outcomes == found[1, "a", "as_trained"].outcomes
 
 
+@pytest.mark.nightly
 def test_plain_lora_fills_every_cell_and_the_adapter_grows_for_the_next_task(
     train_run: TrainRun,
     workspace: Workspace,
@@ -319,6 +320,7 @@ def test_import_into_an_existing_run_is_refused(
         import_adapter(plain_lora(tmp_path / "lora", tiny_encoder), "a")
 
 
+@pytest.mark.nightly
 def test_interrupted_import_resumes(
     train_run: TrainRun,
     workspace: Workspace,
@@ -527,6 +529,7 @@ def test_head_is_found_for_every_spelling_of_the_task_label(
     assert import_adapter(tmp_path / "out", label_given).stages[0].steps == 0
 
 
+@pytest.mark.nightly
 def test_unused_heads_are_logged(
     train_run: TrainRun,
     workspace: Workspace,

@@ -55,6 +55,7 @@ def parquet(tmp_path: Path, table: pa.Table) -> Path:
     return path
 
 
+@pytest.mark.nightly
 def test_wide_row_before_many_empty_rows_stays_within_the_memory_limit(tmp_path: Path) -> None:
     wide = json.dumps({f"c{i}": 1 for i in range(999)})
     write_bytes(tmp_path / "data" / "train.jsonl", f"{wide}\n".encode() + b"{}\n" * 20_000)
@@ -65,6 +66,7 @@ def test_wide_row_before_many_empty_rows_stays_within_the_memory_limit(tmp_path:
         train_examples(generation(prompt=everything, answer="{{ c0 }}"), tmp_path)
 
 
+@pytest.mark.nightly
 def test_unread_columns_of_nulls_take_no_memory(tmp_path: Path) -> None:
     nulls = {f"c{i}": pa.nulls(15_000) for i in range(500)}
     path = parquet(tmp_path, pa.table({"q": ["a"] * 15_000, "a": ["b"] * 15_000, **nulls}))

@@ -50,6 +50,7 @@ def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]
     return [(process.returncode, *texts) for process, texts in zip(started, outputs, strict=True)]
 
 
+@pytest.mark.nightly
 def test_two_launched_processes_train_one_run(
     train_run: Callable[..., Run],
     workspace: Workspace,
