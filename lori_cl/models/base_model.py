@@ -83,13 +83,15 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     Raises: ModelError, if the model is missing, has another architecture or lacks weights.
     """
     place = locate_model(spec)
-    tokenizer = load_tokenizer(spec)  # checks the files first
-    model, architecture = _load_model(spec, architecture, place)
+    tokenizer, growth = _read_tokenizer(spec, place)  # checks the files first
+    config = read_config(place, spec.revision)
+    _prepare_tokenizer(spec, tokenizer, growth, config)
+    model, architecture = _load_model(spec, architecture, place, config)
     if getattr(model, "pooler", None) is not None:
         # Mean pooling does not use the pooler, so a site in it would not train. Some models always call it.
         model.pooler = nn.Identity()
-    for config in (model.config, text_config(model.config)):
-        config.return_dict = True  # config.json can request tuples, which lori_cl does not support
+    for part in (model.config, text_config(model.config)):
+        part.return_dict = True  # config.json can request tuples, which lori_cl does not support
     if architecture == "seq2seq-lm":
         # Its loss is the mean over one batch. Because its forward has **kwargs, the Trainer would not divide
         # the loss by the number of accumulated batches.
@@ -123,23 +125,24 @@ def load_unchanged(spec: ModelSpec, architecture: Architecture) -> tuple[Any, An
 
     Raises: ModelError, see `load_base`.
     """
-    tokenizer, _ = _read_tokenizer(spec)
-    model, _ = _load_model(spec, architecture, locate_model(spec))
+    place = locate_model(spec)
+    tokenizer, _ = _read_tokenizer(spec, place)
+    model, _ = _load_model(spec, architecture, place, read_config(place, spec.revision))
     return model, tokenizer
 
 
 def _load_model(
-    spec: ModelSpec, architecture: Architecture, place: ModelLocation
+    spec: ModelSpec, architecture: Architecture, place: ModelLocation, config: Any
 ) -> tuple[Any, Architecture]:
-    """Return the model, and its architecture: see `resolve_architecture`."""
+    """Return the model, and its architecture: see `resolve_architecture`; `config` is its configuration."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
     if place.gguf is None:
-        options |= {"use_safetensors": True, **quantization_options(spec, place)}
+        options |= {"use_safetensors": True, **quantization_options(spec, config)}
     else:
-        options |= gguf_options(spec.path, place.gguf)
-    architecture = resolve_architecture(spec, architecture, read_config(place, spec.revision))
+        options |= gguf_options(place.gguf)
+    architecture = resolve_architecture(spec, architecture, config)
     try:
         with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
             model, info = LOADERS[architecture].from_pretrained(
@@ -171,20 +174,25 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 
     Raises: ModelError, if the tokenizer is missing or encodes at random.
     """
-    tokenizer, growth = _read_tokenizer(spec)
+    place = locate_model(spec)
+    tokenizer, growth = _read_tokenizer(spec, place)
+    _prepare_tokenizer(spec, tokenizer, growth, read_config(place, spec.revision))
+    return tokenizer
+
+
+def _prepare_tokenizer(spec: ModelSpec, tokenizer: Any, growth: float, config: Any) -> None:
+    """Set the pad token and the decoder's first tokens, and guard the tokenizer against hostile texts."""
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     guard_tokenizer(spec.path, tokenizer, growth)
     make_deterministic_tokenizer(spec.path, tokenizer)
-    start = decoder_start_of(read_config(locate_model(spec), spec.revision))
+    start = decoder_start_of(config)
     if start is not None:
         set_decoder_start(tokenizer, start)
-    return tokenizer
 
 
-def _read_tokenizer(spec: ModelSpec) -> tuple[Any, float]:
+def _read_tokenizer(spec: ModelSpec, place: ModelLocation) -> tuple[Any, float]:
     """Return the tokenizer as its files have it, and how many times longer it may make a text."""
-    place = locate_model(spec)
     options = {"revision": spec.revision, "trust_remote_code": False}
     if place.gguf is None:
         check_config_file(spec.path, find_file(place.repository, "config.json", spec.revision))

@@ -6,8 +6,8 @@ transformers reads the weights, the configuration and the tokenizer from the fil
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from io import StringIO
 from math import prod
 from pathlib import Path
@@ -38,48 +38,44 @@ class GgufSize(NamedTuple):
     values: int
 
 
-def check_gguf(path: str, file: Path) -> GgufSize:
-    """Check the counts in a GGUF file's metadata, and that its tensors fit in the file; return their size.
+def check_gguf(path: str, file: Path) -> None:
+    """Check the counts in a GGUF file's metadata.
 
     Raises: ModelError.
     """
-    reader = _reader(path)
-    try:
-        metadata, _ = reader.read_gguf_metadata(str(file))
-        header = reader.GgufHeader.from_file(str(file))
-        architecture = str(metadata["general.architecture"])
-        values = sum(prod(tensor.shape) for tensor in header.tensors)
-    except Exception as error:  # the reader raises any type for a damaged file
-        raise ModelError(f"model.path '{path}' is not a readable GGUF file: {first_line(error)}") from None
+    metadata, _ = _read(path, file, lambda reader: reader.read_gguf_metadata(str(file)))
+    prefix = f"{metadata.get('general.architecture')}."
     for name, value in metadata.items():
         counts = value if isinstance(value, list) else [value]
-        of_model = name.startswith(f"{architecture}.") and name.endswith("_count")
-        if of_model and not all(isinstance(n, int) and 0 <= n <= MAX_COUNT for n in counts):
+        counted = name.startswith(prefix) and name.endswith("_count")
+        if counted and not all(isinstance(n, int) and 0 <= n <= MAX_COUNT for n in counts):
             raise ModelError(
                 f"model.path '{path}': {name} must be between 0 and {MAX_COUNT:,}, not {max(counts)}"
             )
-    size = file.stat().st_size
+
+
+def gguf_size(path: str, file: Path) -> GgufSize:
+    """Return the size of a GGUF file's weights.
+
+    Raises: ModelError, if the file is too small for them.
+    """
+    tensors = _read(path, file, lambda reader: reader.GgufHeader.from_file(str(file)).tensors)
+    values, size = sum(prod(tensor.shape) for tensor in tensors), file.stat().st_size
     if values > VALUES_A_BYTE * size:
         raise ModelError(f"model.path '{path}' describes {values:,} weights in a file of {size:,} bytes")
-    return GgufSize(len(header.tensors), values)
+    return GgufSize(len(tensors), values)
 
 
-def gguf_options(path: str, file: Path) -> dict[str, Any]:
-    """Return the options of `from_pretrained` that load a GGUF file as a dense model."""
-    _reader(path)
+def gguf_options(file: Path) -> dict[str, Any]:
+    """Return the options of `from_pretrained` that load a GGUF file as a dense model; it has been checked."""
     from transformers import GgufConfig
 
     return {"gguf_file": str(file), "quantization_config": GgufConfig(dequantize=True)}
 
 
-@contextmanager
-def silence_gguf(file: Path | None) -> Iterator[None]:
+def silence_gguf(file: Path | None) -> AbstractContextManager[Any]:
     """Suppress the progress bar that transformers draws for a GGUF file, whatever its settings."""
-    if file is None:
-        yield
-        return
-    with redirect_stderr(StringIO()):
-        yield
+    return nullcontext() if file is None else redirect_stderr(StringIO())
 
 
 def add_chat_template(path: str, tokenizer: Any) -> None:
@@ -91,10 +87,10 @@ def add_chat_template(path: str, tokenizer: Any) -> None:
         )
 
 
-def _reader(path: str) -> Any:
-    """Return transformers' GGUF reader.
+def _read(path: str, file: Path, read: Callable[[Any], Any]) -> Any:
+    """Read from a GGUF file with transformers' reader.
 
-    Raises: ModelError, if the installed version lacks it.
+    Raises: ModelError, if the installed version lacks the reader, or the file is damaged.
     """
     try:
         from transformers.integrations.gguf import reader
@@ -103,4 +99,7 @@ def _reader(path: str) -> Any:
             f"model.path '{path}' is a GGUF file, which needs transformers 5.23 or newer: "
             "pip install 'lori-cl[gguf]'"
         ) from None
-    return reader
+    try:
+        return read(reader)
+    except Exception as error:  # the reader raises any type for a damaged file
+        raise ModelError(f"model.path '{path}' is not a readable GGUF file: {first_line(error)}") from None

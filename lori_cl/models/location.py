@@ -36,8 +36,8 @@ def locate_model(spec: ModelSpec) -> ModelLocation:
     if spec.path.startswith(("package:", ".", "/", "~")):
         file: Path | None = Path(locate(spec.path))
     else:
-        repository, _, name = _split_hub_file(spec.path)
-        file = find_file(repository, name, spec.revision)
+        owner, name, inner = (*spec.path.split("/", 2), "", "")[:3]
+        file = find_file(f"{owner}/{name}", inner, spec.revision)
     if file is None:
         raise ModelError(
             f"model.path '{spec.path}' is neither a file nor a GGUF file of a hub model; "
@@ -79,13 +79,6 @@ def find_file(repository: str, name: str, revision: str | None) -> Path | None:
     except (OSError, ValueError):  # an invalid or unknown model name; loading reports it
         return None
     return None if file is None else Path(file)
-
-
-def _split_hub_file(path: str) -> tuple[str, str, str]:
-    """Split OWNER/NAME/FILE into the hub id and the file."""
-    owner, _, rest = path.partition("/")
-    name, separator, file = rest.partition("/")
-    return f"{owner}/{name}", separator, file
 
 
 def _existing(path: str) -> str:

@@ -23,7 +23,7 @@ from torch.nn.modules.module import (
 )
 
 from lori_cl.errors import ModelError, first_line
-from lori_cl.models.gguf import check_gguf
+from lori_cl.models.gguf import gguf_size
 from lori_cl.models.location import ModelLocation, find_file
 from lori_cl.models.tokenizer_growth import check_tokenizer_json
 
@@ -37,6 +37,8 @@ COUNTED = re.compile(r"layers|labels|experts|blocks|depth|groups|stages|codebook
 """Configuration fields that count parts; Python creates a list for each."""
 FREE_VALUES, VALUES_A_BYTE = 2**27, 2
 """Allowance for values of parameters and buffers: a constant, plus so many for each byte of weights files."""
+VALUES_A_WEIGHT = 2
+"""The same for each weight in a GGUF file; tied weights are created twice."""
 FREE_MODULES, MODULES_A_TENSOR = 10_000, 20
 """Allowance for modules: a constant, plus so many for each tensor in the weights files."""
 
@@ -102,9 +104,9 @@ def bounded_model(path: str, place: ModelLocation, revision: str | None) -> Iter
         tensors, size = _weights(place.repository, revision)
         values = VALUES_A_BYTE * size
     else:
-        tensors, values = check_gguf(path, place.gguf)
-        size = place.gguf.stat().st_size
-    left = {"modules": FREE_MODULES + MODULES_A_TENSOR * tensors, "values": FREE_VALUES + 2 * values}
+        tensors, held = gguf_size(path, place.gguf)
+        size, values = place.gguf.stat().st_size, VALUES_A_WEIGHT * held
+    left = {"modules": FREE_MODULES + MODULES_A_TENSOR * tensors, "values": FREE_VALUES + values}
 
     def take(what: str, n: int) -> None:
         left[what] -= n

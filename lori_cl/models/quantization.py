@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig
 
 from lori_cl.errors import ModelError
-from lori_cl.models.location import ModelLocation, find_file
 from lori_cl.runtime.distributed import device
 from lori_cl.spec import ModelSpec
 
 
-def quantization_options(spec: ModelSpec, place: ModelLocation) -> dict[str, Any]:
+def quantization_options(spec: ModelSpec, config: Any) -> dict[str, Any]:
     """Return the options of `from_pretrained` that quantise the model as `spec.quantization` says.
+
+    `config` is the model's configuration, None if it cannot be read.
 
     Raises: ModelError, if bitsandbytes is not installed, or the checkpoint is quantised already.
     """
@@ -25,8 +25,7 @@ def quantization_options(spec: ModelSpec, place: ModelLocation) -> dict[str, Any
         return {}
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError("model.quantization needs bitsandbytes: pip install 'lori-cl[quantization]'")
-    config = find_file(place.repository, "config.json", spec.revision)
-    if config is not None and "quantization_config" in json.loads(config.read_bytes()):
+    if hasattr(config, "quantization_config"):
         raise ModelError(
             f"model.path '{spec.path}' is quantised already; remove model.quantization to load it as it is"
         )

