@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -92,35 +93,24 @@ def run(
     if view is not None and max_drop is None:
         raise click.UsageError("--view selects the scores of --max-drop; add --max-drop POINTS")
     gate = None if max_drop is None else Gate(max_drop, View(view or View.CURRENT))
+    options: dict[str, Any] = {
+        "gate": gate,
+        "upper_triangle": upper_triangle,
+        "measure_all": measure_all,
+        "allow_code_execution": allow_code_execution,
+        "allow_environment_change": allow_environment_change,
+        "declared_in": curriculum.parent,
+    }
     if dry_run:
         if accept is not None:
             raise click.UsageError("--accept commits a stage; remove it or --dry-run")
-        plan = workspace.plan_run(
-            spec,
-            name,
-            gate=gate,
-            upper_triangle=upper_triangle,
-            measure_all=measure_all,
-            allow_code_execution=allow_code_execution,
-            allow_environment_change=allow_environment_change,
-            declared_in=curriculum.parent,
-        )
+        plan = workspace.plan_run(spec, name, **options)
         if is_rank_0():
             print_json(plan_record(plan)) if as_json else print_plan(plan, console())
         return
     with bars() as progress:
         finished = workspace.run(
-            spec,
-            name,
-            gate=gate,
-            accept=accept,
-            progress=progress,
-            upper_triangle=upper_triangle,
-            measure_all=measure_all,
-            allow_code_execution=allow_code_execution,
-            allow_environment_change=allow_environment_change,
-            declared_in=curriculum.parent,
-            announce=partial(print_line, err=True),
+            spec, name, accept=accept, progress=progress, announce=partial(print_line, err=True), **options
         )
     outcome = finished.gather()
     if not is_rank_0():  # with several processes, only rank 0 prints

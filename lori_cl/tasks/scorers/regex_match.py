@@ -8,7 +8,7 @@ from typing import Any
 import regex
 
 from lori_cl.tasks.examples import Example
-from lori_cl.tasks.scorers.base import Grade, Outcomes, Scorer, mean_grade, mean_outcomes
+from lori_cl.tasks.scorers.base import Grade, Samples, Scorer, mean_grade, mean_outcomes
 
 LONGEST_PATTERN = 1_000
 """Maximum number of characters."""
@@ -23,9 +23,9 @@ class RegexMatch(Scorer):
     blank answer scores 0, and so does an answer on which the pattern takes longer than TIMEOUT_S.
     """
 
-    def grade(self, task: Any, answers: Sequence[Sequence[str]], examples: Sequence[Example]) -> Grade:
+    def grade(self, task: Any, answers: Sequence[Samples], examples: Sequence[Example]) -> Grade:
         """Grade each example by the mean over its samples."""
-        return mean_grade(_outcomes(answers, examples), examples)
+        return mean_grade(mean_outcomes(answers, examples, _outcome), examples)
 
     def unscorable(self, task: Any, examples: Sequence[Example]) -> str | None:
         """Also reject examples without a valid pattern."""
@@ -46,10 +46,6 @@ def pattern_problem(pattern: str) -> str | None:
     except (regex.error, ValueError, OverflowError, RecursionError) as error:
         return f"is not a regular expression: {error}"
     return None
-
-
-def _outcomes(answers: Sequence[Sequence[str]], examples: Sequence[Example]) -> Outcomes:
-    return mean_outcomes(answers, examples, _outcome)
 
 
 def _outcome(answer: str, example: Example) -> float:
