@@ -4,7 +4,10 @@
 
 The five tasks are trained once per strategy, and scored on the last 256 rows of train. The table gives the
 calibration time as a fraction of the training time (processor time, in one process), the metrics of both
-views, and for each stage the percentage of its cells that `magnitude` also chose.
+views, and for each stage the percentage of its cells that the first row also chose.
+
+`--calibration 1 --calibration 0.25` compares lengths of the calibration of `magnitude` instead, as fractions
+of the stage's epochs.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from unittest.mock import patch
 
 import click
 import torch
-from texts import CURRICULUM, DEV, ORDERS, metrics, workspace_of
+from texts import CURRICULUM, DEV, ORDERS, metrics, run_name, workspace_of
 from torch import Tensor
 
 from lori_cl.evaluation.stage_file import read_stage
@@ -27,7 +30,7 @@ from lori_cl.methods.lori import method as lori
 from lori_cl.methods.lori.evidence import gather_evidence
 from lori_cl.registry import Workspace
 from lori_cl.runtime import SilentProgress
-from lori_cl.spec import load_curriculum
+from lori_cl.spec import CurriculumSpec, load_curriculum
 from lori_cl.training import RunOptions, run_curriculum, stage_training
 from lori_cl.training.trainer import run_job
 
@@ -70,41 +73,62 @@ def common(masks: Sequence[Tensor], others: Sequence[Tensor]) -> str:
     )
 
 
-def row(workspace: Workspace, strategy: str, seconds: dict[str, float], against: Sequence[Tensor]) -> str:
-    """Return the table row of a strategy."""
-    views = metrics(workspace, strategy)
+def arms(spec: CurriculumSpec, calibrations: Sequence[float]) -> dict[str, list[str]]:
+    """Return the settings of every run, by its title in the table."""
+    if not calibrations:
+        return {strategy: [f"masks.strategy={strategy}"] for strategy in STRATEGIES}
+    return {
+        f"magnitude, {fraction:.0%}": [
+            "masks.strategy=magnitude",
+            f"masks.calibration.epochs={fraction * spec.train.epochs}",
+        ]
+        for fraction in calibrations
+    }
+
+
+def row(workspace: Workspace, title: str, seconds: dict[str, float], against: Sequence[Tensor]) -> str:
+    """Return the table row of a run."""
+    views = metrics(workspace, run_name(title))
     cells = [f"{100 * seconds['evidence'] / seconds['training']:.1f} %"]
     for view in ("as_trained", "current"):
         cells += [f"{100 * views[view][name]:.1f}" for name in ("acc", "bwt")]
-    cells.append(common(list(learned_cells(workspace, strategy)), against))
-    return f"| {strategy} | {' | '.join(cells)} |"
+    cells.append(common(list(learned_cells(workspace, run_name(title))), against))
+    return f"| {title} | {' | '.join(cells)} |"
 
 
 @click.command()
 @click.option("--set", "settings", multiple=True, help="Override a config value of every strategy.")
 @click.option("--dev", default=DEV, help="Rows of each train file to score on; 0 scores the test sets.")
-def main(settings: Sequence[str], dev: int) -> None:
+@click.option(
+    "--calibration",
+    "calibrations",
+    multiple=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Compare calibrations of `magnitude` of this length, as a fraction of the stage's epochs.",
+)
+def main(settings: Sequence[str], dev: int, calibrations: Sequence[float]) -> None:
     """Train the five tasks with every strategy, and print the table."""
+    compared = arms(load_curriculum(CURRICULUM, settings), calibrations)
+    first, *_ = compared
     with tempfile.TemporaryDirectory() as scratch:
         workspace = workspace_of(Path(scratch), ORDERS["five"], dev)
         print(
-            "| masks | calibration | `as_trained` acc | bwt | `current` acc | bwt | chosen by magnitude, % |"
+            f"| masks | calibration | `as_trained` acc | bwt | `current` acc | bwt | chosen by {first}, % |"
         )
         print("|---|--:|--:|--:|--:|--:|---|")
-        for strategy in STRATEGIES:
+        for title, chosen in compared.items():
             watch = Stopwatch()
-            spec = load_curriculum(CURRICULUM, [*settings, f"masks.strategy={strategy}"])
+            spec = load_curriculum(CURRICULUM, [*settings, *chosen])
             with (
                 patch.object(lori, "gather_evidence", watch.timed("evidence", gather_evidence)),
                 patch.object(stage_training, "run_job", watch.timed("training and calibration", run_job)),
             ):
-                run_curriculum(workspace, spec, strategy, RunOptions(), SilentProgress())
-            calibrated = (
-                watch.seconds["evidence"] if strategy == "magnitude" else 0.0
-            )  # also inside `run_job`
+                run_curriculum(workspace, spec, run_name(title), RunOptions(), SilentProgress())
+            # The calibration of `magnitude` is also inside `run_job`.
+            calibrated = watch.seconds["evidence"] if spec.masks.strategy == "magnitude" else 0.0
             watch.seconds["training"] = watch.seconds["training and calibration"] - calibrated
-            against = list(learned_cells(workspace, STRATEGIES[0]))
-            print(row(workspace, strategy, watch.seconds, against), flush=True)
+            against = list(learned_cells(workspace, run_name(first)))
+            print(row(workspace, title, watch.seconds, against), flush=True)
 
 
 if __name__ == "__main__":

@@ -40,11 +40,13 @@ class Evaluator:
     """Return the committed score with an input digest; None if there is none."""
     measure_all: bool
     """Measure every score, even if it is cached."""
-    encodings: dict[str, str] = field(default_factory=dict)
-    """`encoding_digest` of each task, by label; missing digests are computed on demand."""
+    is_sampled: Callable[[str, int, int], bool] = lambda _view, _stage, _own: False
+    """Whether `eval.sample` applies, by view, stage and the task's own stage."""
+    encodings: dict[tuple[str, int], str] = field(default_factory=dict)
+    """`encoding_digest` by label and number of examples; missing digests are computed on demand."""
     _written: dict[str, tuple[str, int]] = field(default_factory=dict)
     _measured: dict[str, Evaluation] = field(default_factory=dict)
-    _feature_cache: dict[str, Features] = field(default_factory=dict)
+    _feature_cache: dict[tuple[str, int], Features] = field(default_factory=dict)
 
     def row_zero(self, eval_tasks: Sequence[EvalTask]) -> list[Evaluation]:
         """Return each task's zero-shot score of the base model."""
@@ -69,7 +71,8 @@ class Evaluator:
                 scores += self._routed_row(history, eval_tasks[: len(history)], only)
                 continue
             acting = _ActiveAdapter(self.method)
-            for position, eval_task in enumerate(eval_tasks, start=1):
+            sampled = self._sampled(view, len(history), eval_tasks)
+            for position, eval_task in enumerate(sampled, start=1):
                 if only is not None and eval_task.label not in only:
                     continue
                 is_trained = position <= len(history)
@@ -85,6 +88,13 @@ class Evaluator:
         if view is View.AS_TRAINED and position is not None:
             return self.method.acting_as_trained(history, position)
         return [state for state in history if state.is_active_after(len(history))]
+
+    def _sampled(self, view: View, stage: int, eval_tasks: Sequence[EvalTask]) -> list[EvalTask]:
+        """Return the tasks with the examples on which they are scored after a stage."""
+        return [
+            eval_task.sampled() if self.is_sampled(view, stage, position) else eval_task
+            for position, eval_task in enumerate(eval_tasks, start=1)
+        ]
 
     def pop_written(self) -> dict[str, tuple[str, int]]:
         """Return (suffix, bytes) of every answers file written since the last call, by digest."""
@@ -126,23 +136,25 @@ class Evaluator:
                 ),
                 partial(routed.measure, eval_task, self._features, f"scoring {eval_task.label}, routed"),
             )
-            for eval_task in eval_tasks
+            for eval_task in self._sampled(View.ROUTED, len(history), eval_tasks)
             if only is None or eval_task.label in only
         ]
 
     def _encoding(self, eval_task: EvalTask) -> str:
         """Return the digest of an eval set's token ids, computed once."""
-        if eval_task.label not in self.encodings:
-            self.encodings[eval_task.label] = encoding_digest(eval_task, self.base.tokenizer)
-        return self.encodings[eval_task.label]
+        key = (eval_task.label, len(eval_task.examples))
+        if key not in self.encodings:
+            self.encodings[key] = encoding_digest(eval_task, self.base.tokenizer)
+        return self.encodings[key]
 
     def _features(self, eval_task: EvalTask) -> Features:
         """Return the base model's features of an eval set, computed once."""
-        if eval_task.label not in self._feature_cache:
-            self._feature_cache[eval_task.label] = read_features(
+        key = (eval_task.label, len(eval_task.examples))
+        if key not in self._feature_cache:
+            self._feature_cache[key] = read_features(
                 self.base, self.model, eval_task, eval_task.examples, self.progress
             )
-        return self._feature_cache[eval_task.label]
+        return self._feature_cache[key]
 
     def _evaluated(
         self,

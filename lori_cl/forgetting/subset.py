@@ -20,3 +20,13 @@ def random_subset(examples: Sequence[T], limit: int | None, seed: int) -> list[T
     # NumPy guarantees a stable stream for raw bit generators, not for Generator.choice.
     order = np.argsort(np.random.PCG64(seed).random_raw(len(examples)), kind="stable")
     return [examples[i] for i in sorted(order[:limit])]
+
+
+def is_sampled(view: str, stage: int, own: int, last: int) -> bool:
+    """Whether `eval.sample` applies to a score: only between a task's own stage and the run's last.
+
+    `stage` counts from 1, and 0 is the base model; `own` and `last` are the task's own stage and the last.
+    The whole set is scored elsewhere, so the sample changes neither acc, bwt nor learning_accuracy.
+    """
+    cached = view == "as_trained" and stage > own  # the score of the task's own stage
+    return 0 < stage < last and stage != own and not cached

@@ -30,6 +30,10 @@ CACHED = (
     "= marks a cached score: its inputs have the same digest as those of an earlier measured score, "
     "which is reused."
 )
+SAMPLED = (
+    "~ marks a score on a sample of the eval set (eval.sample), with the standard error of the sample. acc, "
+    "bwt and learning_accuracy of a finished run contain no such score."
+)
 CHANGES = (
     "Earlier tasks: change from their own stage to the last stage "
     "(paired test of the answers to the same examples; p is not corrected for multiple tasks)"
@@ -264,6 +268,8 @@ def notes(reports: Sequence[RunReport]) -> list[str]:
         "Scores are in percent. Next to a score is its change, in points, since the task was trained.",
         CACHED,
     ]
+    if any(view.has_samples for report in reports for view in report.views):
+        lines.append(SAMPLED)
     groups = seed_statistics(reports).groups
     if groups:
         lines += [SPREAD, *(f"{group.name}: {_members(group)}" for group in groups)]

@@ -9,6 +9,8 @@ Schema 2 of a report. Within a schema, keys are never renamed or removed; new ke
       matrix        scores as fractions; row 0 is the base model, row i the state after stage i;
                     null if a task was not evaluated
       n             number of examples each task is scored on; null if it was never scored
+      n_scored      number of examples of every score, less than n on a sample (eval.sample); null if there
+                    is none
       distinct      number of distinct inputs among them; null if the eval set's file was not read
       parts         additional metrics of each task's last score as fractions, by name: pass@5, refusal_rate
       truncated     number of truncated examples among them
@@ -165,6 +167,7 @@ def _view(view: ViewReport) -> dict[str, Any]:
     return {
         "matrix": _numbers(matrix.scores),
         "n": list(view.n),
+        "n_scored": [[None if cell is None else cell.n for cell in row] for row in matrix.cells],
         "distinct": list(view.distinct) or None,
         "parts": [dict(parts) for parts in view.parts],
         "truncated": list(view.truncated),

@@ -23,6 +23,13 @@ class Entry:
     """Change since the task was trained, negative is worse; None before that."""
     own: bool
     """Whether the task was trained at this stage."""
+    sampled: bool = False
+    """Whether only a sample of the task's examples was scored."""
+
+    @property
+    def mark(self) -> str:
+        """'~' for a score on a sample, '=' for a cached score, or both."""
+        return ("~" if self.sampled else "") + ("=" if self.cell.source == "cached" else "")
 
 
 @dataclass(frozen=True)
@@ -84,19 +91,26 @@ class ViewReport:
         )
 
     @property
+    def has_samples(self) -> bool:
+        """Whether a score is taken on a sample of the task's examples."""
+        return any(entry is not None and entry.sampled for row in self.rows() for entry in row.entries)
+
+    @property
     def n(self) -> tuple[int | None, ...]:
         """The number of examples each task is scored on; None if it was never scored."""
         return tuple(int(largest) or None for largest in self.matrix.n.max(axis=0))
 
     def rows(self) -> tuple[Row, ...]:
         """Return the rows of the matrix, starting with the base model."""
-        changes = self.matrix.change_since_learned()
+        changes, n = self.matrix.change_since_learned(), self.n
         return tuple(
             Row(
                 stage=i,
                 task=self.matrix.tasks[i - 1] if i else None,
                 entries=tuple(
-                    None if cell is None else Entry(cell, number(changes[i, j]), own=j == i - 1)
+                    None
+                    if cell is None
+                    else Entry(cell, number(changes[i, j]), own=j == i - 1, sampled=cell.n < (n[j] or 0))
                     for j, cell in enumerate(cells)
                 ),
                 overall=overall_performance(self.matrix, i).value if i else None,

@@ -121,7 +121,7 @@ def _entry(entry: Entry | None) -> Text:
     """Return ' 78.1= −12.3'. In a narrow column the change is on a second line."""
     if entry is None:
         return Text("    ·", "dim")
-    mark = "=" if entry.cell.source == "cached" else ""
+    mark = entry.mark
     score = Text(f"{percent(entry.cell.score):>5}{mark}", "bold" if entry.own else "")
     if entry.change is None or entry.own:
         return score

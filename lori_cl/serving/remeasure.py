@@ -76,7 +76,7 @@ def _measured_again(
     loaded = replace(loaded, history=_with_statistics(loaded, registry))
     here, compared, skipped = environment(workspace.root), 0, 0
     with tempfile.TemporaryDirectory() as scratch:
-        evaluator = _CountingEvaluator.of(loaded, ArtifactStore(Path(scratch)), progress)
+        evaluator = _CountingEvaluator.of(loaded, cells, ArtifactStore(Path(scratch)), progress)
         for (stage, view), row in groupby(sorted(cells, key=_by_row), key=_by_row):
             recorded, measured = {cell.task: cell for cell in row}, []
             for task, cell in recorded.items():
@@ -98,8 +98,21 @@ class _CountingEvaluator(Evaluator):
     measured: int = 0
 
     @classmethod
-    def of(cls, loaded: LoadedRun, scratch: ArtifactStore, progress: Progress) -> _CountingEvaluator:
-        """Create it for a run; each distinct input is measured once."""
+    def of(
+        cls,
+        loaded: LoadedRun,
+        cells: Sequence[Evaluation],
+        scratch: ArtifactStore,
+        progress: Progress,
+    ) -> _CountingEvaluator:
+        """Create it for these scores of a run; each distinct input is measured once."""
+        tasks, whole = (
+            [task.label for task in loaded.run.tasks],
+            {t.label: len(t.examples) for t in loaded.eval_tasks},
+        )
+        sampled = {
+            (str(cell.view), cell.stage, cell.task) for cell in cells if cell.n < whole.get(cell.task, 0)
+        }
         return cls(
             loaded.base,
             loaded.model,
@@ -108,6 +121,7 @@ class _CountingEvaluator(Evaluator):
             progress,
             find_measured=lambda _: None,
             measure_all=False,
+            is_sampled=lambda view, stage, own: (str(view), stage, tasks[own - 1]) in sampled,
         )
 
     def _write(self, *measured: Any) -> str:

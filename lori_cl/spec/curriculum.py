@@ -209,6 +209,8 @@ class TrainSpec(Spec):
         (4.0, 2.0)
     """
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"group_by_length"})
+
     epochs: Number = Field(default=1.0, gt=0, le=1e6)
     epochs_of: dict[Name, Annotated[Number, Field(gt=0, le=1e6)]] = Field(default={})
     """Task name → number of epochs, which overrides `epochs` for that task."""
@@ -236,6 +238,9 @@ class TrainSpec(Spec):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision of the forward and backward pass."""
     gradient_checkpointing: bool = False
+    group_by_length: bool | None = None
+    """Whether the examples of a batch have similar lengths, which saves padding. None means yes for generated
+    answers if random batches would contain more than 10 % padding."""
     save_steps: Count | None = 500
     """Optimizer steps between checkpoints, from which an interrupted stage resumes; None writes none."""
     loggers: tuple[str, ...] = ()
@@ -258,10 +263,24 @@ class EvalSpec(Spec):
         (200, ['current'])
     """
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"sample"})
+
     limit: Count | None = None
     """Number of examples of a task's eval set to score, drawn with the task's seed; None scores all."""
+    sample: Count | None = None
+    """Number of these examples to score after the stages between a task's own and the last, drawn with the
+    task's seed, in the views `current` and `routed`; None scores all after every stage."""
     batch_size: Count = 64
     views: tuple[View, ...] = Field(default=(View.AS_TRAINED, View.CURRENT), min_length=1)
+
+    @model_validator(mode="after")
+    def _require_sampled_view(self) -> Self:
+        if self.sample is not None and set(self.views) == {View.AS_TRAINED}:
+            raise ValueError(
+                "'eval.sample' is only used in the views current and routed, and eval.views lists neither; "
+                "remove it, or add a view"
+            )
+        return self
 
     @field_validator("views")
     @classmethod

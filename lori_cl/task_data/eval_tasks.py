@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -51,6 +51,12 @@ class EvalTask:
     """The digest of the full eval set."""
     batch_size: int
     max_length: int
+    sample: int | None = None
+    """`eval.sample`."""
+
+    def sampled(self) -> EvalTask:
+        """Return the task with a random sample of its examples, see `eval.sample`."""
+        return replace(self, examples=random_subset(self.examples, self.sample, self.spec.seed))
 
     def prompts(self, tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
         """Return the prompt tokens of each example."""
@@ -163,6 +169,7 @@ def prepare_eval_task(
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
         max_length=prompt_length(spec, max_length, context),
+        sample=curriculum.eval.sample,
     )
 
 

@@ -54,12 +54,17 @@ class Gate:
     ) -> list[str]:
         """Describe every significant drop larger than `max_drop`, one message a task.
 
-        A task's score in the gate's view is compared with its best earlier score in that view, by the paired
-        test. `groups` maps a task to the groups of its examples that have the same input.
+        A task's score in the gate's view is compared with its best earlier score in that view on as many
+        examples, by the paired test. `groups` maps a task to the groups of its examples that have the same
+        input.
         """
         found = []
         for score in now:
-            known = [e for e in before if (e.task, e.view) == (score.task, score.view)]
+            known = [
+                e
+                for e in before
+                if (e.task, e.view) == (score.task, score.view) and len(e.outcomes) == len(score.outcomes)
+            ]
             if score.view == self.view and known:
                 best = max(known, key=lambda e: (e.score, -e.stage))
                 found.append(self._drop(best, score, (groups or {}).get(score.task)))

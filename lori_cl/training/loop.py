@@ -20,6 +20,7 @@ from lori_cl.errors import RunConflict
 from lori_cl.evaluation.cached_scores import find_cached
 from lori_cl.evaluation.evaluator import Evaluator
 from lori_cl.evaluation.routing_statistics import gather, load_statistics
+from lori_cl.forgetting.subset import is_sampled
 from lori_cl.methods import StageState
 from lori_cl.registry import Evaluation, Run, ScoredStage, Stage, StatisticsRecord, Task, Workspace
 from lori_cl.runtime import Progress
@@ -221,8 +222,20 @@ def _evaluator(opened: OpenRun, options: RunOptions, progress: Progress) -> Eval
         progress,
         lambda sha256: on_rank_0(lambda: find_cached(opened.registry, artifacts, sha256)),
         options.measure_all,
-        dict(opened.encodings),
+        sampling(opened.curriculum, options, len(opened.eval_tasks)),
+        {(task.label, len(task.examples)): opened.encodings[task.label] for task in opened.eval_tasks},
     )
+
+
+def sampling(curriculum: CurriculumSpec, options: RunOptions, last: int) -> Callable[[str, int, int], bool]:
+    """Return the rule by which `eval.sample` applies to a view, a stage and a task's own stage.
+
+    `last` is the run's last stage.
+    """
+    # The gate's paired test needs the same examples in every stage.
+    gated = None if options.gate is None else options.gate.view
+    in_use = curriculum.eval.sample is not None
+    return lambda view, stage, own: in_use and view != gated and is_sampled(view, stage, own, last)
 
 
 def _with_router_statistics(

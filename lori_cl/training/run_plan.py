@@ -14,7 +14,7 @@ from lori_cl.spec import CurriculumSpec, View
 from lori_cl.task_data.eval_tasks import check_code_execution
 from lori_cl.tasks import kind_of
 from lori_cl.training.gate import check_gate
-from lori_cl.training.loop import RunOptions, is_complete
+from lori_cl.training.loop import RunOptions, is_complete, sampling
 from lori_cl.training.resume_checks import check_run_settings, pinned_tasks
 from lori_cl.training.run_setup import PreparedRun, describe_base, prepare_run, set_up_process
 from lori_cl.training.time_estimate import TimeEstimate
@@ -181,10 +181,19 @@ class _Planner:
             head_values=head,
             scores=len(scored),
             measured_scores=len(measured),
-            measured_examples=sum(n for _, n in self.sizes_of(measured)),
+            measured_examples=sum(n for _, n in measured),
             memory_bytes=None if size is None else base_bytes(self.prepared.loaded) + _bytes(size, head),
-            time_s=self.times.stage_s(task.label, steps, self.sizes_of(measured)),
+            time_s=self.times.stage_s(task.label, steps, measured),
         )
+
+    def _sizes(self, view: View, stage: int) -> list[tuple[str, int]]:
+        """Return (task, number of scored examples) of every task after a stage."""
+        sampled = sampling(self.curriculum, self.options, len(self.tasks))
+        eval_tasks = self.prepared.loaded.eval_tasks
+        return [
+            (each.label, len((each.sampled() if sampled(view, stage, own) else each).examples))
+            for own, each in enumerate(eval_tasks, start=1)
+        ]
 
     def _head_values(self, position: int) -> int:
         loaded = self.prepared.loaded
@@ -192,28 +201,28 @@ class _Planner:
         head = kind_of(spec).head(spec, loaded.base.width, seed=0)
         return 0 if head is None else sum(parameter.numel() for parameter in head.parameters())
 
-    def _scored(self, position: int) -> tuple[list[str], list[str]]:
-        """Return the task of every score after a stage, and of those that no earlier score of the run equals.
+    def _scored(self, position: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """Return every score after a stage, and those that no earlier score of the run equals, as (task, n).
 
         An earlier task's as_trained score equals that of its own stage. The stage's own scores are equal in
         both views if its adapter is all that acts.
         """
-        labels = [task.label for task in self.tasks]
-        own, trained = labels[position - 1], labels[:position]
-        untrained = labels[position:] if self.options.upper_triangle else []
         views = self.curriculum.eval.views
         all_act = self.curriculum.adapter.composition == "stacked" or position == 1
-        scored: list[str] = []
-        measured: list[str] = []
+        scored: list[tuple[str, int]] = []
+        measured: list[tuple[str, int]] = []
         for view in views:
-            tasks = trained if view is View.ROUTED else [*trained, *untrained]
-            scored += tasks
+            sizes = self._sizes(view, position)
+            own, trained, untrained = sizes[position - 1], sizes[:position], sizes[position:]
+            if view is View.ROUTED or not self.options.upper_triangle:
+                untrained = []
+            scored += [*trained, *untrained]
             if view is View.AS_TRAINED:
                 measured += [own, *untrained]
             elif view is View.CURRENT and View.AS_TRAINED in views:
                 measured += trained[:-1] if all_act else trained
             else:
-                measured += tasks
+                measured += [*trained, *untrained]
         return scored, scored if self.options.measure_all else measured
 
 

@@ -19,6 +19,7 @@ from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import result_relevant
 from lori_cl.task_data.training_sets import prepare_training
 from lori_cl.tasks import kind_of
+from lori_cl.training.batches import is_grouped
 from lori_cl.training.resume_checks import parent_stages, settings_of
 from lori_cl.training.run_setup import OpenRun
 from lori_cl.training.trainer import run_job
@@ -107,6 +108,8 @@ class StageTraining:
             head.to(opened.model.device)
         training_set = opened.training_sets[task.label]
         checkpoints = opened.workspace.checkpoints_of(opened.run.name)
+        lengths = [len(fields["input_ids"]) for fields in training_set.fields]
+        grouped = is_grouped(train.group_by_length, kind.group_by_length, lengths, train.batch_size)
         return TrainingJob(
             title=f"{self.title}: {what}",
             learner=kind.learner(opened.model, head),
@@ -117,10 +120,11 @@ class StageTraining:
             lr=train.lr,
             seed=opened.seed(purpose, task),
             ids=[example.id for example in training_set.examples],
-            checkpoints=checkpoints / f"{purpose}-{self._identity()[:16]}",
+            checkpoints=checkpoints / f"{purpose}-{self._identity(grouped)[:16]}",
             callbacks=self.callbacks if purpose == "train" else (),
             batch_loss=opened.method.batch_loss if purpose == "train" else None,
             before_step=opened.method.before_step if purpose == "train" else None,
+            group_by_length=grouped,
             logs=opened.workspace.logs_of(opened.run.name) / f"{task.label}-{purpose}",
         )
 
@@ -143,7 +147,7 @@ class StageTraining:
         task = next(task for task in opened.run.tasks if task.label == label)
         return prepare_training(opened.workspace, task, opened.curriculum, opened.base).fields
 
-    def _identity(self) -> str:
+    def _identity(self, grouped: bool) -> str:
         """SHA-256 of everything that a stage's training depends on; it selects the stage's checkpoints."""
         opened, task = self.opened, self.task
         return digest.of_json(
@@ -156,6 +160,8 @@ class StageTraining:
                 "examples": opened.training_sets[task.label].digest,
                 "encoding": opened.training_sets[task.label].encoding,
                 "environment": result_relevant(opened.environment),
+                # Omitted otherwise, so that checkpoints of earlier versions stay valid.
+                **({"group_by_length": True} if grouped else {}),
             }
         )
 

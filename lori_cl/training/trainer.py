@@ -22,6 +22,7 @@ from lori_cl.runtime import Progress
 from lori_cl.runtime.distributed import is_rank_0, processes, wait
 from lori_cl.runtime.progress import Advance
 from lori_cl.spec import TrainSpec
+from lori_cl.training.batches import LengthSampler
 from lori_cl.training.checkpoints import (
     Checkpoint,
     mark_complete,
@@ -197,6 +198,14 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         """Collate a batch with the indices of its training examples."""
         batch = self._job.collate([fields for _, fields in rows])
         return {**batch, ROWS: torch.tensor([row for row, _ in rows])}
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Return the order of the examples."""
+        if not self._job.group_by_length:
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(fields["input_ids"]) for fields in self._job.fields]
+        step = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps * processes()
+        return LengthSampler(lengths, step, self._job.seed)
 
     def create_optimizer(self, *_: Any) -> Any:
         """Create the optimizer named by the arguments, for the adapter's values and the head."""

@@ -39,6 +39,8 @@ class TrainingJob:
     """See `Method.batch_loss`; None leaves the loss as it is."""
     before_step: Callable[[], None] | None = None
     """See `Method.before_step`."""
+    group_by_length: bool = False
+    """Whether the examples of a batch have similar lengths."""
     logs: Path = Path()
     """Folder for the files of loggers."""
 

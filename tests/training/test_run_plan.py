@@ -52,8 +52,17 @@ ALL_VIEWS = {"eval": {"views": ["current", "as_trained", "routed"]}}
         (ALL_VIEWS, RunOptions(upper_triangle=True)),
         ({}, RunOptions(measure_all=True)),
         ({"eval": {"views": ["as_trained"]}}, RunOptions(upper_triangle=True)),
+        ({"eval": {"sample": 4}}, RunOptions(upper_triangle=True)),
     ],
-    ids=["stacked", "isolated", "isolated-upper", "all-views-upper", "measure-all", "as-trained-upper"],
+    ids=[
+        "stacked",
+        "isolated",
+        "isolated-upper",
+        "all-views-upper",
+        "measure-all",
+        "as-trained-upper",
+        "sample",
+    ],
 )
 def test_run_does_what_was_planned(
     plan: Plan,

@@ -61,6 +61,7 @@ STYLES = (
 MAX_TASKS_SIDE_BY_SIDE = 30
 """Maximum number of tasks for which a run's views are side by side; with more, one below the other."""
 LEGEND = "small: change since learned, in points     =: cached score     hatched: not evaluated"
+LEGEND_OF_SAMPLES = "~: on a sample of the eval set"
 LEGEND_OF_MANY = "colour: score     hatched: not evaluated     all numbers: --format csv or html"
 
 
@@ -117,8 +118,15 @@ def _figure(reports: Sequence[RunReport]) -> Figure:
     shrink = 0.8 if len(grid) == 1 else 0.4
     figure.colorbar(image, ax=panels, label="score, %", shrink=shrink, aspect=30, pad=0.015)
     figure.suptitle("Every task's score after every stage", fontsize=13, fontweight="bold")
-    figure.supxlabel(LEGEND if style.changes else LEGEND_OF_MANY, fontsize=8, color="0.35")
+    figure.supxlabel(_legend(reports, style), fontsize=8, color="0.35")
     return figure
+
+
+def _legend(reports: Sequence[RunReport], style: CellStyle) -> str:
+    if not style.changes:
+        return LEGEND_OF_MANY
+    sampled = any(view.has_samples for report in reports for view in report.views)
+    return f"{LEGEND}     {LEGEND_OF_SAMPLES}" if sampled else LEGEND
 
 
 def _style_of(report: RunReport) -> CellStyle:
@@ -184,7 +192,7 @@ def _write(axes: Axes, x: int, y: int, entry: Entry | None, style: CellStyle) ->
         return
     ink = "white" if entry.cell.score > DARK_ABOVE else "black"
     has_change = style.changes and entry.change is not None and not entry.own
-    mark = "=" if style.changes and entry.cell.source == "cached" else ""
+    mark = entry.mark if style.changes else ""
     text_style: dict[str, Any] = {"ha": "center", "va": "center", "color": ink}
     weight = "bold" if entry.own else "normal"
     score_y = y - 0.12 if has_change else y

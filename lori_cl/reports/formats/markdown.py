@@ -75,7 +75,7 @@ def _mean(row: Row) -> str:
 def _entry(entry: Entry | None) -> str:
     if entry is None:
         return ""
-    mark = " =" if entry.cell.source == "cached" else ""
+    mark = f" {entry.mark}" if entry.mark else ""
     change = "" if entry.change is None or entry.own else f" ({points(entry.change)})"
     return f"{percent(entry.cell.score)}{change}{mark}"
 

@@ -13,6 +13,7 @@ import numpy as np
 from lori_cl.errors import VerificationError
 from lori_cl.evaluation.evaluator import BASE_VIEW
 from lori_cl.evaluation.routed_view import ROUTING_ACCURACY
+from lori_cl.forgetting.subset import is_sampled
 from lori_cl.methods.verification import expect
 from lori_cl.registry import Evaluation, Task
 from lori_cl.serving.checks.evidence import Evidence
@@ -70,11 +71,14 @@ def matrix(evidence: Evidence) -> str:
 def scores(evidence: Evidence) -> str:
     """Check every score, standard error and part against the answers, example by example."""
     tasks = {task.label: task for task in evidence.run.tasks}
+    own_stage = {label: position for position, label in enumerate(tasks, start=1)}
     read: dict[tuple[str, str], ScoredAnswer] = {}
     for score in evidence.evaluations:
         where = f"{evidence.at(score.stage)}, {score.task} under {score.view}"
+        may_sample = is_sampled(score.view, score.stage, own_stage[score.task], len(tasks))
+        sample = evidence.curriculum.eval.sample if may_sample else None
         if (score.answers, score.task) not in read:
-            read[score.answers, score.task] = _answered(evidence, tasks[score.task], score.answers)
+            read[score.answers, score.task] = _answered(evidence, tasks[score.task], score.answers, sample)
         _check_score(where, score, tasks[score.task], read[score.answers, score.task])
     counts = f"{len(evidence.evaluations):,} over {len(read):,} sets of answers"
     return f"{counts}, each equal to the score of the answers"
@@ -108,13 +112,15 @@ def cached_scores(evidence: Evidence) -> str:
     return f"{len(cached):,} cached scores, each equal to the measured score of the same inputs"
 
 
-def _answered(evidence: Evidence, task: Task, answers: str) -> ScoredAnswer:
+def _answered(evidence: Evidence, task: Task, answers: str, sample: int | None) -> ScoredAnswer:
     spec: Any = task_from_record(task.spec)
     limit = evidence.curriculum.eval.limit
     examples = random_subset(evidence.eval_sets[task.label], limit, task.seed)
     lines = [
         json.loads(line) for line in evidence.artifacts.get(answers, "jsonl").decode().split("\n") if line
     ]
+    if len(lines) < len(examples):
+        examples = random_subset(examples, sample, task.seed)
     ids = [example.id for example in examples]
     expect(f"task {task.label}", f"the examples in {answers}", [line["id"] for line in lines], ids)
     outcomes, scorer = [line["outcome"] for line in lines], SCORERS[task.metric]

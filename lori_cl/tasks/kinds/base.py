@@ -44,6 +44,9 @@ class Kind(ABC):
     spec: ClassVar[type[TaskSpec]]
     """The declaration's class, which the kind of a plugin sets; it has the fields `kind` and `metric`."""
 
+    group_by_length: ClassVar[bool] = False
+    """Whether training batches are grouped by length by default, if that saves padding."""
+
     def columns(self, task: Any, *, training: bool = False) -> set[str] | None:
         """Return the columns that `examples` (or `training_examples`) reads; None means all columns."""
         return None

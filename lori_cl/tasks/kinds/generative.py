@@ -29,6 +29,8 @@ from lori_cl.tasks.rows import Row, Rows
 class Generative(CausalKind):
     """Prompts with a generated answer each; greedy decoding or sampling."""
 
+    group_by_length = True
+
     def examples(self, task: Any, rows: Rows) -> list[Example]:
         """Render the prompt and the answers of every row."""
 
