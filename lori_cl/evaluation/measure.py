@@ -84,18 +84,14 @@ def answer_examples(
     """
     learner.eval()
     kind = kind_of(eval_task.spec)
-    samples = range(kind.samples(eval_task.spec))
     order = sorted(range(len(eval_task.examples)), key=lambda i: (len(eval_task.examples[i].text), i))
     answers: list[list[str]] = [[] for _ in order]
     with progress.bar(title, len(order)) as advance:
         for start in range(0, len(order), eval_task.batch_size):
             chosen = order[start : start + eval_task.batch_size]
             batch = [eval_task.examples[i] for i in chosen]
-            for sample in samples:
-                written = kind.answers(
-                    eval_task.spec, learner, tokenizer, batch, eval_task.max_length, sample
-                )
-                for i, answer in zip(chosen, written, strict=True):
-                    answers[i].append(answer)
+            drawn = kind.answer_samples(eval_task.spec, learner, tokenizer, batch, eval_task.max_length)
+            for i, samples in zip(chosen, drawn, strict=True):
+                answers[i] = samples
             advance(len(chosen))
     return answers

@@ -88,10 +88,13 @@ class EvalTask:
         `encoding` is the digest of the token ids that the model reads.
         """
         rules = SCORERS[self.spec.metric].rules
+        reads_once = kind_of(self.spec).samples(self.spec) > 1
         return digest.of_json(
             {
                 # Omitted for the first version of the rules, so that old digests stay valid.
                 **({"rules": rules} if rules > 1 else {}),
+                # Earlier versions read a prompt once per sample, with other last bits.
+                **({"prompts": "read once"} if reads_once else {}),
                 "base": base,
                 "adapter": acting,
                 "head": tensors_digest(head.state_dict().items()) if head else None,

@@ -203,3 +203,14 @@ def test_more_new_tokens_than_the_decoder_reads_are_refused() -> None:
     assert KIND.encoder_length(generation(max_new_tokens=31), 16, 32) == 16
     with pytest.raises(DataError, match="max_new_tokens is 32, but the model's decoder reads 32 tokens"):
         KIND.encoder_length(generation(max_new_tokens=32), 16, 32)
+
+
+def test_all_samples_of_a_batch_equal_those_that_are_drawn_one_by_one(base: Base) -> None:
+    task = generation(max_new_tokens=5, temperature=1.0, samples=2)
+    one_by_one = [KIND.answers(task, base.model, base.tokenizer, EXAMPLES, 16, sample=s) for s in range(2)]
+    read: list[object] = []
+    hook = base.model.get_encoder().register_forward_hook(lambda *_: read.append(None))
+    together = KIND.answer_samples(task, base.model, base.tokenizer, EXAMPLES, 16)
+    hook.remove()
+    assert [list(samples) for samples in zip(*together, strict=True)] == one_by_one
+    assert len(read) == 1

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from lori_cl.tasks import KINDS, Example
 from lori_cl.tasks.kinds.sampling import SeededSampling
 
 from .task_files import generation
-from .tiny_models import gpt2, llama
+from .tiny_models import WORDS, gpt2, llama
 
 KIND = KINDS["generation"]
 TASK = generation(max_new_tokens=6, temperature=1.0, samples=3)
@@ -65,3 +67,34 @@ def test_token_frequencies_match_the_softmax_probabilities() -> None:
 def test_several_samples_need_a_temperature() -> None:
     with pytest.raises(ValidationError, match="samples is 3, but at temperature 0 all samples are the same"):
         generation(samples=3)
+
+
+def mistral() -> PreTrainedModel:
+    """A model with a sliding window, whose cache cannot be shortened."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    window = MistralConfig(vocab_size=len(WORDS), num_key_value_heads=2, sliding_window=4, **sizes)
+    return MistralForCausalLM(window).eval()
+
+
+@pytest.mark.parametrize("make", [llama, gpt2, mistral])
+def test_all_samples_of_a_batch_equal_those_that_are_drawn_one_by_one(
+    make: Callable[[], PreTrainedModel], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = make()
+    one_by_one = [KIND.answers(TASK, model, tokenizer, EXAMPLES, 32, sample=s) for s in range(3)]
+    together = KIND.answer_samples(TASK, model, tokenizer, EXAMPLES, 32)
+    assert [list(samples) for samples in zip(*together, strict=True)] == one_by_one
+
+
+def test_prompts_are_read_once_for_all_samples(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    read: list[int] = []
+    ids = {"llama": "model.embed_tokens", "gpt2": "transformer.wte"}[model.config.model_type]
+    hook = model.get_submodule(ids).register_forward_hook(
+        lambda _, inputs, __: read.append(inputs[0].shape[1])
+    )
+    KIND.answer_samples(TASK, model, tokenizer, EXAMPLES, 32)
+    hook.remove()
+    assert [length for length in read if length > 1] == [6]

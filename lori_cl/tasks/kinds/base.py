@@ -116,6 +116,14 @@ class Kind(ABC):
     ) -> list[str]:
         """Return the answers to one batch of examples; `sample` is the index of the sample, from 0."""
 
+    def answer_samples(
+        self, task: Any, learner: nn.Module, tokenizer: Any, examples: Sequence[Example], max_length: int
+    ) -> list[list[str]]:
+        """Return every sample of the answers to one batch: a list of answers for each example."""
+        samples = range(self.samples(task))
+        drawn = [self.answers(task, learner, tokenizer, examples, max_length, sample) for sample in samples]
+        return [list(answers) for answers in zip(*drawn, strict=True)]
+
     def check_numbering(self, task: Any, splits: Sequence[Rows]) -> None:  # noqa: B027 (most kinds have none)
         """Make sure that numbers for labels or choices in these splits count from 0, or as declared.
 

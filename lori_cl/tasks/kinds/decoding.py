@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
+from transformers.cache_utils import DynamicLayer
 
 from lori_cl.errors import ModelError
 from lori_cl.spec.error_messages import shown
@@ -35,6 +37,25 @@ def generation_inputs(tokenizer: Any, prompts: Sequence[Sequence[int]], device: 
         return {"input_ids": ids, "attention_mask": mask}
     begin = torch.tensor([start] * len(prompts), device=device)
     return {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": begin}
+
+
+def read_prompts(model: Any, inputs: Mapping[str, Tensor], tokenizer: Any) -> Callable[[], dict[str, Any]]:
+    """Read the prompts once; return a function that gives the arguments of one `generate` over them.
+
+    Calls of `generate` change the cache, so each gets a copy. A model whose cache cannot be shortened by a
+    token (sliding windows, state spaces) reads the prompts in every call.
+    """
+    if "decoder_input_ids" in inputs:
+        read = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        encoded = model.get_encoder()(**read, return_dict=True)
+        return lambda: {**inputs, "encoder_outputs": copy.copy(encoded)}
+    config = greedy_config(1, [], tokenizer)
+    config.return_dict_in_generate = True
+    cache = model.generate(**inputs, generation_config=config).past_key_values
+    if not all(type(layer) is DynamicLayer for layer in getattr(cache, "layers", [None])):
+        return lambda: dict(inputs)
+    cache.crop(-1)  # `generate` must read at least one token
+    return lambda: {**inputs, "past_key_values": copy.deepcopy(cache)}
 
 
 def greedy_config(max_new_tokens: int, ends: Sequence[int], tokenizer: Any) -> TaskGenerationConfig:

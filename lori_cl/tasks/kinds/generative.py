@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,13 @@ from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Features, ReferenceAnswer
 from lori_cl.tasks.kinds.causal import CausalKind, answer_features, render_nonempty, require_numbers
-from lori_cl.tasks.kinds.decoding import answer_tokens, end_token_ids, generation_inputs, greedy_config
+from lori_cl.tasks.kinds.decoding import (
+    answer_tokens,
+    end_token_ids,
+    generation_inputs,
+    greedy_config,
+    read_prompts,
+)
 from lori_cl.tasks.kinds.prompt_tokens import cut_prompt_ids
 from lori_cl.tasks.kinds.sampling import SeededSampling
 from lori_cl.tasks.kinds.special_tokens import word_ids
@@ -138,8 +144,38 @@ class Generative(CausalKind):
         """Generate answers up to an end token of the model, a stop text or `max_new_tokens`."""
         prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
         inputs = generation_inputs(tokenizer, prompts, learner.device)
+        return self._generate(task, learner, tokenizer, [_seed(task, e, sample) for e in examples], inputs)
+
+    def answer_samples(
+        self,
+        task: GenerativeSpec,
+        learner: Any,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        max_length: int,
+    ) -> list[list[str]]:
+        """Generate every sample of the answers to one batch; the model reads the prompts once."""
+        samples = self.samples(task)
+        if samples == 1:
+            return super().answer_samples(task, learner, tokenizer, examples, max_length)
+        prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
+        read = read_prompts(learner, generation_inputs(tokenizer, prompts, learner.device), tokenizer)
+        drawn = [
+            self._generate(task, learner, tokenizer, [_seed(task, e, sample) for e in examples], read())
+            for sample in range(samples)
+        ]
+        return [list(answers) for answers in zip(*drawn, strict=True)]
+
+    def _generate(
+        self,
+        task: GenerativeSpec,
+        learner: Any,
+        tokenizer: Any,
+        seeds: Sequence[int],
+        inputs: Mapping[str, Any],
+    ) -> list[str]:
+        """Generate one answer to each prompt of `inputs`, the arguments of `generate`."""
         begin = inputs.get("decoder_input_ids", inputs["input_ids"])  # the answer continues it
-        seeds = [_seed(task, e, sample) for e in examples]
         end_tokens = end_token_ids(learner, tokenizer)
         written = learner.generate(
             **inputs,
