@@ -1,4 +1,4 @@
-"""Runs on a CUDA device. Without one, these tests are skipped: `pytest -m cuda` runs them where there is one."""
+"""Runs on a CUDA device: `pytest -m cuda` runs these tests where there is one, and skips them elsewhere."""
 
 from __future__ import annotations
 

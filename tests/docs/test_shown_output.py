@@ -72,6 +72,25 @@ def test_the_results_of_the_real_run_in_the_readme_are_those_of_the_registry(run
         assert documented == [round(100 * (value or 0.0), 1) for value in values]
 
 
+def test_results_of_the_language_model_page_are_those_of_the_registry() -> None:
+    page = (ROOT / "docs" / "real-llm.md").read_text(encoding="utf-8")
+    names = ("real-llm-lori", "real-llm-null-space", "real-llm-sequential-lora")
+    runs = [cl.Workspace(ROOT).get_run(name) for name in names]
+
+    def documented(label: str) -> list[float]:
+        [row] = re.findall(rf"^\| {re.escape(label)} \| \d.*", page, re.MULTILINE)
+        return [number(cell) for cell in row.split("|")[2:-1]]
+
+    for view in ("as_trained", "routed", "current"):
+        metrics = [100 * (run.metrics(view)["acc"] or 0.0) for run in runs]
+        assert documented(f"Final average, `{view}`, %") == pytest.approx(metrics, abs=0.051)
+    for task in runs[0].tasks:
+        scores = [
+            100 * run.matrix(v).to_pandas()[task].iloc[-1] for run in runs for v in ("as_trained", "current")
+        ]
+        assert documented(task) == pytest.approx(scores, abs=0.051)
+
+
 def test_scores_that_the_real_run_page_shows_are_those_of_the_registry() -> None:
     run = cl.Workspace(ROOT).get_run("real-text-lori")
     views = {view: run.matrix(view).to_pandas() for view in ("as_trained", "current")}
