@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from lori_cl import digest
 from lori_cl.adapters import add_adapter, lora_layers, record_calls
 from lori_cl.errors import LoriError
 from lori_cl.evaluation import LoadedRun
+from lori_cl.serving.batch_model import BatchModel, OnStep
 from lori_cl.serving.requests import Request, read_example
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import Example, kind_of
@@ -32,6 +34,19 @@ class Prediction:
     """Softmax of a classification head's logits, by label; None for other tasks."""
     truncated: bool = False
     """Whether the row was truncated to train.max_length."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An example to answer, and the settings that its task answers it with."""
+
+    task: str
+    """The label of the task whose adapter answers."""
+    spec: Any
+    """The TaskSpec; its decoding settings may differ from those of the registered task."""
+    example: Example
+    max_length: int
+    """Maximum tokens of the input."""
 
 
 def predict_rows(
@@ -76,22 +91,29 @@ class Predictor:
 
         Raises: DataError, if a row lacks what its task reads.
         """
-        examples = [read_example(self._eval_tasks[each.task].spec, each) for each in requests]
-        for task in dict.fromkeys(each.task for each in requests):
-            self._load_adapter(task)
+        jobs = [self.job_of(each) for each in requests]
         answers: dict[int, Prediction] = {}
-        with torch.inference_mode():
-            for positions in self._batches(requests):
-                rows = [(requests[i].task, examples[i]) for i in positions]
-                answers |= dict(zip(positions, self._answer_batch(rows), strict=True))
-        truncated = [self._truncated(each.task, e) for each, e in zip(requests, examples, strict=True)]
-        return [replace(answers[i], truncated=truncated[i]) for i in range(len(requests))]
+        for positions in self.batches(jobs):
+            answers |= zip(positions, self.answer_batch([jobs[i] for i in positions]), strict=True)
+        return [
+            replace(answers[i], truncated=self._truncated(job.task, job.example))
+            for i, job in enumerate(jobs)
+        ]
+
+    def job_of(self, request: Request) -> Job:
+        """Return the request with the decoding settings of its task.
+
+        Raises: DataError, if the row lacks what its task reads.
+        """
+        eval_task = self._eval_tasks[request.task]
+        example = read_example(eval_task.spec, request)
+        return Job(request.task, eval_task.spec, example, eval_task.max_length)
 
     def _truncated(self, task: str, example: Example) -> bool:
         """Whether the example is truncated to the task's maximum length."""
         return self._eval_tasks[task].truncated(self._loaded.base.tokenizer, [example]) > 0
 
-    def _load_adapter(self, task: str) -> None:
+    def load_adapter(self, task: str) -> None:
         """Add the task's as_trained adapter to the model, unless it is loaded."""
         if task not in self._adapters:
             self._adapters[task] = f"task{len(self._adapters)}"
@@ -99,50 +121,56 @@ class Predictor:
             add_adapter(self._loaded.model, self._adapters[task], weights)
             self._loaded.model.eval()
 
-    def _batches(self, requests: Sequence[Request]) -> Iterator[list[int]]:
+    def batches(self, jobs: Sequence[Job]) -> Iterator[list[int]]:
         """Yield the positions that one forward pass can answer.
 
         Tasks with a head share a pass; other tasks share one if they decode alike. If the model cannot mix
         adapters, each task has its own pass; if padding changes answers, each text has its own.
         """
         if not self._loaded.base.ignores_padding:
-            yield from ([position] for position in range(len(requests)))
+            yield from ([position] for position in range(len(jobs)))
             return
         groups: dict[Any, list[int]] = {}
-        for position, each in enumerate(requests):
-            spec = self._eval_tasks[each.task].spec
-            key = "heads" if self._heads[each.task] is not None else kind_of(spec).decoding(spec)
-            groups.setdefault((key or each.task) if self._mixes else each.task, []).append(position)
+        for position, job in enumerate(jobs):
+            groups.setdefault(self._batch_key(job), []).append(position)
         yield from groups.values()
 
-    def _answer_batch(self, rows: Sequence[tuple[str, Example]]) -> list[Prediction]:
-        tasks = [task for task, _ in rows]
-        learner = self._learner([self._adapters[task] for task in tasks])
-        if self._heads[tasks[0]] is not None:
-            return self._classify(rows, learner)
-        eval_task = self._eval_tasks[tasks[0]]
-        answers = kind_of(eval_task.spec).answers(
-            eval_task.spec, learner, self._loaded.base.tokenizer, [e for _, e in rows], eval_task.max_length
-        )
-        return [Prediction(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+    def _batch_key(self, job: Job) -> Any:
+        if self._mixes and self._heads[job.task] is not None:
+            return "heads"
+        key = kind_of(job.spec).decoding(job.spec) if self._mixes else None
+        return key or (job.task, digest.of_json(job.spec.to_record()))
 
-    def _learner(self, names: Sequence[str]) -> Any:
+    def answer_batch(self, jobs: Sequence[Job], on_step: OnStep | None = None) -> list[Prediction]:
+        """Answer jobs that share a pass, see `batches`; `on_step` is called for each generated token."""
+        for task in dict.fromkeys(job.task for job in jobs):
+            self.load_adapter(task)
+        with torch.inference_mode():
+            learner = self._learner([self._adapters[job.task] for job in jobs], on_step)
+            if self._heads[jobs[0].task] is not None:
+                return self._classify(jobs, learner)
+            spec = jobs[0].spec
+            answers = kind_of(spec).answers(
+                spec, learner, self._loaded.base.tokenizer, [job.example for job in jobs], jobs[0].max_length
+            )
+        return [Prediction(job.task, answer) for job, answer in zip(jobs, answers, strict=True)]
+
+    def _learner(self, names: Sequence[str], on_step: OnStep | None) -> Any:
         """Return the model with each row of the next batch assigned to its adapter."""
         if self._mixes:
-            return _MixedBatchModel(self._loaded.model, names)
+            return BatchModel(self._loaded.model, names, on_step)
         assert len(set(names)) == 1, "a model that cannot mix adapters answers one task at a time"
         self._loaded.model.set_adapter(names[0])
         self._loaded.model.requires_grad_(False)
-        return self._loaded.model
+        return BatchModel(self._loaded.model, None, on_step) if on_step else self._loaded.model
 
-    def _classify(self, rows: Sequence[tuple[str, Example]], learner: nn.Module) -> list[Prediction]:
-        longest = max(self._eval_tasks[task].max_length for task, _ in rows)
-        texts = [example.text for _, example in rows]
+    def _classify(self, jobs: Sequence[Job], learner: nn.Module) -> list[Prediction]:
+        longest = max(job.max_length for job in jobs)
+        texts = [job.example.text for job in jobs]
         batch = read_texts(self._loaded.base.tokenizer, texts, longest, self._loaded.model.device)
         pooled = mean_pooled(learner, **batch)  # (B, d)
         return [
-            self._by_head(self._eval_tasks[task], state)
-            for (task, _), state in zip(rows, pooled, strict=True)
+            self._by_head(self._eval_tasks[job.task], state) for job, state in zip(jobs, pooled, strict=True)
         ]
 
     def _by_head(self, eval_task: EvalTask, state: torch.Tensor) -> Prediction:
@@ -164,44 +192,3 @@ def _mixes_adapters(model: Any) -> bool:
     OPT's MLPs, experts and Longformer's attention receive the tokens of all rows flattened.
     """
     return not record_calls(model, lora_layers(model)).flattened
-
-
-class _MixedBatchModel(nn.Module):
-    """The model with one adapter per row of the next batch (PEFT's mixed batches)."""
-
-    def __init__(self, model: Any, names: Sequence[str]) -> None:
-        super().__init__()
-        self._model = [model]  # in a list, so that it is not a submodule of this wrapper
-        self._names = list(names)
-
-    @property
-    def device(self) -> torch.device:
-        """The model's device."""
-        device: torch.device = self._model[0].device
-        return device
-
-    @property
-    def config(self) -> Any:
-        """The model's configuration."""
-        return self._model[0].config
-
-    @property
-    def generation_config(self) -> Any:
-        """The model's generation configuration, with its end tokens."""
-        return self._model[0].generation_config
-
-    def forward(self, **inputs: Any) -> Any:
-        """Run one forward pass. If the choices of a prompt are separate rows, all rows belong to one task."""
-        # An encoder that has read the prompts before is not called again with their ids.
-        rows = inputs["input_ids" if "input_ids" in inputs else "decoder_input_ids"].shape[0]
-        same = len(set(self._names)) == 1
-        assert same or rows == len(self._names), "rows of several tasks were multiplied"
-        return self._model[0](**inputs, adapter_names=self._names[:1] * rows if same else self._names)
-
-    def get_base_model(self) -> Any:
-        """Return the model without its adapters, under PEFT's method name."""
-        return self._model[0].get_base_model()
-
-    def generate(self, **inputs: Any) -> Any:
-        """Generate with one adapter per row."""
-        return self._model[0].generate(**inputs, adapter_names=self._names)

@@ -62,16 +62,24 @@ def _predicted_tasks(
 
     Raises: DataError, naming the first line that no task can read.
     """
-    grouped: dict[tuple[str, ...], dict[int, Example]] = {}
-    for line in lines:
-        readings = _readings(loaded, router.tasks, line, plain)
-        grouped.setdefault(tuple(readings), {})[line.number] = next(iter(readings.values()))
+    readings = [_readings(loaded, router.tasks, line, plain) for line in lines]
+    return dict(zip((line.number for line in lines), route_readings(loaded, router, readings), strict=True))
+
+
+def route_readings(
+    loaded: LoadedRun, router: Router, readings: Sequence[Mapping[str, Example]]
+) -> list[str]:
+    """Return the predicted task of each input, given as an example of each task that can read it."""
+    grouped: dict[tuple[str, ...], list[int]] = {}
+    for number, of_input in enumerate(readings):
+        grouped.setdefault(tuple(of_input), []).append(number)
     found: dict[int, str] = {}
-    for tasks, examples in grouped.items():
+    for tasks, numbers in grouped.items():
         eval_task = loaded.eval_tasks[loaded.position(tasks[0])]
-        predicted = predict_tasks(loaded, router.restricted_to(tasks), eval_task, list(examples.values()))
-        found |= zip(examples, predicted, strict=True)
-    return found
+        examples = [readings[number][tasks[0]] for number in numbers]
+        predicted = predict_tasks(loaded, router.restricted_to(tasks), eval_task, examples)
+        found |= zip(numbers, predicted, strict=True)
+    return [found[number] for number in range(len(readings))]
 
 
 def _readings(loaded: LoadedRun, tasks: Sequence[str], line: _Line, plain: bool) -> dict[str, Example]:

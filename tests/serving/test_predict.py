@@ -82,9 +82,8 @@ def test_generation_tasks_with_equal_decoding_settings_share_a_batch(generation_
     def answers_of(rows: list[tuple[str, str]]) -> list[str]:
         return [p.answer for p in predictor.answer([Request({"q": q}, t, "row") for q, t in rows])]
 
-    batches = list(
-        predictor._batches([Request({"q": q}, t, "row") for q, t in zip(texts, tasks, strict=True)])
-    )
+    rows = [Request({"q": q}, t, "row") for q, t in zip(texts, tasks, strict=True)]
+    batches = list(predictor.batches([predictor.job_of(row) for row in rows]))
     assert batches == [[0, 1, 3], [2]]
     mixed = answers_of(list(zip(texts, tasks, strict=True)))
     assert mixed == [answers_of([pair])[0] for pair in zip(texts, tasks, strict=True)]

@@ -188,8 +188,8 @@ class Generative(CausalKind):
             if task.stop
             else [],
         )
-        texts = _decode_answers(tokenizer, written[:, begin.shape[1] :], end_tokens)
-        return [self.clean_answer(_before_stop(text, task.stop)) for text in texts]
+        texts = decode_answers(tokenizer, written[:, begin.shape[1] :], end_tokens)
+        return [self.clean_answer(before_stop(text, task.stop)) for text in texts]
 
     def reference_answer(self, task: GenerativeSpec, tokenizer: Any, example: Example) -> ReferenceAnswer:
         """Return the reference answer, encoded, truncated and decoded like a generated answer."""
@@ -198,7 +198,7 @@ class Generative(CausalKind):
             ids = word_ids(tokenizer, example.target)
             problem = _lost_tokens(task, tokenizer, example.target, ids)
             text = tokenizer.decode(ids[: task.max_new_tokens], skip_special_tokens=True)
-        kept = _before_stop(text, task.stop)
+        kept = before_stop(text, task.stop)
         if problem is None and kept != text:
             stop = min((s for s in task.stop if s in text), key=text.find)
             problem = f"{shown(example.target)} contains the stop text {shown(stop)}, which ends an answer"
@@ -267,18 +267,18 @@ class _StopTexts(StoppingCriteria):  # type: ignore[misc]  # transformers ships 
 
     def __call__(self, input_ids: Int64[Tensor, "B T"], *_: Any, **__: Any) -> Bool[Tensor, "B"]:
         """Return which rows are done."""
-        texts = _decode_answers(self._tokenizer, input_ids[:, self._prompt_length :], self._end_tokens)
+        texts = decode_answers(self._tokenizer, input_ids[:, self._prompt_length :], self._end_tokens)
         done = [any(stop in text for stop in self._stop) for text in texts]
         return torch.tensor(done, device=input_ids.device)
 
 
-def _decode_answers(tokenizer: Any, written: Int64[Tensor, "B T"], end_tokens: Sequence[int]) -> list[str]:
+def decode_answers(tokenizer: Any, written: Int64[Tensor, "B T"], end_tokens: Sequence[int]) -> list[str]:
     """Decode each row up to its first end token."""
     rows = [answer_tokens(row, end_tokens) for row in written.tolist()]
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
     return texts
 
 
-def _before_stop(text: str, stop: Sequence[str]) -> str:
+def before_stop(text: str, stop: Sequence[str]) -> str:
     """Return the text before the first stop text; the last token may extend beyond it."""
     return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
