@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -262,6 +262,40 @@ class Run:
         from lori_cl.serving.export_all import export_all
 
         return export_all(self._load(), Path(folder), verify=verify)
+
+    def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        api_key: str | None = None,
+        max_tokens: int = 1024,
+        max_requests: int = 64,
+        batch_size: int = 8,
+        on_start: Callable[[str, list[str]], None] | None = None,
+    ) -> None:
+        """Serve the run over HTTP, as an OpenAI-compatible API, until SIGINT or SIGTERM.
+
+        Each task is a model. Requests that run or wait when the signal comes are answered first.
+
+        Args:
+            port: 0 chooses a free port.
+            api_key: The key that requests must send; None accepts all requests.
+            max_tokens: Maximum number of tokens of an answer.
+            max_requests: Maximum number of prompts that wait; further ones get HTTP 429.
+            batch_size: Maximum number of prompts that are answered together.
+            on_start: Called with the base URL and the names of the models when requests are accepted.
+
+        Raises: InputError: the extra `serve` is missing, or the address cannot be used.
+        """
+        from lori_cl.serving.openai_server import require_packages
+
+        require_packages()
+        from lori_cl.serving.openai_server.app import Limits
+        from lori_cl.serving.openai_server.server import serve
+
+        limits = Limits(max_tokens, max_requests, batch_size)
+        serve(self._load(), host, port, limits, api_key, on_start or (lambda *_: None))
 
     def verify(
         self,

@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "route": ("lori_cl.cli.route", "Score a run without task ids: the task of each text is predicted."),
     "predict": ("lori_cl.cli.predict", "Predict answers for texts with a trained run."),
+    "serve": ("lori_cl.cli.serve", "Serve a trained run over HTTP with an OpenAI-compatible API."),
     "export": ("lori_cl.cli.export", "Export a run, or one task, as a standard PEFT LoRA folder."),
     "import": ("lori_cl.cli.adapter_import", "Start a run from an existing LoRA or LoRI adapter."),
     "merge": ("lori_cl.cli.merge", "Merge tasks of runs on the same base model into one PEFT adapter."),

@@ -66,9 +66,7 @@ def _predicted_tasks(
     return dict(zip((line.number for line in lines), route_readings(loaded, router, readings), strict=True))
 
 
-def route_readings(
-    loaded: LoadedRun, router: Router, readings: Sequence[Mapping[str, Example]]
-) -> list[str]:
+def route_readings(loaded: LoadedRun, router: Router, readings: Sequence[Mapping[str, Example]]) -> list[str]:
     """Return the predicted task of each input, given as an example of each task that can read it."""
     grouped: dict[tuple[str, ...], list[int]] = {}
     for number, of_input in enumerate(readings):
@@ -167,12 +165,12 @@ def _row_of(loaded: LoadedRun, line: _Line, label: str) -> dict[str, str]:
     if column is None:
         raise DataError(
             f"{line.where}: task '{label}' reads several columns; give a JSON object with them"
-            f"{_example_row(spec)}"
+            f"{example_row(spec)}"
         )
     return {column: line.text}
 
 
-def _example_row(spec: Any) -> str:
+def example_row(spec: Any) -> str:
     """Return ', such as {"body": "<body>"}', or nothing if the task's columns are not known."""
     row = kind_of(spec).input_row(spec)
     return f", such as {json.dumps(row, ensure_ascii=False)}" if row else ""
@@ -188,6 +186,6 @@ def read_example(spec: Any, request: Request) -> Example:
     except DataError as error:
         if kind_of(spec).input_row(spec).keys() <= request.row.keys():
             raise
-        raise DataError(f"{error} Give all columns of the task{_example_row(spec)}") from None
+        raise DataError(f"{error} Give all columns of the task{example_row(spec)}") from None
     check_encodable(example, request.where)
     return replace(example, id=request.number)
