@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # these import numpy or torch
     from lori_cl.serving.export import ExportResult
     from lori_cl.serving.export_all import ExportAllResult
     from lori_cl.serving.predict import Prediction
+    from lori_cl.serving.push import PushResult
     from lori_cl.serving.requests import Request
     from lori_cl.serving.retire import RetireResult
     from lori_cl.serving.verify import CheckResult
@@ -262,6 +263,37 @@ class Run:
         from lori_cl.serving.export_all import export_all
 
         return export_all(self._load(), Path(folder), verify=verify)
+
+    def push(
+        self,
+        task: str,
+        repo: str,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        dry_run: bool = False,
+        verify: bool = True,
+    ) -> PushResult:
+        """Upload a task's adapter to the Hugging Face hub: the folder of `export`, in one commit.
+
+        The token is that of `HF_TOKEN` or of `hf auth login`.
+
+        Args:
+            repo: The repository, such as `user/my-lora`. It is created if needed.
+            private: Create a private repository, and refuse an existing public one.
+            revision: The branch. It is created if needed.
+            dry_run: Export, but upload nothing.
+            verify: As for `export`.
+
+        Raises: InputError: there is no token, it is refused, or `HF_HUB_OFFLINE` is set. LoriError: the hub
+        cannot be reached. See `export`.
+        """
+        from lori_cl.serving.push import check_push, push
+
+        check_push(repo, dry_run=dry_run)
+        return push(
+            self._load(), task, repo, private=private, revision=revision, dry_run=dry_run, verify=verify
+        )
 
     def serve(
         self,

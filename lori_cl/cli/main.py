@@ -40,6 +40,7 @@ COMMANDS = {
     "predict": ("lori_cl.cli.predict", "Predict answers for texts with a trained run."),
     "serve": ("lori_cl.cli.serve", "Serve a trained run over HTTP with an OpenAI-compatible API."),
     "export": ("lori_cl.cli.export", "Export a run, or one task, as a standard PEFT LoRA folder."),
+    "push": ("lori_cl.cli.push", "Upload a task's adapter to the Hugging Face hub."),
     "import": ("lori_cl.cli.adapter_import", "Start a run from an existing LoRA or LoRI adapter."),
     "merge": ("lori_cl.cli.merge", "Merge tasks of runs on the same base model into one PEFT adapter."),
     "delete-run": ("lori_cl.cli.delete_run", "Delete a run with its stages, scores and checkpoints."),

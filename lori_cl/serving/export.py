@@ -21,6 +21,7 @@ from lori_cl.models.base_model import LOADERS, load_base
 from lori_cl.serving.merged_model import save_merged
 from lori_cl.serving.model_card import FullWeights, collect_heads, write_model_card
 from lori_cl.serving.provenance import base_record, provenance_of
+from lori_cl.serving.run_sections import run_sections
 from lori_cl.spec import ModelSpec, View
 
 VERIFIED_EXAMPLES = 8
@@ -67,11 +68,18 @@ class ExportResult:
 
 
 def export(
-    loaded: LoadedRun, task: str | None, folder: Path, *, verify: bool = True, merged: bool = False
+    loaded: LoadedRun,
+    task: str | None,
+    folder: Path,
+    *,
+    verify: bool = True,
+    merged: bool = False,
+    name: str | None = None,
 ) -> ExportResult:
     """Write the adapter of one task as trained, or of all trained tasks if `task` is None.
 
-    With `merged`, the folder has the base model's weights with the adapter merged in.
+    With `merged`, the folder has the base model's weights with the adapter merged in. `name` is what the code
+    in the README loads; None is the folder.
 
     Raises: UnknownTask; InputError, if the adapter is zero or the folder is not empty; WorkspaceUnusable;
     ExportDiffers, if the outputs of the folder differ from those of the run. The folder is removed then.
@@ -99,7 +107,7 @@ def export(
             task_type=task_type_of(loaded.base.model),
         )
     try:
-        heads = _write_model_card(loaded, folder, label, exported, merged=merged)
+        heads = _write_model_card(loaded, folder, label, exported, merged=merged, name=name)
         difference = _verify_outputs(loaded, folder, exported, merged=merged) if verify else None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # its outputs were not verified
@@ -110,7 +118,13 @@ def export(
 
 
 def _write_model_card(
-    loaded: LoadedRun, folder: Path, label: str | None, exported: Sequence[str], *, merged: bool
+    loaded: LoadedRun,
+    folder: Path,
+    label: str | None,
+    exported: Sequence[str],
+    *,
+    merged: bool,
+    name: str | None,
 ) -> tuple[str, ...]:
     """Write the README, `lori_cl.json` and the heads; return the file names of the heads."""
     heads = collect_heads(loaded, exported)
@@ -118,7 +132,8 @@ def _write_model_card(
     dtype = loaded.curriculum.model.dtype
     full = FullWeights(LOADERS[loaded.base.architecture].__name__, dtype) if merged else None
     title, origin = f"{label or 'Everything learned'} of {loaded.run.name}", f"run `{loaded.run.name}`"
-    write_model_card(folder, title, origin, {**provenance, "merged": merged}, heads, full)
+    content, sections = {**provenance, "merged": merged}, run_sections(loaded)
+    write_model_card(folder, title, origin, content, heads, full, sections=sections, name=name)
     return tuple(head.file for head in heads)
 
 

@@ -32,7 +32,7 @@ README = """# {title}
 {provenance}
 
 `lori_cl.json` has the same as JSON.
-{heads}"""
+{heads}{sections}"""
 
 ADAPTER_CODE = """from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "{folder}")"""
@@ -41,14 +41,16 @@ MERGED_CODE = """from transformers import {auto_class}, AutoTokenizer
 model = {auto_class}.from_pretrained("{folder}", dtype="{dtype}")
 tokenizer = AutoTokenizer.from_pretrained("{folder}")"""
 
+HUB_IMPORT = "from huggingface_hub import hf_hub_download\n"
+
 HEADS = """
 A classification head reads the mean of the last hidden states over the tokens that are not padding; `inputs`
 is the output of the base model's tokenizer for texts, with `padding=True, return_tensors="pt"`:
 
 ```python
-from safetensors.torch import load_file
+{imports}from safetensors.torch import load_file
 from torch.nn.functional import linear
-head, mask = load_file("{folder}/{file}"), inputs["attention_mask"].unsqueeze(-1)
+head, mask = load_file({load}), inputs["attention_mask"].unsqueeze(-1)
 pooled = (model(**inputs).last_hidden_state.float() * mask).sum(1) / mask.sum(1)
 logits = linear(pooled, head["weight"], head["bias"])  # labels: {labels}
 ```
@@ -96,10 +98,14 @@ def write_model_card(
     provenance: Provenance,
     heads: Sequence[Head],
     full: FullWeights | None = None,
+    *,
+    sections: str = "",
+    name: str | None = None,
 ) -> None:
     """Write a README, `lori_cl.json` and the heads into the folder of an adapter, or of merged weights.
 
-    `origin` names the runs that it comes from. `full` is None for an adapter.
+    `origin` names the runs that it comes from. `full` is None for an adapter. `sections` are further sections
+    of the README. `name` is what the code in the README loads; None is the folder.
 
     Raises: WorkspaceUnusable, if it cannot be written.
     """
@@ -108,18 +114,24 @@ def write_model_card(
             metadata = {"task": head.task, "labels": list(head.labels)}
             beside = folder / (CONFIG_NAME if full is None else CONFIG)
             save_tensors(beside, head.file, head.state, metadata)
-        sections = "".join(
-            HEADS.format(folder=folder, file=head.file, labels=one_line(canonical_json(list(head.labels))))
+        loaded_from = name or folder
+        head_sections = "".join(
+            HEADS.format(
+                imports="" if name is None else HUB_IMPORT,
+                load=_load(name, folder, head.file),
+                labels=one_line(canonical_json(list(head.labels))),
+            )
             for head in heads
         )
         files = write_provenance(folder, provenance)
         text = README.format(
             title=title,
             content="A PEFT LoRA for" if full is None else "Full weights: a LoRA merged into",
-            code=_code(folder, full),
+            code=_code(loaded_from, full),
             base=provenance["base"]["path"],
             origin=origin,
-            heads=sections,
+            heads=head_sections,
+            sections=sections,
             provenance="\n".join(provenance_lines(provenance, files)),
         )
         (folder / "README.md").write_text(text, encoding="utf-8")
@@ -128,7 +140,12 @@ def write_model_card(
         raise WorkspaceUnusable(f"{folder} cannot be written: {why}") from error
 
 
-def _code(folder: Path, full: FullWeights | None) -> str:
+def _load(name: str | None, folder: Path, file: str) -> str:
+    """Return the call that finds a head's file, in the folder or on the hub."""
+    return f'"{folder}/{file}"' if name is None else f'hf_hub_download("{name}", "{file}")'
+
+
+def _code(folder: Path | str, full: FullWeights | None) -> str:
     if full is None:
         return ADAPTER_CODE.format(folder=folder)
     return MERGED_CODE.format(folder=folder, auto_class=full.auto_class, dtype=full.dtype)

@@ -47,17 +47,18 @@ def _run(report: RunReport) -> Iterator[str]:
     yield from (f"## Run {_plain(report.run.name)}", "", _plain(run_title(report.run)), "")
     for view in report.views:
         yield from (f"### View {view.name}", "")
-        yield from _matrix(view)
+        yield from matrix_lines(view)
         yield from _list(part_lines(view))
         if view.changes:
             yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
     yield from _list(missing_metrics(report.views))
     yield from _list([f"Warning: {warning}" for warning in report.warnings])
     yield from ("### Capacity", "", _plain(capacity_line(report.run, report.capacity)), "")
-    yield from _lineage(report.run)
+    yield from ("### Lineage", "", *lineage_lines(report.run))
 
 
-def _matrix(view: ViewReport) -> Iterator[str]:
+def matrix_lines(view: ViewReport) -> Iterator[str]:
+    """Yield the lines of a view's matrix, as tables."""
     rows = ([stage_name(row.stage, row.task), *map(_entry, row.entries), _mean(row)] for row in view.rows())
     examples = ["examples", *("–" if n is None else f"{n:,}" for n in view.n)]
     examples_rows = [[*examples, ""]]
@@ -80,8 +81,8 @@ def _entry(entry: Entry | None) -> str:
     return f"{percent(entry.cell.score)}{change}{mark}"
 
 
-def _lineage(run: Run) -> Iterator[str]:
-    yield from ("### Lineage", "")
+def lineage_lines(run: Run) -> Iterator[str]:
+    """Yield the lines on the base model, the environment and each stage."""
     yield from _list(
         [
             f"base model {run.base_path}, revision {run.base_revision or 'none'}, digest {run.base_digest}",
