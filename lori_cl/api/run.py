@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,7 +236,14 @@ class Run:
             return load_run(self.workspace.storage, registry, self.name)
 
     def export(
-        self, task: str | None, folder: str | Path, *, verify: bool = True, merged: bool = False
+        self,
+        task: str | None,
+        folder: str | Path,
+        *,
+        verify: bool = True,
+        merged: bool = False,
+        gguf_lora: bool = False,
+        gguf_converter: str | Path | None = None,
     ) -> ExportResult:
         """Write a task's adapter, or with None everything trained, as a PEFT folder.
 
@@ -243,26 +251,61 @@ class Run:
             verify: Load the folder, and compare the outputs with those of the run.
             merged: Write the base model's weights with the adapter merged in, and the tokenizer, for loading
                 without PEFT.
+            gguf_lora: Also write the adapter as a GGUF LoRA, with llama.cpp's `convert_lora_to_gguf.py`. If
+                that is not found, the result has the commands that do so.
+            gguf_converter: The converter's file; by default that of the environment variable
+                `LORI_CL_GGUF_CONVERTER`, or that on PATH.
 
-        Raises: UnknownTask. InputError: the folder is not empty. ExportDiffers.
+        Raises: UnknownTask. InputError: the folder is not empty, or there is no such converter.
+        ExportDiffers. LoriError: the converter fails.
         """
-        from lori_cl.serving.export import export
+        from lori_cl.serving.export import add_gguf, export
 
-        return export(self._load(), task, Path(folder), verify=verify, merged=merged)
+        converter = self._converter(gguf_lora, gguf_converter, merged=merged)
+        loaded = self._load()
+        done = export(loaded, task, Path(folder), verify=verify, merged=merged)
+        return add_gguf(loaded, done, converter) if gguf_lora else done
 
-    def export_all(self, folder: str | Path, *, verify: bool = True) -> ExportAllResult:
+    def _converter(self, wanted: bool, given: str | Path | None, *, merged: bool = False) -> Path | None:
+        """The converter to GGUF; None if there is none, or none is needed.
+
+        Raises: InputError: it is not a file, or the arguments contradict each other.
+        """
+        from lori_cl.serving.gguf_lora import find_converter
+
+        if given is not None and not wanted:
+            raise InputError("a converter to GGUF was given, but no GGUF LoRA requested; add --gguf-lora")
+        if wanted and merged:
+            raise InputError(
+                "a GGUF LoRA is an adapter, and --merged writes full weights; give one of the two"
+            )
+        return find_converter(None if given is None else Path(given)) if wanted else None
+
+    def export_all(
+        self,
+        folder: str | Path,
+        *,
+        verify: bool = True,
+        gguf_lora: bool = False,
+        gguf_converter: str | Path | None = None,
+    ) -> ExportAllResult:
         """Write the adapter of every trained task as a PEFT folder, `folder/TASK`.
 
         The result has the command that serves them with vLLM.
 
         Args:
-            verify: As for `export`.
+            verify, gguf_lora, gguf_converter: As for `export`.
 
-        Raises: InputError: the folder is not empty, or an adapter is zero. ExportDiffers.
+        Raises: InputError: the folder is not empty, or an adapter is zero. ExportDiffers. See `export`.
         """
+        from lori_cl.serving.export import add_gguf
         from lori_cl.serving.export_all import export_all
 
-        return export_all(self._load(), Path(folder), verify=verify)
+        converter, loaded = self._converter(gguf_lora, gguf_converter), self._load()
+        done = export_all(loaded, Path(folder), verify=verify)
+        if not gguf_lora:
+            return done
+        return replace(done, exports=[add_gguf(loaded, each, converter) for each in done.exports])
 
     def push(
         self,

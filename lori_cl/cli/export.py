@@ -30,6 +30,16 @@ if TYPE_CHECKING:  # imports torch
     help="Write full weights instead: the base model with the adapter merged in, and its tokenizer.",
 )
 @click.option(
+    "--gguf-lora",
+    is_flag=True,
+    help="Also write FOLDER/adapter.gguf for llama.cpp, with its convert_lora_to_gguf.py.",
+)
+@click.option(
+    "--gguf-converter",
+    type=UserPath(),
+    help="The path of convert_lora_to_gguf.py (default: LORI_CL_GGUF_CONVERTER, or the one on PATH).",
+)
+@click.option(
     "--out", type=UserPath(), required=True, help="The folder to write; it must not exist yet, or be empty."
 )
 @click.option(
@@ -45,6 +55,8 @@ def export(
     view: str | None,
     every: bool,
     merged: bool,
+    gguf_lora: bool,
+    gguf_converter: Path | None,
     out: Path,
     no_verify: bool,
 ) -> None:
@@ -67,11 +79,21 @@ def export(
         raise click.UsageError("--merged writes one model; replace --all by --task TASK or --view current")
     found = Run(workspace, run)
     if not every:
-        _print_export(found.export(task, out, verify=not no_verify, merged=merged))
+        one = found.export(
+            task,
+            out,
+            verify=not no_verify,
+            merged=merged,
+            gguf_lora=gguf_lora,
+            gguf_converter=gguf_converter,
+        )
+        _print_export(one)
+        _print_steps(one)
         return
-    done = found.export_all(out, verify=not no_verify)
+    done = found.export_all(out, verify=not no_verify, gguf_lora=gguf_lora, gguf_converter=gguf_converter)
     for exported in done.exports:
         _print_export(exported)
+    _print_steps(done.exports[0])
     if done.vllm_command is not None:
         print_line(f"Serve them: {done.vllm_command}")
     if done.vllm_note is not None:
@@ -89,3 +111,15 @@ def _print_export(done: ExportResult) -> None:
         verdict = f"differ by at most {difference:g}" if difference else "are bitwise equal"
         checked = "Checked" if done.merged else "Checked with PEFT"
         print_line(f"{checked}: the outputs of the folder and of the run {verdict}.")
+    if done.gguf is not None:
+        print_line(f"Wrote {done.gguf}; use it with: llama-server -m BASE.gguf --lora {done.gguf}")
+
+
+def _print_steps(done: ExportResult) -> None:
+    """Print how to write a GGUF LoRA, if there was no converter."""
+    if done.gguf_steps:
+        print_line(
+            "No GGUF file was written: llama.cpp's convert_lora_to_gguf.py was not found. To write one:"
+        )
+        for step in done.gguf_steps:
+            print_line(f"  {step}")

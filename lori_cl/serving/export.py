@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.evaluation import LoadedRun
 from lori_cl.methods import StageState
 from lori_cl.models.base_model import LOADERS, load_base
+from lori_cl.serving.gguf_lora import convert, manual_steps
 from lori_cl.serving.merged_model import save_merged
 from lori_cl.serving.model_card import FullWeights, collect_heads, write_model_card
 from lori_cl.serving.provenance import base_record, provenance_of
@@ -65,6 +66,10 @@ class ExportResult:
     """Between the outputs of the folder and of the run; 0.0 means bitwise equal, None not compared."""
     merged: bool = False
     """Whether the folder has the base model's weights with the adapter merged in."""
+    gguf: Path | None = None
+    """The adapter as a GGUF LoRA; None if none was written."""
+    gguf_steps: tuple[str, ...] = ()
+    """The commands that write one, if it was requested and there is no converter."""
 
 
 def export(
@@ -115,6 +120,16 @@ def export(
     rank = next(iter(weights.a.values())).shape[0]
     stacked_on = tuple(each.task for each in acting if each.task not in exported)
     return ExportResult(folder, rank, tuple(exported), stacked_on, heads, difference, merged)
+
+
+def add_gguf(loaded: LoadedRun, done: ExportResult, converter: Path | None) -> ExportResult:
+    """Convert an exported adapter to GGUF; without a converter, return the commands that do so.
+
+    Raises: LoriError, if the converter fails. The folder is kept.
+    """
+    if converter is None:
+        return replace(done, gguf_steps=manual_steps(loaded, done.folder))
+    return replace(done, gguf=convert(loaded, done.folder, converter))
 
 
 def _write_model_card(
