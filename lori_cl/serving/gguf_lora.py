@@ -105,8 +105,9 @@ def _base_folder(loaded: LoadedRun) -> Iterator[Path]:
         yield Path(place.repository)
         return
     with tempfile.TemporaryDirectory(prefix="lori-cl-base-") as temporary:
+        base = Path(temporary) / "base"  # the converter writes its name into the GGUF file
         config = loaded.base.model.config
         config.architectures = config.architectures or [type(loaded.base.model).__name__]
-        config.save_pretrained(temporary)
-        loaded.base.tokenizer.save_pretrained(temporary)
-        yield Path(temporary)
+        config.save_pretrained(base)
+        loaded.base.tokenizer.save_pretrained(base)
+        yield base

@@ -154,6 +154,9 @@ async def _read(request: Request, kind: type[B]) -> B:
 
     Raises: ApiError.
     """
+    kind_of_body = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind_of_body != "application/json":  # a browser sends other types to any server, without asking it
+        raise ApiError(415, "the body must be JSON; send the header 'Content-Type: application/json'")
     content = bytearray()
     async for part in request.stream():
         content += part

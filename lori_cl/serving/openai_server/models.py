@@ -35,12 +35,7 @@ class Models:
             why = str(error)
         if name == AUTO:
             why = f"the model 'auto' needs a router: {self._engine.why_no_router}"
-        raise ApiError(
-            404,
-            f"{why} (models: {', '.join(self.entries)})",
-            code="model_not_found",
-            param="model",
-        )
+        raise ApiError(404, why, code="model_not_found", param="model")
 
 
 def _entries(engine: Engine) -> dict[str, dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
 
 from lori_cl.serving.openai_server.api_error import ApiError
-from lori_cl.serving.openai_server.events import Prompt
+from lori_cl.serving.openai_server.events import Failed, Prompt
+
+log = logging.getLogger(__name__)
 
 
 class Worker:
@@ -39,8 +42,14 @@ class Worker:
     def submit(self, prompts: Sequence[Prompt]) -> None:
         """Queue prompts.
 
-        Raises: ApiError: 429, if too many wait; none of these prompts is answered then.
+        Raises: ApiError: 429, if too many wait, 400, if these are too many; none of them is answered then.
         """
+        if len(prompts) > self._max_waiting:
+            raise ApiError(
+                400,
+                f"the request has {len(prompts):,} prompts; this server accepts up to {self._max_waiting:,} "
+                "(--max-requests)",
+            )
         for prompt in prompts:
             try:
                 self._waiting.put_nowait(prompt)
@@ -65,6 +74,15 @@ class Worker:
                 stopped = following is None
                 if following is not None:
                     batch.append(following)
-            self._answer(batch)
+            self._answer_or_fail(batch)
             if stopped:
                 return
+
+    def _answer_or_fail(self, batch: Sequence[Prompt]) -> None:
+        """Answer a batch; an unexpected error must not end the thread."""
+        try:
+            self._answer(batch)
+        except Exception as error:
+            log.exception("a batch failed")
+            for prompt in batch:
+                prompt.emit(Failed(error))

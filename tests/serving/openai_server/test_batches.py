@@ -91,6 +91,33 @@ def test_cancelled_prompt_is_not_generated_to_its_end(engine: Engine) -> None:
     assert events[-1].completion_tokens == 1
 
 
+def test_model_that_cannot_mix_adapters_answers_each_task_in_its_own_pass(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers() -> list[Event]:
+        prompts = [prompt_of(task, streamed=True) for task in ("say", "turn")]
+        engine.answer([prompt for prompt, _ in prompts])
+        return [events[-1] for _, events in prompts]
+
+    mixed = answers()
+    monkeypatch.setattr(engine.predictor, "_mixes", False)
+    assert answers() == mixed
+
+
+def test_unexpected_error_does_not_end_the_thread() -> None:
+    def fail(prompts: Sequence[Prompt]) -> None:
+        raise KeyError("unexpected")
+
+    worker = Worker(fail, max_waiting=2, batch_size=1)
+    worker.start()
+    (first, of_first), (second, of_second) = prompt_of("say"), prompt_of("say")
+    worker.submit([first, second])
+    with pytest.raises(ApiError, match="the request has 3 prompts; this server accepts up to 2"):
+        worker.submit([first] * 3)
+    worker.stop()
+    assert [type(events[0]) for events in (of_first, of_second)] == [Failed, Failed]
+
+
 def test_waiting_prompts_are_collected_and_the_limit_is_kept() -> None:
     batches: list[list[str]] = []
     begun, go_on = threading.Event(), threading.Event()

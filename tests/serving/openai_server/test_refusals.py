@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from lori_cl.serving.openai_server.request_body import Message
 from lori_cl.spec import GenerationSpec
 
 Client = Callable[..., TestClient]
+JSON = {"Content-Type": "application/json; charset=utf-8"}
 USER = [{"role": "user", "content": "it is wet"}]
 
 
@@ -83,9 +85,18 @@ def test_prompt_up_to_the_context_is_answered(client: Client, engine: Engine) ->
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b'{"model": NaN}', b'{"a": 1, "a": 2}', b"[" * 10**5])
 def test_body_that_is_not_valid_json_is_refused(client: Client, content: bytes) -> None:
-    response = client().post("/v1/completions", content=content)
+    connection = client()
+    response = connection.post("/v1/completions", content=content, headers=JSON)
     assert response.status_code == 400
     assert response.json()["error"]["message"].startswith("the body is not ")
+
+
+def test_body_of_another_type_is_refused(client: Client) -> None:
+    body = b'{"model": "say", "prompt": "it"}'
+    for headers in ({}, {"Content-Type": "text/plain"}):
+        response = client().post("/v1/completions", content=body, headers=headers)
+        assert response.status_code == 415
+    assert client().post("/v1/completions", content=body, headers=JSON).status_code == 200
 
 
 def test_large_body_is_refused(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,13 +128,24 @@ def test_too_many_waiting_prompts_are_refused(
     monkeypatch.setattr(Engine, "answer", wait_first)
     connection = client(max_requests=1)
     body = {"model": "say", "prompt": "it is wet"}
-    running = threading.Thread(target=connection.post, args=("/v1/completions",), kwargs={"json": body})
+    answered: list[int] = []
+
+    def request() -> None:
+        answered.append(connection.post("/v1/completions", json=body).status_code)
+
+    running, waiting = threading.Thread(target=request), threading.Thread(target=request)
     running.start()
     assert begun.wait(10)
-    refused = connection.post("/v1/completions", json={**body, "prompt": ["it", "it"]})
+    waiting.start()
+    deadline = time.monotonic() + 10
+    while connection.get("/health").json()["waiting"] == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    refused = connection.post("/v1/completions", json=body)
     assert (refused.status_code, refused.json()["error"]["type"]) == (429, "rate_limit_error")
     go_on.set()
     running.join()
+    waiting.join()
+    assert answered == [200, 200]
 
 
 def test_model_auto_without_a_router_names_the_command(client: Client, engine: Engine) -> None:
