@@ -8,8 +8,8 @@ from lori_cl.reports.formats.markdown import lineage_lines, matrix_lines
 
 EXPLANATION = """\
 Rows are stages, columns are tasks. A cell is the score in %, with the change since the task was trained in
-parentheses; `=` marks a cached score. In the view `as_trained`, each task is answered with its own adapter.
-In `current`, it is answered with everything trained so far."""
+parentheses; `=` marks a cached score, `~` a score on a sample of the examples. In the view `as_trained`, each
+task is answered with its own adapter. In `current`, it is answered with everything trained so far."""
 
 
 def run_sections(loaded: LoadedRun) -> str:
