@@ -15,6 +15,7 @@ from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError, ModelError, first_line
 from lori_cl.models.architecture import decoder_start_of, read_config, resolve_architecture
+from lori_cl.models.attention import attention_options
 from lori_cl.models.base_checks import check_architecture, check_tokenizer, check_weights_complete
 from lori_cl.models.base_probe import probe_base
 from lori_cl.models.context_length import text_config
@@ -138,6 +139,7 @@ def _load_model(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
+    options |= attention_options(spec)
     if place.gguf is None:
         options |= {"use_safetensors": True, **quantization_options(spec, config)}
     else:

@@ -53,7 +53,7 @@ class QuantizationSpec(Spec):
 class ModelSpec(Spec):
     """The frozen base model."""
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"quantization"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"quantization", "attention"})
 
     path: str = Field(min_length=1)
     """A hub id, a local folder, or `package:NAME/FOLDER` for weights in an installed package. A GGUF file is
@@ -64,6 +64,18 @@ class ModelSpec(Spec):
     """Data type of the frozen weights. The adapter's values are always float32."""
     quantization: QuantizationSpec | None = None
     """Quantise the base model; None loads it as it is. `dtype` is then the type of its computations."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
+    """Implementation of attention: `attn_implementation` of transformers; None is the default of
+    transformers. `flash_attention_2` needs CUDA and the package flash-attn."""
+
+    @model_validator(mode="after")
+    def _require_16_bits_for_flash_attention(self) -> Self:
+        if self.attention == "flash_attention_2" and self.dtype == "float32":
+            raise ValueError(
+                "'model.attention: flash_attention_2' computes in 16 bits, and model.dtype is float32; "
+                "set model.dtype: bfloat16 or float16, or model.attention: sdpa"
+            )
+        return self
 
     @model_validator(mode="after")
     def _forbid_quantized_gguf(self) -> Self:

@@ -51,6 +51,8 @@ class EvalTask:
     """The digest of the full eval set."""
     batch_size: int
     max_length: int
+    attention: str | None = None
+    """`model.attention` of the curriculum; implementations round differently."""
     sample: int | None = None
     """`eval.sample`."""
 
@@ -91,8 +93,9 @@ class EvalTask:
         reads_once = kind_of(self.spec).samples(self.spec) > 1
         return digest.of_json(
             {
-                # Omitted for the first version of the rules, so that old digests stay valid.
+                # Omitted for the first version of the rules and for defaults, so that old digests stay valid.
                 **({"rules": rules} if rules > 1 else {}),
+                **({"attention": self.attention} if self.attention else {}),
                 # Earlier versions read a prompt once per sample, with other last bits.
                 **({"prompts": "read once"} if reads_once else {}),
                 "base": base,
@@ -172,6 +175,7 @@ def prepare_eval_task(
         eval_set=task.eval_set.digest,
         batch_size=curriculum.eval.batch_size,
         max_length=prompt_length(spec, max_length, context),
+        attention=curriculum.model.attention,
         sample=curriculum.eval.sample,
     )
 
