@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lori_cl.adapters.excluded_directions import Directions
-from lori_cl.adapters.model_probe import is_encoder_decoder
+from lori_cl.model_traits import is_encoder_decoder
 
 
 class InputMoments:

@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters.lora_model import ADAPTER_NAME, alpha_for
-from lori_cl.adapters.model_probe import is_encoder_decoder
 from lori_cl.adapters.modules import plain_linear
 from lori_cl.adapters.sites import Site
 from lori_cl.adapters.sparse_adapter import lora_layers
+from lori_cl.model_traits import is_encoder_decoder, module_device
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ def add_adapter(model: Any, name: str, weights: LoRAWeights) -> None:
     """
     model.add_adapter(name, lora_config(weights))
     for site, layer in lora_layers(model, name).items():
-        layer.lora_A[name] = plain_linear(weights.a[site].to(model.device))
-        layer.lora_B[name] = plain_linear(weights.b[site].to(model.device))
+        device = module_device(layer.get_base_layer())
+        layer.lora_A[name] = plain_linear(weights.a[site].to(device))
+        layer.lora_B[name] = plain_linear(weights.b[site].to(device))
         layer.scaling[name] = weights.scaling
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from lori_cl.errors import ModelError, first_line
+from lori_cl.model_traits import input_device, is_encoder_decoder
 
 ROWS, TOKENS = 3, 7
 """Size of the probe batch. The two differ so that the first axis shows a flattened or transposed batch."""
@@ -69,7 +70,7 @@ def _special_ids(config: Any) -> Iterator[int]:
 def probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     """Disable gradients, and dropout unless `training`; restore all modes and the random state afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    device = next(model.parameters()).device
+    device = input_device(model)
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
         model.train(training)
         try:
@@ -77,11 +78,6 @@ def probing(model: nn.Module, *, training: bool = False) -> Iterator[None]:
         finally:
             for module, training in modes:
                 module.training = training
-
-
-def is_encoder_decoder(model: Any) -> bool:
-    """Return whether a model reads a prompt with its encoder and writes with its decoder."""
-    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
 def read_ids(
@@ -93,7 +89,7 @@ def read_ids(
 
     Raises: ModelError, if the model needs other inputs, or fails.
     """
-    device = next(model.parameters()).device
+    device = input_device(model)
     batch: Int64[Tensor, "B T"] = torch.tensor(ids, device=device)
     attention = torch.ones_like(batch) if mask is None else torch.tensor(mask, device=device)
     if is_encoder_decoder(model):

@@ -28,7 +28,8 @@ class FrozenA(nn.Module):
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... r"]:
         """Project the input."""
-        return functional.linear(x, self.weight)
+        # With a device map, accelerate moves the input of the base layer only.
+        return functional.linear(x.to(self.weight.device), self.weight)
 
 
 class SparseB(nn.Module):

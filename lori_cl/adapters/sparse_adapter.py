@@ -17,6 +17,7 @@ from lori_cl.adapters.lora_model import ADAPTER_NAME, PEFT_PREFIX, alpha_for
 from lori_cl.adapters.modules import FrozenA, SparseB, plain_linear
 from lori_cl.adapters.projection import Distribution, draw_projection
 from lori_cl.adapters.sites import Site
+from lori_cl.model_traits import module_device
 
 
 class SparseAdapter:
@@ -155,8 +156,9 @@ def attach(model: Any, seed: int, distribution: Distribution, name: str = ADAPTE
         rank, in_features = weight.shape
         drawn = torch.from_numpy(draw_projection(seed, site, rank, in_features, distribution))
         out_features = layer.lora_B[name].weight.shape[0]
-        layer.lora_A[name] = FrozenA(drawn.to(weight.device))
-        layer.lora_B[name] = SparseB(out_features, rank, weight.device)
+        device = module_device(layer.get_base_layer())
+        layer.lora_A[name] = FrozenA(drawn.to(device))
+        layer.lora_B[name] = SparseB(out_features, rank, device)
     return SparseAdapter(layers, name, model.peft_config[name])
 
 

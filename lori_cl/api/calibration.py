@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lori_cl.errors import InputError
+from lori_cl.model_traits import input_device
 
 Batches = Iterable[Mapping[str, Tensor]]
 """Batches as the model's forward takes them, labels included, so that its output has a loss."""
@@ -61,7 +62,7 @@ class Calibration:
                 if seen >= examples:
                     return
                 seen += _examples(batch)
-                device = next(self._model.parameters()).device
+                device = input_device(self._model)
                 moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
                 loss = self._model(**moved)["loss"]
                 if loss is None:

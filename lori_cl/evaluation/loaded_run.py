@@ -14,6 +14,7 @@ from lori_cl.errors import ArtifactDamaged, InputError, RunConflict
 from lori_cl.evaluation.stage_file import head_mismatch, read_stage
 from lori_cl.methods import METHODS, MaskedMethod, Method, StageState
 from lori_cl.methods.stages import active_stages
+from lori_cl.model_traits import input_device
 from lori_cl.models.base_model import BaseModel, load_base
 from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import make_deterministic
@@ -178,7 +179,7 @@ def _read_history(
             raise ArtifactDamaged(f"the file of stage '{stage.task}' is damaged: {mismatch}")
         if head is not None:
             head.load_state_dict(state)
-            head.to(base.model.device)
+            head.to(input_device(base.model))
         history.append(
             StageState(stage.task, tensors, stage.seeds, stage.retired_after, head, stage.artifact)
         )

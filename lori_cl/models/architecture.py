@@ -7,11 +7,11 @@ from typing import Any
 from transformers import AutoConfig
 
 from lori_cl.errors import ModelError
+from lori_cl.model_traits import is_encoder_decoder
 from lori_cl.models.location import ModelLocation
 from lori_cl.spec import ModelSpec
 from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.kinds import Architecture
-from lori_cl.tasks.kinds.encoder_decoder import is_encoder_decoder
 
 
 def read_config(place: ModelLocation, revision: str | None) -> Any:

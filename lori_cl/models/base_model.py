@@ -28,9 +28,9 @@ from lori_cl.models.model_folder_limits import (
     guard_tokenizer,
     no_panic,
 )
+from lori_cl.models.placement import place, placement_options, weights_of
 from lori_cl.models.quantization import quantization_options
 from lori_cl.models.tokenizer_checks import make_deterministic_tokenizer
-from lori_cl.runtime.distributed import device
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
@@ -83,11 +83,11 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
 
     Raises: ModelError, if the model is missing, has another architecture or lacks weights.
     """
-    place = locate_model(spec)
-    tokenizer, growth = _read_tokenizer(spec, place)  # checks the files first
-    config = read_config(place, spec.revision)
+    location = locate_model(spec)
+    tokenizer, growth = _read_tokenizer(spec, location)  # checks the files first
+    config = read_config(location, spec.revision)
     _prepare_tokenizer(spec, tokenizer, growth, config)
-    model, architecture = _load_model(spec, architecture, place, config)
+    model, architecture = _load_model(spec, architecture, location, config)
     if getattr(model, "pooler", None) is not None:
         # Mean pooling does not use the pooler, so a site in it would not train. Some models always call it.
         model.pooler = nn.Identity()
@@ -98,9 +98,8 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         # the loss by the number of accumulated batches.
         model.accepts_loss_kwargs = False
     model.requires_grad_(False)
-    if spec.quantization is None:
-        model.to(device())
-    files = _file_digests(place, spec.revision, tokenizer)
+    place(spec, model)
+    files = _file_digests(location, spec.revision, tokenizer)
     check_tokenizer(spec, architecture, tokenizer, model, files)
     if architecture != "encoder":
         end_token_ids(model, tokenizer)  # raises an error before training starts
@@ -114,7 +113,7 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         ignores_padding=probe.ignores_padding,
         digest=digest.of_json(
             {
-                "weights": tensors_digest(sorted(model.state_dict().items())),
+                "weights": tensors_digest(weights_of(model)),
                 "files": files,
             }
         ),
@@ -124,8 +123,9 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
 def load_unchanged(spec: ModelSpec, architecture: Architecture) -> tuple[Any, Any]:
     """Load the model with all its parts, and its tokenizer, as the files have them: to be saved again.
 
-    Raises: ModelError, see `load_base`.
+    It is on the CPU. Raises: ModelError, see `load_base`.
     """
+    spec = spec.model_copy(update={"device_map": None, "max_memory": None})
     place = locate_model(spec)
     tokenizer, _ = _read_tokenizer(spec, place)
     model, _ = _load_model(spec, architecture, place, read_config(place, spec.revision))
@@ -138,8 +138,9 @@ def _load_model(
     """Return the model, and its architecture: see `resolve_architecture`; `config` is its configuration."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)  # it warns of offloaded weights
     options = {"dtype": getattr(torch, spec.dtype), "revision": spec.revision, "trust_remote_code": False}
-    options |= attention_options(spec)
+    options |= {**attention_options(spec), **placement_options(spec)}
     if place.gguf is None:
         options |= {"use_safetensors": True, **quantization_options(spec, config)}
     else:

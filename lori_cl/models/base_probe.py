@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lori_cl.adapters import ordinary_ids, probing, read_ids, token_embeddings
 from lori_cl.errors import ModelError
+from lori_cl.model_traits import input_device
 from lori_cl.models.context_length import TableLookups, table_limits, text_config, usable_context
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
@@ -108,7 +109,7 @@ def _padded_states(
         masks = [[1] * len(brief) + [0] * gap, [1] * len(text)]
         states = _states(architecture, read_ids(model, [[*brief, *[pad] * gap], text], masks))
         return states[0, : len(brief)].mean(dim=0)
-    ids, mask = left_padded([brief, text], pad, model.device)
+    ids, mask = left_padded([brief, text], pad, input_device(model))
     output = read_ids(model, ids.tolist(), mask.tolist(), **positions_of(model, mask))
     return _states(architecture, output)[0, -1]
 

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lori_cl.adapters import ordinary_ids, probing, read_ids, token_embeddings
 from lori_cl.errors import ModelError
+from lori_cl.model_traits import input_device
 
 UNLIMITED = 2**31
 CONFIG_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len")
@@ -44,9 +45,13 @@ class TableLookups(TorchFunctionMode):
         """Record embedding lookups and call the function."""
         if func is functional.embedding and args[0].numel():
             indices, table = args[:2]
-            if table is not self.words:
+            if not self._is_words(table):
                 self._record(table, int(indices.max()))
         return func(*args, **(kwargs or {}))
+
+    def _is_words(self, table: Tensor) -> bool:
+        # An offloaded table is a new tensor at every lookup.
+        return table is self.words or (self.words.is_meta and table.shape == self.words.shape)
 
     def _record(self, table: Tensor, index: int) -> None:
         if index >= table.shape[0]:
@@ -90,7 +95,7 @@ def text_config(config: Any) -> Any:
 
 def _is_cheap(model: Any, tokens: int) -> bool:
     # On a GPU, access outside a buffer ends the process.
-    on_cpu = next(model.parameters()).device.type == "cpu"
+    on_cpu = input_device(model).type == "cpu"
     return on_cpu and tokens <= CHEAP_TOKENS and tokens * sum(p.numel() for p in model.parameters()) <= CHEAP
 
 

@@ -39,4 +39,5 @@ def quantization_options(spec: ModelSpec, config: Any) -> dict[str, Any]:
             bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
         )
     )
-    return {"quantization_config": quantization, "device_map": {"": device()}}
+    placement = {} if spec.device_map is not None else {"device_map": {"": device()}}
+    return {"quantization_config": quantization, **placement}

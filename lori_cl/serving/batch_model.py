@@ -10,6 +10,8 @@ from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 from transformers import StoppingCriteria
 
+from lori_cl.model_traits import input_device
+
 OnStep = Callable[[Sequence[Sequence[int]]], Sequence[bool]]
 """Called with the tokens that each row has generated so far; returns which rows end here."""
 
@@ -29,8 +31,7 @@ class BatchModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """The model's device."""
-        device: torch.device = self._model[0].device
-        return device
+        return input_device(self._model[0])
 
     @property
     def config(self) -> Any:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 
-from lori_cl.adapters import check_writable, is_transposed, save_peft, task_type_of
+from lori_cl.adapters import check_writable, is_transposed, lora_layers, save_peft, task_type_of
 from lori_cl.errors import ExportDiffers, InputError
 from lori_cl.evaluation import LoadedRun
 from lori_cl.methods import StageState
+from lori_cl.model_traits import device_map_of, input_device, module_device
 from lori_cl.models.base_model import LOADERS, load_base
 from lori_cl.serving.gguf_lora import convert, manual_steps
 from lori_cl.serving.merged_model import save_merged
@@ -191,8 +192,18 @@ def _verify_outputs(loaded: LoadedRun, folder: Path, tasks: Sequence[str], *, me
 
 
 def _load_with_peft(loaded: LoadedRun, folder: Path) -> Any:
-    base = load_base(loaded.curriculum.model, loaded.base.architecture)
-    return PeftModel.from_pretrained(base.model, folder).to(loaded.model.device)
+    base = load_base(loaded.curriculum.model, loaded.base.architecture).model
+    device_map = device_map_of(base)
+    if device_map is None:
+        return PeftModel.from_pretrained(base, folder).to(input_device(base))
+    del base.hf_device_map  # PEFT would spread the model again, in another way
+    model = PeftModel.from_pretrained(base, folder, low_cpu_mem_usage=True)
+    base.hf_device_map = device_map
+    for layer in lora_layers(model).values():
+        for part in (layer.lora_A, layer.lora_B):
+            part.to_empty(device=module_device(layer.get_base_layer()))  # PEFT leaves some without memory
+    set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+    return model
 
 
 def _load_merged(loaded: LoadedRun, folder: Path) -> Any:
@@ -214,7 +225,7 @@ def _largest(tensors: Iterable[Tensor]) -> float:
 def _batch(loaded: LoadedRun, task: str) -> dict[str, Tensor]:
     eval_task = loaded.eval_tasks[loaded.position(task)]
     examples = eval_task.examples[:VERIFIED_EXAMPLES]
-    return eval_task.prompt_batch(loaded.base.tokenizer, examples, loaded.model.device)
+    return eval_task.prompt_batch(loaded.base.tokenizer, examples, input_device(loaded.model))
 
 
 @torch.inference_mode()

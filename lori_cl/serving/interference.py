@@ -24,6 +24,7 @@ from lori_cl.evaluation import LoadedRun
 from lori_cl.masks import Mask
 from lori_cl.methods import MaskedMethod
 from lori_cl.methods.lori.projections import site_batches
+from lori_cl.model_traits import input_device
 from lori_cl.registry import Evaluation
 from lori_cl.spec import View
 
@@ -156,7 +157,7 @@ def _eval_moments(
         with record_inputs(model, {name: layers[name] for name in names}) as moments:
             for start in range(0, len(chosen), eval_task.batch_size):
                 batch = chosen[start : start + eval_task.batch_size]
-                model(**eval_task.prompt_batch(loaded.base.tokenizer, batch, model.device))
+                model(**eval_task.prompt_batch(loaded.base.tokenizer, batch, input_device(model)))
         yield {site: moments.sums[leader] for leader, sharing in moments.sites.items() for site in sharing}
 
 

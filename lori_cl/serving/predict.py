@@ -14,6 +14,7 @@ from lori_cl import digest
 from lori_cl.adapters import add_adapter, lora_layers, record_calls
 from lori_cl.errors import LoriError
 from lori_cl.evaluation import LoadedRun
+from lori_cl.model_traits import input_device
 from lori_cl.serving.batch_model import BatchModel, OnStep
 from lori_cl.serving.requests import Request, read_example
 from lori_cl.task_data.eval_tasks import EvalTask
@@ -167,7 +168,7 @@ class Predictor:
     def _classify(self, jobs: Sequence[Job], learner: nn.Module) -> list[Prediction]:
         longest = max(job.max_length for job in jobs)
         texts = [job.example.text for job in jobs]
-        batch = read_texts(self._loaded.base.tokenizer, texts, longest, self._loaded.model.device)
+        batch = read_texts(self._loaded.base.tokenizer, texts, longest, input_device(self._loaded.model))
         pooled = mean_pooled(learner, **batch)  # (B, d)
         return [
             self._by_head(self._eval_tasks[job.task], state) for job, state in zip(jobs, pooled, strict=True)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from lori_cl.errors import SpecError
 from lori_cl.spec.base import RUN_NAME, Count, Name, Number, Spec, first_duplicate
 from lori_cl.spec.error_messages import shown
+
+Device = Annotated[int, Field(strict=True, ge=0)] | Literal["cpu", "disk"]
+"""A GPU's number, or where weights are kept that are loaded only for their computations."""
+
+MemorySize = (
+    Annotated[int, Field(strict=True, gt=0)]
+    | Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?([KMG]i?B)$")]
+)
+"""A number of bytes, or a text such as 20GiB."""
 
 
 class View(StrEnum):
@@ -53,7 +62,9 @@ class QuantizationSpec(Spec):
 class ModelSpec(Spec):
     """The frozen base model."""
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"quantization", "attention"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset(
+        {"quantization", "attention", "device_map", "max_memory"}
+    )
 
     path: str = Field(min_length=1)
     """A hub id, a local folder, or `package:NAME/FOLDER` for weights in an installed package. A GGUF file is
@@ -67,6 +78,46 @@ class ModelSpec(Spec):
     attention: Literal["sdpa", "eager", "flash_attention_2"] | None = None
     """Implementation of attention: `attn_implementation` of transformers; None is the default of
     transformers. `flash_attention_2` needs CUDA and the package flash-attn."""
+    device_map: Literal["auto", "balanced", "sequential"] | dict[str, Device] | None = None
+    """Spread the base model over several devices, by a strategy of accelerate, or by module name: a GPU's
+    number, `cpu` or `disk`. None loads it to one device."""
+    max_memory: dict[str, MemorySize] | None = None
+    """Maximum memory that a strategy of `device_map` uses of each device, by its number, or `cpu`."""
+
+    @field_validator("max_memory", mode="before")
+    @classmethod
+    def _name_devices(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        named = {str(key): size for key, size in value.items()}
+        unknown = next((key for key in named if key != "cpu" and not key.isdecimal()), None)
+        if unknown is not None:
+            raise ValueError(
+                f"'model.max_memory' has the device {shown(unknown)}; use the number of a GPU, or cpu"
+            )
+        return named
+
+    @field_validator("device_map")
+    @classmethod
+    def _forbid_overlapping_parts(cls, value: Any) -> Any:
+        parts = value if isinstance(value, dict) else {}
+        for part in parts:  # accelerate does not load such maps
+            outer = next((other for other in parts if other != part and _contains(other, part)), None)
+            if outer is not None:
+                raise ValueError(
+                    f"'model.device_map' names '{part}' and '{outer}', which contains it; name each part of "
+                    "the model once"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _require_strategy_for_max_memory(self) -> Self:
+        if self.max_memory is not None and not isinstance(self.device_map, str):
+            raise ValueError(
+                "'model.max_memory' is only used with a strategy of model.device_map; set "
+                "model.device_map: auto, or remove model.max_memory"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_16_bits_for_flash_attention(self) -> Self:
@@ -85,6 +136,10 @@ class ModelSpec(Spec):
                 "remove it, or name a folder of safetensors files"
             )
         return self
+
+
+def _contains(outer: str, module: str) -> bool:
+    return outer == "" or module.startswith(f"{outer}.")
 
 
 class NullSpaceSpec(Spec):

@@ -13,6 +13,9 @@ from lori_cl.spec import CurriculumSpec
 FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers", "train.save_steps"})
 """Fields that may differ: tasks may be appended, and the model is identified by its digest."""
 
+PLACEMENT = ("model.device_map", "model.max_memory")
+"""Fields that say where the base model is; they may differ, and so may the fields in them."""
+
 EPOCHS_OF = "train.epochs_of."
 
 
@@ -58,13 +61,18 @@ def check_same_settings(run: Run, curriculum: CurriculumSpec) -> None:
     changed = [
         f"{field} = {before} (now {now})"
         for field, before, now in differences(recorded, curriculum.to_record())
-        if field not in FREE_FIELDS and not _is_for_untrained_task(run, field)
+        if not _is_free(field) and not _is_for_untrained_task(run, field)
     ]
     if changed:
         raise RunConflict(
             f"run '{run.name}' was started with {', '.join(changed)}; "
             "restore these settings to resume it, or choose another --name"
         )
+
+
+def _is_free(field: str) -> bool:
+    """Whether a field does not affect what is learned."""
+    return field in FREE_FIELDS or field.startswith(PLACEMENT)
 
 
 def _is_for_untrained_task(run: Run, field: str) -> bool:
@@ -77,7 +85,7 @@ def settings_of(curriculum: CurriculumSpec, task: Task) -> dict[str, Any]:
     """Return the curriculum's settings that affect the training of one task, by dotted field."""
     excluded = (EPOCHS_OF, "eval.")
     fields = flatten(curriculum.to_record()).items()
-    shared = {f: value for f, value in fields if f not in FREE_FIELDS and not f.startswith(excluded)}
+    shared = {f: value for f, value in fields if not _is_free(f) and not f.startswith(excluded)}
     return {**shared, f"{EPOCHS_OF}{task.name}": curriculum.train.epochs_for(task.name)}
 
 

@@ -14,6 +14,7 @@ from lori_cl.adapters import tensors_digest
 from lori_cl.errors import InputError
 from lori_cl.evaluation.stage_file import stage_bytes
 from lori_cl.methods import Fields, MaskedMethod, StageContext, StageState
+from lori_cl.model_traits import input_device
 from lori_cl.registry import MaskRecord, Stage, Task
 from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import result_relevant
@@ -105,7 +106,7 @@ class StageTraining:
         assert train.lr is not None, "the learning rate is set when the run starts"
         head = kind.head(eval_task.spec, opened.base.width, opened.seed("head", task))
         if head is not None:
-            head.to(opened.model.device)
+            head.to(input_device(opened.model))
         training_set = opened.training_sets[task.label]
         checkpoints = opened.workspace.checkpoints_of(opened.run.name)
         lengths = [len(fields["input_ids"]) for fields in training_set.fields]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lori_cl.model_traits import input_device
 from lori_cl.models.activation_checkpointing import recompute_activations
 from lori_cl.spec import TrainSpec
 
@@ -75,7 +76,7 @@ def losses(job: TrainingJob, settings: TrainSpec, examples: int, seed: int) -> I
 
 def _loss(job: TrainingJob, rows: Sequence[int], precision: str) -> torch.Tensor:
     """Return the loss on these training examples."""
-    device = next(job.learner.parameters()).device
+    device = input_device(job.learner)
     batch = job.collate([job.fields[row] for row in rows])
     # fp16 is not used: its gradients underflow without the Trainer's loss scaling.
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lori_cl.errors import DataError, LoriError, suggestion
+from lori_cl.model_traits import device_map_of, input_device
 from lori_cl.spec import ClassificationSpec
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.base import Batch, Features, Kind, placeholders
@@ -40,6 +41,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = head
+        if (device_map := device_map_of(encoder)) is not None:
+            self.hf_device_map = device_map  # transformers.Trainer then moves no weight
 
     def forward(
         self,
@@ -144,7 +147,7 @@ class Classification(Kind):
         sample: int = 0,
     ) -> list[str]:
         """Return the label with the largest logit; ties go to the first label."""
-        device = next(learner.parameters()).device
+        device = input_device(learner)
         logits = learner(**read_texts(tokenizer, [e.text for e in examples], max_length, device))["logits"]
         if not logits.isfinite().all():
             raise LoriError(
@@ -179,7 +182,7 @@ class Classification(Kind):
         """
         was_training = model.training
         model.eval()
-        device = next(model.parameters()).device
+        device = input_device(model)
         batches = [[label] for label in task.labels] if one_by_one else [task.labels]
         vectors = torch.cat([mean_pooled(model, **read_texts(tokenizer, b, None, device)) for b in batches])
         model.train(was_training)

@@ -39,8 +39,3 @@ def decoder_fields(start: Sequence[int], answer: Sequence[int]) -> dict[str, lis
         "decoder_input_ids": [*start, *answer[:-1]],
         "labels": [IGNORED] * (len(start) - 1) + list(answer),
     }
-
-
-def is_encoder_decoder(config: Any) -> bool:
-    """Return whether a model with this configuration has an encoder and a decoder."""
-    return bool(getattr(config, "is_encoder_decoder", False))

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, StoppingCriteria
 
 from lori_cl.errors import DataError
+from lori_cl.model_traits import input_device
 from lori_cl.spec import GenerativeSpec
 from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.examples import Example
@@ -143,7 +144,7 @@ class Generative(CausalKind):
     ) -> list[str]:
         """Generate answers up to an end token of the model, a stop text or `max_new_tokens`."""
         prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
-        inputs = generation_inputs(tokenizer, prompts, learner.device)
+        inputs = generation_inputs(tokenizer, prompts, input_device(learner))
         return self._generate(task, learner, tokenizer, [_seed(task, e, sample) for e in examples], inputs)
 
     def answer_samples(
@@ -159,7 +160,7 @@ class Generative(CausalKind):
         if samples == 1:
             return super().answer_samples(task, learner, tokenizer, examples, max_length)
         prompts = [self.prompt_tokens(task, tokenizer, e, max_length) for e in examples]
-        read = read_prompts(learner, generation_inputs(tokenizer, prompts, learner.device), tokenizer)
+        read = read_prompts(learner, generation_inputs(tokenizer, prompts, input_device(learner)), tokenizer)
         drawn = [
             self._generate(task, learner, tokenizer, [_seed(task, e, sample) for e in examples], read())
             for sample in range(samples)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.modeling_outputs import MoEModelOutput
 
+from lori_cl.model_traits import input_device
 from lori_cl.spec.error_messages import shown
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import require_numbers, room_for_prompt
@@ -104,7 +105,7 @@ def log_likelihoods(
     Every prompt is read once. All its choices then share its keys and values and are read in one batch.
     For a model with a recurrent state (Mamba, hybrid models), each choice is read with its whole prompt.
     """
-    ids, mask = left_padded(prompts, pad, learner.device)  # (B, P)
+    ids, mask = left_padded(prompts, pad, input_device(learner))  # (B, P)
     positions = positions_of(learner, mask)  # (B, P)
     output = learner(input_ids=ids, attention_mask=mask, use_cache=True, **positions)
     flat, owner = _flattened(choices)
@@ -131,14 +132,14 @@ def decoder_log_likelihoods(
 
     The encoder reads every prompt once. All its choices then share its states and are read in one batch.
     """
-    ids, mask = right_padded(prompts, pad, learner.device)  # (B, P)
-    begin = torch.tensor([list(start)] * len(prompts), device=learner.device)  # (B, S)
+    ids, mask = right_padded(prompts, pad, input_device(learner))  # (B, P)
+    begin = torch.tensor([list(start)] * len(prompts), device=input_device(learner))  # (B, S)
     output = learner(input_ids=ids, attention_mask=mask, decoder_input_ids=begin, use_cache=False)
     flat, owner = _flattened(choices)
     logits = output.logits[owner, -1:]  # (C, 1, V)
     if max(map(len, flat)) > 1:
         tokens, _ = right_padded(
-            [[*start, *choice[:-1]] for choice in flat], pad, learner.device
+            [[*start, *choice[:-1]] for choice in flat], pad, input_device(learner)
         )  # (C, S+L-1)
         # Models with experts read the fields of this class; others convert it.
         states = MoEModelOutput(output.encoder_last_hidden_state[owner])  # (C, P, d)
@@ -172,12 +173,12 @@ def _logits_after_prompt(
     choices: Sequence[Sequence[int]],
 ) -> Float[Tensor, "C L1 V"]:
     """Return the logits after all but the last token of each choice, with its cached prompt."""
-    rows = torch.tensor(owner, device=learner.device)  # (C,)
+    rows = torch.tensor(owner, device=input_device(learner))  # (C,)
     cache.batch_select_indices(rows)
-    tokens, counts = right_padded(choices, pad, learner.device)  # (C, L)
+    tokens, counts = right_padded(choices, pad, input_device(learner))  # (C, L)
     full_mask = torch.cat([mask[rows], counts[:, :-1]], dim=1)  # (C, P + L − 1)
     first = mask[rows].sum(dim=1, keepdim=True)  # (C, 1): the position after the prompt
-    after = first + torch.arange(tokens.shape[1] - 1, device=learner.device)  # (C, L − 1)
+    after = first + torch.arange(tokens.shape[1] - 1, device=input_device(learner))  # (C, L − 1)
     positions = {"position_ids": after} if positions_of(learner, mask) else {}
     output = learner(
         input_ids=tokens[:, :-1], attention_mask=full_mask, past_key_values=cache, use_cache=True, **positions
@@ -191,7 +192,7 @@ def _read_without_cache(
 ) -> Float[Tensor, "C"]:
     """Compute the same without a cache. Padding is at the end, so it does not affect earlier states."""
     texts = [[*prompt, *choice] for prompt, choice in zip(prompts, choices, strict=True)]
-    ids, mask = right_padded(texts, pad, learner.device)  # (C, P + L)
+    ids, mask = right_padded(texts, pad, input_device(learner))  # (C, P + L)
     logits = learner(input_ids=ids, attention_mask=mask).logits
     longest = max(map(len, choices))
     starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=logits.device)  # (C,)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lori_cl.errors import LoriError
-from lori_cl.tasks.kinds.encoder_decoder import is_encoder_decoder
+from lori_cl.model_traits import input_device, is_encoder_decoder
 from lori_cl.tasks.kinds.padding import right_padded
 
 
@@ -35,7 +35,7 @@ def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Flo
     only by rounding.
     Raises: LoriError, if a state is not finite.
     """
-    ids, mask = right_padded(prompts, pad, model.device)  # (B, T)
+    ids, mask = right_padded(prompts, pad, input_device(model))  # (B, T)
     # base_model of a language model excludes the LM head; base_model of an encoder is the encoder itself.
     reader = model.get_encoder() if is_encoder_decoder(model.config) else model.base_model
     pooled = mean_pooled(reader, ids, mask)
