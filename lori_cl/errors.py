@@ -4,6 +4,7 @@ LoriError                      exit code 1: the job failed
 ├── ArtifactMissing            a file that the registry refers to is missing
 ├── ArtifactDamaged            a file's content does not match its digest
 ├── TrainingDiverged           the loss is not a finite number
+├── OutOfMemory                a device has too little memory for the model, a batch or its gradients
 ├── Interrupted                the user interrupted the command
 ├── RegressionFound            a stage lowered an earlier task's score by more than the limit
 ├── VerificationError          a run does not match its registry
@@ -67,6 +68,10 @@ class ArtifactDamaged(LoriError):
 
 class TrainingDiverged(LoriError):
     """The training loss is not a finite number."""
+
+
+class OutOfMemory(LoriError):
+    """A device has too little memory for the model, a batch or its gradients."""
 
 
 class Interrupted(LoriError):

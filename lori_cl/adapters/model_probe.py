@@ -9,6 +9,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -97,6 +98,8 @@ def read_ids(
     try:
         return model(input_ids=batch, attention_mask=attention, **more)
     except Exception as error:  # the model's code can raise anything
+        if should_reduce_batch_size(error):
+            raise  # out of memory
         name = type(error).__name__
         kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
         raise ModelError(

@@ -17,6 +17,7 @@ from lori_cl.methods import Method, StageState
 from lori_cl.models.base_model import BaseModel
 from lori_cl.registry import ArtifactStore, Evaluation
 from lori_cl.runtime import Progress
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import View
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import EvalTask
@@ -104,13 +105,15 @@ class Evaluator:
     def _score(
         self, stage: int, view: str, eval_task: EvalTask, head: nn.Module | None, acting: str
     ) -> Evaluation:
-        kind = kind_of(eval_task.spec)
+        kind, title = kind_of(eval_task.spec), f"scoring {eval_task.label}, {view}"
         if head is None:
             one_by_one = not self.base.ignores_padding
-            head = kind.zero_shot_head(eval_task.spec, self.model, self.base.tokenizer, one_by_one=one_by_one)
+            with memory_errors(title):
+                head = kind.zero_shot_head(
+                    eval_task.spec, self.model, self.base.tokenizer, one_by_one=one_by_one
+                )
         input_digest = eval_task.input_digest(self.base.digest, acting, head, self._encoding(eval_task))
         learner = kind.learner(self.model, head)
-        title = f"scoring {eval_task.label}, {view}"
         return self._evaluated(
             stage,
             view,

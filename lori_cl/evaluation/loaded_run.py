@@ -18,6 +18,7 @@ from lori_cl.model_traits import input_device
 from lori_cl.models.base_model import BaseModel, load_base
 from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import make_deterministic
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import CurriculumSpec
 from lori_cl.task_data.eval_tasks import EvalTask, architecture_of, prepare_eval_task
 from lori_cl.tasks import kind_of
@@ -85,6 +86,7 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     return LoadedRun(**vars(loaded), workspace=workspace, run=run, curriculum=curriculum)
 
 
+@memory_errors("loading the base model with its adapter")
 def load_model(
     workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task], run: Run | None
 ) -> LoadedModel:

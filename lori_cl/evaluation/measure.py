@@ -14,6 +14,7 @@ from torch import nn
 
 from lori_cl.errors import LoriError
 from lori_cl.runtime import Progress
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import SCORERS, Grade, kind_of
 
@@ -86,7 +87,7 @@ def answer_examples(
     kind = kind_of(eval_task.spec)
     order = sorted(range(len(eval_task.examples)), key=lambda i: (len(eval_task.examples[i].text), i))
     answers: list[list[str]] = [[] for _ in order]
-    with progress.bar(title, len(order)) as advance:
+    with memory_errors(title), progress.bar(title, len(order)) as advance:
         for start in range(0, len(order), eval_task.batch_size):
             chosen = order[start : start + eval_task.batch_size]
             batch = [eval_task.examples[i] for i in chosen]

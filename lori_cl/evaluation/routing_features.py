@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from lori_cl.models.base_model import BaseModel
 from lori_cl.runtime import Progress
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import Example, pooled_states
 
@@ -28,6 +29,7 @@ def read_features(
     rows: list[Float[np.ndarray, "B d"]] = []
     base.model.eval()
     with (
+        memory_errors(f"reading {eval_task.label}"),
         model.disable_adapter(),
         torch.inference_mode(),
         progress.bar(f"reading {eval_task.label}", len(order)) as advance,

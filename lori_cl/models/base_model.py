@@ -31,6 +31,8 @@ from lori_cl.models.model_folder_limits import (
 from lori_cl.models.placement import place, placement_options, weights_of
 from lori_cl.models.quantization import quantization_options
 from lori_cl.models.tokenizer_checks import make_deterministic_tokenizer
+from lori_cl.models.weights_size import check_memory
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
 from lori_cl.tasks.kinds.decoding import end_token_ids
@@ -81,8 +83,13 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     The weights of a GGUF file are dequantised to `spec.dtype`. An encoder-decoder model in a folder is loaded
     as `seq2seq-lm` instead of `causal-lm`.
 
-    Raises: ModelError, if the model is missing, has another architecture or lacks weights.
+    Raises: ModelError, if the model is missing, has another architecture or lacks weights; OutOfMemory.
     """
+    with memory_errors(f"loading model.path '{spec.path}'"):
+        return _load_base(spec, architecture)
+
+
+def _load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     location = locate_model(spec)
     tokenizer, growth = _read_tokenizer(spec, location)  # checks the files first
     config = read_config(location, spec.revision)
@@ -146,8 +153,13 @@ def _load_model(
     else:
         options |= gguf_options(place.gguf)
     architecture = resolve_architecture(spec, architecture, config)
+    check_memory(spec, place)
     try:
-        with bounded_model(spec.path, place, spec.revision), silence_gguf(place.gguf):
+        with (
+            memory_errors(f"loading model.path '{spec.path}'"),
+            bounded_model(spec.path, place, spec.revision),
+            silence_gguf(place.gguf),
+        ):
             model, info = LOADERS[architecture].from_pretrained(
                 place.repository, output_loading_info=True, **options
             )

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from torch import nn
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
@@ -24,8 +23,9 @@ from torch.nn.modules.module import (
 
 from lori_cl.errors import ModelError, first_line
 from lori_cl.models.gguf import gguf_size
-from lori_cl.models.location import ModelLocation, find_file
+from lori_cl.models.location import ModelLocation
 from lori_cl.models.tokenizer_growth import check_tokenizer_json
+from lori_cl.models.weights_size import weights_size
 
 MAX_JSON_BYTES = 2**24
 """Maximum size of config.json and similar files."""
@@ -101,7 +101,7 @@ def bounded_model(path: str, place: ModelLocation, revision: str | None) -> Iter
     Raises: ModelError.
     """
     if place.gguf is None:
-        tensors, size = _weights(place.repository, revision)
+        tensors, size, *_ = weights_size(place.repository, revision)
         values = VALUES_A_BYTE * size
     else:
         tensors, held = gguf_size(path, place.gguf)
@@ -132,23 +132,6 @@ def bounded_model(path: str, place: ModelLocation, revision: str | None) -> Iter
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def _weights(place: str, revision: str | None) -> tuple[int, int]:
-    """Return (tensors, bytes) of a model's safetensors files; (0, 0) if unreadable: loading reports it."""
-    try:
-        index = find_file(place, "model.safetensors.index.json", revision)
-        names = ["model.safetensors"]
-        if index is not None:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        files = [file for name in names if (file := find_file(place, name, revision)) is not None]
-        tensors = 0
-        for file in files:
-            with safe_open(file, framework="pt") as opened:
-                tensors += len(opened.keys())
-        return tensors, sum(file.stat().st_size for file in files)
-    except Exception:
-        return 0, 0
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def plan_record(plan: RunPlan) -> dict[str, Any]:
         "held_back": plan.held_back,
         "base_bytes": plan.base_bytes,
         "memory_bytes": plan.memory_bytes,
+        "available_bytes": plan.available_bytes,
         "time_s": plan.time_s,
         "timed_by": list(plan.timed_by),
     }
@@ -80,6 +81,11 @@ def _notes(plan: RunPlan) -> list[str]:
             f"memory: at least {megabytes(plan.memory_bytes)} with gradients and Adam's state ({base}); "
             f"not counted: {NOT_COUNTED}"
         )
+        if plan.memory_bytes > plan.available_bytes:
+            lines.append(
+                f"the run does not fit: {megabytes(plan.available_bytes)} are available; set model.dtype: "
+                "bfloat16, model.quantization, model.device_map or lower masks.density"
+            )
     if plan.held_back is not None:
         lines.append(f"held back: {plan.held_back}; see lori-cl runs {plan.run}")
     if not plan.stages:

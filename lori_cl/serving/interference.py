@@ -26,6 +26,7 @@ from lori_cl.methods import MaskedMethod
 from lori_cl.methods.lori.projections import site_batches
 from lori_cl.model_traits import input_device
 from lori_cl.registry import Evaluation
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import View
 
 EXAMPLES = 256
@@ -154,7 +155,10 @@ def _eval_moments(
     model = loaded.model.eval()
     layers, chosen = lora_layers(model), eval_task.examples[:examples]
     for names in site_batches(sites):
-        with record_inputs(model, {name: layers[name] for name in names}) as moments:
+        with (
+            memory_errors(f"measuring the inputs of {eval_task.label}"),
+            record_inputs(model, {name: layers[name] for name in names}) as moments,
+        ):
             for start in range(0, len(chosen), eval_task.batch_size):
                 batch = chosen[start : start + eval_task.batch_size]
                 model(**eval_task.prompt_batch(loaded.base.tokenizer, batch, input_device(model)))

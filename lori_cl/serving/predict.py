@@ -15,6 +15,7 @@ from lori_cl.adapters import add_adapter, lora_layers, record_calls
 from lori_cl.errors import LoriError
 from lori_cl.evaluation import LoadedRun
 from lori_cl.model_traits import input_device
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.serving.batch_model import BatchModel, OnStep
 from lori_cl.serving.requests import Request, read_example
 from lori_cl.task_data.eval_tasks import EvalTask
@@ -146,7 +147,7 @@ class Predictor:
         """Answer jobs that share a pass, see `batches`; `on_step` is called for each generated token."""
         for task in dict.fromkeys(job.task for job in jobs):
             self.load_adapter(task)
-        with torch.inference_mode():
+        with memory_errors("answering"), torch.inference_mode():
             learner = self._learner([self._adapters[job.task] for job in jobs], on_step)
             if self._heads[jobs[0].task] is not None:
                 return self._classify(jobs, learner)

@@ -10,6 +10,7 @@ from lori_cl.evaluation.loaded_run import LoadedModel
 from lori_cl.methods import StageSize
 from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import check_same_environment
+from lori_cl.runtime.memory import free_bytes
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.task_data.eval_tasks import check_code_execution
 from lori_cl.tasks import kind_of
@@ -75,6 +76,8 @@ class RunPlan:
     """The task of a held-back stage, which needs a decision before the run continues."""
     base_bytes: int
     """Memory of the base model's weights."""
+    available_bytes: int
+    """Memory of this process's device that is free, or that the base model occupies."""
     timed_by: Sequence[str]
     """Runs whose recorded times the estimates use; empty if there is none."""
 
@@ -123,6 +126,7 @@ def plan_curriculum(
             stages=planner.stages(),
             held_back=None if held_back is None else held_back.stage.task,
             base_bytes=base_bytes(prepared.loaded),
+            available_bytes=free_bytes() + base_bytes(prepared.loaded),
             timed_by=times.runs,
         )
 

@@ -18,6 +18,7 @@ from lori_cl.model_traits import input_device
 from lori_cl.registry import MaskRecord, Stage, Task
 from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import result_relevant
+from lori_cl.runtime.memory import memory_errors
 from lori_cl.task_data.training_sets import prepare_training
 from lori_cl.tasks import kind_of
 from lori_cl.training.batches import is_grouped
@@ -52,6 +53,10 @@ class StageTraining:
 
     def train(self) -> tuple[Stage, StageState]:
         """Allocate the task's cells, train them, and return the stage's record and state."""
+        with memory_errors(self.title):
+            return self._train()
+
+    def _train(self) -> tuple[Stage, StageState]:
         began = time.perf_counter()
         method, job = self.opened.method, self._job("training", "train")
         context = self._context(job)
@@ -65,6 +70,10 @@ class StageTraining:
 
         A head is trained if the task needs one and the adapter has none.
         """
+        with memory_errors(self.title):
+            return self._import_adapter()
+
+    def _import_adapter(self) -> tuple[Stage, StageState]:
         began = time.perf_counter()
         opened, imported = self.opened, self.opened.imported
         assert imported is not None, "the run was opened with the adapter to import"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from transformers import TrainerCallback
 
 from lori_cl.errors import CapacityExhausted, InputError, RunConflict
 from lori_cl.registry import Evaluation, Run, ScoredStage, Workspace
+from lori_cl.reports.plan_table import print_plan
 from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
 from lori_cl.training import RunOptions, RunPlan, plan_curriculum
@@ -189,3 +192,15 @@ def test_memory_is_that_of_the_tensors_in_training(plan: Plan, train_run: TrainR
     train_run("a", "b", options=RunOptions(callbacks=[used]), **fields)
     for stage in planned.stages:
         assert stage.memory_bytes == pytest.approx(used.most[stage.position], rel=0.01)
+
+
+def test_plan_says_that_the_run_does_not_fit(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not shown(plan("a")).count("does not fit")
+    monkeypatch.setattr("lori_cl.training.run_plan.free_bytes", lambda: 0)
+    assert "the run does not fit: 0 MB are available; set model.dtype: bfloat16" in shown(plan("a"))
+
+
+def shown(plan: RunPlan) -> str:
+    console = Console(width=200, record=True, file=StringIO())
+    print_plan(plan, console)
+    return console.export_text()
