@@ -276,7 +276,7 @@ class TrainSpec(Spec):
         (4.0, 2.0)
     """
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"group_by_length"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"group_by_length", "torch_compile"})
 
     epochs: Number = Field(default=1.0, gt=0, le=1e6)
     epochs_of: dict[Name, Annotated[Number, Field(gt=0, le=1e6)]] = Field(default={})
@@ -305,6 +305,9 @@ class TrainSpec(Spec):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Mixed precision of the forward and backward pass."""
     gradient_checkpointing: bool = False
+    torch_compile: bool | None = None
+    """Whether torch.compile compiles the model for training; scores are computed without it. False is the
+    same as None."""
     group_by_length: bool | None = None
     """Whether the examples of a batch have similar lengths, which saves padding. None means yes for generated
     answers if random batches would contain more than 10 % padding."""
@@ -313,6 +316,11 @@ class TrainSpec(Spec):
     loggers: tuple[str, ...] = ()
     """Values of `report_to` in transformers.TrainingArguments. lori-cl has extras for `tensorboard`, `wandb`
     and `mlflow`."""
+
+    @field_validator("torch_compile")
+    @classmethod
+    def _none_for_false(cls, value: bool | None) -> bool | None:
+        return value or None
 
     def epochs_for(self, task: str) -> float:
         """Return the number of epochs for a task, by its name."""

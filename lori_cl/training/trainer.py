@@ -30,6 +30,7 @@ from lori_cl.training.checkpoints import (
     read_trained,
     write_trained,
 )
+from lori_cl.training.compilation import check_compiler, compiled
 from lori_cl.training.loggers import check_loggers, own_tracker_run
 from lori_cl.training.training_job import TrainingJob, TrainResult
 
@@ -66,7 +67,8 @@ def run_job(job: TrainingJob, settings: TrainSpec, progress: Progress) -> TrainR
             loss_sum = read_trained(done.folder, job.learner)
         else:
             folder = str(job.logs) if settings.loggers else scratch
-            with own_tracker_run(settings.loggers):
+            compile_it = bool(settings.torch_compile)
+            with own_tracker_run(settings.loggers), compiled(job.learner, enabled=compile_it):
                 loss_sum = JobTrainer(job, settings, folder, advance).train_from(done)
     job.learner.eval()
     _check_finite(job)
@@ -94,6 +96,8 @@ def check_settings(settings: TrainSpec) -> None:
     Raises: InputError, with the Trainer's message, or with the extra that installs a missing logger.
     """
     check_loggers(settings.loggers)
+    if settings.torch_compile:
+        check_compiler()
     trial = TrainingJob("trial", nn.Linear(1, 1), None, (), lambda _: {}, epochs=1.0, lr=1e-3, seed=0)
     try:
         with tempfile.TemporaryDirectory() as scratch:
