@@ -16,6 +16,11 @@ def is_encoder_decoder(model: Any) -> bool:
     return bool(getattr(getattr(model, "config", model), "is_encoder_decoder", False))
 
 
+def is_quantized(config: Any) -> bool:
+    """Return whether the weights of a model with this configuration are quantised."""
+    return getattr(config, "quantization_config", None) is not None
+
+
 def input_device(model: Any) -> torch.device:
     """Return the device of a model's inputs, outputs and heads.
 

@@ -12,10 +12,15 @@ from typing import Any
 
 from peft import LoraConfig
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters.model_probe import ModuleCalls, record_calls
-from lori_cl.adapters.sites import check_targets, output_heads, targeted
+from lori_cl.adapters.sites import (
+    check_targets,
+    is_adaptable,
+    is_packed_linear,
+    output_heads,
+    targeted,
+)
 from lori_cl.errors import TargetError
 
 HEAD = "output head"
@@ -53,7 +58,11 @@ def select_sites(
     """
     if targets != "all-linear":
         check_targets(model, tuple(targets))
-    modules = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if is_packed_linear(module) or any(True for _ in module.parameters(recurse=False))
+    }
     rules = _Rules(model, record_calls(model, modules))
     reasons = {name: rules.reason(name, module) for name, module in modules.items()}
     if recorded is not None:
@@ -84,7 +93,7 @@ class _Rules:
         """Return why the module is not a site; None if it is one."""
         if name in self._heads:
             return HEAD
-        linear = isinstance(module, nn.Linear | Conv1D)
+        linear = is_adaptable(module)
         if name not in self._calls.reached and not self._is_conditional(name):
             # A weight may be read without calling its module. A Linear's adapter would then have no effect.
             parent_reached = name.rpartition(".")[0] in self._calls.reached
@@ -159,7 +168,7 @@ def _as_recorded(
     Raises: TargetError, if one of them is not a Linear of the model.
     """
     for site in recorded:
-        if not isinstance(modules.get(site), nn.Linear | Conv1D):
+        if not is_adaptable(modules.get(site)):
             found = type(modules[site]).__name__ if site in modules else "not in the model"
             raise TargetError(
                 f"the run adapts '{site}', which is {found}; only Linear and Conv1D layers can be adapted: "
@@ -189,7 +198,9 @@ def _parameters(modules: Mapping[str, nn.Module]) -> dict[str, int]:
     return {name: sum(_new_sizes(module, seen)) for name, module in modules.items()}
 
 
-def _new_sizes(module: nn.Module, seen: set[int]) -> Iterator[int]:
+def _new_sizes(module: Any, seen: set[int]) -> Iterator[int]:
+    if is_packed_linear(module):  # its weights are integers in buffers
+        yield module.in_features * module.out_features
     for parameter in module.parameters(recurse=False):
         if id(parameter) not in seen:
             seen.add(id(parameter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lori_cl.errors import TargetError, suggestion
@@ -74,6 +74,20 @@ def _refuse_unusable(name: str, module: nn.Module, heads: Mapping[str, nn.Module
             f"adapter.targets: '{name}' is a {type(module).__name__}; "
             "only Linear and Conv1D layers can be adapted: remove it"
         )
+
+
+def is_adaptable(module: nn.Module | None) -> bool:
+    """Return whether the module can be a site: a Linear, GPT-2's Conv1D, or a quantised Linear.
+
+    The Linears of GPTQ and AWQ are classes of their own, with packed integers instead of a weight.
+    """
+    return isinstance(module, (nn.Linear, Conv1D)) or is_packed_linear(module)
+
+
+def is_packed_linear(module: nn.Module | None) -> bool:
+    """Return whether the module is a Linear of GPTQ or AWQ."""
+    features = (getattr(module, "in_features", None), getattr(module, "out_features", None))
+    return isinstance(getattr(module, "qweight", None), Tensor) and None not in features
 
 
 def is_linear(module: nn.Module) -> bool:

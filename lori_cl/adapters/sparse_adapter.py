@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,8 +194,20 @@ def projections_digest(projections: Projections) -> str:
 def tensors_digest(items: Iterable[tuple[str, Tensor]]) -> str:
     """Return the SHA-256 of named tensors, in the given order."""
     return digest.of_named(
-        (name, str(tensor.dtype), tuple(tensor.shape), _raw(tensor.detach())) for name, tensor in items
+        (name, str(tensor.dtype), tuple(tensor.shape), _raw(tensor.detach()))
+        for name, tensor in _plain_tensors(items)
     )
+
+
+def _plain_tensors(items: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parts of tensors that consist of several, such as the values and scales of torchao's."""
+    for name, tensor in items:
+        flatten = getattr(tensor, "__tensor_flatten__", None)
+        if flatten is None:
+            yield name, tensor
+        else:
+            parts = ((f"{name}.{part}", getattr(tensor, part)) for part in flatten()[0])
+            yield from _plain_tensors((key, part) for key, part in parts if part is not None)
 
 
 def _write(frozen: Float[Tensor, "out rows"], bank: Bank, site: str) -> None:

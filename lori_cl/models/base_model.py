@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from lori_cl import digest
 from lori_cl.adapters import tensors_digest
 from lori_cl.errors import LoriError, ModelError, first_line
+from lori_cl.model_traits import is_quantized
 from lori_cl.models.architecture import decoder_start_of, read_config, resolve_architecture
 from lori_cl.models.attention import attention_options
 from lori_cl.models.base_checks import check_architecture, check_tokenizer, check_weights_complete
@@ -29,9 +30,14 @@ from lori_cl.models.model_folder_limits import (
     no_panic,
 )
 from lori_cl.models.placement import place, placement_options, weights_of
-from lori_cl.models.quantization import quantization_options
+from lori_cl.models.quantization import (
+    REPACKED,
+    check_trainable,
+    quantization_method,
+    quantization_options,
+)
 from lori_cl.models.tokenizer_checks import make_deterministic_tokenizer
-from lori_cl.models.weights_size import check_memory
+from lori_cl.models.weights_size import check_memory, weights_files
 from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
@@ -74,7 +80,8 @@ class BaseModel:
     ignores_padding: bool
     """Whether padding leaves a text's output unchanged; otherwise every text is read alone."""
     digest: str
-    """SHA-256 of every weight (name, dtype, shape, bytes) and of the files in `CONFIG_FILES`."""
+    """SHA-256 of every weight (name, dtype, shape, bytes) and of the files in `CONFIG_FILES`. With GPTQ and
+    AWQ, it covers the files of the weights instead."""
 
 
 def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
@@ -120,11 +127,19 @@ def _load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         ignores_padding=probe.ignores_padding,
         digest=digest.of_json(
             {
-                "weights": tensors_digest(weights_of(model)),
+                "weights": _weights_digest(spec, location, model),
                 "files": files,
             }
         ),
     )
+
+
+def _weights_digest(spec: ModelSpec, place: ModelLocation, model: Any) -> Any:
+    """Return the SHA-256 of the weights in memory, or of their files if the form in memory varies."""
+    if quantization_method(model.config) not in REPACKED or place.gguf is not None:
+        return tensors_digest(weights_of(model))
+    files = {file.name: digest.of_file(file) for file in weights_files(place.repository, spec.revision)}
+    return {"dtype": spec.dtype, "files": files}
 
 
 def load_unchanged(spec: ModelSpec, architecture: Architecture) -> tuple[Any, Any]:
@@ -157,7 +172,7 @@ def _load_model(
     try:
         with (
             memory_errors(f"loading model.path '{spec.path}'"),
-            bounded_model(spec.path, place, spec.revision),
+            bounded_model(spec.path, place, spec.revision, quantized=is_quantized(config)),
             silence_gguf(place.gguf),
         ):
             model, info = LOADERS[architecture].from_pretrained(
@@ -169,6 +184,7 @@ def _load_model(
         raise _unloadable(spec, f"as {architecture}", error) from error
     check_weights_complete(spec, architecture, info)
     check_architecture(spec, architecture, model.config)
+    check_trainable(spec, model)
     return model, architecture
 
 

@@ -37,6 +37,8 @@ COUNTED = re.compile(r"layers|labels|experts|blocks|depth|groups|stages|codebook
 """Configuration fields that count parts; Python creates a list for each."""
 FREE_VALUES, VALUES_A_BYTE = 2**27, 2
 """Allowance for values of parameters and buffers: a constant, plus so many for each byte of weights files."""
+VALUES_A_QUANTIZED_BYTE = 8
+"""The same for weights that are quantised already; each is created as a Linear first."""
 VALUES_A_WEIGHT = 2
 """The same for each weight in a GGUF file; tied weights are created twice."""
 FREE_MODULES, MODULES_A_TENSOR = 10_000, 20
@@ -94,15 +96,18 @@ def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 
 
 @contextmanager
-def bounded_model(path: str, place: ModelLocation, revision: str | None) -> Iterator[None]:
+def bounded_model(
+    path: str, place: ModelLocation, revision: str | None, *, quantized: bool = False
+) -> Iterator[None]:
     """Limit models created in this context to about as many modules and values as their weights files hold.
 
+    `quantized` files have up to eight values a byte.
     Modules, parameters and buffers are counted while transformers creates them, before they take memory.
     Raises: ModelError.
     """
     if place.gguf is None:
         tensors, size, *_ = weights_size(place.repository, revision)
-        values = VALUES_A_BYTE * size
+        values = (VALUES_A_QUANTIZED_BYTE if quantized else VALUES_A_BYTE) * size
     else:
         tensors, held = gguf_size(path, place.gguf)
         size, values = place.gguf.stat().st_size, VALUES_A_WEIGHT * held

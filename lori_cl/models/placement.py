@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lori_cl.errors import ModelError
-from lori_cl.model_traits import device_map_of
+from lori_cl.model_traits import device_map_of, is_quantized
 from lori_cl.runtime.distributed import device, processes
 from lori_cl.spec import ModelSpec
 
@@ -46,7 +46,7 @@ def place(spec: ModelSpec, model: Any) -> None:
     """
     if spec.device_map is not None:
         _check_uses_device(device_map_of(model) or {"": next(model.parameters()).device})
-    elif spec.quantization is None:
+    elif spec.quantization is None and not is_quantized(model.config):
         model.to(device())
 
 

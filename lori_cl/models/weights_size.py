@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from math import prod
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -31,14 +32,19 @@ class WeightsSize(NamedTuple):
     """Bytes of all other values, such as quantised weights."""
 
 
+def weights_files(place: str, revision: str | None) -> list[Path]:
+    """Return a model's safetensors files, sorted by name."""
+    index = find_file(place, "model.safetensors.index.json", revision)
+    names = ["model.safetensors"]
+    if index is not None:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    return [file for name in names if (file := find_file(place, name, revision)) is not None]
+
+
 def weights_size(place: str, revision: str | None) -> WeightsSize:
     """Return the size of a model's safetensors files; zeros if they are unreadable: loading reports it."""
     try:
-        index = find_file(place, "model.safetensors.index.json", revision)
-        names = ["model.safetensors"]
-        if index is not None:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        files = [file for name in names if (file := find_file(place, name, revision)) is not None]
+        files = weights_files(place, revision)
         tensors = floats = float_bytes = 0
         for file in files:
             with safe_open(file, framework="pt") as opened:

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lori_cl.adapters import LoRAWeights, new_folder
 from lori_cl.errors import InputError, LoriError, first_line
+from lori_cl.model_traits import is_quantized
 from lori_cl.models.base_model import load_unchanged
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
@@ -33,6 +34,11 @@ def save_merged(folder: Path, spec: ModelSpec, architecture: Architecture, weigh
             "cannot hold the sum of its weights and the adapter; export the adapter without merging"
         )
     model, tokenizer = load_unchanged(spec, architecture)
+    if is_quantized(model.config):
+        raise InputError(
+            "the base model is quantised, so its weights cannot hold the sum with the adapter; export the "
+            "adapter without merging"
+        )
     merge_into(model, weights)
     with new_folder(folder) as temporary:
         try:

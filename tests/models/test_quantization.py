@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
 
-from lori_cl.adapters import select_sites
-from lori_cl.errors import ModelError
+from lori_cl.adapters import lora_model, select_sites
+from lori_cl.errors import ModelError, TargetError
 from lori_cl.models import quantization
 from lori_cl.models.base_model import load_base
-from lori_cl.spec import CurriculumSpec, ModelSpec
+from lori_cl.spec import AdapterSpec, CurriculumSpec, ModelSpec
 
 NF4 = {"bits": 4, "kind": "nf4", "double": True}
 IDS = torch.tensor([[3, 4, 5, 6, 7]])
@@ -81,3 +82,65 @@ def test_curriculum_without_quantization_is_recorded_as_before() -> None:
     assert CurriculumSpec.model_validate(eight.to_record()) == eight
     settings = {"path": "a/b", "quantization": NF4}
     assert CurriculumSpec(name="a", model=settings, tasks=["t"]).to_record()["model"]["quantization"] == NF4
+
+
+@pytest.mark.parametrize(
+    ("settings", "packages"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptqmodel optimum"),
+        ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, "torchao"),
+    ],
+)
+def test_missing_package_of_a_quantized_checkpoint_is_named(
+    tiny_causal_lm: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    packages: str,
+) -> None:
+    folder = with_config(tiny_causal_lm, tmp_path, quantization_config=settings)
+    monkeypatch.setattr(quantization.importlib.util, "find_spec", lambda _: None)
+    method = settings["quant_method"]
+    with pytest.raises(ModelError, match=f"is quantised with {method}, .*: pip install {packages}$"):
+        load(folder, None)
+
+
+class PackedLinear(nn.Module):
+    """A Linear as GPTQ and AWQ have it: integers in buffers, no parameter."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.register_buffer("qweight", torch.zeros(linear.in_features // 8, linear.out_features).int())
+        self._linear = [linear]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self._linear[0](x)
+        return out
+
+
+def test_packed_linears_are_sites_with_all_their_weights(tiny_causal_lm: Path) -> None:
+    model = load(tiny_causal_lm, None).model
+    plain = select_sites(model, "all-linear")
+    for name in plain.sites:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, PackedLinear(model.get_submodule(name)))
+    packed = select_sites(model, "all-linear")
+    assert (packed.sites, packed.parameters) == (plain.sites, plain.parameters)
+    assert select_sites(model, "all-linear", recorded=plain.sites).sites == plain.sites
+
+
+def test_linears_that_peft_cannot_adapt_are_refused_in_one_line(tiny_causal_lm: Path) -> None:
+    model = load(tiny_causal_lm, None).model
+    layer = model.get_submodule("model.layers.0.mlp")
+    layer.up_proj = PackedLinear(layer.up_proj)
+    with pytest.raises(TargetError, match=r"adapter\.targets: Target module PackedLinear\(\) is not support"):
+        lora_model(model, AdapterSpec(targets=("up_proj",)))
+
+
+def with_config(model: Path, folder: Path, **fields: Any) -> Path:
+    copied = Path(shutil.copytree(model, folder / "model"))
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | fields))
+    return copied
