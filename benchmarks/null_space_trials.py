@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lori_cl.adapters import Projections
 from lori_cl.methods.lori import method as lori
-from lori_cl.methods.lori.projections import Projector
+from lori_cl.methods.lori.projections import Projector, Protected
 from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.runtime import SilentProgress
 from lori_cl.spec import load_curriculum
@@ -50,7 +50,7 @@ def trial(soft: float, free: re.Pattern[str], gain: float) -> type[Projector]:
             self,
             task: str,
             stages: Sequence[LoRIStage],
-            protected: Sequence[LoRIStage],
+            protected: Protected,
             seed: int,
             rank: int,
         ) -> Projections:

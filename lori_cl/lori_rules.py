@@ -10,6 +10,10 @@ IMPORTED = "imported"
 """The mask strategy recorded for a stage whose adapter was imported."""
 
 
+PROTECTED = "protected/"
+"""Prefix of a site's name where a stage names or counts directions of the protected texts, not its own."""
+
+
 @dataclass(frozen=True)
 class ProjectionKind:
     """How a task's A is determined, in addition to its seed."""

@@ -78,6 +78,9 @@ class StageContext:
     Raises: InputError: that task has another head than this one; DataError: its data changed or is missing.
     """
 
+    read_protected: Callable[[], None] | None = None
+    """Run the model, as it is now, on the texts of `adapter.null_space.protect`; None if unknown."""
+
     @property
     def history(self) -> Sequence[StageState]:
         """The earlier stages that are not retired, in order."""

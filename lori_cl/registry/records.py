@@ -93,7 +93,8 @@ class MaskRecord:
     projection: str | None = None
     """Digest of the projections A in training; None in records of versions without a projection per task."""
     directions: Mapping[str, int] | None = None
-    """Number of input directions that the task claims per site; projections of later tasks exclude them."""
+    """Number of input directions that the task claims per site; projections of later tasks exclude them.
+    In a run's first stage, entries with the prefix `protected/` count those of the protected texts."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lori_cl.lori_rules import cells_to_claim, projection_kind
+from lori_cl.lori_rules import PROTECTED, cells_to_claim, projection_kind
 from lori_cl.registry import Projection, Run, Stage, protected_stages
+
+PROTECTED_TEXTS = "(protected)"
+"""In the place of a task: the texts of `adapter.null_space.protect`."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class SiteCapacity:
     inputs: int | None = None
     """Input directions of the site, if the projection excludes some for later tasks; otherwise None."""
     inputs_taken: Mapping[str, int] = field(default_factory=dict)
-    """Input directions taken by each task. Those of a retired task count while a task that was trained
-    under their protection is active."""
+    """Input directions taken by each task, and by `(protected)`, the texts of the null space. Those of a
+    retired task count while a task that was trained under their protection is active."""
 
     @property
     def inputs_free(self) -> int | None:
@@ -160,8 +163,17 @@ def _inputs_taken(a: Projection, stages: Sequence[Stage]) -> dict[str, Mapping[s
     if projection_kind(a.kind).excludes == "rows":
         masks = {s.task: s.mask for s in stages if s.mask is not None and s.retired_after is None}
         return {task: dict.fromkeys(a.sites, mask.rank or a.rank) for task, mask in masks.items()}
+    texts = _directions_of_texts(stages)
     protected = [stages[position] for position in protected_stages([s.retired_after for s in stages])]
-    return {s.task: s.mask.directions for s in protected if s.mask is not None and s.mask.directions}
+    by_task = {s.task: s.mask.directions for s in protected if s.mask is not None and s.mask.directions}
+    return {PROTECTED_TEXTS: texts, **by_task} if texts else by_task
+
+
+def _directions_of_texts(stages: Sequence[Stage]) -> dict[str, int]:
+    """Return, by site, the number of input directions that the protected texts take, as recorded first."""
+    first = stages[0].mask if stages else None
+    counts = first.directions if first is not None and first.directions else {}
+    return {key.removeprefix(PROTECTED): n for key, n in counts.items() if key.startswith(PROTECTED)}
 
 
 def _budget(run: Run, free: int) -> tuple[float, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from lori_cl.registry import Run
-from lori_cl.reports.capacity import Capacity, SiteCapacity, capacity_of
+from lori_cl.reports.capacity import PROTECTED_TEXTS, Capacity, SiteCapacity, capacity_of
 from lori_cl.reports.phrases import capacity_line, share
 from lori_cl.reports.plain_tables import add_row, plain_table, print_line
 
@@ -28,6 +28,9 @@ def _print_sites(capacity: Capacity, console: Console) -> None:
     for name, site in capacity.by_site.items():
         add_row(table, name, *_counts(site))
     console.print(table)
+    texts = [site.inputs_taken.get(PROTECTED_TEXTS, 0) for site in capacity.by_site.values()]
+    if any(texts):
+        print_line(console, f"Protected texts take {min(texts):,} to {max(texts):,} inputs of each site")
     console.print()
 
 

@@ -151,6 +151,8 @@ class NullSpaceSpec(Spec):
         0.9
     """
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"protect", "protect_sha256"})
+
     energy: Number = Field(default=0.95, gt=0, le=1)
     """Fraction of a task's input energy (the trace of the inputs' second moment) to protect."""
     max_directions: Count | None = None
@@ -159,6 +161,20 @@ class NullSpaceSpec(Spec):
     """Training examples used to estimate the second moment."""
     min_free: Count | None = None
     """Free input directions that a site needs before a task starts; None means the adapter's rank."""
+    protect: str | None = None
+    """A .txt file with one text per line, or a data file with a column `text`: the directions that the base
+    model's inputs use on these texts are protected, too, from the first task on."""
+    protect_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of that file. A run records it; if it is set, another file is refused."""
+
+    @model_validator(mode="after")
+    def _require_protected_file(self) -> Self:
+        if self.protect_sha256 is not None and self.protect is None:
+            raise ValueError(
+                "'adapter.null_space.protect_sha256' is only used with adapter.null_space.protect; set that, "
+                "or remove protect_sha256"
+            )
+        return self
 
 
 class AdapterSpec(Spec):

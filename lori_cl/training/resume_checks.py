@@ -10,8 +10,10 @@ from lori_cl.methods import METHODS, StageState, check_settings
 from lori_cl.registry import Registry, Run, Task, flatten
 from lori_cl.spec import CurriculumSpec
 
-FREE_FIELDS = frozenset({"name", "tasks", "model.path", "train.loggers", "train.save_steps"})
-"""Fields that may differ: tasks may be appended, and the model is identified by its digest."""
+FREE_FIELDS = frozenset(
+    {"name", "tasks", "model.path", "adapter.null_space.protect", "train.loggers", "train.save_steps"}
+)
+"""Fields that may differ: tasks may be appended, and the model and the protected texts have digests."""
 
 PLACEMENT = ("model.device_map", "model.max_memory")
 """Fields that say where the base model is; they may differ, and so may the fields in them."""

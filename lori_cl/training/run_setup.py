@@ -20,6 +20,7 @@ from lori_cl.runtime.environment import environment, make_deterministic
 from lori_cl.spec import CurriculumSpec
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import EvalTask, check_eval_task
+from lori_cl.task_data.protected_texts import with_protected_digest
 from lori_cl.task_data.training_sets import (
     TrainingSet,
     changed_since_first_use,
@@ -55,12 +56,14 @@ class OpenRun(LoadedRun):
 def set_up_process(curriculum: CurriculumSpec, folder: Path) -> tuple[CurriculumSpec, Mapping[str, Any]]:
     """Join the launcher's processes and request deterministic kernels.
 
-    Returns the curriculum, with the method's default learning rate if it sets none, and the environment; its
-    git revision is that of the folder.
+    Returns the curriculum, with the method's default learning rate if it sets none and the digest of its
+    protected texts, and the environment; its git revision is that of the folder.
+    Raises: DataError; RunConflict; see `with_protected_digest`.
     """
     train = curriculum.train
     lr = METHODS.find(curriculum.method).default_lr if train.lr is None else train.lr
     curriculum = curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})
+    curriculum = with_protected_digest(curriculum)
     join()
     make_deterministic()
     return curriculum, environment(folder)

@@ -19,6 +19,7 @@ from lori_cl.registry import MaskRecord, Stage, Task
 from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import result_relevant
 from lori_cl.runtime.memory import memory_errors
+from lori_cl.task_data.protected_texts import protected_batches
 from lori_cl.task_data.training_sets import prepare_training
 from lori_cl.tasks import kind_of
 from lori_cl.training.batches import is_grouped
@@ -106,7 +107,16 @@ class StageTraining:
             losses=lambda examples: losses(job, settings, examples, seeds["probe"]),
             n_train=len(job.fields),
             examples_of=lambda label: self._examples_of(job, label),
+            read_protected=self._read_protected,
         )
+
+    def _read_protected(self) -> None:
+        """Run the model on the protected texts; see `StageContext.read_protected`."""
+        opened = self.opened
+        opened.model.eval()
+        with torch.no_grad():
+            for batch in protected_batches(opened.curriculum, opened.base):
+                opened.model(**batch)
 
     def _job(self, what: str, purpose: str) -> TrainingJob:
         opened, task = self.opened, self.task

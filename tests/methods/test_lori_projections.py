@@ -43,7 +43,16 @@ def in_all(count: int) -> Mapping[tuple[str, ...], Tensor]:
 
 
 def fresh(source: Projector, history: Sequence[LoRIStage]) -> Projections:
-    return source.new_projections("late", history, history, seed=77, rank=3)
+    inputs = [each.inputs for each in history]
+    return source.new_projections("late", history, inputs, seed=77, rank=3)
+
+
+def test_first_null_space_a_excludes_the_protected_texts() -> None:
+    texts, drawn = in_all(4), draw_projections(SITES, 77, "uniform")
+    made = projector("null-space").new_projections("first", [], [texts], seed=77, rank=3)
+    for site, a in made.items():
+        assert a[:, :4].abs().max() < 1e-7
+        torch.testing.assert_close(a.norm(dim=1), drawn[site].norm(dim=1))
 
 
 def test_moments_are_gathered_in_passes_that_fit_memory_and_split_no_layer() -> None:
@@ -172,6 +181,6 @@ def test_sites_with_a_shared_input_take_directions_together_and_only_once() -> N
     source = projector("null-space", energy=1.0)
     first = source.new_directions([], moments)
     assert {sites: u.shape[1] for sites, u in first.items()} == {("q", "k"): 2, ("down",): 1}
-    repeated = source.new_directions([stage(inputs=first)], moments)
+    repeated = source.new_directions([first], moments)
     assert {sites: u.shape[1] for sites, u in repeated.items()} == {("q", "k"): 0, ("down",): 0}
     assert {u.dtype for u in first.values()} == {torch.float32}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -112,7 +112,7 @@ class StoredCells:
             "the number of cells by site": (by_site, record.by_site),
             "the density": (density, density if is_configured else record.density),
             "the rank": (stored.rank, record.rank or self._projection.rank),
-            "the number of directions taken": (_directions(stored.inputs), record.directions or {}),
+            "the number of directions taken": (stored.directions, record.directions or {}),
         }
         for what, (found, recorded) in compared.items():
             expect(where, f"{what} in {file}", found, recorded)
@@ -136,10 +136,6 @@ class StoredCells:
                     f"{self._stored.at(position)}: {both:,} cells of mask {_mask(stage).digest} in "
                     f"{self._stored.file_of(stage)} belong to {owner}, mask {_mask(earlier).digest}"
                 )
-
-
-def _directions(inputs: Mapping[tuple[str, ...], torch.Tensor]) -> dict[str, int]:
-    return {site: u.shape[1] for sites, u in inputs.items() for site in sites}
 
 
 def _mask(stage: Stage) -> MaskRecord:

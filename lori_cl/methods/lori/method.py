@@ -26,13 +26,13 @@ from lori_cl.adapters import (
     record_inputs,
     site_shapes,
 )
-from lori_cl.errors import ArtifactDamaged
+from lori_cl.errors import ArtifactDamaged, InputError
 from lori_cl.lori_rules import IMPORTED, cells_to_claim, may_overlap
 from lori_cl.masks import STRATEGIES, Claim, Ledger, Mask, allocate, require_free, require_free_after_import
 from lori_cl.methods.lori.checks import StoredCells
 from lori_cl.methods.lori.evidence import gather_evidence
 from lori_cl.methods.lori.imports import check_sites
-from lori_cl.methods.lori.projections import Projector, site_batches
+from lori_cl.methods.lori.projections import Projector, Protected, site_batches
 from lori_cl.methods.lori.stage import LoRIStage
 from lori_cl.methods.masked import MaskedMethod
 from lori_cl.methods.stages import StageContext, StageResult, StageSize, StageState, active_stages
@@ -40,6 +40,9 @@ from lori_cl.methods.verification import StoredRun
 from lori_cl.registry import MaskRecord, Projection, protected_stages
 from lori_cl.spec import CurriculumSpec
 from lori_cl.spec.method_settings import LoRI as LoRISettings
+
+Inputs = Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]
+"""Input directions by the sites that share the input."""
 
 
 class _Planned(NamedTuple):
@@ -70,6 +73,7 @@ class LoRI(MaskedMethod):
         self._opened: Mask
         self._opened_projections: Projections
         self._store_projections = False
+        self._texts: Inputs = {}
         self._read: dict[int, tuple[StageState, LoRIStage]] = {}
 
     @classmethod
@@ -138,6 +142,7 @@ class LoRI(MaskedMethod):
         ledger.require(context.task, k)
         stages, seed = self._stages(context.history), context.seeds["projection"]
         self._store_projections = self._projector.must_store(stages)
+        self._texts = self._gather_texts(context)
         self._opened_projections = self._projector.new_projections(
             context.task, stages, self._protected(context.past), seed, ledger.rank
         )
@@ -156,6 +161,7 @@ class LoRI(MaskedMethod):
         """Claim the cells that the adapter fills, with the adapter's own projections A."""
         sites = [site.name for site in self._adapter.sites]
         self._store_projections = True
+        self._texts = self._gather_texts(context)
         self._opened = Mask({site: imported.masks[site] for site in sites})
         self._opened_projections = {site: imported.weights.a[site] for site in sites}
         self._open(context, self._opened)
@@ -172,9 +178,9 @@ class LoRI(MaskedMethod):
             values={site: values.to(kept_in) for site, values in self._adapter.opened().items()},
             projections=self._opened_projections if self._store_projections else None,
             inputs=inputs,
+            protected={} if context.past else self._texts,
         )
-        taken = {site: u.shape[1] for sites, u in inputs.items() for site in sites}
-        return StageResult(stage.to_tensors(), directions=taken if kind.gathers_inputs else None)
+        return StageResult(stage.to_tensors(), directions=stage.directions if kind.gathers_inputs else None)
 
     def activate(self, history: Sequence[StageState]) -> None:
         """Install the cells of exactly these stages, frozen."""
@@ -235,10 +241,11 @@ class LoRI(MaskedMethod):
     def _stages(self, history: Sequence[StageState]) -> list[LoRIStage]:
         return [self._stage(state) for state in history]
 
-    def _protected(self, past: Sequence[StageState]) -> list[LoRIStage]:
-        """Return the stages whose input directions a new A excludes."""
+    def _protected(self, past: Sequence[StageState]) -> Protected:
+        """Return the input directions that a new A excludes: of the protected texts, and of stages."""
         positions = protected_stages([state.retired_after for state in past])
-        return [self._stage(past[position]) for position in positions]
+        of_stages = [self._stage(past[position]).inputs for position in positions]
+        return [self._texts, *of_stages] if self._texts else of_stages
 
     def _stage(self, state: StageState) -> LoRIStage:
         """Return a finished stage, read from its tensors once."""
@@ -301,13 +308,35 @@ class LoRI(MaskedMethod):
         )
 
     @torch.no_grad()
-    def _gather_inputs(self, context: StageContext) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
+    def _gather_inputs(self, context: StageContext) -> Inputs:
         """Return the input directions that this task newly reserves at every site."""
-        layers, protected = self._adapter.layers, self._protected(context.past)
-        taken: dict[tuple[str, ...], Tensor] = {}
+
+        def read() -> None:
+            for _ in context.losses(self._spec.null_space.examples):
+                pass
+
+        return self._new_directions(self._protected(context.past), read)
+
+    @torch.no_grad()
+    def _gather_texts(self, context: StageContext) -> Inputs:
+        """Return the directions of the protected texts: of the base model's inputs, gathered once a run."""
+        if self._spec.null_space.protect is None:
+            return {}
+        if context.past:
+            return self._stage(context.past[0]).protected
+        if context.read_protected is None:
+            raise InputError(
+                "adapter.null_space.protect is only supported by lori-cl run and Workspace.run; remove it"
+            )
+        self._adapter.install([])  # B is zero
+        return self._new_directions([], context.read_protected)
+
+    def _new_directions(self, protected: Protected, read: Callable[[], None]) -> Inputs:
+        """Return the directions of the inputs that `read` gives to the sites, outside the protected ones."""
+        layers = self._adapter.layers
+        found: dict[tuple[str, ...], Tensor] = {}
         for sites in site_batches(self._adapter.sites):
             with record_inputs(self._model, {site: layers[site] for site in sites}) as moments:
-                for _ in context.losses(self._spec.null_space.examples):
-                    pass
-            taken |= self._projector.new_directions(protected, moments)
-        return taken
+                read()
+            found |= self._projector.new_directions(protected, moments)
+        return found

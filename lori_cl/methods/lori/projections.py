@@ -30,6 +30,10 @@ MOMENTS_BYTES = 8 * 2**30
 """Maximum bytes of second moments in one pass over the examples: a few layers of Llama-3-8B."""
 
 
+Protected = Sequence[Mapping[tuple[str, ...], Tensor]]
+"""Protected input directions by sites that share an input: of the protected texts, then of each stage."""
+
+
 class Projector:
     """Provides the projections A of every stage and checks the capacity for new ones.
 
@@ -92,18 +96,19 @@ class Projector:
         self,
         task: str,
         stages: Sequence[LoRIStage],
-        protected: Sequence[LoRIStage],
+        protected: Protected,
         seed: int,
         rank: int,
     ) -> Projections:
-        """Return a new task's projections A, which exclude the input directions of `protected` stages.
+        """Return a new task's projections A, which exclude the `protected` input directions.
 
         Raises: CapacityExhausted, if a site has too few free directions.
         """
         if not self.kind.per_task:
             return self.shared(stages, rank)
         drawn = self._draw(seed, rank)
-        if self.kind.excludes is None or not stages:
+        excluded = protected if self.kind.gathers_inputs else stages
+        if self.kind.excludes is None or not excluded:
             return drawn
         earlier = [self.of_stage(stages, position) for position in range(len(stages))]
         new = {}
@@ -131,13 +136,13 @@ class Projector:
                 self._check_directions(task, site, 0 if gathers else taken, rank)
             taken += rank
 
-    def reserved_directions(self, protected: Sequence[LoRIStage], site: Site) -> Float[Tensor, "d_in k"]:
-        """Return the input directions that these stages reserve at the site, orthonormal, float64."""
-        parts = [u for stage in protected for sites, u in stage.inputs.items() if site.name in sites]
+    def reserved_directions(self, protected: Protected, site: Site) -> Float[Tensor, "d_in k"]:
+        """Return the input directions that are protected at the site, orthonormal, float64."""
+        parts = [u for inputs in protected for sites, u in inputs.items() if site.name in sites]
         return torch.cat([torch.zeros(site.in_features, 0), *parts], dim=1).double()
 
     def new_directions(
-        self, protected: Sequence[LoRIStage], moments: InputMoments
+        self, protected: Protected, moments: InputMoments
     ) -> Mapping[tuple[str, ...], Float[Tensor, "d_in k"]]:
         """Return the directions that a task newly reserves, by sites that share an input.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lori_cl.adapters import Cells, Projections, Site, site_shapes
 from lori_cl.errors import ArtifactDamaged
+from lori_cl.lori_rules import PROTECTED
 from lori_cl.masks import Mask
 from lori_cl.methods.stages import StageState
 
@@ -37,6 +38,8 @@ class LoRIStage:
     """By sites that share an input: the directions of it that the task newly reserves, orthonormal."""
     seed: int | None = None
     """Seed of its projections A; None in old records, where tasks share them."""
+    protected: Mapping[tuple[str, ...], Float[Tensor, "d_in k"]] = field(default_factory=dict)
+    """Like `inputs`: the directions that the protected texts use; only in a run's first stage."""
 
     @property
     def cells(self) -> Cells:
@@ -51,8 +54,8 @@ class LoRIStage:
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the named tensors.
 
-        `mask/SITE`, packed bits; `values/SITE`; `rank`; and, if present, `A/SITE` (r, d_in) and
-        `inputs/SITE,SITE,…` (d_in, k).
+        `mask/SITE`, packed bits; `values/SITE`; `rank`; and, if present, `A/SITE` (r, d_in), and
+        `inputs/SITE,SITE,…` and `protected/SITE,SITE,…` (d_in, k).
         """
         return {
             **{f"{MASK}{site}": bits for site, bits in self.mask.packed().items()},
@@ -60,7 +63,15 @@ class LoRIStage:
             RANK: torch.tensor(self.rank),
             **{f"{A}{site}": a for site, a in (self.projections or {}).items()},
             **{f"{INPUTS}{SITE_SEPARATOR.join(sites)}": u for sites, u in self.inputs.items()},
+            **{f"{PROTECTED}{SITE_SEPARATOR.join(sites)}": u for sites, u in self.protected.items()},
         }
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """The number of directions by site; those of the protected texts have the prefix `protected/`."""
+        own = {site: u.shape[1] for sites, u in self.inputs.items() for site in sites}
+        generic = {PROTECTED + site: u.shape[1] for sites, u in self.protected.items() for site in sites}
+        return {**own, **generic}
 
     @classmethod
     def from_state(cls, state: StageState, sites: Sequence[Site]) -> LoRIStage:
@@ -77,7 +88,9 @@ class LoRIStage:
 
     @classmethod
     def _from_tensors(cls, state: StageState, sites: Sequence[Site]) -> LoRIStage:
-        by_prefix: dict[str, dict[str, Tensor]] = {MASK: {}, VALUES: {}, A: {}, INPUTS: {}}
+        by_prefix: dict[str, dict[str, Tensor]] = {
+            prefix: {} for prefix in (MASK, VALUES, A, INPUTS, PROTECTED)
+        }
         for key, tensor in state.tensors.items():
             prefix, slash, name = key.partition("/")
             if prefix + slash in by_prefix:
@@ -92,13 +105,18 @@ class LoRIStage:
         _check_values(by_prefix[VALUES], mask)
         if by_prefix[A]:
             _check_projections(by_prefix[A], sites, mask.rank)
-        inputs = {tuple(key.split(SITE_SEPARATOR)): u for key, u in by_prefix[INPUTS].items()}
+        inputs, protected = (
+            {tuple(key.split(SITE_SEPARATOR)): u for key, u in by_prefix[prefix].items()}
+            for prefix in (INPUTS, PROTECTED)
+        )
         _check_inputs(inputs, sites)
+        _check_inputs(protected, sites)
         return cls(
             mask=mask,
             values=by_prefix[VALUES],
             projections={site: by_prefix[A][site] for site in shapes} if by_prefix[A] else None,
             inputs=inputs,
+            protected=protected,
             seed=state.seeds.get("projection"),
         )
 
