@@ -132,6 +132,8 @@ def main(context: click.Context, workspace: Path, registry: str | None, verbose:
     logging.getLogger("lori_cl").setLevel(logging.INFO)
     if not verbose:
         warnings.simplefilter("ignore")  # libraries' warnings address developers
+        for library in ("torchao", "torch.utils._pytree"):  # they warn when torchao is imported
+            logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def entry() -> None:
