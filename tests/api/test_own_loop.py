@@ -261,3 +261,12 @@ def test_misuse_is_one_line(make: Make, base: Any, batches: list[Batch]) -> None
         pass
     with pytest.raises(TargetError):
         cl.get_lori_model(copy.deepcopy(base), cl.LoRI(targets=["no_such_layer"]))
+
+
+def test_protected_texts_are_refused_in_an_own_loop(make: Make, batches: list[Batch]) -> None:
+    model = make(projection="null-space", null_space={"protect": "texts.txt"})
+    with (
+        pytest.raises(InputError, match=r"null_space\.protect is only supported by lori-cl run"),
+        model.stage("first", calibration=batches),
+    ):
+        pass

@@ -120,6 +120,7 @@ def test_placement_round_trips_through_the_record() -> None:
     assert spec.model.max_memory == {"0": "20GiB", "cpu": 10**10}
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 @pytest.mark.parametrize("device_map", ["balanced", {"model": 1, "lm_head": 0}, {"model": 0, "lm_head": 1}])
 def test_two_gpus_compute_what_one_computes(tiny_causal_lm: Path, device_map: Any) -> None:

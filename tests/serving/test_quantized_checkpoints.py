@@ -119,6 +119,7 @@ def test_weights_on_which_no_adapter_can_be_trained_are_refused(
         load_base(ModelSpec(path=str(int8)), "causal-lm")
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(
     not (torch.cuda.is_available() and importlib.util.find_spec("gptqmodel")),
     reason="needs CUDA, gptqmodel, and LORI_CL_GPTQ or LORI_CL_AWQ with the folder of a checkpoint",

@@ -77,6 +77,7 @@ def test_run_is_resumed_with_another_placement(tmp_path: Path, tiny_causal_lm: P
     assert len(recorded(tmp_path).stages) == 2
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 @pytest.mark.parametrize("device_map", ["balanced", {**OFFLOADED, "model.layers": 1, "lm_head": 0}])
 def test_run_on_two_gpus_is_verified_and_exported(
