@@ -9,6 +9,7 @@ LoriError                      exit code 1: the job failed
 ├── RegressionFound            a stage lowered an earlier task's score by more than the limit
 ├── VerificationError          a run does not match its registry
 ├── ExportDiffers              an exported adapter gives other results in PEFT
+├── ScoringFailed              a scorer function or a judge gave no grade
 ├── ContainmentMissing         this machine cannot contain model-written programs
 ├── OutputError                stdout cannot be written, for example because the disk is full
 └── InputError                 exit code 2: the user's input is invalid
@@ -88,6 +89,10 @@ class VerificationError(LoriError):
 
 class ExportDiffers(LoriError):
     """An exported adapter gives other results when loaded by PEFT; it was removed."""
+
+
+class ScoringFailed(LoriError):
+    """A scorer function or a judge gave no grade from 0 to 1; nothing of the stage was stored."""
 
 
 class ContainmentMissing(LoriError):

@@ -381,6 +381,7 @@ class Run:
         receipt: str | Path | None = None,
         signed_by: str | Path | None = None,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         progress: Progress | bool = False,
     ) -> list[CheckResult]:
         """Check the registry, the files and the scores against each other: what was checked, and found.
@@ -400,6 +401,7 @@ class Run:
             receipt=receipt,
             signed_by=signed_by,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             progress=progress,
         )
         return list(checks)
@@ -413,6 +415,7 @@ class Run:
         receipt: str | Path | None = None,
         signed_by: str | Path | None = None,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         progress: Progress | bool = False,
     ) -> Iterator[CheckResult]:
         """`verify`, one check at a time.
@@ -432,7 +435,7 @@ class Run:
         storage, shown = self.workspace.storage, progress_of(progress)
         with storage.read() as registry:
             chosen = None if stages is None else frozenset(stages)
-            options = RemeasureOptions(tuple(tasks), allow_code_execution, chosen)
+            options = RemeasureOptions(tuple(tasks), allow_code_execution, trust_tasks, chosen)
             again = measure_again(storage, registry, self.name, options, shown) if remeasure else ()
             yield from verify(storage, registry, self.name, shown)
             if receipt is not None:
@@ -495,6 +498,7 @@ class Run:
         *,
         measure_all: bool = False,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         progress: Progress | bool = True,
     ) -> Routing:
         """Evaluate the run without a task id: a router predicts each text's task, and that task answers.
@@ -506,7 +510,12 @@ class Run:
         from lori_cl.serving.route import RouteOptions, route_run
 
         storage = self.workspace.storage
-        route_run(storage, self.name, RouteOptions(measure_all, allow_code_execution), progress_of(progress))
+        route_run(
+            storage,
+            self.name,
+            RouteOptions(measure_all, allow_code_execution, trust_tasks),
+            progress_of(progress),
+        )
         with storage.read() as registry:
             return gather_routing(registry, storage.artifacts, self.name)
 

@@ -162,6 +162,7 @@ class Workspace:
         upper_triangle: bool = False,
         measure_all: bool = False,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         allow_environment_change: bool = False,
         declared_in: str | Path | None = None,
         announce: Callable[[str], None] | None = None,
@@ -180,6 +181,7 @@ class Workspace:
             upper_triangle: Also evaluate tasks before they are trained.
             measure_all: Measure every score, including those that are cached.
             allow_code_execution: Run model-generated programs, contained, to score code tasks.
+            trust_tasks: Run the scorer functions that the tasks contain, without containment.
             allow_environment_change: Resume even if packages, threads or the machine differ from those of
                 the newest stage.
             declared_in: The curriculum file's folder, whose git revision is recorded; by default the
@@ -200,6 +202,7 @@ class Workspace:
             upper_triangle=upper_triangle,
             measure_all=measure_all,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             allow_environment_change=allow_environment_change,
             declared_in=None if declared_in is None else Path(declared_in),
             **({} if announce is None else {"announce": announce}),
@@ -218,6 +221,7 @@ class Workspace:
         upper_triangle: bool = False,
         measure_all: bool = False,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         allow_environment_change: bool = False,
         declared_in: str | Path | None = None,
     ) -> RunPlan:
@@ -229,7 +233,8 @@ class Workspace:
 
         Args:
             curriculum, name: As for `run`.
-            gate, upper_triangle, measure_all, allow_code_execution, allow_environment_change, declared_in: As
+            gate, upper_triangle, measure_all, allow_code_execution, trust_tasks, allow_environment_change,
+                declared_in: As
                 for `run`.
 
         Raises: InputError: the curriculum, a task or the data is invalid. RunConflict: the run has other
@@ -242,6 +247,7 @@ class Workspace:
             upper_triangle=upper_triangle,
             measure_all=measure_all,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             allow_environment_change=allow_environment_change,
             declared_in=None if declared_in is None else Path(declared_in),
         )
@@ -255,6 +261,7 @@ class Workspace:
         *,
         mask: str | Path | None = None,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         declared_in: str | Path | None = None,
         progress: Progress | bool = True,
     ) -> Run:
@@ -263,6 +270,7 @@ class Workspace:
         Args:
             mask: The adapter's own mask file, as LoRI publishes it.
             allow_code_execution: Run model-generated programs, contained, to score code tasks.
+            trust_tasks: Run the scorer functions that the tasks contain, without containment.
             declared_in: The curriculum file's folder, as for `run`.
             progress: Whether to draw progress bars, or an object that draws them.
 
@@ -274,6 +282,7 @@ class Workspace:
 
         options = RunOptions(
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             declared_in=None if declared_in is None else Path(declared_in),
         )
         done = import_folder(
@@ -335,6 +344,7 @@ class Workspace:
         weights: Sequence[float] | None = None,
         evaluate: bool = False,
         allow_code_execution: bool = False,
+        trust_tasks: bool = False,
         progress: Progress | bool = True,
         **settings: Any,
     ) -> MergeOutcome:
@@ -363,6 +373,7 @@ class Workspace:
             settings=MergeSettings(**settings),
             evaluate=evaluate,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
         )
         return merge_tasks(self._storage, request, progress_of(progress))
 

@@ -9,6 +9,7 @@ import click
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.paths import UserPath
+from lori_cl.cli.permissions import permission_options
 from lori_cl.cli.workspace import pass_workspace
 
 
@@ -20,11 +21,7 @@ from lori_cl.cli.workspace import pass_workspace
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a value of the curriculum."
 )
-@click.option(
-    "--allow-code-execution",
-    is_flag=True,
-    help="Run model-generated programs, contained, to score code tasks.",
-)
+@permission_options
 @json_option
 @pass_workspace
 def import_(
@@ -35,6 +32,7 @@ def import_(
     mask: Path | None,
     settings: tuple[str, ...],
     allow_code_execution: bool,
+    trust_tasks: bool,
     as_json: bool,
 ) -> None:
     """Start a run of CURRICULUM from an existing adapter: a PEFT LoRA or LoRI in FOLDER.
@@ -57,6 +55,7 @@ def import_(
             name,
             mask=mask,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             declared_in=curriculum.parent,
             progress=progress,
         )

@@ -11,6 +11,7 @@ from lori_cl.api.workspace import Workspace
 from lori_cl.cli.implementation_name import ImplementationName
 from lori_cl.cli.output import bars, console, json_option, print_json
 from lori_cl.cli.paths import UserPath
+from lori_cl.cli.permissions import permission_options
 from lori_cl.cli.workspace import pass_workspace
 
 METHOD_NAMES = ("cat", "sum", "average", "magnitude", "dare", "ties", "dare-ties", "linear-of-factors")
@@ -58,11 +59,7 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> tuple[
 @click.option("--seed", type=int, help="Random seed of dare and dare-ties (default: 0).")
 @click.option("--out", required=True, type=UserPath(), help="The PEFT folder to write.")
 @click.option("--evaluate", is_flag=True, help="Score the merged adapter on each of its tasks.")
-@click.option(
-    "--allow-code-execution",
-    is_flag=True,
-    help="Run model-generated programs, contained, to score code tasks.",
-)
+@permission_options
 @json_option
 @pass_workspace
 def merge(
@@ -78,6 +75,7 @@ def merge(
     out: Path,
     evaluate: bool,
     allow_code_execution: bool,
+    trust_tasks: bool,
     as_json: bool,
 ) -> None:
     """Merge tasks of RUN, and of other runs on the same base model, into one PEFT adapter.
@@ -108,6 +106,7 @@ def merge(
             seed=seed,
             evaluate=evaluate,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             progress=progress,
         )
     print_json(merge_outcome_record(outcome)) if as_json else print_merge(outcome, console())

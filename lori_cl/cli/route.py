@@ -7,21 +7,23 @@ import click
 from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json
+from lori_cl.cli.permissions import permission_options
 from lori_cl.cli.workspace import pass_workspace
 
 
 @click.command()
 @click.argument("run")
 @click.option("--measure-all", is_flag=True, help="Measure existing scores again, and compare them.")
-@click.option(
-    "--allow-code-execution",
-    is_flag=True,
-    help="Run model-generated programs, contained, to score code tasks.",
-)
+@permission_options
 @json_option
 @pass_workspace
 def route(
-    workspace: Workspace, run: str, measure_all: bool, allow_code_execution: bool, as_json: bool
+    workspace: Workspace,
+    run: str,
+    measure_all: bool,
+    allow_code_execution: bool,
+    trust_tasks: bool,
+    as_json: bool,
 ) -> None:
     """Score RUN without task ids: the task of each text is predicted, and that task's adapter answers.
 
@@ -36,6 +38,9 @@ def route(
 
     with bars() as progress:
         routing = Run(workspace, run).route(
-            measure_all=measure_all, allow_code_execution=allow_code_execution, progress=progress
+            measure_all=measure_all,
+            allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
+            progress=progress,
         )
     print_json(routing.to_record()) if as_json else print_routing(routing, console())

@@ -11,6 +11,7 @@ import click
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, console, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
+from lori_cl.cli.permissions import permission_options
 from lori_cl.cli.workspace import pass_workspace
 
 
@@ -30,11 +31,7 @@ from lori_cl.cli.workspace import pass_workspace
     is_flag=True,
     help="Measure every score, including those that could be taken from the cache.",
 )
-@click.option(
-    "--allow-code-execution",
-    is_flag=True,
-    help="Run model-generated programs, contained, to score code tasks.",
-)
+@permission_options
 @click.option(
     "--max-drop",
     type=click.FloatRange(min=0),
@@ -67,6 +64,7 @@ def run(
     upper_triangle: bool,
     measure_all: bool,
     allow_code_execution: bool,
+    trust_tasks: bool,
     max_drop: float | None,
     view: str | None,
     accept: str | None,
@@ -98,6 +96,7 @@ def run(
         "upper_triangle": upper_triangle,
         "measure_all": measure_all,
         "allow_code_execution": allow_code_execution,
+        "trust_tasks": trust_tasks,
         "allow_environment_change": allow_environment_change,
         "declared_in": curriculum.parent,
     }

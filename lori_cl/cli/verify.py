@@ -12,6 +12,7 @@ from lori_cl.api.run import Run
 from lori_cl.api.workspace import Workspace
 from lori_cl.cli.output import bars, json_option, print_json, print_line
 from lori_cl.cli.paths import UserPath
+from lori_cl.cli.permissions import permission_options
 from lori_cl.cli.workspace import pass_workspace
 from lori_cl.errors import VerificationError
 
@@ -56,11 +57,7 @@ def _stages(_: click.Context, __: click.Parameter, given: str | None) -> frozens
     metavar="KEY.pub",
     help="Require that FILE.sig is a signature of the receipt by this SSH key.",
 )
-@click.option(
-    "--allow-code-execution",
-    is_flag=True,
-    help="Run model-generated programs, contained, to score code tasks.",
-)
+@permission_options
 @json_option
 @pass_workspace
 def verify(
@@ -70,6 +67,7 @@ def verify(
     tasks: tuple[str, ...],
     stages: frozenset[int] | None,
     allow_code_execution: bool,
+    trust_tasks: bool,
     receipt: str | None,
     signed_by: Path | None,
     as_json: bool,
@@ -101,6 +99,7 @@ def verify(
             receipt=receipt,
             signed_by=signed_by,
             allow_code_execution=allow_code_execution,
+            trust_tasks=trust_tasks,
             progress=progress,
         )
         if not as_json:

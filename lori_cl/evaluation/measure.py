@@ -14,6 +14,7 @@ from torch import nn
 
 from lori_cl.errors import LoriError
 from lori_cl.runtime import Progress
+from lori_cl.runtime.distributed import on_rank_0
 from lori_cl.runtime.memory import memory_errors
 from lori_cl.task_data.eval_tasks import EvalTask
 from lori_cl.tasks import SCORERS, Grade, kind_of
@@ -52,7 +53,10 @@ def grade_answers(
 
     Raises: LoriError, if the metric gives no finite score.
     """
-    grade = SCORERS[eval_task.spec.metric].grade(eval_task.spec, answers, eval_task.examples)
+    scorer = SCORERS[eval_task.spec.metric]
+    # Once for all processes: neither a function nor a judge must give the same grades twice.
+    once = (lambda grading: grading()) if scorer.trust_reason(eval_task.spec) is None else on_rank_0
+    grade = once(lambda: scorer.grade(eval_task.spec, answers, eval_task.examples))
     _require_finite(grade, eval_task, title)
     return Measured(
         answers=answers,

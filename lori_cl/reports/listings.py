@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from lori_cl import digest
 from lori_cl.registry import GarbageFile, Run, RunSummary, ScoredStage, Task, flatten
 from lori_cl.reports.lineage import lineage_sections
 from lori_cl.reports.phrases import describe_source, minute, run_title, seconds, short, stage_name
@@ -36,7 +37,12 @@ def print_task(task: Task, console: Console) -> None:
         "eval set": f"{task.eval_set.n:,} examples, digest {task.eval_set.digest}",
     }
     for key, value in {**facts, **_set_fields({k: v for k, v in task.spec.items() if k != "name"})}.items():
-        print_line(console, f"  {key}: {value}")
+        print_line(console, f"  {key}: {_source_digest(value) if key == 'scorer_source' else value}")
+
+
+def _source_digest(source: object) -> str:
+    content = str(source).encode()
+    return f"{len(content):,} bytes, digest {digest.of_bytes(content)}"
 
 
 def print_runs(runs: Sequence[Run | RunSummary], console: Console) -> None:

@@ -10,7 +10,7 @@ from lori_cl.adapters import MergeSettings, check_writable, resolve_settings, re
 from lori_cl.errors import InputError
 from lori_cl.methods import METHODS
 from lori_cl.registry import Registry, Run, Task, is_active_after
-from lori_cl.task_data.eval_tasks import check_code_execution
+from lori_cl.task_data.eval_tasks import check_permissions
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class MergeRequest:
     evaluate: bool = False
     """Score the merged adapter on each of its tasks."""
     allow_code_execution: bool = False
+    trust_tasks: bool = False
+    """Run the scorer functions that the tasks contain, without containment."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def resolve_inputs(registry: Registry, request: MergeRequest) -> list[MergeInput
     for each in inputs[1:]:
         _check_same_base(inputs[0].run, each.run)
     if request.evaluate:
-        check_code_execution([each.task for each in inputs], request.allow_code_execution)
+        check_permissions([each.task for each in inputs], request)
     return inputs
 
 

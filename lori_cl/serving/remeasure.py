@@ -19,7 +19,7 @@ from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import differing, environment, result_relevant
 from lori_cl.serving.verify import CheckResult
 from lori_cl.spec import View
-from lori_cl.task_data.eval_tasks import check_code_execution
+from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
 
 
@@ -31,6 +31,8 @@ class RemeasureOptions:
     """Labels or names of trained tasks; empty means all."""
     allow_code_execution: bool = False
     """Run model-generated programs, contained, for tasks that are scored by running them."""
+    trust_tasks: bool = False
+    """Run the scorer functions that the tasks contain, without containment."""
     stages: frozenset[int] | None = None
     """Rows of the score matrix; 0 is the base model. None means all."""
 
@@ -42,7 +44,7 @@ def remeasure(
 
     Cells whose scores depend on the same inputs are measured once. Skipped cells are yielded with the
     reason.
-    Raises immediately: UnknownRun; UnknownTask; InputError, from `check_code_execution`, or for an unknown
+    Raises immediately: UnknownRun; UnknownTask; InputError, from `check_permissions`, or for an unknown
     stage. Raises while iterating: InputError, from `load_run`; VerificationError, at the first score of which
     an outcome differs.
     """
@@ -50,7 +52,7 @@ def remeasure(
     learned = run.tasks[: len(run.stages)]
     wanted = [run.tasks[run.position(task)] for task in options.tasks] or learned
     _check_stages(run, options.stages)
-    check_code_execution(wanted, options.allow_code_execution)
+    check_permissions(wanted, options)
     cells = [e for e in registry.evaluations(name) if e.stage <= len(run.stages)]
     if options.tasks:
         labels = {task.label for task in wanted}

@@ -16,7 +16,7 @@ from lori_cl.registry import Evaluation, Registry, Workspace
 from lori_cl.routing import Router
 from lori_cl.runtime import Progress, SilentProgress
 from lori_cl.spec import View
-from lori_cl.task_data.eval_tasks import EvalTask, check_code_execution
+from lori_cl.task_data.eval_tasks import EvalTask, check_permissions
 from lori_cl.tasks import Example
 from lori_cl.tasks.scorers.pass_at_k import repeatable_parts
 
@@ -29,6 +29,8 @@ class RouteOptions:
     """Measure existing scores again, and check that they are equal."""
     allow_code_execution: bool = False
     """Run model-generated programs, contained, for tasks that are scored by running them."""
+    trust_tasks: bool = False
+    """Run the scorer functions that the tasks contain, without containment."""
 
 
 def route_run(workspace: Workspace, name: str, options: RouteOptions, progress: Progress) -> None:
@@ -45,7 +47,7 @@ def route_run(workspace: Workspace, name: str, options: RouteOptions, progress: 
         known = _routed_scores(registry, name, stage=len(run.stages))
         if learned and not options.measure_all and {task.label for task in learned} <= known.keys():
             return
-        check_code_execution(learned, options.allow_code_execution)
+        check_permissions(learned, options)
         loaded = load_run(workspace, registry, name)
         statistics = load_statistics(loaded, registry, progress)
         evaluator = Evaluator(

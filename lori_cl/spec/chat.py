@@ -35,7 +35,7 @@ Date = Annotated[datetime.date, BeforeValidator(_parse_date)]
 class ChatTaskSpec(TaskSpec):
     """A task whose prompt can be formatted as a user turn of a chat."""
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"system"})
+    omitted_if_none: ClassVar[frozenset[str]] = TaskSpec.omitted_if_none | {"system"}
 
     chat: bool = False
     """Whether to format the prompt as a user turn with the chat template of the model's tokenizer."""

@@ -224,7 +224,7 @@ def json_lines(rows: Sequence[Mapping[str, Any]], where: str) -> bytes:
     """
     lines = []
     for number, row in enumerate(rows, start=1):
-        plain = {str(k): _plain(v, f"{where}, row {number}, column '{k}'") for k, v in row.items()}
+        plain = {str(k): json_value(v, f"{where}, row {number}, column '{k}'") for k, v in row.items()}
         lines.append(json.dumps(plain, ensure_ascii=False) + "\n")
     try:
         return "".join(lines).encode()
@@ -232,8 +232,8 @@ def json_lines(rows: Sequence[Mapping[str, Any]], where: str) -> bytes:
         raise DataError(f"{where}: {error.object[error.start : error.end]!r} is no valid text") from None
 
 
-def _plain(value: Any, where: str) -> Any:
-    """A JSON value; numpy scalars and arrays become numbers and lists, and NaN becomes null."""
+def json_value(value: Any, where: str) -> Any:
+    """Return a JSON value; numpy scalars and arrays become numbers and lists, and NaN becomes null."""
     if hasattr(value, "tolist"):  # numpy scalars and arrays
         value = value.tolist()
     if isinstance(value, float):
@@ -243,7 +243,7 @@ def _plain(value: Any, where: str) -> Any:
     if isinstance(value, datetime | date):  # also a pandas.Timestamp
         return None if value != value else value.isoformat()
     if isinstance(value, Mapping):
-        return {str(key): _plain(each, where) for key, each in value.items()}
+        return {str(key): json_value(each, where) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each, where) for each in value]
+        return [json_value(each, where) for each in value]
     raise DataError(f"{where}: cannot store a {type(value).__name__}; give text, numbers, lists or dicts")

@@ -20,7 +20,8 @@ from lori_cl.plugins import Implementations, plugins
 from lori_cl.spec.base import Count, Number, Spec, first_duplicate
 from lori_cl.spec.chat import ChatTaskSpec
 from lori_cl.spec.data_formats import CONVERSATION_COLUMNS, DataFormat, templates_of
-from lori_cl.spec.error_messages import validation_message
+from lori_cl.spec.error_messages import shown, validation_message
+from lori_cl.spec.scorer_files import scorer_function
 from lori_cl.spec.task import TaskSpec, TrainSplit
 
 REFUSAL_MARKERS = (
@@ -42,17 +43,25 @@ REGISTERED = {"registered": True}
 
 
 def _or_plugin_scorer(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Accept a built-in metric of the kind, or the scorer of a plugin."""
+    """Accept a built-in metric of the kind, the scorer of a plugin, or a function in a Python file."""
     try:
         return validate(value)
     except ValidationError:
         if isinstance(value, str) and value in plugins("lori_cl.scorers"):
             return value
+        if scorer_function(value) is not None:
+            return value
+        if isinstance(value, str) and ".py" in value:
+            raise ValueError(
+                f"metric {shown(value)} is not a scorer function; write FILE.py:FUNCTION, with the file "
+                "relative to the task file"
+            ) from None
         raise
 
 
 OR_PLUGIN_SCORER = WrapValidator(_or_plugin_scorer)
-"""Annotates the `metric` of a kind: a built-in metric of the kind, or the scorer of a plugin."""
+"""Annotates the `metric` of a kind: a built-in metric of the kind, the scorer of a plugin, or
+FILE.py:FUNCTION, a function in a Python file next to the task file."""
 
 
 def value_key(value: Any) -> str:

@@ -13,7 +13,7 @@ from lori_cl.spec.base import Spec
 from lori_cl.spec.curriculum import CurriculumSpec
 from lori_cl.spec.error_messages import dotted, shown, validation_message
 from lori_cl.spec.kinds import TASK_SPECS
-from lori_cl.spec.task import TaskSpec
+from lori_cl.spec.task import WRITTEN_BY_ADD_TASK, TaskSpec
 from lori_cl.spec.yaml_lines import YAML_ERRORS, Document, Location, parse, read_document
 
 S = TypeVar("S", bound=Spec)
@@ -34,8 +34,9 @@ def load_task(path: Path) -> TaskSpec:
             f"{document.where(())}: 'kind' is missing from a task; use one of {_list(TASK_SPECS)}"
         )
     _require_known(document, {}, ("kind",), kind, TASK_SPECS)
-    if "skipped" in document.data:
-        raise SpecError(f"{document.where(('skipped',))}: 'skipped' is written by add-task; remove it")
+    for field in WRITTEN_BY_ADD_TASK:
+        if field in document.data:
+            raise SpecError(f"{document.where((field,))}: '{field}' is written by add-task; remove it")
     return _validate(TASK_SPECS[kind], document, {}, "task")
 
 

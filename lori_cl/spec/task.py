@@ -13,6 +13,9 @@ from lori_cl.spec.error_messages import shown
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 """OWNER/NAME. Excludes names that `datasets` would treat as a folder or as one of its own readers."""
 
+WRITTEN_BY_ADD_TASK = ("skipped", "scorer_source")
+"""Fields of a registered task that a task file must not have."""
+
 
 class Source(Spec):
     """Where a task's examples come from. With both `local` and `hub`, an existing local copy is used."""
@@ -90,6 +93,8 @@ class SkippedRows(Spec):
 class TaskSpec(Spec):
     """The fields of every kind of task."""
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"scorer_source"})
+
     name: Name
     kind: str
     source: Source
@@ -102,6 +107,9 @@ class TaskSpec(Spec):
     description: str = ""
     skipped: tuple[SkippedRows, ...] = ()
     """Rows that were skipped when the task was added. Written by `add-task`; not allowed in a task file."""
+    scorer_source: str | None = None
+    """The content of the file of `metric: FILE.py:FUNCTION`, as it was when the task was added. Written by
+    `add-task`; not allowed in a task file."""
 
     @model_validator(mode="after")
     def _check_fraction(self) -> Self:

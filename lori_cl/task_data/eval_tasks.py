@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -128,14 +128,27 @@ def architecture_of(tasks: Sequence[Task]) -> Architecture:
     return needed
 
 
-def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
-    """Check that model-written programs may run and can be contained, if scoring the tasks needs it.
+class Permissions(Protocol):
+    """What the user permits tasks to do."""
 
-    Raises: InputError: a task runs model-written programs and this is not allowed; DataError: a task sets
-    higher limits than are allowed; ContainmentMissing.
+    @property
+    def allow_code_execution(self) -> bool:
+        """Whether model-written programs may run, contained."""
+
+    @property
+    def trust_tasks(self) -> bool:
+        """Whether the scorer functions that the tasks contain may run, without containment."""
+
+
+def check_permissions(tasks: Sequence[Task], permitted: Permissions) -> None:
+    """Check that the user permits what scoring the tasks needs, and that programs can be contained.
+
+    Raises: InputError: a task runs model-written programs or its own scorer function, and this is not
+    permitted; DataError: a task sets higher limits than are allowed; ContainmentMissing.
     """
+    _check_trust(tasks, permitted)
     runs_code = [task.label for task in tasks if SCORERS[task.metric].runs_code]
-    if runs_code and not allowed:
+    if runs_code and not permitted.allow_code_execution:
         raise InputError(
             f"task '{runs_code[0]}' is scored by running model-written programs, in containment; "
             "use --allow-code-execution to allow it"
@@ -145,6 +158,15 @@ def check_code_execution(tasks: Sequence[Task], allowed: bool) -> None:
             limits(task_from_record(task.spec))
     if runs_code:
         require_containment()
+
+
+def _check_trust(tasks: Sequence[Task], permitted: Permissions) -> None:
+    for task in tasks:
+        reason = SCORERS[task.metric].trust_reason(task_from_record(task.spec))
+        if reason is not None and not permitted.trust_tasks:
+            raise InputError(
+                f"task '{task.label}' is {reason}; if you trust the task, use --trust-tasks to allow it"
+            )
 
 
 def prepare_eval_task(
@@ -184,12 +206,13 @@ def check_eval_task(eval_task: EvalTask, tokenizer: Any) -> list[str]:
     """Check that a task's metric can score its eval set and accepts the reference answers; return warnings.
 
     The reference programs of a code task are run in containment.
-    Raises: DataError, with the reason why the scores would be meaningless.
+    Raises: DataError, with the reason why the scores would be meaningless; ScoringFailed.
     """
     require_scorable(eval_task.spec, eval_task.examples)
     warnings = check_answers(eval_task.spec, eval_task.examples, tokenizer)
-    runs_code = SCORERS[eval_task.spec.metric].runs_code
-    return [*warnings, *(check_programs(eval_task.spec, eval_task.examples) if runs_code else [])]
+    scorer = SCORERS[eval_task.spec.metric]
+    warnings += scorer.check_before_run(eval_task.spec, eval_task.examples)
+    return [*warnings, *(check_programs(eval_task.spec, eval_task.examples) if scorer.runs_code else [])]
 
 
 def max_length_of(curriculum: CurriculumSpec, context: int) -> int:

@@ -13,10 +13,12 @@ from lori_cl.registry import Declaration, Registry, Task, Workspace
 from lori_cl.registry.workspace import ARTIFACTS
 from lori_cl.spec import TaskSpec, load_task, task_from_record
 from lori_cl.spec.in_memory import InMemoryTask
+from lori_cl.spec.task import WRITTEN_BY_ADD_TASK
 from lori_cl.tasks import (
     TaskData,
     check_answers,
     eval_set_warnings,
+    freeze_scorer,
     near_duplicates_line,
     read_task,
     to_jsonl,
@@ -76,7 +78,9 @@ def _check_in_memory(task: InMemoryTask) -> _CheckedTask:
         for split, content in zip(("train", "test"), _contents(task), strict=False):
             (Path(folder) / f"{split}.jsonl").write_bytes(content)
         try:
-            return _check(task.spec("train", "test"), Path(folder), task)
+            # A scorer file is relative to the current folder: a task in memory has no file.
+            spec = freeze_scorer(task.spec("train", "test"), Path())
+            return _check(spec, Path(folder), task)
         except DataError as error:
             raise DataError(str(error).replace(folder, task.name)) from None
 
@@ -105,7 +109,8 @@ def _declaration(workspace: Workspace, registry: Registry, task: _CheckedTask) -
         contents = _contents(task.source)
         digests = [workspace.artifacts.put(content, "jsonl") for content in contents]
         files = dict(zip(digests, map(len, contents), strict=True))
-        spec = task.source.spec(*digests).model_copy(update={"skipped": spec.skipped})
+        written = {field: getattr(spec, field) for field in WRITTEN_BY_ADD_TASK}
+        spec = task.source.spec(*digests).model_copy(update=written)
     declared_in = ARTIFACTS if files else workspace.relative(task.source.parent)  # type: ignore[union-attr]
     content = to_jsonl(task.data.held_out)
     eval_set = (workspace.artifacts.put(content, "jsonl"), len(task.data.held_out), len(content))

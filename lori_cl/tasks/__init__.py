@@ -15,6 +15,7 @@ from lori_cl.tasks.examples import Example, check_encodable, examples_digest, fr
 from lori_cl.tasks.kinds import KINDS, Kind, kind_of
 from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.kinds.pooling import pooled_states
+from lori_cl.tasks.scorer_source import freeze_scorer
 from lori_cl.tasks.scorers import SCORERS, Grade, Scorer
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "eval_examples",
     "eval_set_warnings",
     "examples_digest",
+    "freeze_scorer",
     "from_jsonl",
     "kind_of",
     "near_duplicates_line",

@@ -14,11 +14,13 @@ from lori_cl.forgetting.subset import random_subset
 from lori_cl.spec import ClassificationSpec, SkippedRows, TaskSpec
 from lori_cl.tasks.duplicates import duplicates, near_duplicates
 from lori_cl.tasks.examples import Example
+from lori_cl.tasks.graded_rows import with_graded_rows
 from lori_cl.tasks.held_out import split_rows
 from lori_cl.tasks.kinds import kind_of
 from lori_cl.tasks.kinds.labels import inexact_labels
 from lori_cl.tasks.label_inference import infer_labels
 from lori_cl.tasks.rows import Rows
+from lori_cl.tasks.scorer_source import freeze_scorer
 from lori_cl.tasks.scorers import SCORERS
 from lori_cl.tasks.sources import read_split
 
@@ -54,7 +56,7 @@ def _eval_examples(task: TaskSpec, rows: Rows) -> list[Example]:
     found = _require_examples(_scorable(task, kind_of(task).examples(task, rows), rows), rows)
     examples = random_subset(found, task.eval.limit, task.seed)
     require_scorable(task, examples)
-    return examples
+    return with_graded_rows(task, examples, rows)
 
 
 def _train_rows(task: TaskSpec, task_folder: Path) -> Rows:
@@ -67,8 +69,14 @@ def _train_rows(task: TaskSpec, task_folder: Path) -> Rows:
 def _eval_rows(task: TaskSpec, task_folder: Path) -> Rows:
     if task.eval.fraction is not None:
         return split_rows(task, _source_rows(task, task_folder))[1]
-    columns, one_file = kind_of(task).columns(task), task.train.source is not None
+    columns, one_file = _eval_columns(task), task.train.source is not None
     return read_split(task.source, task.eval.split, task_folder, columns, one_file=one_file)
+
+
+def _eval_columns(task: Any) -> set[str] | None:
+    """Return the columns of the eval examples and of their metric; None means all."""
+    columns, graded = kind_of(task).columns(task), SCORERS[task.metric].row_columns(task)
+    return None if columns is None or graded is None else columns | set(graded)
 
 
 def _read_rows(task: TaskSpec, task_folder: Path) -> list[Rows]:
@@ -80,8 +88,7 @@ def _read_rows(task: TaskSpec, task_folder: Path) -> list[Rows]:
 
 def _source_rows(task: TaskSpec, task_folder: Path) -> Rows:
     """Return the rows that `eval.fraction` splits, with the columns of both sides."""
-    kind = kind_of(task)
-    train, held_out = kind.columns(task, training=True), kind.columns(task)
+    train, held_out = kind_of(task).columns(task, training=True), _eval_columns(task)
     columns = None if train is None or held_out is None else train | held_out
     return read_split(task.source, task.train.split, task_folder, columns, one_file=True)
 
@@ -123,7 +130,7 @@ class TaskData:
     """The data of a task's sources."""
 
     task: TaskSpec
-    """The declaration, with its label set if that was inferred."""
+    """The declaration, with its label set if that was inferred, and the source of its scorer file."""
     train: list[Example]
     held_out: list[Example]
     skipped: tuple[SkippedRows, ...]
@@ -135,8 +142,10 @@ class TaskData:
 def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
     """Read both splits; no example may be in both unless the task allows duplicates.
 
-    Raises: DataError, as `train_examples`, `eval_examples`, `infer_labels` and `require_no_duplicates`.
+    Raises: DataError, as `train_examples`, `eval_examples`, `infer_labels`, `freeze_scorer` and
+        `require_no_duplicates`.
     """
+    task = freeze_scorer(task, task_folder)
     read = _read_rows(task, task_folder)
     task, inferred = _with_labels(task, read)
     train_rows, eval_rows = read if len(read) > 1 else split_rows(task, read[0])

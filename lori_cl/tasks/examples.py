@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from lori_cl import digest
 from lori_cl.errors import ArtifactDamaged, DataError, first_line
@@ -13,7 +14,7 @@ from lori_cl.strict_json import InvalidJSON, parse_json
 COMPLETION = "{{ completion }}"
 """The placeholder for the completion in a program."""
 
-LATER = frozenset({"choices", "check", "answers", "turns"})
+LATER = frozenset({"choices", "check", "answers", "turns", "row"})
 """Fields that only some kinds use; omitted from the file if empty."""
 
 Turn = tuple[str, str]
@@ -39,16 +40,23 @@ class Example:
     """All reference answers, the target first, if there are several; the best match counts."""
     turns: tuple[Turn, ...] = ()
     """The turns of the prompt, if it is a conversation; `text` is the same as plain text."""
+    row: str = ""
+    """The columns of the row as JSON, if the task's metric reads them."""
 
     @property
     def golds(self) -> tuple[str, ...]:
         """All reference answers; only the target if there is one."""
         return self.answers or (self.target,)
 
+    def row_values(self) -> Mapping[str, Any]:
+        """Return the columns of the row by name."""
+        values: Mapping[str, Any] = parse_json(self.row) if self.row else {}
+        return values
+
     def texts(self) -> tuple[str, ...]:
         """Return every text of the example."""
         turns = (text for turn in self.turns for text in turn)
-        return (self.text, self.target, self.check, *self.choices, *self.answers, *turns)
+        return (self.text, self.target, self.check, self.row, *self.choices, *self.answers, *turns)
 
 
 def check_encodable(example: Example, where: str) -> None:

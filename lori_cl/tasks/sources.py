@@ -15,6 +15,8 @@ from lori_cl.tasks.rows import InvalidRows, Rows
 
 DATA = "LORI_CL_DATA"
 """The environment variable with the folder of data that is not next to its task file."""
+ABSOLUTE = "use an absolute path in source.local, or set LORI_CL_DATA"
+"""The advice if a path leads out of its folder."""
 
 
 def read_split(
@@ -35,9 +37,9 @@ def read_split(
     invalid = InvalidRows(source.skip_invalid)
     for root, local in roots:
         try:
-            path = _inside(root, local)
+            path = inside(root, local)
             if path.is_dir():
-                return read_file(_inside(root, _file(path, split)), columns, invalid)
+                return read_file(inside(root, _file(path, split)), columns, invalid)
             if path.is_file():
                 return read_file(_data_file(path, one_file), columns, invalid)
         except OSError as error:
@@ -77,7 +79,7 @@ def _hint() -> str:
     )
 
 
-def _inside(root: Path | None, path: Path) -> Path:
+def inside(root: Path | None, path: Path, advice: str = ABSOLUTE) -> Path:
     """Return the path if neither `..` nor a link leads out of the root.
 
     A task file is untrusted input, so its relative path must not reach other files of the user.
@@ -88,7 +90,7 @@ def _inside(root: Path | None, path: Path) -> Path:
         problem = f"leads out of {root.resolve()}, to {path.resolve()}"
     except (RuntimeError, ValueError) as error:  # a circular link; a null byte
         problem = f"cannot be resolved ({first_line(error)})"
-    raise DataError(f"{path} {problem}; use an absolute path in source.local, or set LORI_CL_DATA")
+    raise DataError(f"{path} {problem}; {advice}")
 
 
 def _data_file(path: Path, allowed: bool) -> Path:

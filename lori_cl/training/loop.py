@@ -27,7 +27,7 @@ from lori_cl.runtime import Progress
 from lori_cl.runtime.distributed import DistributedProgress, is_rank_0, lock_run, on_rank_0
 from lori_cl.runtime.environment import check_same_environment
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.task_data.eval_tasks import check_code_execution
+from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.task_data.training_sets import note_data
 from lori_cl.training.gate import Gate, apply_gate, check_gate, resolve_held_back
 from lori_cl.training.import_checks import ImportedAdapter
@@ -48,6 +48,8 @@ class RunOptions:
     """Measure every score, even if it is cached."""
     allow_code_execution: bool = False
     """Run model-written programs, contained, for tasks that are scored by running them."""
+    trust_tasks: bool = False
+    """Run the scorer functions that the tasks contain, without containment."""
     gate: Gate | None = None
     """Hold back a stage that lowers an earlier task's score too much."""
     accept: str | None = None
@@ -83,7 +85,7 @@ def run_curriculum(
             if is_complete(run, tasks, options):
                 return run
             check_same_environment(run, here, change_allowed=options.allow_environment_change)
-        check_code_execution(tasks, options.allow_code_execution)
+        check_permissions(tasks, options)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here)
         evaluator = _evaluator(opened, options, progress)
         with progress.bar(name, len(tasks)) as advance:
@@ -128,7 +130,7 @@ def import_adapter(
             )
         tasks = pinned_tasks(registry, curriculum, run)
         check_run_settings(curriculum, run)
-        check_code_execution(tasks, options.allow_code_execution)
+        check_permissions(tasks, options)
         opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
         evaluator = _evaluator(opened, options, progress)
         score_row_zero(opened, evaluator)

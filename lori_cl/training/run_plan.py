@@ -12,7 +12,7 @@ from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import check_same_environment
 from lori_cl.runtime.memory import free_bytes
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.task_data.eval_tasks import check_code_execution
+from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.tasks import kind_of
 from lori_cl.training.gate import check_gate
 from lori_cl.training.loop import RunOptions, is_complete, sampling
@@ -111,7 +111,7 @@ def plan_curriculum(
         if run is None or not is_complete(run, tasks, options):
             if run is not None:
                 check_same_environment(run, here, change_allowed=options.allow_environment_change)
-            check_code_execution(tasks, options.allow_code_execution)
+            check_permissions(tasks, options)
         prepared = prepare_run(workspace, registry, curriculum, tasks, name, run)
         times = TimeEstimate.of(registry, prepared.loaded.base.digest, curriculum, here)
         planner = _Planner(prepared, curriculum, tasks, options, times)

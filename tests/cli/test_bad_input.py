@@ -354,6 +354,15 @@ def test_model_generated_code_runs_only_if_allowed(
     assert "use --allow-code-execution to allow it" in message
 
 
+def test_scorer_function_runs_only_if_the_tasks_are_trusted(
+    error_of: Callable[..., str], lori_cl: Call, write_task: Write, write_curriculum: Write
+) -> None:
+    file = write_task("a", metric="mine.py:grade")
+    (file.parent / "mine.py").write_text("def grade(answer, targets, row):\n    return 1\n")
+    assert lori_cl("add-task", file).code == 0  # type: ignore[attr-defined]
+    assert "if you trust the task, use --trust-tasks" in error_of("run", write_curriculum("a"))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

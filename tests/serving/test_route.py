@@ -126,12 +126,12 @@ def test_model_generated_code_runs_only_if_allowed(
 ) -> None:
     checked = []
 
-    def refuse(tasks: tuple, allowed: bool) -> None:
-        checked.append(([task.label for task in tasks], allowed))
+    def refuse(tasks: tuple, permitted: RouteOptions) -> None:
+        checked.append(([task.label for task in tasks], permitted.allow_code_execution))
         raise InputError("not allowed")
 
     run_job()
-    monkeypatch.setattr(route, "check_code_execution", refuse)
+    monkeypatch.setattr(route, "check_permissions", refuse)
     with pytest.raises(InputError, match="not allowed"):
         route_workspace(workspace)
     assert checked == [(["colour", "shape"], False)]

@@ -124,15 +124,20 @@ def _answered(evidence: Evidence, task: Task, answers: str, sample: int | None) 
     ids = [example.id for example in examples]
     expect(f"task {task.label}", f"the examples in {answers}", [line["id"] for line in lines], ids)
     outcomes, scorer = [line["outcome"] for line in lines], SCORERS[task.metric]
-    if scorer.runs_code:  # verify does not run model-generated programs again
+    if not _is_graded_again(scorer, spec):
         grade = mean_grade(np.array(outcomes), examples)
-        grade = replace(grade, parts={f"pass@{spec.pass_at[0]}": grade.score})
+        grade = replace(grade, parts={f"pass@{spec.pass_at[0]}": grade.score} if scorer.runs_code else {})
     else:
         answered = [line.get("answers", [line.get("answer")]) for line in lines]
         grade = _grade(scorer, spec, answered, examples, outcomes)
     right = [line["sent_to"] == task.label for line in lines if "sent_to" in line]
     routing = {ROUTING_ACCURACY: sum(right) / len(right)} if right else {}
     return ScoredAnswer(outcomes, replace(grade, parts={**grade.parts, **routing}))
+
+
+def _is_graded_again(scorer: Scorer, spec: Any) -> bool:
+    """Whether verify grades the answers: it runs neither model-generated programs nor the code of tasks."""
+    return not scorer.runs_code and scorer.trust_reason(spec) is None
 
 
 def _grade(

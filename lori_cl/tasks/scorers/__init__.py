@@ -5,8 +5,10 @@ its task kind.
 """
 
 from lori_cl.plugins import Implementations
+from lori_cl.spec.scorer_files import scorer_function
 from lori_cl.tasks.scorers.base import Grade, Scorer
 from lori_cl.tasks.scorers.exact_match import EXACT_MATCH
+from lori_cl.tasks.scorers.function_scorer import FUNCTION_SCORER
 from lori_cl.tasks.scorers.json_match import JSON_MATCH
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
 from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
@@ -15,7 +17,18 @@ from lori_cl.tasks.scorers.pass_at_k import PassAtK
 from lori_cl.tasks.scorers.refusal import HarmonicRate
 from lori_cl.tasks.scorers.regex_match import RegexMatch
 
-SCORERS = Implementations[Scorer](
+
+class Scorers(Implementations[Scorer]):
+    """The scorers by the `metric` of a task; FILE.py:FUNCTION is a scorer, too."""
+
+    def __getitem__(self, name: str) -> Scorer:
+        return super().__getitem__(name) if scorer_function(name) is None else FUNCTION_SCORER
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or scorer_function(name) is not None
+
+
+SCORERS = Scorers(
     "lori_cl.scorers",
     {
         "accuracy": ACCURACY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +52,24 @@ class Scorer(ABC):
 
     def earlier_versions(self) -> Sequence[Scorer]:
         """Return the earlier versions of the metric, newest first."""
+        return []
+
+    def trust_reason(self, task: Any) -> str | None:
+        """Return how grading uses what the task file names if that can harm the user: 'scored by …'.
+
+        None if it cannot. Otherwise grading needs the user's permission.
+        """
+        return None
+
+    def row_columns(self, task: Any) -> Collection[str] | None:
+        """Return the columns of the row that grading reads, for `Example.row`; None means all columns."""
+        return ()
+
+    def check_before_run(self, task: Any, examples: Sequence[Example]) -> list[str]:
+        """Check, at the start of a run, that grading works; return warnings.
+
+        What `trust_reason` says is permitted then. Raises: ScoringFailed, if it does not work.
+        """
         return []
 
     def examples_warning(self, examples: Sequence[Example]) -> str | None:
