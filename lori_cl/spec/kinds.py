@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
+    BeforeValidator,
     Field,
     ValidationError,
     ValidationInfo,
@@ -222,6 +223,31 @@ GenerationMetric = Literal[
 ]
 
 
+class GradedAnswer(Spec):
+    """A reference answer that deserves partial marks."""
+
+    text: str
+    """A Jinja template over the data set's columns."""
+    grade: Number = Field(default=1.0, gt=0, le=1)
+    """The marks for a match: above 0, at most 1."""
+
+
+def _graded_answer(value: Any) -> Any:
+    """Convert a mapping to a graded answer."""
+    if not isinstance(value, Mapping):
+        return value
+    try:
+        return GradedAnswer.model_validate(dict(value))
+    except ValidationError:
+        raise ValueError(
+            f"answers contains {shown(dict(value))}; write a template, or {{text: TEMPLATE, grade: NUMBER}} "
+            "with a grade above 0 and at most 1"
+        ) from None
+
+
+ReferenceAnswers = tuple[Annotated[GradedAnswer | str, BeforeValidator(_graded_answer)], ...] | str
+
+
 class GenerationSpec(GenerativeSpec):
     """A text to generate after a prompt."""
 
@@ -237,10 +263,11 @@ class GenerationSpec(GenerativeSpec):
     answer: str = ""
     """A Jinja template over the data set's columns: the answer to generate after the prompt. Optional with
     `answers`; the task then trains on the first of those."""
-    answers: tuple[str, ...] | str | None = None
+    answers: ReferenceAnswers | None = None
     """The reference answers, if a row has several; the best match counts. Either the name of a column that
     holds a list (`answers.text`: the list `text` in a column that holds a table), a template with one
-    expression that gives a list, or a list of templates, one per answer."""
+    expression that gives a list, or a list of templates, one per answer. An answer may be graded:
+    `{text: …, grade: 0.5}`."""
     pattern: str | None = None
     """A Jinja template over the data set's columns: the regular expression that a right answer contains, for
     `metric: regex_match`."""

@@ -14,7 +14,7 @@ from lori_cl.strict_json import InvalidJSON, parse_json
 COMPLETION = "{{ completion }}"
 """The placeholder for the completion in a program."""
 
-LATER = frozenset({"choices", "check", "answers", "turns", "row"})
+LATER = frozenset({"choices", "check", "answers", "grades", "turns", "row"})
 """Fields that only some kinds use; omitted from the file if empty."""
 
 Turn = tuple[str, str]
@@ -38,6 +38,8 @@ class Example:
     completion, or `refuse` or `answer`."""
     answers: tuple[str, ...] = ()
     """All reference answers, the target first, if there are several; the best match counts."""
+    grades: tuple[float, ...] = ()
+    """The marks for a match of each of the answers, if they differ."""
     turns: tuple[Turn, ...] = ()
     """The turns of the prompt, if it is a conversation; `text` is the same as plain text."""
     row: str = ""
@@ -47,6 +49,12 @@ class Example:
     def golds(self) -> tuple[str, ...]:
         """All reference answers; only the target if there is one."""
         return self.answers or (self.target,)
+
+    @property
+    def graded_golds(self) -> tuple[tuple[str, float], ...]:
+        """Each reference answer with the marks for a match."""
+        golds = self.golds
+        return tuple(zip(golds, self.grades or (1.0,) * len(golds), strict=True))
 
     def row_values(self) -> Mapping[str, Any]:
         """Return the columns of the row by name."""
@@ -95,7 +103,7 @@ def from_jsonl(raw: bytes) -> list[Example]:
 def _example(line: str, number: int) -> Example:
     try:
         record = parse_json(line)
-        record |= {field: tuple(record.get(field, ())) for field in ("choices", "answers")}
+        record |= {field: tuple(record.get(field, ())) for field in ("choices", "answers", "grades")}
         record["turns"] = tuple((role, text) for role, text in record.get("turns", ()))
         example = Example(**record)
     except (InvalidJSON, TypeError, ValueError, AttributeError) as error:
@@ -104,7 +112,15 @@ def _example(line: str, number: int) -> Example:
         ) from None
     if type(example.id) is not int or not all(isinstance(text, str) for text in example.texts()):
         raise ArtifactDamaged(f"line {number} of an eval set is not an example: a field has the wrong type")
+    if example.grades and not _are_grades(example):
+        raise ArtifactDamaged(f"line {number} of an eval set is not an example: a grade is not valid")
     return example
+
+
+def _are_grades(example: Example) -> bool:
+    """Whether every reference answer has a grade above 0 and at most 1."""
+    fit = all(type(grade) in (int, float) and 0 < grade <= 1 for grade in example.grades)
+    return fit and len(example.grades) == len(example.golds)
 
 
 def examples_digest(examples: Sequence[Example]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lori_cl.errors import DataError
+from lori_cl.errors import ArtifactDamaged, DataError
 from lori_cl.tasks import SCORERS, Example, eval_examples, from_jsonl, to_jsonl, train_examples
 
 from .task_files import generation, write_rows
@@ -109,3 +110,55 @@ def test_eval_set_with_several_answers_round_trips() -> None:
     assert from_jsonl(written) == examples
     assert b'"answers": ["a", "b"]' in written.split(b"\n")[0]
     assert b"answers" not in written.split(b"\n")[1]
+
+
+GRADED = ["{{ a }}", {"text": "{{ golds[1] }}", "grade": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "answers", [GRADED, "graded", "{{ graded }}"], ids=["templates", "column", "expression"]
+)
+def test_match_of_a_graded_answer_gets_its_grade(tmp_path: Path, answers: Any) -> None:
+    graded = [{"text": "Paris", "grade": 1}, {"text": "paris, France", "grade": 0.5}]
+    write_rows(tmp_path / "data" / "test.jsonl", [{**ROW, "graded": graded}])
+    (found,) = eval_examples(generation(answer="", answers=answers), tmp_path)
+    outcomes = [
+        SCORERS["exact_match"].grade(None, [[answer]], [found]).score
+        for answer in ("Paris", "paris, france", "Rome")
+    ]
+    assert outcomes == [1.0, 0.5, 0.0]
+
+
+def test_graded_answers_survive_the_eval_set_file(tmp_path: Path) -> None:
+    found = example(tmp_path, answers=GRADED)
+    assert found.grades == (1.0, 0.5)
+    assert from_jsonl(to_jsonl([found])) == [found]
+
+
+def test_answers_without_grades_leave_the_eval_set_unchanged(tmp_path: Path) -> None:
+    assert b"grades" not in to_jsonl([example(tmp_path, answers="golds")])
+
+
+def test_training_target_needs_full_marks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"line 1: the first answer is the training target, .* grade is 0\.5"):
+        example(tmp_path, answers=[{"text": "{{ a }}", "grade": 0.5}, "{{ q }}"])
+
+
+@pytest.mark.parametrize("grade", [0, 1.5, -1, True, "half", float("nan")])
+def test_invalid_grade_is_refused(tmp_path: Path, grade: Any) -> None:
+    with pytest.raises(ValueError, match="grade above 0 and at most 1"):
+        generation(answers=["{{ a }}", {"text": "{{ q }}", "grade": grade}])
+
+
+def test_invalid_grade_in_a_row_is_refused(tmp_path: Path) -> None:
+    rows = [{**ROW, "golds": ["a", {"text": "b", "grade": 2}]}]
+    write_rows(tmp_path / "data" / "test.jsonl", rows)
+    with pytest.raises(DataError, match="answers contains the grade 2; a grade is a number above 0"):
+        eval_examples(generation(answer="", answers="golds"), tmp_path)
+
+
+@pytest.mark.parametrize("grades", [[2.0, 1.0], [1.0], ["1", 1.0], [0, 1.0]])
+def test_eval_set_file_with_invalid_grades_is_damaged(tmp_path: Path, grades: list[Any]) -> None:
+    record = {"id": 0, "text": "q", "target": "a", "answers": ["a", "b"], "grades": grades}
+    with pytest.raises(ArtifactDamaged, match="a grade is not valid"):
+        from_jsonl(json.dumps(record).encode())

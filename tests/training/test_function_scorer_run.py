@@ -10,6 +10,7 @@ import pytest
 
 from lori_cl.errors import InputError, ScoringFailed
 from lori_cl.registry import Registry, Run, Workspace
+from lori_cl.reports import gather
 from lori_cl.runtime import SilentProgress
 from lori_cl.serving.remeasure import RemeasureOptions, remeasure
 from lori_cl.serving.verify import verify
@@ -28,11 +29,13 @@ def train(
 ) -> Train:
     """Return a function that runs one task with the scorer function `soft`."""
 
-    def run(source: str = SOURCE, name: str = "run", trust: bool = True) -> Run:
-        file = write_task("colours", metric="soft.py:soft")
-        (file.parent / "soft.py").write_text(source)
-        register_tasks(workspace, [file])
-        spec = load_curriculum(write_curriculum("colours"))
+    def run(
+        source: str = SOURCE, name: str = "run", trust: bool = True, tasks: tuple[str, ...] = ("colours",)
+    ) -> Run:
+        files = [write_task(task, metric="soft.py:soft") for task in tasks]
+        (files[0].parent / "soft.py").write_text(source)
+        register_tasks(workspace, files)
+        spec = load_curriculum(write_curriculum(*tasks))
         return run_curriculum(workspace, spec, name, RunOptions(trust_tasks=trust), SilentProgress())
 
     return run
@@ -76,3 +79,12 @@ def test_changed_scorer_file_makes_a_new_version_with_new_scores(train: Train, w
         assert registry.task("colours").version == 2
         old, new = _scores(registry, "run")[1, "current"], _scores(registry, "second")[1, "current"]
     assert old.input_digest != new.input_digest
+
+
+def test_change_of_a_graded_task_is_tested_with_the_bootstrap(train: Train, workspace: Workspace) -> None:
+    train(tasks=("colours", "shapes"))
+    with workspace.read() as registry:
+        report = gather(registry, "run", workspace.artifacts)
+    (change,) = next(view for view in report.views if view.name == "current").changes
+    assert change.test is not None
+    assert (change.task, change.test.name) == ("colours", "paired_bootstrap")

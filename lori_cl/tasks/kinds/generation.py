@@ -29,6 +29,7 @@ from lori_cl.errors import DataError
 from lori_cl.spec import GenerationSpec
 from lori_cl.spec.data_formats import CONVERSATION_COLUMNS
 from lori_cl.spec.error_messages import shown
+from lori_cl.spec.kinds import GradedAnswer
 from lori_cl.tasks.conversations import assistant_turns, conversation_example, prompt_example, prompt_row
 from lori_cl.tasks.examples import Example
 from lori_cl.tasks.kinds.causal import render_nonempty
@@ -95,8 +96,19 @@ class Generation(Generative):
 
     def answers_of(self, task: GenerationSpec, row: Row, where: str) -> list[str]:
         """Return the training target, then the other reference answers."""
-        target = [render_nonempty(task.answer, row, "answer", where)] if task.answer else []
-        return list(dict.fromkeys([*target, *_listed_answers(task, row, where)]))
+        return list(_graded_answers(task, row, where))
+
+    def grades_of(self, task: GenerationSpec, row: Row, where: str) -> list[float]:
+        """Return the grade of each answer; empty if all have full marks."""
+        if task.answers is None:
+            return []
+        grades = list(_graded_answers(task, row, where).values())
+        if grades[0] < 1:
+            raise DataError(
+                f"{where}: the first answer is the training target, but its grade is {grades[0]:g}; put an "
+                "answer with grade 1 first, or set 'answer'"
+            )
+        return grades if min(grades) < 1 else []
 
     def answer_columns(self, task: GenerationSpec) -> set[str]:
         """Return the columns of `answer` and `answers`."""
@@ -108,30 +120,60 @@ class Generation(Generative):
             case str() as template:
                 return columns_read(task.answer, template)
             case templates:
-                return columns_read(task.answer, *templates)
+                return columns_read(task.answer, *(_template(each) for each in templates))
 
 
-def _listed_answers(task: GenerationSpec, row: Row, where: str) -> list[str]:
-    """Return the reference answers that `answers` gives for a row.
+def _graded_answers(task: GenerationSpec, row: Row, where: str) -> dict[str, float]:
+    """Return the grade of each answer, the training target first; the higher grade of equal texts."""
+    graded = {render_nonempty(task.answer, row, "answer", where): 1.0} if task.answer else {}
+    for text, grade in _listed_answers(task, row, where):
+        graded[text] = max(grade, graded.get(text, 0.0))
+    return graded
 
-    Raises: DataError, if it is not a list, is empty, or contains something that is not text or a number.
+
+def _listed_answers(task: GenerationSpec, row: Row, where: str) -> list[tuple[str, float]]:
+    """Return the reference answers that `answers` gives for a row, with their grades.
+
+    Raises: DataError, if it is not a list, is empty, or contains something that is not an answer.
     """
     if task.answers is None:
         return []
     if not isinstance(task.answers, str):
-        return [render_nonempty(template, row, "answers", where) for template in task.answers]
+        return [
+            (render_nonempty(_template(each), row, "answers", where), _declared_grade(each))
+            for each in task.answers
+        ]
     if is_template(task.answers):
         found = render_list(task.answers, row, "answers", where)
     else:
         found = _column(task.answers, row, where)
-    for answer in found:
-        if isinstance(answer, bool) or not isinstance(answer, str | int | float) or not str(answer).strip():
-            raise DataError(
-                f"{where}: answers contains {shown(answer)}; each answer must be text or a number"
-            )
     if not found:
         raise DataError(f"{where}: answers is an empty list; each row needs at least one answer")
-    return [str(answer) for answer in found]
+    return [_answer_of_row(answer, where) for answer in found]
+
+
+def _template(answer: GradedAnswer | str) -> str:
+    return answer if isinstance(answer, str) else answer.text
+
+
+def _declared_grade(answer: GradedAnswer | str) -> float:
+    return 1.0 if isinstance(answer, str) else answer.grade
+
+
+def _answer_of_row(value: Any, where: str) -> tuple[str, float]:
+    """Return the text and the grade of a text, a number, or a table with `text` and `grade`."""
+    graded = isinstance(value, Mapping) and value.keys() == {"text", "grade"}
+    text, grade = (value["text"], value["grade"]) if graded else (value, 1)
+    if isinstance(text, bool) or not isinstance(text, str | int | float) or not str(text).strip():
+        raise DataError(
+            f"{where}: answers contains {shown(value)}; each answer must be text, a number, or a table with "
+            "'text' and 'grade'"
+        )
+    if isinstance(grade, bool) or not isinstance(grade, int | float) or not 0 < grade <= 1:
+        raise DataError(
+            f"{where}: answers contains the grade {shown(grade)}; a grade is a number above 0 and at most 1"
+        )
+    return str(text), float(grade)
 
 
 def _column(path: str, row: Row, where: str) -> list[Any]:

@@ -49,6 +49,7 @@ class Generative(CausalKind):
                 target=answers[0],
                 check=self.check(task, row, where),
                 answers=tuple(answers) if len(answers) > 1 else (),
+                grades=tuple(self.grades_of(task, row, where)),
             )
 
         return rows.valid(example_of)
@@ -79,6 +80,13 @@ class Generative(CausalKind):
         Raises: DataError, if there is none, or one is empty.
         """
         return [render_nonempty(task.answer, row, "answer", where)]
+
+    def grades_of(self, task: Any, row: Row, where: str) -> Sequence[float]:
+        """Return the marks for a match of each answer of `answers_of`; empty if they are equal.
+
+        Raises: DataError, if a grade is invalid, or that of the training target is not 1.
+        """
+        return ()
 
     def answer_columns(self, task: Any) -> set[str]:
         """Return the columns that `answers_of` reads."""

@@ -178,8 +178,8 @@ class MeanOutcome(Scorer):
         return mean_outcomes(answers, examples, self._best_outcome)
 
     def _best_outcome(self, answer: str, example: Example) -> float:
-        """Return the outcome of an answer against the correct answer that it matches best."""
-        return max(self.outcome(answer, gold) for gold in example.golds)
+        """Return the outcome of an answer against the reference answer that it matches best."""
+        return max(grade * self.outcome(answer, gold) for gold, grade in example.graded_golds)
 
 
 NOT_A_LABEL = 0
