@@ -181,7 +181,8 @@ class Workspace:
             upper_triangle: Also evaluate tasks before they are trained.
             measure_all: Measure every score, including those that are cached.
             allow_code_execution: Run model-generated programs, contained, to score code tasks.
-            trust_tasks: Run the scorer functions that the tasks contain, without containment.
+            trust_tasks: Run the scorer functions of the tasks, without containment, and send answers to their
+                judges.
             allow_environment_change: Resume even if packages, threads or the machine differ from those of
                 the newest stage.
             declared_in: The curriculum file's folder, whose git revision is recorded; by default the
@@ -270,7 +271,8 @@ class Workspace:
         Args:
             mask: The adapter's own mask file, as LoRI publishes it.
             allow_code_execution: Run model-generated programs, contained, to score code tasks.
-            trust_tasks: Run the scorer functions that the tasks contain, without containment.
+            trust_tasks: Run the scorer functions of the tasks, without containment, and send answers to their
+                judges.
             declared_in: The curriculum file's folder, as for `run`.
             progress: Whether to draw progress bars, or an object that draws them.
 

@@ -26,6 +26,6 @@ _OPTIONS = (
     click.option(
         "--trust-tasks",
         is_flag=True,
-        help="Run the scorer functions that the tasks contain, without containment.",
+        help="Run the scorer functions of the tasks, without containment, and send answers to their judges.",
     ),
 )

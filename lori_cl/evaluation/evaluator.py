@@ -21,7 +21,7 @@ from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import View
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import EvalTask
-from lori_cl.tasks import kind_of
+from lori_cl.tasks import JudgeUsage, kind_of
 
 BASE_VIEW = "base"
 """View of row 0, in which the adapter is off."""
@@ -45,6 +45,8 @@ class Evaluator:
     """Whether `eval.sample` applies, by view, stage and the task's own stage."""
     encodings: dict[tuple[str, int], str] = field(default_factory=dict)
     """`encoding_digest` by label and number of examples; missing digests are computed on demand."""
+    judge_usage: JudgeUsage = field(default_factory=JudgeUsage)
+    """What judges were asked so far."""
     _written: dict[str, tuple[str, int]] = field(default_factory=dict)
     _measured: dict[str, Evaluation] = field(default_factory=dict)
     _feature_cache: dict[tuple[str, int], Features] = field(default_factory=dict)
@@ -174,6 +176,7 @@ class Evaluator:
                 known, stage=stage, task=eval_task.label, view=view, source="cached", elapsed_s=0.0
             )
         measured = measure_now()
+        self.judge_usage += measured.grade.usage or JudgeUsage()
         evaluation = Evaluation(
             stage=stage,
             task=eval_task.label,

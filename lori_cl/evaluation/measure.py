@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ from lori_cl.runtime import Progress
 from lori_cl.runtime.distributed import on_rank_0
 from lori_cl.runtime.memory import memory_errors
 from lori_cl.task_data.eval_tasks import EvalTask
-from lori_cl.tasks import SCORERS, Grade, kind_of
+from lori_cl.tasks import Grade, kind_of
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,12 @@ def grade_answers(
 
     Raises: LoriError, if the metric gives no finite score.
     """
-    scorer = SCORERS[eval_task.spec.metric]
+    scorer = eval_task.scorer
     # Once for all processes: neither a function nor a judge must give the same grades twice.
     once = (lambda grading: grading()) if scorer.trust_reason(eval_task.spec) is None else on_rank_0
     grade = once(lambda: scorer.grade(eval_task.spec, answers, eval_task.examples))
+    if grade.usage is not None:
+        log.info("%s: %s", title, grade.usage.words())
     _require_finite(grade, eval_task, title)
     return Measured(
         answers=answers,

@@ -85,6 +85,16 @@ class Workspace:
         """
         return self._tree("logs", run)
 
+    @property
+    def judge_cache(self) -> Path:
+        """Folder with the replies of judges.
+
+        Raises: WorkspaceUnusable, if the folder, or a link in it, leads out of the workspace.
+        """
+        path = self.path("judge")
+        require_tree_inside(self.root, path)
+        return path
+
     def _tree(self, folder: str, run: str) -> Path:
         path = self.path(folder, require_file_name(run))
         require_tree_inside(self.root, path)

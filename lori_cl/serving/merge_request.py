@@ -30,7 +30,7 @@ class MergeRequest:
     """Score the merged adapter on each of its tasks."""
     allow_code_execution: bool = False
     trust_tasks: bool = False
-    """Run the scorer functions that the tasks contain, without containment."""
+    """Run the scorer functions of the tasks, without containment, and send answers to their judges."""
 
 
 @dataclass(frozen=True)

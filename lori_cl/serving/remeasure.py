@@ -32,7 +32,7 @@ class RemeasureOptions:
     allow_code_execution: bool = False
     """Run model-generated programs, contained, for tasks that are scored by running them."""
     trust_tasks: bool = False
-    """Run the scorer functions that the tasks contain, without containment."""
+    """Run the scorer functions of the tasks, without containment, and send answers to their judges."""
     stages: frozenset[int] | None = None
     """Rows of the score matrix; 0 is the base model. None means all."""
 

@@ -30,7 +30,7 @@ class RouteOptions:
     allow_code_execution: bool = False
     """Run model-generated programs, contained, for tasks that are scored by running them."""
     trust_tasks: bool = False
-    """Run the scorer functions that the tasks contain, without containment."""
+    """Run the scorer functions of the tasks, without containment, and send answers to their judges."""
 
 
 def route_run(workspace: Workspace, name: str, options: RouteOptions, progress: Progress) -> None:

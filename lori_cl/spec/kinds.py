@@ -44,13 +44,13 @@ REGISTERED = {"registered": True}
 
 
 def _or_plugin_scorer(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Accept a built-in metric of the kind, the scorer of a plugin, or a function in a Python file."""
+    """Accept a built-in metric of the kind, the scorer of a plugin, a function, or a judge."""
     try:
         return validate(value)
     except ValidationError:
         if isinstance(value, str) and value in plugins("lori_cl.scorers"):
             return value
-        if scorer_function(value) is not None:
+        if value == "judge" or scorer_function(value) is not None:
             return value
         if isinstance(value, str) and ".py" in value:
             raise ValueError(
@@ -61,8 +61,8 @@ def _or_plugin_scorer(value: Any, validate: ValidatorFunctionWrapHandler) -> Any
 
 
 OR_PLUGIN_SCORER = WrapValidator(_or_plugin_scorer)
-"""Annotates the `metric` of a kind: a built-in metric of the kind, the scorer of a plugin, or
-FILE.py:FUNCTION, a function in a Python file next to the task file."""
+"""Annotates the `metric` of a kind: a built-in metric of the kind, the scorer of a plugin, FILE.py:FUNCTION
+(a function in a Python file next to the task file), or `judge`."""
 
 
 def value_key(value: Any) -> str:

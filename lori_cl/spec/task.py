@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lori_cl.spec.base import Count, Name, Number, Spec
 from lori_cl.spec.error_messages import shown
+from lori_cl.spec.judge import JudgeSpec
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 """OWNER/NAME. Excludes names that `datasets` would treat as a folder or as one of its own readers."""
@@ -93,7 +94,7 @@ class SkippedRows(Spec):
 class TaskSpec(Spec):
     """The fields of every kind of task."""
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"scorer_source"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"scorer_source", "judge"})
 
     name: Name
     kind: str
@@ -107,9 +108,20 @@ class TaskSpec(Spec):
     description: str = ""
     skipped: tuple[SkippedRows, ...] = ()
     """Rows that were skipped when the task was added. Written by `add-task`; not allowed in a task file."""
+    judge: JudgeSpec | None = None
+    """The language model that grades answers, for `metric: judge`."""
     scorer_source: str | None = None
     """The content of the file of `metric: FILE.py:FUNCTION`, as it was when the task was added. Written by
     `add-task`; not allowed in a task file."""
+
+    @model_validator(mode="after")
+    def _check_judge(self) -> Self:
+        metric = getattr(self, "metric", None)
+        if metric == "judge" and self.judge is None:
+            raise ValueError("metric: judge needs the section 'judge' with url, model and prompt")
+        if metric != "judge" and self.judge is not None:
+            raise ValueError(f"'judge' is not used by metric: {metric}; set metric: judge")
+        return self
 
     @model_validator(mode="after")
     def _check_fraction(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -13,11 +14,13 @@ from lori_cl.adapters import tensors_digest
 from lori_cl.errors import ArtifactMissing, InputError
 from lori_cl.forgetting.subset import random_subset
 from lori_cl.registry import Task, Workspace
+from lori_cl.runtime.distributed import on_rank_0
 from lori_cl.runtime.environment import compute
 from lori_cl.spec import CurriculumSpec, TaskSpec, task_from_record
 from lori_cl.tasks import (
     SCORERS,
     Example,
+    Scorer,
     check_answers,
     check_programs,
     eval_examples,
@@ -55,10 +58,17 @@ class EvalTask:
     """`model.attention` of the curriculum; implementations round differently."""
     sample: int | None = None
     """`eval.sample`."""
+    cache: Path | None = None
+    """The folder in which its scorer caches the replies of a judge."""
 
     def sampled(self) -> EvalTask:
         """Return the task with a random sample of its examples, see `eval.sample`."""
         return replace(self, examples=random_subset(self.examples, self.sample, self.spec.seed))
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer of its metric."""
+        return SCORERS[self.spec.metric].caching_in(self.cache)
 
     def prompts(self, tokenizer: Any, examples: Sequence[Example]) -> list[list[int]]:
         """Return the prompt tokens of each example."""
@@ -137,7 +147,7 @@ class Permissions(Protocol):
 
     @property
     def trust_tasks(self) -> bool:
-        """Whether the scorer functions that the tasks contain may run, without containment."""
+        """Whether the scorer functions of the tasks may run, without containment, and judges get answers."""
 
 
 def check_permissions(tasks: Sequence[Task], permitted: Permissions) -> None:
@@ -199,6 +209,7 @@ def prepare_eval_task(
         max_length=prompt_length(spec, max_length, context),
         attention=curriculum.model.attention,
         sample=curriculum.eval.sample,
+        cache=workspace.judge_cache if spec.judge is not None else None,
     )
 
 
@@ -206,13 +217,23 @@ def check_eval_task(eval_task: EvalTask, tokenizer: Any) -> list[str]:
     """Check that a task's metric can score its eval set and accepts the reference answers; return warnings.
 
     The reference programs of a code task are run in containment.
-    Raises: DataError, with the reason why the scores would be meaningless; ScoringFailed.
+    Raises: DataError, with the reason why the scores would be meaningless.
     """
     require_scorable(eval_task.spec, eval_task.examples)
     warnings = check_answers(eval_task.spec, eval_task.examples, tokenizer)
+    runs_code = eval_task.scorer.runs_code
+    return [*warnings, *(check_programs(eval_task.spec, eval_task.examples) if runs_code else [])]
+
+
+def check_scorer(eval_task: EvalTask) -> list[str]:
+    """Check that a permitted scorer function or judge works; return warnings. Nothing is cached.
+
+    Raises: ScoringFailed; InputError: the API key of a judge is not set.
+    """
     scorer = SCORERS[eval_task.spec.metric]
-    warnings += scorer.check_before_run(eval_task.spec, eval_task.examples)
-    return [*warnings, *(check_programs(eval_task.spec, eval_task.examples) if scorer.runs_code else [])]
+    if scorer.trust_reason(eval_task.spec) is None:
+        return []
+    return on_rank_0(lambda: scorer.check_before_run(eval_task.spec, eval_task.examples))
 
 
 def max_length_of(curriculum: CurriculumSpec, context: int) -> int:

@@ -16,13 +16,14 @@ from lori_cl.tasks.kinds import KINDS, Kind, kind_of
 from lori_cl.tasks.kinds.padding import right_padded
 from lori_cl.tasks.kinds.pooling import pooled_states
 from lori_cl.tasks.scorer_source import freeze_scorer
-from lori_cl.tasks.scorers import SCORERS, Grade, Scorer
+from lori_cl.tasks.scorers import SCORERS, Grade, JudgeUsage, Scorer
 
 __all__ = [
     "KINDS",
     "SCORERS",
     "Example",
     "Grade",
+    "JudgeUsage",
     "Kind",
     "Scorer",
     "TaskData",

@@ -29,6 +29,7 @@ from lori_cl.runtime.environment import check_same_environment
 from lori_cl.spec import CurriculumSpec, View
 from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.task_data.training_sets import note_data
+from lori_cl.tasks import JudgeUsage
 from lori_cl.training.gate import Gate, apply_gate, check_gate, resolve_held_back
 from lori_cl.training.import_checks import ImportedAdapter
 from lori_cl.training.resume_checks import check_run_settings, parent_stages, pinned_tasks, stage_inputs
@@ -49,7 +50,7 @@ class RunOptions:
     allow_code_execution: bool = False
     """Run model-written programs, contained, for tasks that are scored by running them."""
     trust_tasks: bool = False
-    """Run the scorer functions that the tasks contain, without containment."""
+    """Run the scorer functions of the tasks, without containment, and send answers to their judges."""
     gate: Gate | None = None
     """Hold back a stage that lowers an earlier task's score too much."""
     accept: str | None = None
@@ -158,6 +159,7 @@ def run_stage(
     stage, state = training.train() if opened.imported is None else training.import_adapter()
     state, statistics = _with_router_statistics(opened, state, task, progress)
     eval_tasks = opened.eval_tasks if options.upper_triangle else opened.eval_tasks[: len(history) + 1]
+    asked_before = evaluator.judge_usage
     scores = evaluator.row(opened.curriculum.eval.views, [*history, state], eval_tasks)
     stage = replace(stage, elapsed_s=time.perf_counter() - began, peak_memory_bytes=_peak_memory_bytes())
     files = evaluator.pop_written()
@@ -175,7 +177,16 @@ def run_stage(
         apply_gate(opened, scored, options.gate)
     run = on_rank_0(lambda: workspace.commit_stage(opened.registry, name, scored))
     log.info(_summary(training.title, stage, scores, run))
+    _log_judge_usage(evaluator.judge_usage, asked_before)
     return state
+
+
+def _log_judge_usage(total: JudgeUsage, before: JudgeUsage) -> None:
+    """Log what judges were asked in a stage, and since the command was started."""
+    stage = total - before
+    if stage.requests or stage.cached:
+        log.info("judge, this stage: %s", stage.words())
+        log.info("judge, since the start of this command: %s", total.words())
 
 
 def score_row_zero(opened: OpenRun, evaluator: Evaluator) -> None:

@@ -19,7 +19,7 @@ from lori_cl.runtime.distributed import join, on_rank_0
 from lori_cl.runtime.environment import environment, make_deterministic
 from lori_cl.spec import CurriculumSpec
 from lori_cl.task_data.encoding import encoding_digest
-from lori_cl.task_data.eval_tasks import EvalTask, check_eval_task
+from lori_cl.task_data.eval_tasks import EvalTask, check_eval_task, check_scorer
 from lori_cl.task_data.protected_texts import with_protected_digest
 from lori_cl.task_data.training_sets import (
     TrainingSet,
@@ -110,7 +110,7 @@ def prepare_run(
     encodings = {
         eval_task.label: encoding_digest(eval_task, base.tokenizer) for eval_task in loaded.eval_tasks
     }
-    _check_eval_tasks(loaded.eval_tasks[len(loaded.history) :], base.tokenizer)
+    _check_eval_tasks(loaded.eval_tasks, len(loaded.history), base.tokenizer)
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in untrained}
     for task in untrained:
         _check_training_data(workspace, registry, task, training_sets[task.label], name)
@@ -150,15 +150,17 @@ def open_run(
     )
 
 
-def _check_eval_tasks(eval_tasks: Sequence[EvalTask], tokenizer: Any) -> None:
-    """Check the eval sets of untrained tasks with the model's tokenizer; log the warnings.
+def _check_eval_tasks(eval_tasks: Sequence[EvalTask], n_trained: int, tokenizer: Any) -> None:
+    """Check the eval sets of untrained tasks with the model's tokenizer, and every scorer; log the warnings.
 
-    Raises: DataError, see `check_eval_task`.
+    Raises: DataError, see `check_eval_task`; ScoringFailed, see `check_scorer`.
     """
-    for eval_task in eval_tasks:
-        warnings = check_eval_task(eval_task, tokenizer)
-        for warning in warnings:
-            log.warning("%s", one_line(warning))
+    untrained = eval_tasks[n_trained:]
+    warnings = [warning for eval_task in untrained for warning in check_eval_task(eval_task, tokenizer)]
+    if untrained:  # otherwise nothing is scored, and the scorers may not be permitted
+        warnings += [warning for eval_task in eval_tasks for warning in check_scorer(eval_task)]
+    for warning in warnings:
+        log.warning("%s", one_line(warning))
 
 
 def _check_training_data(

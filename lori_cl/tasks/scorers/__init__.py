@@ -6,10 +6,11 @@ its task kind.
 
 from lori_cl.plugins import Implementations
 from lori_cl.spec.scorer_files import scorer_function
-from lori_cl.tasks.scorers.base import Grade, Scorer
+from lori_cl.tasks.scorers.base import Grade, JudgeUsage, Scorer
 from lori_cl.tasks.scorers.exact_match import EXACT_MATCH
 from lori_cl.tasks.scorers.function_scorer import FUNCTION_SCORER
 from lori_cl.tasks.scorers.json_match import JSON_MATCH
+from lori_cl.tasks.scorers.judge import JUDGE
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
 from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
 from lori_cl.tasks.scorers.overlap import EDIT_SIMILARITY, F1, ROUGE_L, SENTENCE_BLEU
@@ -44,8 +45,9 @@ SCORERS = Scorers(
         "edit_similarity": EDIT_SIMILARITY,
         "pass_at_k": PassAtK(),
         "harmonic_rate": HarmonicRate(),
+        "judge": JUDGE,
     },
     Scorer,
 )
 
-__all__ = ["SCORERS", "Grade", "Scorer"]
+__all__ = ["SCORERS", "Grade", "JudgeUsage", "Scorer"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,47 @@ Labels = Int64[np.ndarray, "n"]
 
 
 @dataclass(frozen=True)
+class JudgeUsage:
+    """What a judge was asked, and the tokens that were paid for."""
+
+    requests: int = 0
+    """Number of answers that the server graded."""
+    cached: int = 0
+    """Number of answers whose grade was in the cache."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float | None = None
+    """In the currency of the prices; None if they are not known."""
+
+    def __add__(self, other: JudgeUsage) -> JudgeUsage:
+        costs = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return JudgeUsage(
+            self.requests + other.requests,
+            self.cached + other.cached,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            sum(costs) if costs else None,
+        )
+
+    def __sub__(self, earlier: JudgeUsage) -> JudgeUsage:
+        return JudgeUsage(
+            self.requests - earlier.requests,
+            self.cached - earlier.cached,
+            self.prompt_tokens - earlier.prompt_tokens,
+            self.completion_tokens - earlier.completion_tokens,
+            None if self.cost is None else self.cost - (earlier.cost or 0.0),
+        )
+
+    def words(self) -> str:
+        """Return '12 answers graded, 3 from the cache, 340 prompt and 20 completion tokens, cost 0.0123'."""
+        cost = "" if self.cost is None else f", cost {self.cost:.4f}"
+        return (
+            f"{self.requests + self.cached:,} answers graded, {self.cached:,} from the cache, "
+            f"{self.prompt_tokens:,} prompt and {self.completion_tokens:,} completion tokens{cost}"
+        )
+
+
+@dataclass(frozen=True)
 class Grade:
     """The result of grading the answers to an eval set."""
 
@@ -35,6 +77,8 @@ class Grade:
     """Standard error of the score; None over a single example."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Additional metrics of the same answers, as fractions, by name."""
+    usage: JudgeUsage | None = None
+    """What a judge was asked; None without a judge."""
 
 
 class Scorer(ABC):
@@ -53,6 +97,10 @@ class Scorer(ABC):
     def earlier_versions(self) -> Sequence[Scorer]:
         """Return the earlier versions of the metric, newest first."""
         return []
+
+    def caching_in(self, folder: Path | None) -> Scorer:
+        """Return the scorer with what it can reuse cached in this folder; None stores nothing."""
+        return self
 
     def trust_reason(self, task: Any) -> str | None:
         """Return how grading uses what the task file names if that can harm the user: 'scored by …'.
