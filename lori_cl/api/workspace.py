@@ -147,7 +147,14 @@ class Workspace:
 
         registered = {name for task in self.tasks() for name in (task.name, f"{task.name}@{task.version}")}
         return load_curriculum(
-            Path(file), settings, {"method": METHODS, "masks.strategy": STRATEGIES, "tasks": registered}
+            Path(file),
+            settings,
+            {
+                "method": METHODS,
+                "masks.strategy": STRATEGIES,
+                "tasks": registered,
+                "eval.also": registered,
+            },
         )
 
     def run(

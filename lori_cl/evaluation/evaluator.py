@@ -84,6 +84,16 @@ class Evaluator:
                 scores.append(self._score(len(history), view, eval_task, head, sha256))
         return scores
 
+    def also_row(self, history: Sequence[StageState], eval_tasks: Sequence[EvalTask]) -> list[Evaluation]:
+        """Return the score of each task that is not trained, with the current adapter, in the view `current`.
+
+        A classification task without a prompt uses the zero-shot head of the base model, as in row 0.
+        """
+        if not eval_tasks:
+            return []
+        sha256 = _ActiveAdapter(self.method).activate(self._acting(View.CURRENT, history, None))
+        return [self._score(len(history), View.CURRENT, each, None, sha256) for each in eval_tasks]
+
     def _acting(
         self, view: View, history: Sequence[StageState], position: int | None
     ) -> Sequence[StageState]:

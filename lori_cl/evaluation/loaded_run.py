@@ -34,6 +34,8 @@ class LoadedModel:
     method: Method
     eval_tasks: Sequence[EvalTask]
     """One for each task, in the run's order."""
+    also: Sequence[EvalTask]
+    """One for each task of `eval.also`."""
     selection: SiteSelection
     """The sites of the base model that are adapted, and those that are not."""
     history: Sequence[StageState]
@@ -82,19 +84,23 @@ def load_run(workspace: Workspace, registry: Registry, name: str) -> LoadedRun:
     if not run.stages:
         raise InputError(f"run '{name}' has no finished stage; use lori-cl run to resume it")
     curriculum = CurriculumSpec.model_validate(dict(run.curriculum))
-    loaded = load_model(workspace, curriculum, run.tasks[: len(run.stages)], run)
+    loaded = load_model(workspace, curriculum, run.tasks[: len(run.stages)], run.also, run)
     return LoadedRun(**vars(loaded), workspace=workspace, run=run, curriculum=curriculum)
 
 
 @memory_errors("loading the base model with its adapter")
 def load_model(
-    workspace: Workspace, curriculum: CurriculumSpec, tasks: Sequence[Task], run: Run | None
+    workspace: Workspace,
+    curriculum: CurriculumSpec,
+    tasks: Sequence[Task],
+    also: Sequence[Task],
+    run: Run | None,
 ) -> LoadedModel:
     """Load the base model, attach the adapter and read the finished stages of the run, if there is one.
 
     Raises: InputError, see `load_run` and `prepare_eval_task`.
     """
-    base = load_base(curriculum.model, architecture_of(tasks))
+    base = load_base(curriculum.model, architecture_of([*tasks, *also]))
     if run is not None:
         check_same_base(run, base.digest)
     method = METHODS.find(curriculum.method)(curriculum)
@@ -105,14 +111,15 @@ def load_model(
         prepare_eval_task(
             workspace, task, curriculum, base.context, encoder_decoder=base.architecture == "seq2seq-lm"
         )
-        for task in tasks
+        for task in (*tasks, *also)
     ]
     if not base.ignores_padding:
         eval_tasks = [replace(eval_task, batch_size=1) for eval_task in eval_tasks]
+    eval_tasks, also_tasks = eval_tasks[: len(tasks)], eval_tasks[len(tasks) :]
     history = _read_history(workspace, run, eval_tasks, base) if run is not None else []
     if run is not None:
         check_same_projections(run, method, history)
-    return LoadedModel(base, model, method, eval_tasks, selection, history)
+    return LoadedModel(base, model, method, eval_tasks, also_tasks, selection, history)
 
 
 def check_same_base(run: Run, base_digest: str) -> None:

@@ -136,7 +136,7 @@ def environment_row(session: Session, values: Mapping[str, Any]) -> EnvironmentR
 
 def row_digests(row: RunRow) -> list[tuple[str, str, str]]:
     """Return (name, stored digest, digest of the content) of a run's tasks and environments."""
-    tasks = [item.task for item in row.tasks]
+    tasks = [*(item.task for item in row.tasks), *rows.also_rows(row)]
     environments = {
         each.id: each for each in (row.environment, *(stage.environment for stage in row.stages)) if each
     }

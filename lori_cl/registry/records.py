@@ -211,6 +211,13 @@ class Run:
     imported: str | None = None
     """Digest of the imported adapter of its first task; None if the first task is trained, and in older
     records."""
+    also: tuple[Task, ...] = ()
+    """The tasks of `eval.also`, which are scored and not trained."""
+
+    @property
+    def scored_tasks(self) -> tuple[Task, ...]:
+        """All tasks that have scores: the curriculum's tasks, and those of `eval.also`."""
+        return (*self.tasks, *self.also)
 
     def environment_of(self, stage: Stage) -> Mapping[str, Any]:
         """Return the environment of a stage."""

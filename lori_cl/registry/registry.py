@@ -311,7 +311,8 @@ class Registry:
 
         def commit(session: Session) -> None:
             run_row = queries.run_row(session, run)
-            task_rows = {rows.label(item.task): item.task for item in run_row.tasks}
+            scored = (*(item.task for item in run_row.tasks), *rows.also_rows(run_row))
+            task_rows = {rows.label(task): task for task in scored}
             for sha256, (suffix, size) in artifacts.items():
                 queries.register_artifact(session, sha256, suffix, size)
             if stage is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy import select
+from sqlalchemy.orm import object_session
+
 from lori_cl.registry.records import (
     EvalSet,
     Evaluation,
@@ -65,9 +68,21 @@ def run(row: RunRow) -> Run:
         row,
         tasks=tuple(task(item.task) for item in row.tasks),
         stages=tuple(stage(item) for item in row.stages),
+        also=tuple(task(item) for item in also_rows(row)),
         projection=None if row.projection is None else projection(row.projection),
         environment=row.environment.values,
     )
+
+
+def also_rows(row: RunRow) -> list[TaskRow]:
+    """Return the tasks that a run scores and does not train: `eval.also` names each as NAME@VERSION."""
+    session, found = object_session(row), []
+    pinned = (row.curriculum.get("eval") or {}).get("also") or ()
+    for name, _, version in (each.rpartition("@") for each in pinned):
+        assert session is not None, "a run is converted in its session"
+        named = select(TaskRow).where(TaskRow.name == name, TaskRow.version == int(version))
+        found.append(session.scalars(named).one())
+    return found
 
 
 def projection(row: ProjectionRow) -> Projection:

@@ -15,7 +15,7 @@ def facts_by_task(run: Run, artifacts: ArtifactStore) -> dict[str, EvalSetFacts]
     """Return, by task, facts about the eval set as the run scores it; unreadable eval sets are omitted."""
     facts = {}
     limit = run.curriculum["eval"].get("limit")
-    for task in run.tasks:
+    for task in run.scored_tasks:
         with suppress(LoriError, InvalidJSON, UnicodeDecodeError, KeyError, TypeError, ValueError):
             facts[task.label] = eval_set_facts(random_subset(_rows(task, artifacts), limit, task.seed))
     return facts

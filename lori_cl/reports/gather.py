@@ -8,10 +8,10 @@ from typing import Any
 
 from lori_cl.forgetting import Cell, ForgettingMatrix, all_metrics, paired_test
 from lori_cl.forgetting.eval_set import EvalSetFacts
-from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run
+from lori_cl.registry import ArtifactStore, Evaluation, Registry, Run, Task
 from lori_cl.reports.capacity import capacity_of
 from lori_cl.reports.eval_sets import facts_by_task
-from lori_cl.reports.report import Change, RunReport, ViewReport, number
+from lori_cl.reports.report import Change, GeneralAbility, RunReport, ViewReport, number
 from lori_cl.reports.routing import ROUTED
 
 CURRENT = "current"  # lori_cl.spec's View.CURRENT; importing it (pydantic) would slow every report
@@ -32,7 +32,22 @@ def gather(registry: Registry, run_name: str, artifacts: ArtifactStore | None = 
     facts = {} if artifacts is None else facts_by_task(run, artifacts)
     views = tuple(_view(run, view, evaluations, single, facts) for view in _views(run, evaluations))
     warnings = [f"{task}: {warning}" for task, of_task in facts.items() for warning in of_task.warnings]
-    return RunReport(run, views, capacity_of(run), tuple(warnings))
+    general = tuple(_general(run, task, evaluations, facts.get(task.label)) for task in run.also)
+    return RunReport(run, views, capacity_of(run), tuple(warnings), general)
+
+
+def _general(
+    run: Run, task: Task, evaluations: Sequence[Evaluation], facts: EvalSetFacts | None
+) -> GeneralAbility:
+    """Compare a task that is never trained with its score of the base model."""
+    own = {e.stage: e for e in evaluations if e.task == task.label and e.stage <= len(run.stages)}
+    cells = tuple(_cell(own[i]) if i in own else None for i in range(len(run.stages) + 1))
+    first, last = own.get(0), own.get(len(run.stages))
+    change = None
+    if first is not None and last is not None and run.stages:
+        change = _change(task.label, last.score - first.score, first, last, facts)
+    n = max((e.n for e in own.values()), default=None)
+    return GeneralAbility(task.label, task.metric, n, cells, change)
 
 
 def _views(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
@@ -51,7 +66,7 @@ def _single_task_scores(registry: Registry, run: Run) -> dict[str, float]:
 def comparable(curriculum: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that must be equal for scores of two runs on one base model to be comparable."""
     settings = {key: value for key, value in curriculum.items() if key not in {"name", "tasks", "model"}}
-    return {**settings, "eval": {**settings["eval"], "views": None}}
+    return {**settings, "eval": {**settings["eval"], "views": None, "also": None}}
 
 
 def _view(

@@ -10,7 +10,7 @@ from typing import Any
 from lori_cl.forgetting import METRICS, Cell, Metric, Spread
 from lori_cl.registry import Run, Stage
 from lori_cl.reports.capacity import Capacity
-from lori_cl.reports.report import Change, RunReport, ViewReport
+from lori_cl.reports.report import Change, GeneralAbility, RunReport, ViewReport
 from lori_cl.reports.routing import ROUTED, ROUTING_ACCURACY
 from lori_cl.reports.seed_statistics import SeedGroup, seed_statistics
 
@@ -34,6 +34,9 @@ SAMPLED = (
     "~ marks a score on a sample of the eval set (eval.sample), with the standard error of the sample. acc, "
     "bwt and learning_accuracy of a finished run contain no such score."
 )
+GENERAL = "General abilities: score in the view current, and change since the base model"
+"""The title of the table of tasks that are scored and not trained."""
+GENERAL_CHANGES = "Change from the base model to the last stage"
 CHANGES = (
     "Earlier tasks: change from their own stage to the last stage "
     "(paired test of the answers to the same examples; p is not corrected for multiple tasks)"
@@ -117,6 +120,25 @@ def cell_title(cell: Cell) -> str:
 def change_line(change: Change) -> str:
     """Return 'sst2 −12.3 points (McNemar p < 0.001)'."""
     return f"{change.task} {points(change.score)} points ({_evidence(change)})"
+
+
+def general_rows(report: RunReport) -> list[tuple[str, list[str]]]:
+    """Return (stage, one entry per task of `eval.also`): '54.1' or '53.2 (−0.9)', with = if cached."""
+    stages = [stage_name(0, None), *(stage_name(s.position, s.task) for s in report.run.stages)]
+    return [(name, [_general_entry(each, i) for each in report.general]) for i, name in enumerate(stages)]
+
+
+def _general_entry(ability: GeneralAbility, stage: int) -> str:
+    cell, change = ability.cells[stage], ability.change_at(stage)
+    if cell is None:
+        return "–"
+    mark = "=" if cell.source == "cached" else ""
+    return f"{percent(cell.score)}{mark}" + ("" if change is None else f" ({points(change)})")
+
+
+def general_changes(report: RunReport) -> list[str]:
+    """Return one line per task of `eval.also`: its change since the base model, with the paired test."""
+    return [change_line(each.change) for each in report.general if each.change is not None]
 
 
 def _evidence(change: Change) -> str:

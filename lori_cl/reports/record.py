@@ -24,6 +24,9 @@ Schema 2 of a report. Within a schema, keys are never renamed or removed; new ke
       missing       by metric name: why it is null
       significance  in view 'current', for each earlier task, last stage compared with its own:
                     task, change, test, p_value, n, worsened, improved
+    general_abilities  only with eval.also, for each of its tasks: task, metric, n; by stage, the first is the
+                base model: scores, stderr, source, change (since the base model); significance of the last
+                change
     warnings    reasons why scores over the eval sets are of limited use, one line each
     capacity    Capacity.to_record(): cells, free, by_task, by_site, density, cells_per_task, more_tasks
                 (null if there is no limit); null for a method without masks
@@ -49,7 +52,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lori_cl.registry import Run, RunSummary, ScoredStage, Stage, Task
-from lori_cl.reports.report import Change, RunReport, ViewReport, number
+from lori_cl.reports.report import Change, GeneralAbility, RunReport, ViewReport, number
 from lori_cl.reports.seed_statistics import seed_statistics
 
 SCHEMA = 2
@@ -57,14 +60,30 @@ SCHEMA = 2
 
 def to_record(report: RunReport) -> dict[str, Any]:
     """Return a report as JSON values, in the schema above."""
+    general = [_general(ability) for ability in report.general]
     return {
         "schema": SCHEMA,
         "run": run_summary(report.run),
         "tasks": list(report.tasks),
         "views": {view.name: _view(view) for view in report.views},
+        **({"general_abilities": general} if general else {}),
         "warnings": list(report.warnings),
         "capacity": report.capacity.to_record() if report.capacity else None,
         "lineage": lineage(report.run),
+    }
+
+
+def _general(ability: GeneralAbility) -> dict[str, Any]:
+    """Return the scores of a task of `eval.also`, from the base model to the last stage."""
+    return {
+        "task": ability.task,
+        "metric": ability.metric,
+        "n": ability.n,
+        "scores": [None if cell is None else cell.score for cell in ability.cells],
+        "stderr": [None if cell is None else number(cell.stderr) for cell in ability.cells],
+        "source": [None if cell is None else cell.source for cell in ability.cells],
+        "change": [ability.change_at(stage) for stage in range(len(ability.cells))],
+        "significance": None if ability.change is None else _change(ability.change),
     }
 
 

@@ -120,6 +120,25 @@ class ViewReport:
 
 
 @dataclass(frozen=True)
+class GeneralAbility:
+    """The scores of a task that is scored and never trained, in the view `current`."""
+
+    task: str
+    metric: str
+    n: int | None
+    """Number of examples; None if it was never scored."""
+    cells: tuple[Cell | None, ...]
+    """One per stage; the first is the base model."""
+    change: Change | None
+    """The last stage compared with the base model; None without one of the two."""
+
+    def change_at(self, stage: int) -> float | None:
+        """Return the difference of a stage's score to that of the base model; negative is worse."""
+        base, cell = self.cells[0], self.cells[stage]
+        return None if base is None or cell is None or not stage else cell.score - base.score
+
+
+@dataclass(frozen=True)
 class RunReport:
     """The report on one run."""
 
@@ -130,6 +149,8 @@ class RunReport:
     """None for a method without masks."""
     warnings: tuple[str, ...] = ()
     """Reasons why scores over its eval sets are of limited use."""
+    general: tuple[GeneralAbility, ...] = ()
+    """The tasks of `eval.also`. No metric contains them."""
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -14,9 +14,13 @@ from lori_cl.registry import Run, Stage
 from lori_cl.reports.lineage import changed_environments
 from lori_cl.reports.phrases import (
     CHANGES,
+    GENERAL,
+    GENERAL_CHANGES,
     capacity_line,
     change_line,
     describe_projection,
+    general_changes,
+    general_rows,
     megabytes,
     missing_metrics,
     notes,
@@ -60,6 +64,7 @@ def print_outcome(report: RunReport, console: Console) -> None:
     """Print the result of a run: its matrices, its capacity, and the command for the full report."""
     for view in report.views:
         _print_view(view, console)
+    _print_general(report, console)
     _print_capacity(report, console)
     print_line(console, f"Metrics and lineage: lori-cl report {report.run.name}", "dim")
 
@@ -77,6 +82,7 @@ def _print_run(report: RunReport, console: Console) -> None:
     console.print()
     for view in report.views:
         _print_view(view, console)
+    _print_general(report, console)
     _print_capacity(report, console)
     console.print()
     _print_lineage(report.run, console)
@@ -91,6 +97,24 @@ def _print_view(view: ViewReport, console: Console) -> None:
         print_line(console, f"{CHANGES}:")
         for change in view.changes:
             print_line(console, f"  {change_line(change)}")
+    console.print()
+
+
+def _print_general(report: RunReport, console: Console) -> None:
+    """Print the tasks that are scored and not trained, if there are some."""
+    if not report.general:
+        return
+    print_line(console, GENERAL, "bold")
+    table = plain_table(["after stage", *(each.task for each in report.general)], blocks=True)
+    for name, entries in general_rows(report):
+        add_row(table, name, *entries)
+    table.add_section()
+    add_row(table, "examples", *("" if a.n is None else f"{a.n:,}" for a in report.general), style="dim")
+    console.print(table)
+    if lines := general_changes(report):
+        print_line(console, f"{GENERAL_CHANGES}:")
+        for line in lines:
+            print_line(console, f"  {line}")
     console.print()
 
 

@@ -52,7 +52,7 @@ def remeasure(
     learned = run.tasks[: len(run.stages)]
     wanted = [run.tasks[run.position(task)] for task in options.tasks] or learned
     _check_stages(run, options.stages)
-    check_permissions(wanted, options)
+    check_permissions([*wanted, *([] if options.tasks else run.also)], options)
     cells = [e for e in registry.evaluations(name) if e.stage <= len(run.stages)]
     if options.tasks:
         labels = {task.label for task in wanted}
@@ -141,8 +141,11 @@ def _row(
     if not tasks:
         return []
     if stage == 0:
-        return evaluator.row_zero([eval_task for eval_task in loaded.eval_tasks if eval_task.label in tasks])
-    return evaluator.row([View(view)], loaded.history[:stage], loaded.eval_tasks, only=tasks)
+        known = (*loaded.eval_tasks, *loaded.also)
+        return evaluator.row_zero([eval_task for eval_task in known if eval_task.label in tasks])
+    also = [eval_task for eval_task in loaded.also if eval_task.label in tasks]
+    row = evaluator.row([View(view)], loaded.history[:stage], loaded.eval_tasks, only=tasks)
+    return [*row, *evaluator.also_row(loaded.history[:stage], also)]
 
 
 def _with_statistics(loaded: LoadedRun, registry: Registry) -> list[StageState]:
@@ -158,7 +161,7 @@ def _unmeasured(loaded: LoadedRun, cell: Evaluation, stages: Collection[int] | N
     """Return why a cell is not measured, or None if it is."""
     if stages is not None and cell.stage not in stages:
         return f"--stages names {', '.join(str(stage) for stage in sorted(stages))}"
-    learned = [state.task for state in loaded.history]
+    learned = [*(state.task for state in loaded.history), *(each.label for each in loaded.also)]
     if cell.task not in learned:
         return "the run has not learned its task, so its question is not loaded"
     if cell.view == View.ROUTED:

@@ -354,7 +354,7 @@ class EvalSpec(Spec):
         (200, ['current'])
     """
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"sample"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"sample", "also"})
 
     limit: Count | None = None
     """Number of examples of a task's eval set to score, drawn with the task's seed; None scores all."""
@@ -363,6 +363,16 @@ class EvalSpec(Spec):
     task's seed, in the views `current` and `routed`; None scores all after every stage."""
     batch_size: Count = 64
     views: tuple[View, ...] = Field(default=(View.AS_TRAINED, View.CURRENT), min_length=1)
+    also: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Registered tasks that are scored but not trained: with the base model, and after every stage with all
+    cells trained so far. Reports show them as general abilities, outside of the matrix and its metrics."""
+
+    @field_validator("also")
+    @classmethod
+    def _require_distinct_also(cls, also: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if (task := first_duplicate(also or ())) is not None:
+            raise ValueError(f"'eval.also' lists '{task}' twice")
+        return also
 
     @model_validator(mode="after")
     def _require_sampled_view(self) -> Self:

@@ -52,6 +52,8 @@ def load_curriculum(path: Path, settings: Sequence[str] = (), known: Known | Non
     for field, names in (known or {}).items():
         location: Location = tuple(field.split("."))
         value = _value_at(spec, location)
+        if value is None:
+            continue
         items = enumerate(value) if isinstance(value, tuple) else [(None, value)]
         for index, name in items:
             place = location if index is None else (*location, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -94,13 +94,15 @@ class SkippedRows(Spec):
 class TaskSpec(Spec):
     """The fields of every kind of task."""
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"scorer_source", "judge"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"scorer_source", "judge", "eval_only"})
 
     name: Name
     kind: str
     source: Source
     train: TrainSplit = TrainSplit()
     eval: EvalSplit = EvalSplit()
+    eval_only: Literal[True] | None = None
+    """Set to true for a task without training data, which a curriculum names in `eval.also`."""
     seed: int = Field(default=0, strict=True, ge=0, lt=2**31)
     """Part of every random seed that is derived for this task."""
     allow_duplicates: bool = False
@@ -121,6 +123,12 @@ class TaskSpec(Spec):
             raise ValueError("metric: judge needs the section 'judge' with url, model and prompt")
         if metric != "judge" and self.judge is not None:
             raise ValueError(f"'judge' is not used by metric: {metric}; set metric: judge")
+        return self
+
+    @model_validator(mode="after")
+    def _check_eval_only(self) -> Self:
+        if self.eval_only and (self.eval.fraction is not None or self.train != type(self.train)()):
+            raise ValueError("eval_only: true reads no training data; remove 'train' and 'eval.fraction'")
         return self
 
     @model_validator(mode="after")

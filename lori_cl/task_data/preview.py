@@ -61,7 +61,8 @@ def preview(file: Path, model: str | None, max_length: int) -> list[Preview]:
     data = read_task(spec, file.parent)
     spec = data.task
     warnings = [*check_answers(spec, data.held_out, tokenizer), *eval_set_warnings(spec, data.held_out)]
-    splits = ((spec.train.split, data.train, ()), (spec.eval.split, data.held_out, warnings))
+    splits = [(spec.train.split, data.train, ()), (spec.eval.split, data.held_out, warnings)]
+    splits = splits[1:] if spec.eval_only else splits
     skipped = {each.split: each.words() for each in data.skipped}
     return [
         Preview(

@@ -146,6 +146,8 @@ def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
         `require_no_duplicates`.
     """
     task = freeze_scorer(task, task_folder)
+    if task.eval_only:
+        return _read_eval_only(task, task_folder)
     read = _read_rows(task, task_folder)
     task, inferred = _with_labels(task, read)
     train_rows, eval_rows = read if len(read) > 1 else split_rows(task, read[0])
@@ -159,6 +161,17 @@ def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
         skipped.append(_skipped(task.eval.split, eval_rows))
     _log_inexact_labels(task, [train_rows, eval_rows])
     return TaskData(task, train, held_out, tuple(each for each in skipped if each is not None), inferred)
+
+
+def _read_eval_only(task: TaskSpec, task_folder: Path) -> TaskData:
+    """Read the eval set of a task without training data."""
+    rows = _eval_rows(task, task_folder)
+    task, inferred = _with_labels(task, [rows])
+    held_out = _eval_examples(task, rows)
+    _check_numbering(task, rows, lambda: rows)
+    skipped = _skipped(task.eval.split, rows)
+    _log_inexact_labels(task, [rows])
+    return TaskData(task, [], held_out, () if skipped is None else (skipped,), inferred)
 
 
 def _with_labels(task: TaskSpec, read: Sequence[Rows]) -> tuple[TaskSpec, str | None]:

@@ -32,7 +32,13 @@ from lori_cl.task_data.training_sets import note_data
 from lori_cl.tasks import JudgeUsage
 from lori_cl.training.gate import Gate, apply_gate, check_gate, resolve_held_back
 from lori_cl.training.import_checks import ImportedAdapter
-from lori_cl.training.resume_checks import check_run_settings, parent_stages, pinned_tasks, stage_inputs
+from lori_cl.training.resume_checks import (
+    check_run_settings,
+    parent_stages,
+    pin_also,
+    pinned_tasks,
+    stage_inputs,
+)
 from lori_cl.training.run_setup import OpenRun, describe_base, open_run, set_up_process
 from lori_cl.training.stage_training import StageTraining
 
@@ -80,14 +86,15 @@ def run_curriculum(
     with workspace.open() as registry, lock_run(workspace, name):
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
+        curriculum, also = pin_also(registry, curriculum, tasks, run)
         check_run_settings(curriculum, run)
         run = resolve_held_back(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
             if is_complete(run, tasks, options):
                 return run
             check_same_environment(run, here, change_allowed=options.allow_environment_change)
-        check_permissions(tasks, options)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run, here)
+        check_permissions([*tasks, *also], options)
+        opened = open_run(workspace, registry, curriculum, tasks, also, name, run, here)
         evaluator = _evaluator(opened, options, progress)
         with progress.bar(name, len(tasks)) as advance:
             score_row_zero(opened, evaluator)
@@ -130,9 +137,10 @@ def import_adapter(
                 f"run '{name}' already has stages; an import starts a new run: choose another --name"
             )
         tasks = pinned_tasks(registry, curriculum, run)
+        curriculum, also = pin_also(registry, curriculum, tasks, run)
         check_run_settings(curriculum, run)
-        check_permissions(tasks, options)
-        opened = open_run(workspace, registry, curriculum, tasks, name, run, here, imported)
+        check_permissions([*tasks, *also], options)
+        opened = open_run(workspace, registry, curriculum, tasks, also, name, run, here, imported)
         evaluator = _evaluator(opened, options, progress)
         score_row_zero(opened, evaluator)
         run_stage(opened, [], tasks[0], evaluator, options, progress)
@@ -161,6 +169,7 @@ def run_stage(
     eval_tasks = opened.eval_tasks if options.upper_triangle else opened.eval_tasks[: len(history) + 1]
     asked_before = evaluator.judge_usage
     scores = evaluator.row(opened.curriculum.eval.views, [*history, state], eval_tasks)
+    scores += evaluator.also_row([*history, state], opened.also)
     stage = replace(stage, elapsed_s=time.perf_counter() - began, peak_memory_bytes=_peak_memory_bytes())
     files = evaluator.pop_written()
     for artifact in (state.artifact, *(record.artifact for record in statistics)):
@@ -192,7 +201,8 @@ def _log_judge_usage(total: JudgeUsage, before: JudgeUsage) -> None:
 def score_row_zero(opened: OpenRun, evaluator: Evaluator) -> None:
     """Score the base model on the tasks that have no zero-shot score yet, and commit the scores."""
     done = {e.task for e in opened.registry.evaluations(opened.run.name) if e.stage == 0}
-    missing = [eval_task for eval_task in opened.eval_tasks if eval_task.label not in done]
+    scored = (*opened.eval_tasks, *opened.also)
+    missing = [eval_task for eval_task in scored if eval_task.label not in done]
     if missing:
         scores = evaluator.row_zero(missing)
         _commit(opened, scores, evaluator.pop_written())

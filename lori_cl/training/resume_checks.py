@@ -39,7 +39,32 @@ def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None
     for label in labels:
         if labels.count(label) > 1:
             raise InputError(f"the curriculum names '{label}' twice; name each task once")
+    for task in tasks:
+        if task.spec.get("eval_only"):
+            raise InputError(f"task '{task.label}' is eval_only: it cannot be trained; name it in eval.also")
     return tasks
+
+
+def pin_also(
+    registry: Registry, curriculum: CurriculumSpec, tasks: Sequence[Task], run: Run | None
+) -> tuple[CurriculumSpec, tuple[Task, ...]]:
+    """Return the curriculum with the versions of the tasks in `eval.also`, as NAME@VERSION, and these tasks.
+
+    A plain name means the version that the run uses, or the newest one.
+
+    Raises: UnknownTask; InputError, if a task is also trained or named twice.
+    """
+    if curriculum.eval.also is None:
+        return curriculum, ()
+    used = {task.name: task for task in run.also} if run else {}
+    also = tuple(used.get(name) or registry.task(name) for name in curriculum.eval.also)
+    labels = [task.label for task in (*tasks, *also)]
+    for task in also:
+        if labels.count(task.label) > 1:
+            raise InputError(f"eval.also names '{task.label}', which the curriculum names already; remove it")
+    pinned = tuple(f"{task.name}@{task.version}" for task in also)
+    scoring = curriculum.eval.model_copy(update={"also": pinned})
+    return curriculum.model_copy(update={"eval": scoring}), also
 
 
 def check_run_settings(curriculum: CurriculumSpec, run: Run | None) -> None:

@@ -16,7 +16,7 @@ from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.tasks import kind_of
 from lori_cl.training.gate import check_gate
 from lori_cl.training.loop import RunOptions, is_complete, sampling
-from lori_cl.training.resume_checks import check_run_settings, pinned_tasks
+from lori_cl.training.resume_checks import check_run_settings, pin_also, pinned_tasks
 from lori_cl.training.run_setup import PreparedRun, describe_base, prepare_run, set_up_process
 from lori_cl.training.time_estimate import TimeEstimate
 from lori_cl.training.trainer import optimizer_steps
@@ -107,16 +107,17 @@ def plan_curriculum(
     with workspace.read() as registry:
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
+        curriculum, also = pin_also(registry, curriculum, tasks, run)
         check_run_settings(curriculum, run)
         if run is None or not is_complete(run, tasks, options):
             if run is not None:
                 check_same_environment(run, here, change_allowed=options.allow_environment_change)
-            check_permissions(tasks, options)
-        prepared = prepare_run(workspace, registry, curriculum, tasks, name, run)
+            check_permissions([*tasks, *also], options)
+        prepared = prepare_run(workspace, registry, curriculum, tasks, also, name, run)
         times = TimeEstimate.of(registry, prepared.loaded.base.digest, curriculum, here)
         planner = _Planner(prepared, curriculum, tasks, options, times)
         held_back = None if run is None else workspace.held_back_stage(run)
-        unscored = _without_base_score(registry, run, tasks)
+        unscored = _without_base_score(registry, run, [*tasks, *also])
         return RunPlan(
             run=name,
             sites=describe_base(prepared.loaded),
@@ -164,7 +165,8 @@ class _Planner:
 
     def sizes_of(self, labels: Sequence[str]) -> list[tuple[str, int]]:
         """Return (task, number of scored examples) of these tasks."""
-        scored = {each.label: len(each.examples) for each in self.prepared.loaded.eval_tasks}
+        loaded = self.prepared.loaded
+        scored = {each.label: len(each.examples) for each in (*loaded.eval_tasks, *loaded.also)}
         return [(label, scored[label]) for label in labels]
 
     def _stage(self, position: int, task: Task, size: StageSize | None) -> StagePlan:
@@ -213,8 +215,8 @@ class _Planner:
         """
         views = self.curriculum.eval.views
         all_act = self.curriculum.adapter.composition == "stacked" or position == 1
-        scored: list[tuple[str, int]] = []
-        measured: list[tuple[str, int]] = []
+        also = [(each.label, len(each.examples)) for each in self.prepared.loaded.also]
+        scored, measured = [*also], [*also]
         for view in views:
             sizes = self._sizes(view, position)
             own, trained, untrained = sizes[position - 1], sizes[:position], sizes[position:]

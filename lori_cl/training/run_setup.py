@@ -19,7 +19,7 @@ from lori_cl.runtime.distributed import join, on_rank_0
 from lori_cl.runtime.environment import environment, make_deterministic
 from lori_cl.spec import CurriculumSpec
 from lori_cl.task_data.encoding import encoding_digest
-from lori_cl.task_data.eval_tasks import EvalTask, check_eval_task, check_scorer
+from lori_cl.task_data.eval_tasks import check_eval_task, check_scorer
 from lori_cl.task_data.protected_texts import with_protected_digest
 from lori_cl.task_data.training_sets import (
     TrainingSet,
@@ -86,6 +86,7 @@ def prepare_run(
     registry: Registry,
     curriculum: CurriculumSpec,
     tasks: Sequence[Task],
+    also: Sequence[Task],
     name: str,
     run: Run | None,
     imported: ImportedAdapter | None = None,
@@ -95,7 +96,7 @@ def prepare_run(
     Raises: InputError, if the model, the data, the capacity or the existing run does not fit.
     """
     check_settings(curriculum.train)
-    loaded = load_model(workspace, curriculum, tasks, run)
+    loaded = load_model(workspace, curriculum, tasks, also, run)
     method, untrained = loaded.method, tasks[len(loaded.history) :]
     if imported is not None:
         check_base(imported, loaded.base.digest)
@@ -108,9 +109,10 @@ def prepare_run(
         method.check_capacity(loaded.history, [task.label for task in untrained])
     base = loaded.base
     encodings = {
-        eval_task.label: encoding_digest(eval_task, base.tokenizer) for eval_task in loaded.eval_tasks
+        eval_task.label: encoding_digest(eval_task, base.tokenizer)
+        for eval_task in (*loaded.eval_tasks, *loaded.also)
     }
-    _check_eval_tasks(loaded.eval_tasks, len(loaded.history), base.tokenizer)
+    _check_eval_tasks(loaded, base.tokenizer)
     training_sets = {task.label: prepare_training(workspace, task, curriculum, base) for task in untrained}
     for task in untrained:
         _check_training_data(workspace, registry, task, training_sets[task.label], name)
@@ -122,6 +124,7 @@ def open_run(
     registry: Registry,
     curriculum: CurriculumSpec,
     tasks: Sequence[Task],
+    also: Sequence[Task],
     name: str,
     run: Run | None,
     environment: Mapping[str, Any],
@@ -133,7 +136,7 @@ def open_run(
 
     Raises: InputError, see `prepare_run`.
     """
-    prepared = prepare_run(workspace, registry, curriculum, tasks, name, run, imported)
+    prepared = prepare_run(workspace, registry, curriculum, tasks, also, name, run, imported)
     base, method = prepared.loaded.base, prepared.loaded.method
     origin = prepared.imported.digest if prepared.imported is not None else None
     on_rank_0(lambda: _store_run(registry, curriculum, tasks, name, run, base, method, environment, origin))
@@ -150,15 +153,17 @@ def open_run(
     )
 
 
-def _check_eval_tasks(eval_tasks: Sequence[EvalTask], n_trained: int, tokenizer: Any) -> None:
+def _check_eval_tasks(loaded: LoadedModel, tokenizer: Any) -> None:
     """Check the eval sets of untrained tasks with the model's tokenizer, and every scorer; log the warnings.
 
     Raises: DataError, see `check_eval_task`; ScoringFailed, see `check_scorer`.
     """
-    untrained = eval_tasks[n_trained:]
-    warnings = [warning for eval_task in untrained for warning in check_eval_task(eval_task, tokenizer)]
+    untrained = loaded.eval_tasks[len(loaded.history) :]
+    unseen = untrained if loaded.history else [*untrained, *loaded.also]
+    warnings = [warning for eval_task in unseen for warning in check_eval_task(eval_task, tokenizer)]
     if untrained:  # otherwise nothing is scored, and the scorers may not be permitted
-        warnings += [warning for eval_task in eval_tasks for warning in check_scorer(eval_task)]
+        scored = [*loaded.eval_tasks, *loaded.also]
+        warnings += [warning for eval_task in scored for warning in check_scorer(eval_task)]
     for warning in warnings:
         log.warning("%s", one_line(warning))
 

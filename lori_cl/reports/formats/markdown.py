@@ -10,9 +10,13 @@ from lori_cl.registry import Run, Stage
 from lori_cl.reports.lineage import changed_environments
 from lori_cl.reports.phrases import (
     CHANGES,
+    GENERAL,
+    GENERAL_CHANGES,
     capacity_line,
     change_line,
     describe_projection,
+    general_changes,
+    general_rows,
     megabytes,
     missing_metrics,
     notes,
@@ -51,6 +55,13 @@ def _run(report: RunReport) -> Iterator[str]:
         yield from _list(part_lines(view))
         if view.changes:
             yield from (f"{CHANGES}:", "", *_list([change_line(change) for change in view.changes]))
+    if report.general:
+        yield from (f"### {GENERAL}", "")
+        titles = ["after stage", *(each.task for each in report.general)]
+        examples = ["examples", *("–" if each.n is None else f"{each.n:,}" for each in report.general)]
+        yield from _blocks(titles, [*([name, *row] for name, row in general_rows(report)), examples])
+        if changes := general_changes(report):
+            yield from (f"{GENERAL_CHANGES}:", "", *_list(changes))
     yield from _list(missing_metrics(report.views))
     yield from _list([f"Warning: {warning}" for warning in report.warnings])
     yield from ("### Capacity", "", _plain(capacity_line(report.run, report.capacity)), "")

@@ -36,7 +36,7 @@ class Evidence:
         Raises: UnknownRun.
         """
         run = registry.run(name)
-        tasks, stages = {task.label for task in run.tasks}, len(run.stages)
+        tasks, stages = {task.label for task in run.scored_tasks}, len(run.stages)
         # A run in progress may commit a stage after the run was read and before its scores are. Base model
         # scores of tasks that were planned and later replaced stay in the registry.
         evaluations = [e for e in registry.evaluations(name) if e.stage <= stages and e.task in tasks]
@@ -66,7 +66,7 @@ class Evidence:
         """Each task's eval set, by its label."""
         return {
             task.label: from_jsonl(self.artifacts.get(task.eval_set.digest, "jsonl"))
-            for task in self.run.tasks
+            for task in self.run.scored_tasks
         }
 
     @property
@@ -77,6 +77,8 @@ class Evidence:
             named.setdefault((stage.artifact, "safetensors"), self.at(stage.position))
         for position, task in enumerate(self.run.tasks, start=1):
             named.setdefault((task.eval_set.digest, "jsonl"), f"stage {position} {task.label}, its eval set")
+        for task in self.run.also:
+            named.setdefault((task.eval_set.digest, "jsonl"), f"task {task.label}, its eval set")
         for score in self.evaluations:
             record = f"{self.at(score.stage)}, answers of {score.task} under {score.view}"
             named.setdefault((score.answers, "jsonl"), record)

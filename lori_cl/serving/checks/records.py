@@ -22,11 +22,11 @@ def declarations(evidence: Evidence) -> str:
     digests = evidence.registry.row_digests(evidence.run.name)
     for what, recorded, found in digests:
         expect(what, "its digest", found, recorded)
-    for task in evidence.run.tasks:
+    for task in evidence.run.scored_tasks:
         spec = task_from_record(task.spec).to_record()
         for field in ("name", "kind", "metric", "seed"):
             expect(f"task {task.label}", f"{field} in its declaration", spec[field], getattr(task, field))
-    tasks = len(evidence.run.tasks)
+    tasks = len(evidence.run.scored_tasks)
     return f"tasks {tasks}, environments {len(digests) - tasks}: every digest matches"
 
 

@@ -37,17 +37,18 @@ class ScoredAnswer:
 
 def eval_sets(evidence: Evidence) -> str:
     """Check that every eval set contains the registered number of examples."""
-    for position, task in enumerate(evidence.run.tasks, start=1):
+    for task in evidence.run.scored_tasks:
         examples = evidence.eval_sets[task.label]
-        where, file = f"stage {position} {task.label}", f"its eval set {task.eval_set.digest}"
+        where, file = evidence.at_task(task.label), f"its eval set {task.eval_set.digest}"
         expect(where, f"the number of examples in {file}", len(examples), task.eval_set.n)
-    return f"{len(evidence.run.tasks)}, each with the registered number of examples"
+    return f"{len(evidence.run.scored_tasks)}, each with the registered number of examples"
 
 
 def matrix(evidence: Evidence) -> str:
     """Check that the score matrix is complete, and has no view that the curriculum does not name.
 
-    Every trained task needs a score of the base model, and, from its stage on, one per stage and view.
+    Every trained task needs a score of the base model, and, from its stage on, one per stage and view. Every
+    task of `eval.also` needs one of the base model, and one per stage in the view `current`.
     """
     existing = {(e.stage, e.task, e.view) for e in evidence.evaluations}
     views, learned = evidence.curriculum.eval.views, [stage.task for stage in evidence.run.stages]
@@ -57,10 +58,14 @@ def matrix(evidence: Evidence) -> str:
         for task in learned[:stage]
         for view in views
     }
+    also = {task.label for task in evidence.run.also} if learned else set()
+    required |= {(0, task, BASE_VIEW) for task in also}
+    required |= {(stage, task, str(View.CURRENT)) for stage in range(1, len(learned) + 1) for task in also}
     for stage, task, view in sorted(required - existing):
         raise VerificationError(f"{evidence.at(stage)}: the score of {task} under {view} is missing")
     for stage, task, view in sorted(existing):
-        if stage and view not in {*views, View.ROUTED}:  # which `lori-cl route` adds
+        allowed = {View.CURRENT} if task in also else {*views, View.ROUTED}  # `lori-cl route` adds the last
+        if stage and view not in allowed:
             named = ", ".join(views)
             raise VerificationError(
                 f"{evidence.at(stage)}: {task} has a score under {view}, and eval.views are {named}"
@@ -70,12 +75,13 @@ def matrix(evidence: Evidence) -> str:
 
 def scores(evidence: Evidence) -> str:
     """Check every score, standard error and part against the answers, example by example."""
-    tasks = {task.label: task for task in evidence.run.tasks}
-    own_stage = {label: position for position, label in enumerate(tasks, start=1)}
+    tasks = {task.label: task for task in evidence.run.scored_tasks}
+    own_stage = {task.label: position for position, task in enumerate(evidence.run.tasks, start=1)}
     read: dict[tuple[str, str], ScoredAnswer] = {}
     for score in evidence.evaluations:
         where = f"{evidence.at(score.stage)}, {score.task} under {score.view}"
-        may_sample = is_sampled(score.view, score.stage, own_stage[score.task], len(tasks))
+        own = own_stage.get(score.task)  # None for a task of eval.also
+        may_sample = own is not None and is_sampled(score.view, score.stage, own, len(own_stage))
         sample = evidence.curriculum.eval.sample if may_sample else None
         if (score.answers, score.task) not in read:
             read[score.answers, score.task] = _answered(evidence, tasks[score.task], score.answers, sample)
