@@ -172,7 +172,8 @@ def check_permissions(tasks: Sequence[Task], permitted: Permissions) -> None:
 
 def _check_trust(tasks: Sequence[Task], permitted: Permissions) -> None:
     for task in tasks:
-        reason = SCORERS[task.metric].trust_reason(task_from_record(task.spec))
+        spec: Any = task_from_record(task.spec)
+        reason = SCORERS[spec.metric].trust_reason(spec)  # not task.metric: scoring uses the declaration
         if reason is not None and not permitted.trust_tasks:
             raise InputError(
                 f"task '{task.label}' is {reason}; if you trust the task, use --trust-tasks to allow it"

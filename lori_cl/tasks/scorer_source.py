@@ -30,9 +30,9 @@ def freeze_scorer(task: TaskSpec, task_folder: Path) -> TaskSpec:
 
 
 def _read(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"{path}: no scorer file; metric: FILE.py:FUNCTION is relative to the task file")
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: no scorer file; metric: FILE.py:FUNCTION is relative to the task file")
         with path.open("rb") as file:
             content = file.read(LARGEST_SOURCE + 1)
     except OSError as error:

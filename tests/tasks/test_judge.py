@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,14 @@ def test_judge_section_and_metric_need_each_other() -> None:
         generation(metric="judge")
     with pytest.raises(ValueError, match="'judge' is not used by metric: f1"):
         generation(metric="f1", judge={"url": "http://localhost/v1", "model": "m", "prompt": "p"})
+
+
+def test_lasting_failure_of_one_answer_ends_the_pauses_of_the_others(
+    server: JudgeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_client, "FIRST_PAUSE_S", 30.0)
+    server.script = [(500, ""), (404, "")]
+    began = time.monotonic()
+    with pytest.raises(ScoringFailed):
+        grade(task(server, parallel=2), "a", "b")
+    assert time.monotonic() - began < 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lori_cl.serving.remeasure import RemeasureOptions, remeasure
 from lori_cl.serving.verify import verify
 from lori_cl.spec import load_curriculum
 from lori_cl.task_data import register_tasks
+from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.training import RunOptions, run_curriculum
 
 SOURCE = "def soft(answer, targets, row):\n    return 0.75 if answer == targets[0] else 0.25 * len(row) / 2\n"
@@ -88,3 +90,11 @@ def test_change_of_a_graded_task_is_tested_with_the_bootstrap(train: Train, work
     (change,) = next(view for view in report.views if view.name == "current").changes
     assert change.test is not None
     assert (change.task, change.test.name) == ("colours", "paired_bootstrap")
+
+
+def test_trust_is_judged_by_the_declaration_that_scoring_uses(train: Train, workspace: Workspace) -> None:
+    train()
+    with workspace.read() as registry:
+        task = registry.task("colours")
+    with pytest.raises(InputError, match="--trust-tasks"):
+        check_permissions([replace(task, metric="accuracy")], RunOptions())

@@ -6,7 +6,7 @@ The replies are cached in the workspace by the SHA-256 of the request, so that n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,8 +88,11 @@ class Judge(Scorer):
         with self._client(task) as client, ThreadPoolExecutor(task.judge.parallel) as pool:
             futures = [pool.submit(client.ask, text) for text in texts]
             try:
+                for failed in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    failed.result()
                 return {text: future.result() for text, future in zip(texts, futures, strict=True)}
             except BaseException:
+                client.stop()
                 pool.shutdown(cancel_futures=True)
                 raise
 

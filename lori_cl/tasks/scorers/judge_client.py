@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import time
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,11 @@ class JudgeClient:
     def __init__(self, judge: JudgeSpec, http: httpx2.Client, cache: Path | None) -> None:
         self._judge, self._http, self._cache = judge, http, cache
         self._key = api_key(judge)
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let `ask` in other threads end instead of repeating a request."""
+        self._stopped.set()
 
     def ask(self, text: str) -> Graded:
         """Return the grade that the judge gives; a reply in the cache is not requested again.
@@ -72,7 +77,9 @@ class JudgeClient:
             except (_FailedForNow, ValueError) as problem:
                 if attempt == self._judge.retries:
                     raise self._error(f"{problem} (after {attempt + 1} requests)") from None
-                time.sleep(min(LONGEST_PAUSE_S, max(pause_s, getattr(problem, "pause_s", 0.0))))
+                asked = getattr(problem, "pause_s", 0.0)
+                if self._stopped.wait(min(LONGEST_PAUSE_S, max(pause_s, asked))):
+                    raise self._error(f"{problem} (interrupted)") from None
                 pause_s *= 2
             else:
                 if file is not None:
