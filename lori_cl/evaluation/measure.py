@@ -95,10 +95,11 @@ def answer_examples(
     learner.eval()
     kind = kind_of(eval_task.spec)
     order = sorted(range(len(eval_task.examples)), key=lambda i: (len(eval_task.examples[i].text), i))
+    size = len(order) if kind.answers_together else eval_task.batch_size
     answers: list[list[str]] = [[] for _ in order]
     with memory_errors(title), progress.bar(title, len(order)) as advance:
-        for start in range(0, len(order), eval_task.batch_size):
-            chosen = order[start : start + eval_task.batch_size]
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
             batch = [eval_task.examples[i] for i in chosen]
             drawn = kind.answer_samples(eval_task.spec, learner, tokenizer, batch, eval_task.max_length)
             for i, samples in zip(chosen, drawn, strict=True):

@@ -22,6 +22,7 @@ from lori_cl.spec.base import Count, Number, Spec, first_duplicate
 from lori_cl.spec.chat import ChatTaskSpec
 from lori_cl.spec.data_formats import CONVERSATION_COLUMNS, DataFormat, templates_of
 from lori_cl.spec.error_messages import shown, validation_message
+from lori_cl.spec.lm_eval import LMEvalSpec
 from lori_cl.spec.scorer_files import scorer_function
 from lori_cl.spec.task import TaskSpec, TrainSplit
 
@@ -416,6 +417,7 @@ TASK_SPECS = TaskSpecs(
         "generation": GenerationSpec,
         "code": CodeSpec,
         "safety": SafetySpec,
+        "lm-eval": LMEvalSpec,
     },
 )
 

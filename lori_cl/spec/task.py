@@ -14,7 +14,7 @@ from lori_cl.spec.judge import JudgeSpec
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 """OWNER/NAME. Excludes names that `datasets` would treat as a folder or as one of its own readers."""
 
-WRITTEN_BY_ADD_TASK = ("skipped", "scorer_source")
+WRITTEN_BY_ADD_TASK = ("skipped", "scorer_source", "harness_version")
 """Fields of a registered task that a task file must not have."""
 
 

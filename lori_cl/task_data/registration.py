@@ -109,7 +109,7 @@ def _declaration(workspace: Workspace, registry: Registry, task: _CheckedTask) -
         contents = _contents(task.source)
         digests = [workspace.artifacts.put(content, "jsonl") for content in contents]
         files = dict(zip(digests, map(len, contents), strict=True))
-        written = {field: getattr(spec, field) for field in WRITTEN_BY_ADD_TASK}
+        written = {field: getattr(spec, field) for field in WRITTEN_BY_ADD_TASK if hasattr(spec, field)}
         spec = task.source.spec(*digests).model_copy(update=written)
     declared_in = ARTIFACTS if files else workspace.relative(task.source.parent)  # type: ignore[union-attr]
     content = to_jsonl(task.data.held_out)

@@ -69,6 +69,8 @@ def _train_rows(task: TaskSpec, task_folder: Path) -> Rows:
 def _eval_rows(task: TaskSpec, task_folder: Path) -> Rows:
     if task.eval.fraction is not None:
         return split_rows(task, _source_rows(task, task_folder))[1]
+    if (own := kind_of(task).own_rows(task)) is not None:
+        return own
     columns, one_file = _eval_columns(task), task.train.source is not None
     return read_split(task.source, task.eval.split, task_folder, columns, one_file=one_file)
 
@@ -145,7 +147,7 @@ def read_task(task: TaskSpec, task_folder: Path) -> TaskData:
     Raises: DataError, as `train_examples`, `eval_examples`, `infer_labels`, `freeze_scorer` and
         `require_no_duplicates`.
     """
-    task = freeze_scorer(task, task_folder)
+    task = kind_of(task).frozen(freeze_scorer(task, task_folder))
     if task.eval_only:
         return _read_eval_only(task, task_folder)
     read = _read_rows(task, task_folder)

@@ -246,7 +246,10 @@ def _evaluator(opened: OpenRun, options: RunOptions, progress: Progress) -> Eval
         lambda sha256: on_rank_0(lambda: find_cached(opened.registry, artifacts, sha256)),
         options.measure_all,
         sampling(opened.curriculum, options, len(opened.eval_tasks)),
-        {(task.label, len(task.examples)): opened.encodings[task.label] for task in opened.eval_tasks},
+        {
+            (task.label, len(task.examples)): opened.encodings[task.label]
+            for task in (*opened.eval_tasks, *opened.also)
+        },
     )
 
 

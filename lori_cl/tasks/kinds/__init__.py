@@ -11,6 +11,7 @@ from lori_cl.tasks.kinds.classification import Classification
 from lori_cl.tasks.kinds.code import Code
 from lori_cl.tasks.kinds.generation import Generation
 from lori_cl.tasks.kinds.label_likelihood import LabelLikelihood
+from lori_cl.tasks.kinds.lm_eval import LMEval
 from lori_cl.tasks.kinds.multiple_choice import MultipleChoice
 from lori_cl.tasks.kinds.safety import Safety
 
@@ -22,6 +23,7 @@ KINDS = Implementations[Kind](
         "generation": Generation(),
         "code": Code(),
         "safety": Safety(),
+        "lm-eval": LMEval(),
     },
     Kind,
 )

@@ -46,6 +46,16 @@ class Kind(ABC):
 
     group_by_length: ClassVar[bool] = False
     """Whether training batches are grouped by length by default, if that saves padding."""
+    answers_together: ClassVar[bool] = False
+    """Whether `answers` gets all examples of an eval set at once, instead of a batch."""
+
+    def frozen(self, task: Any) -> Any:
+        """Return the declaration with what is recorded when the task is added."""
+        return task
+
+    def own_rows(self, task: Any) -> Rows | None:
+        """Return the rows of the eval set, if the kind has a data set of its own; None: those of `source`."""
+        return None
 
     def columns(self, task: Any, *, training: bool = False) -> set[str] | None:
         """Return the columns that `examples` (or `training_examples`) reads; None means all columns."""

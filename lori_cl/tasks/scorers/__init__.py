@@ -12,6 +12,7 @@ from lori_cl.tasks.scorers.function_scorer import FUNCTION_SCORER
 from lori_cl.tasks.scorers.json_match import JSON_MATCH
 from lori_cl.tasks.scorers.judge import JUDGE
 from lori_cl.tasks.scorers.labels import ACCURACY, F1_MACRO, MATTHEWS
+from lori_cl.tasks.scorers.lm_eval_score import LMEvalScore
 from lori_cl.tasks.scorers.numeric import NUMERIC_MATCH
 from lori_cl.tasks.scorers.overlap import EDIT_SIMILARITY, F1, ROUGE_L, SENTENCE_BLEU
 from lori_cl.tasks.scorers.pass_at_k import PassAtK
@@ -46,6 +47,7 @@ SCORERS = Scorers(
         "pass_at_k": PassAtK(),
         "harmonic_rate": HarmonicRate(),
         "judge": JUDGE,
+        "lm-eval": LMEvalScore(),
     },
     Scorer,
 )
