@@ -106,7 +106,7 @@ def test_unknown_kind_suggests_the_nearest(write: Write) -> None:
 def test_missing_kind_lists_the_kinds(write: Write) -> None:
     message = refusal(path := write(TASK.replace("kind: classification\n", "")))
     assert message.startswith(f"{path}, line 1: 'kind' is missing")
-    assert "classification, code, generation, multiple_choice, safety" in message
+    assert "classification, code, generation, lm-eval, multiple_choice, safety" in message
 
 
 @pytest.mark.parametrize("kind", ["[classification]", "{classification: 1}", "3", "yes"])

@@ -162,3 +162,14 @@ def test_eval_only_task_declares_no_training_data(
     file = write_task("general", eval_only=True, train={"split": "other"})
     with pytest.raises(InputError, match="eval_only: true reads no training data"):
         register_tasks(workspace, [file])
+
+
+def test_general_abilities_are_scored_on_the_whole_eval_set_with_eval_sample(
+    workspace: Workspace, train_run: Train, add_general: Callable[..., Path]
+) -> None:
+    add_general()
+    train_run("colours", "shapes", "sizes", eval={**ALSO, "sample": 4})
+    with workspace.read() as registry:
+        sizes = {e.n for e in registry.evaluations("run") if e.task == "general"}
+        assert list(verify(workspace, registry, "run", SilentProgress()))
+    assert sizes == {8}
