@@ -84,7 +84,7 @@ def _require_finite(grade: Grade, eval_task: EvalTask, title: str) -> None:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def answer_examples(
     eval_task: EvalTask, learner: nn.Module, tokenizer: Any, progress: Progress, title: str
 ) -> list[list[str]]:

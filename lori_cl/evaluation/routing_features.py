@@ -31,7 +31,7 @@ def read_features(
     with (
         memory_errors(f"reading {eval_task.label}"),
         model.disable_adapter(),
-        torch.inference_mode(),
+        torch.no_grad(),
         progress.bar(f"reading {eval_task.label}", len(order)) as advance,
     ):
         for start in range(0, len(order), eval_task.batch_size):

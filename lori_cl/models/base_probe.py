@@ -46,7 +46,8 @@ def probe_base(spec: ModelSpec, architecture: Architecture, model: Any, tokenize
     Raises: ModelError, if the model cannot read a single text, or its attention direction does not match the
     architecture.
     """
-    words = token_embeddings(model)
+    token_embeddings(model)  # raises an error if it has none
+    words = model.get_input_embeddings()
     short, long = TableLookups(words), TableLookups(words)
     ids = ordinary_ids(model, LONG + 1)
     text, other, brief = ids[:LONG], [*ids[: LONG - 1], ids[LONG]], ids[:SHORT]

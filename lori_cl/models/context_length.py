@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -30,8 +30,8 @@ class TableLookups(TorchFunctionMode):
     Raises IndexError before a lookup outside a table, because on a GPU such a lookup ends the process.
     """
 
-    words: Tensor
-    """The table of word embeddings."""
+    words: nn.Module
+    """The word embeddings."""
     largest: dict[int, int] = field(default_factory=dict)
     rows: dict[int, int] = field(default_factory=dict)
     """Size of each table, by the same key."""
@@ -45,13 +45,9 @@ class TableLookups(TorchFunctionMode):
         """Record embedding lookups and call the function."""
         if func is functional.embedding and args[0].numel():
             indices, table = args[:2]
-            if not self._is_words(table):
+            if table is not self.words.weight:
                 self._record(table, int(indices.max()))
         return func(*args, **(kwargs or {}))
-
-    def _is_words(self, table: Tensor) -> bool:
-        # An offloaded table is a new tensor at every lookup.
-        return table is self.words or (self.words.is_meta and table.shape == self.words.shape)
 
     def _record(self, table: Tensor, index: int) -> None:
         if index >= table.shape[0]:

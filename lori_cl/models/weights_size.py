@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from lori_cl.models.gguf import gguf_size
 from lori_cl.models.location import ModelLocation, find_file
-from lori_cl.runtime.distributed import device
+from lori_cl.runtime.distributed import device, is_rank_0, sharding
 from lori_cl.runtime.memory import check_fits
 from lori_cl.spec import ModelSpec
 
@@ -75,10 +75,14 @@ def loaded_bytes(spec: ModelSpec, place: ModelLocation) -> int:
 def check_memory(spec: ModelSpec, place: ModelLocation) -> None:
     """Check, before loading, that the model's weights fit on this process's device.
 
-    A model is loaded to the CPU first, unless it is quantised. A device map can use the disk, too.
+    A model is loaded to the CPU first, unless it is quantised. A device map can use the disk, too. A model that
+    is sharded is loaded by rank 0 only.
     Raises: OutOfMemory, with both numbers.
     """
-    if spec.device_map is not None:
+    sharded = sharding() is not None
+    if spec.device_map is not None or (sharded and not is_rank_0()):
         return
-    devices = {device()} if spec.quantization is not None else {torch.device("cpu"), device()}
+    devices = {torch.device("cpu")} if sharded else {torch.device("cpu"), device()}
+    if spec.quantization is not None:
+        devices = {device()}
     check_fits(f"model.path '{spec.path}' in {spec.dtype}", loaded_bytes(spec, place), devices)

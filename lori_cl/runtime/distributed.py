@@ -6,26 +6,42 @@ Without a launcher there is one process, rank 0.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
+import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from lori_cl.errors import Interrupted, LoriError
 from lori_cl.registry import Workspace
 from lori_cl.runtime.progress import Advance, Progress
+from lori_cl.runtime.sharding import Sharding, take_sharding
 
 T = TypeVar("T")
 
+_requested: list[Sharding] = []
+"""The sharding that the launcher requested, if any, once this process has joined."""
+
 
 def join() -> None:
-    """Join the launcher's other processes, if there are any; only rank 0 logs from now on."""
+    """Join the launcher's other processes, if there are any; only rank 0 logs from now on.
+
+    Raises: InputError, if the launcher requests a kind of sharding that lori_cl does not support.
+    """
+    if (requested := take_sharding(os.environ)) is not None:
+        _requested.append(requested)
     PartialState(cpu=not torch.cuda.is_available())
     if not is_rank_0():
         logging.getLogger("lori_cl").setLevel(logging.CRITICAL)
+
+
+def sharding() -> Sharding | None:
+    """Return how the base model is sharded; None: every process holds all of it."""
+    return _requested[-1] if _requested and processes() > 1 else None
 
 
 def device() -> torch.device:
@@ -66,6 +82,33 @@ def on_rank_0(action: Callable[[], T]) -> T:
     if outcome[1] is not None:
         raise outcome[1]
     return cast(T, outcome[0])
+
+
+def on_every_process(action: Callable[[], T]) -> T:
+    """Run `action` in every process, and return this process's result.
+
+    Raises: LoriError, in every process, if the action raises one in any of them.
+    """
+    result, error = None, None
+    try:
+        result = action()
+    except LoriError as raised:
+        error = raised
+    errors = [raised for raised in gather_object([error]) if raised is not None]
+    if errors:
+        raise errors[0]
+    return cast(T, result)
+
+
+def from_rank_0(tensor: torch.Tensor) -> torch.Tensor:
+    """Return rank 0's tensor, on this process's device; the others' have its shape and type, and no values."""
+    if is_rank_0():
+        received = tensor.detach().to(device()).contiguous()
+    else:
+        received = torch.empty(tensor.shape, dtype=tensor.dtype, device=device())
+    # As bytes, because gloo does not send every type.
+    torch.distributed.broadcast(received.reshape(-1).view(torch.uint8), src=0)
+    return received
 
 
 @contextmanager

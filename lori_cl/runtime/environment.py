@@ -16,7 +16,7 @@ import torch
 
 from lori_cl.errors import RunConflict
 from lori_cl.registry import Run
-from lori_cl.runtime.distributed import processes
+from lori_cl.runtime.distributed import processes, sharding
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ PACKAGES = (
     *("scikit-learn", "datasets", "safetensors"),
 )
 
-INFORMATIONAL = frozenset({"python", "datasets", "safetensors", "platform", "git_revision"})
+INFORMATIONAL = frozenset({"python", "datasets", "safetensors", "platform", "git_revision", "sharding"})
 """Fields that may differ between a run's stages: they change no result, or digests detect the change."""
 
 GIT_TIMEOUT_S = 5
@@ -66,6 +66,7 @@ def environment(folder: Path) -> dict[str, Any]:
         "platform": platform.platform(),
         **compute(),
         "processes": processes(),
+        **({} if sharding() is None else {"sharding": "fsdp2"}),
         **determinism_flags(),
         **({} if revision is None else {"git_revision": revision}),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from lori_cl.models.base_model import BaseModel
 from lori_cl.registry import Registry, Run, RunStart, Task, Workspace
 from lori_cl.runtime.distributed import join, on_rank_0
 from lori_cl.runtime.environment import environment, make_deterministic
+from lori_cl.runtime.sharding import check_precision
 from lori_cl.spec import CurriculumSpec
 from lori_cl.task_data.encoding import encoding_digest
 from lori_cl.task_data.eval_tasks import check_eval_task, check_scorer
@@ -58,8 +60,10 @@ def set_up_process(curriculum: CurriculumSpec, folder: Path) -> tuple[Curriculum
 
     Returns the curriculum, with the method's default learning rate if it sets none and the digest of its
     protected texts, and the environment; its git revision is that of the folder.
-    Raises: DataError; RunConflict; see `with_protected_digest`.
+    Raises: InputError, if the launcher's configuration contradicts the curriculum, or is not supported;
+    DataError; RunConflict; see `with_protected_digest`.
     """
+    check_precision(os.environ, curriculum.train.precision)
     train = curriculum.train
     lr = METHODS.find(curriculum.method).default_lr if train.lr is None else train.lr
     curriculum = curriculum.model_copy(update={"train": train.model_copy(update={"lr": lr})})

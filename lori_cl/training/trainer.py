@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from lori_cl.errors import InputError, Interrupted, TrainingDiverged, WorkspaceUnusable
+from lori_cl.models.sharded_base import sharded_parameters
 from lori_cl.runtime import Progress
 from lori_cl.runtime.distributed import is_rank_0, processes, wait
 from lori_cl.runtime.progress import Advance
@@ -157,6 +159,10 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._head_lr = settings.head_lr
         self._loss_sum = 0.0
         self._steps = _Steps(advance)
+        # FSDP gathers the base model, which is frozen: DDP must neither send it nor expect gradients.
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+            job.learner, sharded_parameters(job.learner)
+        )
         super().__init__(
             model=job.learner,
             args=arguments(settings, job, folder),

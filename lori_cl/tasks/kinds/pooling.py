@@ -25,7 +25,7 @@ def mean_pooled(
     return pooled
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def pooled_states(model: Any, pad: int, prompts: Sequence[Sequence[int]]) -> Float[Tensor, "B d"]:
     """Return the mean state over each prompt's tokens, in float32, for an encoder or a language model.
 
