@@ -36,10 +36,9 @@ from lori_cl.models.quantization import (
     quantization_method,
     quantization_options,
 )
-from lori_cl.models.sharded_base import check_shardable, shard_model
+from lori_cl.models.sharded_base import check_shardable, load_everywhere, place_weights, shard_options
 from lori_cl.models.tokenizer_checks import make_deterministic_tokenizer
 from lori_cl.models.weights_size import check_memory, weights_files
-from lori_cl.runtime.distributed import is_rank_0, on_every_process, on_rank_0, sharding
 from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import ModelSpec
 from lori_cl.tasks.kinds import Architecture
@@ -100,12 +99,11 @@ def load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
 
 def _load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     location = locate_model(spec)
-    if sharding() is not None:
-        check_shardable(spec, location)
+    check_shardable(spec, location)
     tokenizer, growth = _read_tokenizer(spec, location)  # checks the files first
     config = read_config(location, spec.revision)
     _prepare_tokenizer(spec, tokenizer, growth, config)
-    model, architecture = _load_everywhere(spec, architecture, location, config)
+    model, architecture = load_everywhere(lambda: _load_model(spec, architecture, location, config))
     if getattr(model, "pooler", None) is not None:
         # Mean pooling does not use the pooler, so a site in it would not train. Some models always call it.
         model.pooler = nn.Identity()
@@ -120,7 +118,7 @@ def _load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
     check_tokenizer(spec, architecture, tokenizer, model, files)
     if architecture != "encoder":
         end_token_ids(model, tokenizer)  # raises an error before training starts
-    weights = _place_weights(spec, location, model)
+    weights = place_weights(model, lambda: place(spec, model), lambda: _weights_digest(spec, location, model))
     probe = probe_base(spec, architecture, model, tokenizer)
     return BaseModel(
         model=model,
@@ -131,29 +129,6 @@ def _load_base(spec: ModelSpec, architecture: Architecture) -> BaseModel:
         ignores_padding=probe.ignores_padding,
         digest=digest.of_json({"weights": weights, "files": files}),
     )
-
-
-def _load_everywhere(
-    spec: ModelSpec, architecture: Architecture, location: ModelLocation, config: Any
-) -> tuple[Any, Architecture]:
-    """Return what `_load_model` returns; if the model is sharded, an error in one process ends all of them."""
-    if sharding() is None:
-        return _load_model(spec, architecture, location, config)
-    return on_every_process(lambda: _load_model(spec, architecture, location, config))
-
-
-def _place_weights(spec: ModelSpec, location: ModelLocation, model: Any) -> Any:
-    """Move the model to its devices, or divide it among the processes; return its digest.
-
-    Raises: ModelError, if it cannot be placed or divided.
-    """
-    divided = sharding()
-    if divided is None:
-        place(spec, model)
-        return _weights_digest(spec, location, model)
-    weights = on_rank_0(lambda: _weights_digest(spec, location, model))
-    shard_model(model, divided)
-    return weights
 
 
 def _weights_digest(spec: ModelSpec, location: ModelLocation, model: Any) -> Any:
@@ -189,8 +164,7 @@ def _load_model(
         options |= {"use_safetensors": True, **quantization_options(spec, config)}
     else:
         options |= gguf_options(place.gguf)
-    if sharding() is not None and not is_rank_0():
-        options["device_map"] = "meta"  # rank 0 sends the weights
+    options |= shard_options()
     architecture = resolve_architecture(spec, architecture, config)
     check_memory(spec, place)
     try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from lori_cl.adapters import ordinary_ids, probing, read_ids, token_embeddings
+from lori_cl.adapters import ordinary_ids, probing, read_ids
 from lori_cl.errors import ModelError
 from lori_cl.model_traits import input_device
 
@@ -108,8 +108,9 @@ def _longest(model: Any, claimed: int) -> int:
 
 def _reads(model: Any, tokens: int) -> bool:
     try:
-        with probing(model), TableLookups(token_embeddings(model)):
+        with probing(model), TableLookups(model.get_input_embeddings()):
             read_ids(model, [ordinary_ids(model, tokens)])
     except ModelError:
+        getattr(model, "reset_iter_state", lambda: None)()  # a sharded model's hooks after an error
         return False
     return True

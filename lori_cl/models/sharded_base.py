@@ -7,8 +7,10 @@ every process holds all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,19 +21,35 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lori_cl.errors import ModelError
 from lori_cl.models.location import ModelLocation
-from lori_cl.runtime.distributed import device, from_rank_0, processes
-from lori_cl.runtime.sharding import Sharding
+from lori_cl.runtime.distributed import (
+    device,
+    from_rank_0,
+    is_rank_0,
+    on_every_process,
+    on_rank_0,
+    processes,
+    sharding,
+)
+from lori_cl.runtime.sharding import Sharding, check_taken
 from lori_cl.spec import ModelSpec
+
+T = TypeVar("T")
 
 Slot = tuple[nn.Module, str]
 """A module and the name of one of its own parameters."""
 
 
 def check_shardable(spec: ModelSpec, place: ModelLocation) -> None:
-    """Check, before it is loaded, that a base model can be sharded.
+    """Check, before it is loaded, that a base model can be sharded if the launcher requests it.
 
-    Raises: ModelError, if it is quantised, loaded from a GGUF file, or spread over devices.
+    Raises: ModelError, if it is quantised, loaded from a GGUF file, or spread over devices, or if torch is too
+    old; InputError, if the command cannot shard.
     """
+    check_taken(os.environ)
+    if sharding() is None:
+        return
+    if "ignored_params" not in signature(fully_shard).parameters:
+        raise ModelError(f"sharding a base model needs torch 2.7 or later, and torch is {torch.__version__}")
     if spec.device_map is not None:
         raise ModelError(
             "a base model with model.device_map cannot be sharded; remove model.device_map, or start lori-cl "
@@ -39,7 +57,8 @@ def check_shardable(spec: ModelSpec, place: ModelLocation) -> None:
         )
     if spec.quantization is not None:
         raise ModelError(
-            "a quantised base model cannot be sharded; remove model.quantization, or start lori-cl without FSDP"
+            "a quantised base model cannot be sharded; remove model.quantization, or start lori-cl without "
+            "FSDP"
         )
     if place.gguf is not None:
         raise ModelError(
@@ -48,7 +67,31 @@ def check_shardable(spec: ModelSpec, place: ModelLocation) -> None:
         )
 
 
-def shard_model(model: Any, sharding: Sharding) -> None:
+def shard_options() -> dict[str, Any]:
+    """Return the options with which this process loads a base model that is sharded afterwards."""
+    return {} if sharding() is None or is_rank_0() else {"device_map": "meta"}  # rank 0 sends the weights
+
+
+def load_everywhere(load: Callable[[], T]) -> T:
+    """Load a base model in every process. If it is sharded, an error in one process ends all of them."""
+    return load() if sharding() is None else on_every_process(load)
+
+
+def place_weights(model: Any, place: Callable[[], None], digest: Callable[[], T]) -> T:
+    """Place a model, or shard it if the launcher requests it; return the digest of its weights.
+
+    Raises: ModelError, if it cannot be placed or sharded.
+    """
+    divided = sharding()
+    if divided is None:
+        place()
+        return digest()
+    weights = on_rank_0(digest)
+    shard_model(model, divided)
+    return weights
+
+
+def shard_model(model: Any, how: Sharding) -> None:
     """Divide the weights of rank 0's model among the processes.
 
     The other processes have the same model on the meta device. Weights outside the layers are not divided,
@@ -57,7 +100,7 @@ def shard_model(model: Any, sharding: Sharding) -> None:
 
     Raises: ModelError, if the model has no layers to gather one at a time.
     """
-    units = _units(model, sharding)
+    units = _units(model, how)
     mesh = init_device_mesh(device().type, (processes(),))
     with torch.no_grad():
         _place_buffers(model)
@@ -65,9 +108,9 @@ def shard_model(model: Any, sharding: Sharding) -> None:
         for unit in units:
             for slot in _unplaced(unit, whole):
                 _place([slot])
-            _shard(unit, mesh, sharding, whole)
+            _shard(unit, mesh, how, whole)
         whole |= {_place([slot]) for slot in _unplaced(model, whole)}
-        _shard(model, mesh, sharding, whole)  # its hooks join those of the units
+        _shard(model, mesh, how, whole)  # its hooks join those of the units
 
 
 def sharded_parameters(module: nn.Module) -> list[str]:
@@ -75,14 +118,14 @@ def sharded_parameters(module: nn.Module) -> list[str]:
     return [name for name, parameter in module.named_parameters() if isinstance(parameter, DTensor)]
 
 
-def _units(model: Any, sharding: Sharding) -> list[nn.Module]:
+def _units(model: Any, how: Sharding) -> list[nn.Module]:
     """Return the modules whose weights are gathered together, inner ones first.
 
     Raises: ModelError, if there are no layers.
     """
-    layers = [(name, module) for name, module in model.named_modules() if _is_layer(module, sharding)]
+    layers = [(name, module) for name, module in model.named_modules() if _is_layer(module, how)]
     if not layers:
-        found = f"of class {' or '.join(sharding.layers)}" if sharding.layers else "that lori_cl recognises"
+        found = f"of class {' or '.join(how.layers)}" if how.layers else "that lori_cl recognises"
         raise ModelError(
             f"a model of type {model.config.model_type} has no layers {found}, so it cannot be sharded; set "
             "fsdp_transformer_layer_cls_to_wrap in the launcher's configuration to the class of its layers"
@@ -93,15 +136,15 @@ def _units(model: Any, sharding: Sharding) -> list[nn.Module]:
     return [*inner_first, *(table for table in tables if table is not None and table not in inside)]
 
 
-def _is_layer(module: nn.Module, sharding: Sharding) -> bool:
-    if sharding.layers:
-        return type(module).__name__ in sharding.layers
+def _is_layer(module: nn.Module, how: Sharding) -> bool:
+    if how.layers:
+        return type(module).__name__ in how.layers
     return isinstance(module, GradientCheckpointingLayer)
 
 
-def _shard(module: Any, mesh: DeviceMesh, sharding: Sharding, whole: set[nn.Parameter]) -> None:
+def _shard(module: Any, mesh: DeviceMesh, how: Sharding, whole: set[nn.Parameter]) -> None:
     """Divide the parameters of a module among the processes, except those in `whole`."""
-    fully_shard(module, mesh=mesh, reshard_after_forward=sharding.reshard, ignored_params=whole)
+    fully_shard(module, mesh=mesh, reshard_after_forward=how.reshard, ignored_params=whole)
 
 
 def _slots(module: nn.Module) -> Iterator[Slot]:

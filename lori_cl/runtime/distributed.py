@@ -101,7 +101,7 @@ def on_every_process(action: Callable[[], T]) -> T:
 
 
 def from_rank_0(tensor: torch.Tensor) -> torch.Tensor:
-    """Return rank 0's tensor, on this process's device; the others' have its shape and type, and no values."""
+    """Return rank 0's tensor, on this process's device; the other processes give its shape and type only."""
     if is_rank_0():
         received = tensor.detach().to(device()).contiguous()
     else:

@@ -67,6 +67,18 @@ def take_sharding(variables: MutableMapping[str, str]) -> Sharding | None:
     )
 
 
+def check_taken(variables: MutableMapping[str, str]) -> None:
+    """Check that no request is left: only commands that train call `take_sharding`.
+
+    Raises: InputError.
+    """
+    if _is_on(variables, USE_FSDP):
+        raise InputError(
+            "only run and import can shard the base model; start this command without the launcher's FSDP "
+            "configuration"
+        )
+
+
 def check_precision(variables: MutableMapping[str, str], precision: str) -> None:
     """Check that the launcher requests no other precision than `train.precision`, which is recorded.
 

@@ -160,7 +160,7 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         self._loss_sum = 0.0
         self._steps = _Steps(advance)
         # FSDP gathers the base model, which is frozen: DDP must neither send it nor expect gradients.
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
             job.learner, sharded_parameters(job.learner)
         )
         super().__init__(
