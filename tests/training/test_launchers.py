@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,39 +14,7 @@ import torch
 from lori_cl.evaluation.stage_file import read_stage
 from lori_cl.registry import Run, Workspace
 from lori_cl.task_data import register_tasks
-
-
-def two_processes(script: str, *arguments: object) -> list[tuple[int, str, str]]:
-    """Run a script in two processes like a launcher; return (exit code, stdout, stderr) of each."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        rendezvous = {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(probe.getsockname()[1]),
-            "WORLD_SIZE": "2",
-        }
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                **rendezvous,
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "OMP_NUM_THREADS": "1",
-            },
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=300) for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    return [(process.returncode, *texts) for process, texts in zip(started, outputs, strict=True)]
+from tests.launched import two_processes
 
 
 @pytest.mark.nightly
@@ -106,7 +73,7 @@ def test_every_launched_process_reports_that_the_run_is_locked(workspace: Worksp
         "    print(refused)\n"
     )
     with workspace.lock("held"):
-        outputs = [out for _, out, _ in two_processes(script, workspace.root)]
+        outputs = [out for _, out, _ in two_processes("-c", script, workspace.root)]
     assert [line.startswith(f"run 'held' is locked by process {os.getpid()} on ") for line in outputs] == [
         True
     ] * 2
@@ -131,7 +98,9 @@ def test_signal_to_one_launched_process_stops_all_at_the_same_step_with_a_checkp
     )
     register_tasks(workspace, [write_task("a")])
     curriculum = write_curriculum("a", train={"epochs": 3, "batch_size": 4, "max_length": 16})
-    first, second = two_processes(script, "--workspace", workspace.root, "run", curriculum, "--name", "r")
+    first, second = two_processes(
+        "-c", script, "--workspace", workspace.root, "run", curriculum, "--name", "r"
+    )
     assert (first[0], second[0]) == (1, 1), first[2] + second[2]
     assert "Interrupted: stopped as requested in 'stage 1/1 a: training' after 2 of 6; " in first[2]
     assert "Interrupted" not in second[2]
