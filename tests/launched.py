@@ -19,7 +19,7 @@ PYTHON = (sys.executable,)
 
 
 def two_processes(
-    *arguments: object, python: Sequence[object] = PYTHON, **variables: str
+    *arguments: object, python: Sequence[object] = PYTHON, timeout_s: int = 300, **variables: str
 ) -> list[tuple[int, str, str]]:
     """Run Python with these arguments in two processes; return (exit code, stdout, stderr) of each."""
     with socket.socket() as probe:
@@ -48,7 +48,7 @@ def two_processes(
         for rank in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=300) for process in started]
+        outputs = [process.communicate(timeout=timeout_s) for process in started]
     finally:
         for process in started:
             process.kill()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -114,7 +114,10 @@ def shard_model(model: Any, how: Sharding) -> None:
 
 
 def sharded_parameters(module: nn.Module) -> list[str]:
-    """Return the names of the parameters of which each process holds a part."""
+    """Return the names of the parameters of which each process holds a part. Gathered ones are freed."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
     return [name for name, parameter in module.named_parameters() if isinstance(parameter, DTensor)]
 
 

@@ -87,7 +87,8 @@ def train(root: str, runs: str) -> None:
     report = {}
     for run in json.loads(Path(runs).read_text()):
         distributed._requested.clear()
-        os.environ.pop(USE_FSDP, None)
+        for name in (USE_FSDP, "FSDP_RESHARD_AFTER_FORWARD"):
+            os.environ.pop(name, None)
         os.environ |= run["variables"]
         if "killed_after" in run:
             _end_after(run["killed_after"])
