@@ -328,7 +328,7 @@ def test_error_that_only_rank_0_can_find_ends_every_process(tmp_path: Path) -> N
     assert all("ModelError: model.path" in errors for _, _, errors in ended)
 
 
-@pytest.mark.nightly
+@pytest.mark.cuda
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_sharded_run_on_two_gpus_learns_what_an_unsharded_one_learns(tmp_path: Path) -> None:
     trials = Trials(tmp_path)
