@@ -42,8 +42,8 @@ Slot = tuple[nn.Module, str]
 def check_shardable(spec: ModelSpec, place: ModelLocation) -> None:
     """Check, before it is loaded, that a base model can be sharded if the launcher requests it.
 
-    Raises: ModelError, if it is quantised, loaded from a GGUF file, or spread over devices, or if torch is too
-    old; InputError, if the command cannot shard.
+    Raises: ModelError, if it is quantised, loaded from a GGUF file, or spread over devices, or if torch is
+    too old; InputError, if the command cannot shard.
     """
     check_taken(os.environ)
     if sharding() is None:

@@ -75,8 +75,8 @@ def loaded_bytes(spec: ModelSpec, place: ModelLocation) -> int:
 def check_memory(spec: ModelSpec, place: ModelLocation) -> None:
     """Check, before loading, that the model's weights fit on this process's device.
 
-    A model is loaded to the CPU first, unless it is quantised. A device map can use the disk, too. A model that
-    is sharded is loaded by rank 0 only.
+    A model is loaded to the CPU first, unless it is quantised. A device map can use the disk, too. Only rank
+    0 loads a model that is sharded.
     Raises: OutOfMemory, with both numbers.
     """
     sharded = sharding() is not None
