@@ -30,7 +30,7 @@ from lori_cl.methods.lori import method as lori
 from lori_cl.methods.lori.evidence import gather_evidence
 from lori_cl.registry import Workspace
 from lori_cl.runtime import SilentProgress
-from lori_cl.spec import CurriculumSpec, load_curriculum
+from lori_cl.spec import load_curriculum
 from lori_cl.training import RunOptions, run_curriculum, stage_training
 from lori_cl.training.trainer import run_job
 
@@ -73,14 +73,15 @@ def common(masks: Sequence[Tensor], others: Sequence[Tensor]) -> str:
     )
 
 
-def arms(spec: CurriculumSpec, calibrations: Sequence[float]) -> dict[str, list[str]]:
+def arms(calibrations: Sequence[float]) -> dict[str, list[str]]:
     """Return the settings of every run, by its title in the table."""
     if not calibrations:
-        return {strategy: [f"masks.strategy={strategy}"] for strategy in STRATEGIES}
+        whole = {"magnitude": ["masks.calibration.fraction=1"]}
+        return {name: [f"masks.strategy={name}", *whole.get(name, [])] for name in STRATEGIES}
     return {
         f"magnitude, {fraction:.0%}": [
             "masks.strategy=magnitude",
-            f"masks.calibration.epochs={fraction * spec.train.epochs}",
+            f"masks.calibration.fraction={fraction}",
         ]
         for fraction in calibrations
     }
@@ -108,7 +109,7 @@ def row(workspace: Workspace, title: str, seconds: dict[str, float], against: Se
 )
 def main(settings: Sequence[str], dev: int, calibrations: Sequence[float]) -> None:
     """Train the five tasks with every strategy, and print the table."""
-    compared = arms(load_curriculum(CURRICULUM, settings), calibrations)
+    compared = arms(calibrations)
     first, *_ = compared
     with tempfile.TemporaryDirectory() as scratch:
         workspace = workspace_of(Path(scratch), ORDERS["five"], dev)

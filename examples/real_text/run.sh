@@ -8,6 +8,7 @@ export LORI_CL_WORKSPACE="${LORI_CL_WORKSPACE:-$root}"
 
 lori-cl init
 lori-cl add-task "$root"/tasks/cl_bench/*.yaml
-lori-cl run "$here/curriculum.yaml" --name real-text-lori "$@"
+# The recorded run calibrates its masks for as long as it trains; the default is a tenth.
+lori-cl run "$here/curriculum.yaml" --name real-text-lori --set masks.calibration.fraction=1 "$@"
 lori-cl run "$here/curriculum.yaml" --name real-text-sequential-lora --set method=sequential-lora "$@"
 lori-cl report real-text-lori real-text-sequential-lora

@@ -116,6 +116,7 @@ class LoRIModel(PeftModel):  # type: ignore[misc]  # peft ships no types
             seeds={purpose: derive_seed(state.seed, task, 0, purpose) for purpose in SEEDS},
             tasks_left=tasks_left,
             calibrate=batches.train,
+            epochs=1.0,
             losses=batches.losses,
             n_train=batches.n,
             examples_of=no_examples,

@@ -72,6 +72,8 @@ class StageContext:
     """
     n_train: int
     """Number of training examples."""
+    epochs: float
+    """Number of epochs of the stage."""
     examples_of: Callable[[str], Sequence[Fields]]
     """(label): the tokenised training examples of an earlier task, for methods that replay them.
 
@@ -108,6 +110,8 @@ class StageSize:
     calibrated: int = 0
     """Values that are trained first, to select the stage's own; 0 if there is no such training."""
     calibration_epochs: float | None = None
-    """Epochs of that training; None: as many as the stage."""
+    """Epochs of that training; None: `calibration_fraction` of the stage's."""
+    calibration_fraction: float = 1.0
+    """Length of that training as a fraction of the stage's epochs."""
     scored: int = 0
     """Values whose gradients select the stage's own, without training."""

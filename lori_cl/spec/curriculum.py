@@ -224,15 +224,28 @@ class CalibrationSpec(Spec):
 
     Example:
         >>> import lori_cl as cl
-        >>> cl.LoRI(calibration=cl.Calibration(epochs=0.5)).calibration.epochs
-        0.5
+        >>> cl.LoRI(calibration=cl.Calibration(fraction=0.25)).calibration.fraction
+        0.25
     """
 
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"fraction"})
+
     epochs: Number | None = Field(default=None, gt=0)
-    """Passes over the training examples. None means as many as the stage for `magnitude`, and a twentieth of
-    a pass for `gradient`."""
+    """Passes over the training examples. None means as `fraction` says for `magnitude`, and a twentieth of a
+    pass for `gradient`."""
+    fraction: Number | None = Field(default=None, gt=0)
+    """Length of the calibration of `magnitude` as a fraction of the stage's epochs. None means a tenth in a
+    new run, and as recorded in an existing one: runs of earlier versions calibrated as long as the stage."""
     lr: Number | None = Field(default=None, gt=0, le=1e30)
     """Learning rate; None means a tenth of `train.lr`, as in LoRI's published settings (5e-5 to 5e-4)."""
+
+    @model_validator(mode="after")
+    def _require_one_length(self) -> Self:
+        if self.epochs is not None and self.fraction is not None:
+            raise ValueError(
+                "'masks.calibration' has both 'epochs' and 'fraction', which set the same length; remove one"
+            )
+        return self
 
 
 class MasksSpec(Spec):
@@ -253,6 +266,15 @@ class MasksSpec(Spec):
     """Whether the values of earlier cells stay fixed. False continues training B, as in the paper, and needs
     `overlap: allow`."""
     calibration: CalibrationSpec = CalibrationSpec()
+
+    @model_validator(mode="after")
+    def _forbid_fraction_without_training(self) -> Self:
+        if self.calibration.fraction is not None and self.strategy in ("gradient", "random"):
+            raise ValueError(
+                "'masks.calibration.fraction' is only used with masks.strategy: magnitude, not with "
+                f"{self.strategy}; remove it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _require_one_cell_budget(self) -> Self:

@@ -38,6 +38,7 @@ from lori_cl.training.resume_checks import (
     pin_also,
     pinned_tasks,
     stage_inputs,
+    with_calibration_length,
 )
 from lori_cl.training.run_setup import OpenRun, describe_base, open_run, set_up_process
 from lori_cl.training.stage_training import StageTraining
@@ -87,6 +88,7 @@ def run_curriculum(
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
         curriculum, also = pin_also(registry, curriculum, tasks, run)
+        curriculum = with_calibration_length(curriculum, run)
         check_run_settings(curriculum, run)
         run = resolve_held_back(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
@@ -138,6 +140,7 @@ def import_adapter(
             )
         tasks = pinned_tasks(registry, curriculum, run)
         curriculum, also = pin_also(registry, curriculum, tasks, run)
+        curriculum = with_calibration_length(curriculum, run)
         check_run_settings(curriculum, run)
         check_permissions([*tasks, *also], options)
         opened = open_run(workspace, registry, curriculum, tasks, also, name, run, here, imported)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lori_cl.errors import InputError, RunConflict
+from lori_cl.masks import STRATEGIES
 from lori_cl.methods import METHODS, StageState, check_settings
 from lori_cl.registry import Registry, Run, Task, flatten
 from lori_cl.spec import CurriculumSpec
@@ -19,6 +20,9 @@ PLACEMENT = ("model.device_map", "model.max_memory")
 """Fields that say where the base model is; they may differ, and so may the fields in them."""
 
 EPOCHS_OF = "train.epochs_of."
+
+DEFAULT_CALIBRATION = 0.1
+"""Default of `masks.calibration.fraction`; docs/null-space.md compares it with others."""
 
 
 def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None) -> tuple[Task, ...]:
@@ -65,6 +69,26 @@ def pin_also(
     pinned = tuple(f"{task.name}@{task.version}" for task in also)
     scoring = curriculum.eval.model_copy(update={"also": pinned})
     return curriculum.model_copy(update={"eval": scoring}), also
+
+
+def with_calibration_length(curriculum: CurriculumSpec, run: Run | None) -> CurriculumSpec:
+    """Return the curriculum with the fraction of `masks.calibration` that a new or an existing run uses.
+
+    A whole calibration is recorded as None, as in runs of earlier versions, which knew no fraction.
+    """
+    masks = curriculum.masks
+    needs_training = masks.strategy in STRATEGIES and STRATEGIES[masks.strategy].needs == "calibrated_b"
+    if curriculum.method != "lori" or not needs_training or masks.calibration.epochs is not None:
+        return curriculum
+    fraction = masks.calibration.fraction
+    if fraction is None:
+        fraction = DEFAULT_CALIBRATION if run is None else _recorded_fraction(run)
+    calibration = masks.calibration.model_copy(update={"fraction": None if fraction == 1 else fraction})
+    return curriculum.model_copy(update={"masks": masks.model_copy(update={"calibration": calibration})})
+
+
+def _recorded_fraction(run: Run) -> float | None:
+    return CurriculumSpec.model_validate(run.curriculum).masks.calibration.fraction
 
 
 def check_run_settings(curriculum: CurriculumSpec, run: Run | None) -> None:

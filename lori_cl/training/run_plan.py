@@ -16,7 +16,12 @@ from lori_cl.task_data.eval_tasks import check_permissions
 from lori_cl.tasks import kind_of
 from lori_cl.training.gate import check_gate
 from lori_cl.training.loop import RunOptions, is_complete, sampling
-from lori_cl.training.resume_checks import check_run_settings, pin_also, pinned_tasks
+from lori_cl.training.resume_checks import (
+    check_run_settings,
+    pin_also,
+    pinned_tasks,
+    with_calibration_length,
+)
 from lori_cl.training.run_setup import PreparedRun, describe_base, prepare_run, set_up_process
 from lori_cl.training.time_estimate import TimeEstimate
 from lori_cl.training.trainer import optimizer_steps
@@ -108,6 +113,7 @@ def plan_curriculum(
         run = registry.find_run(name)
         tasks = pinned_tasks(registry, curriculum, run)
         curriculum, also = pin_also(registry, curriculum, tasks, run)
+        curriculum = with_calibration_length(curriculum, run)
         check_run_settings(curriculum, run)
         if run is None or not is_complete(run, tasks, options):
             if run is not None:
@@ -174,7 +180,7 @@ class _Planner:
         examples, epochs = len(self.prepared.training_sets[task.label].fields), train.epochs_for(task.name)
         steps, calibration = optimizer_steps(examples, epochs, train), 0
         if size is not None and size.calibrated:
-            calibrated_epochs = epochs if size.calibration_epochs is None else size.calibration_epochs
+            calibrated_epochs = size.calibration_epochs or size.calibration_fraction * epochs
             calibration = optimizer_steps(examples, calibrated_epochs, train)
         scored, measured = self._scored(position)
         return StagePlan(

@@ -106,6 +106,7 @@ class StageTraining:
             calibrate=self._calibrate,
             losses=lambda examples: losses(job, settings, examples, seeds["probe"]),
             n_train=len(job.fields),
+            epochs=job.epochs,
             examples_of=lambda label: self._examples_of(job, label),
             read_protected=self._read_protected,
         )

@@ -18,6 +18,7 @@ SETTINGS = (
     "adapter.targets",
     "masks.strategy",
     "masks.calibration.epochs",
+    "masks.calibration.fraction",
     "train.batch_size",
     "train.gradient_accumulation",
     "train.gradient_checkpointing",

@@ -19,7 +19,8 @@ from tests.nightly import only_in_ci
 TrainRun = Callable[..., Run]
 
 TRAIN = {"epochs": 3, "batch_size": 8, "lr": 0.01, "max_length": 16}  # 6 steps of 16 examples
-MASKS = {"strategy": "magnitude", "density": 0.1}  # 6 calibration steps before training
+MASKS = {"strategy": "magnitude", "density": 0.1, "calibration": {"fraction": 1}}
+"""6 calibration steps before training."""
 
 
 UNINTERRUPTED: list[Any] = []

@@ -38,7 +38,8 @@ def gather_evidence(
     match strategy.needs:
         case "calibrated_b":
             open_cells(free)
-            context.calibrate(settings.epochs, settings.lr or lr * CALIBRATION_LR_FACTOR)
+            epochs = settings.epochs or (settings.fraction or 1.0) * context.epochs
+            context.calibrate(epochs, settings.lr or lr * CALIBRATION_LR_FACTOR)
             return Evidence(cells, seed, calibrated_b=_expand(adapter.opened(), free))
         case "gradients":
             open_cells(free)

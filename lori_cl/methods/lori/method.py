@@ -130,7 +130,17 @@ class LoRI(MaskedMethod):
             per_row = sum(site.in_features + site.out_features for site in self._adapter.sites)
             indices = max(each.k, calibrated, scored)
             fixed = 4 * rows * per_row + 8 * indices  # float32 A and B, int64 indices
-            sizes.append(StageSize(each.k, fixed, calibrated, self._masks.calibration.epochs, scored))
+            length = self._masks.calibration
+            sizes.append(
+                StageSize(
+                    trained=each.k,
+                    fixed_bytes=fixed,
+                    calibrated=calibrated,
+                    calibration_epochs=length.epochs,
+                    calibration_fraction=length.fraction or 1.0,
+                    scored=scored,
+                )
+            )
         return sizes
 
     def begin_stage(self, context: StageContext) -> MaskRecord:
