@@ -1,4 +1,4 @@
-"""The calibration of `magnitude` masks takes a tenth of the stage, and as long as recorded in an existing run."""
+"""The calibration of `magnitude` masks takes a tenth of a new stage, and as long as recorded in an old run."""
 
 from __future__ import annotations
 
