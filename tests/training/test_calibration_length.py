@@ -1,4 +1,4 @@
-"""The calibration of `magnitude` masks takes a tenth of a new stage, and as long as recorded in an old run."""
+"""`magnitude` masks calibrate for a tenth of a stage in a new run, and as long as recorded in an old one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_run_with_a_recorded_fraction_keeps_it(train_run: TrainRun) -> None:
 
 @pytest.mark.parametrize("strategy", ["random", "gradient"])
 def test_fraction_is_refused_without_a_training_to_shorten(strategy: str) -> None:
-    with pytest.raises(ValidationError, match="is only used with masks.strategy: magnitude"):
+    with pytest.raises(ValidationError, match=r"is only used with masks\.strategy: magnitude"):
         MasksSpec.model_validate({"strategy": strategy, "calibration": {"fraction": 0.5}})
 
 
