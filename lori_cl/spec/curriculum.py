@@ -314,7 +314,7 @@ class TrainSpec(Spec):
         (4.0, 2.0)
     """
 
-    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"group_by_length", "torch_compile"})
+    omitted_if_none: ClassVar[frozenset[str]] = frozenset({"group_by_length", "packing", "torch_compile"})
 
     epochs: Number = Field(default=1.0, gt=0, le=1e6)
     epochs_of: dict[Name, Annotated[Number, Field(gt=0, le=1e6)]] = Field(default={})
@@ -349,16 +349,27 @@ class TrainSpec(Spec):
     group_by_length: bool | None = None
     """Whether the examples of a batch have similar lengths, which saves padding. None means yes for generated
     answers if random batches would contain more than 10 % padding."""
+    packing: bool | None = None
+    """Whether several short examples are packed into one row of at most `max_length` tokens. The model reads
+    them as separate texts. `batch_size` then counts rows. False is the same as None."""
     save_steps: Count | None = 500
     """Optimizer steps between checkpoints, from which an interrupted stage resumes; None writes none."""
     loggers: tuple[str, ...] = ()
     """Values of `report_to` in transformers.TrainingArguments. lori-cl has extras for `tensorboard`, `wandb`
     and `mlflow`."""
 
-    @field_validator("torch_compile")
+    @field_validator("torch_compile", "packing")
     @classmethod
     def _none_for_false(cls, value: bool | None) -> bool | None:
         return value or None
+
+    @model_validator(mode="after")
+    def _forbid_groups_of_rows(self) -> Self:
+        if self.packing and self.group_by_length is not None:
+            raise ValueError(
+                "'train.group_by_length' is not used with 'train.packing: true'; remove one of them"
+            )
+        return self
 
     def epochs_for(self, task: str) -> float:
         """Return the number of epochs for a task, by its name."""

@@ -12,10 +12,11 @@ from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import check_same_environment
 from lori_cl.runtime.memory import free_bytes
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.task_data.eval_tasks import check_permissions
+from lori_cl.task_data.eval_tasks import check_permissions, max_length_of
 from lori_cl.tasks import kind_of
 from lori_cl.training.gate import check_gate
 from lori_cl.training.loop import RunOptions, is_complete, sampling
+from lori_cl.training.packing import packing_of
 from lori_cl.training.resume_checks import (
     check_run_settings,
     pin_also,
@@ -177,16 +178,17 @@ class _Planner:
 
     def _stage(self, position: int, task: Task, size: StageSize | None) -> StagePlan:
         train, head = self.curriculum.train, self._head_values(position)
-        examples, epochs = len(self.prepared.training_sets[task.label].fields), train.epochs_for(task.name)
-        steps, calibration = optimizer_steps(examples, epochs, train), 0
+        fields, epochs = self.prepared.training_sets[task.label].fields, train.epochs_for(task.name)
+        rows = self._rows([len(each["input_ids"]) for each in fields])
+        steps, calibration = optimizer_steps(rows, epochs, train), 0
         if size is not None and size.calibrated:
             calibrated_epochs = size.calibration_epochs or size.calibration_fraction * epochs
-            calibration = optimizer_steps(examples, calibrated_epochs, train)
+            calibration = optimizer_steps(rows, calibrated_epochs, train)
         scored, measured = self._scored(position)
         return StagePlan(
             position=position,
             task=task.label,
-            examples=examples,
+            examples=len(fields),
             steps=steps,
             calibration_steps=calibration,
             adapter_values=None if size is None else size.trained,
@@ -206,6 +208,13 @@ class _Planner:
             (each.label, len((each.sampled() if sampled(view, stage, own) else each).examples))
             for own, each in enumerate(eval_tasks, start=1)
         ]
+
+    def _rows(self, lengths: Sequence[int]) -> int:
+        """Return the number of rows that a pass over examples of these lengths trains on."""
+        base = self.prepared.loaded.base
+        if not self.curriculum.train.packing:
+            return len(lengths)
+        return len(packing_of(base, max_length_of(self.curriculum, base.context)).groups(lengths))
 
     def _head_values(self, position: int) -> int:
         loaded = self.prepared.loaded

@@ -31,6 +31,7 @@ from lori_cl.task_data.training_sets import (
     prepare_training,
 )
 from lori_cl.training.import_checks import ImportedAdapter, check_base, check_head, fit_to_model
+from lori_cl.training.packing import check_packing
 from lori_cl.training.trainer import check_settings
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,8 @@ def prepare_run(
     elif isinstance(method, MaskedMethod):
         method.check_capacity(loaded.history, [task.label for task in untrained])
     base = loaded.base
+    if curriculum.train.packing:
+        check_packing(base)
     encodings = {
         eval_task.label: encoding_digest(eval_task, base.tokenizer)
         for eval_task in (*loaded.eval_tasks, *loaded.also)

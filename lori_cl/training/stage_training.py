@@ -19,10 +19,12 @@ from lori_cl.registry import MaskRecord, Stage, Task
 from lori_cl.runtime import Progress
 from lori_cl.runtime.environment import result_relevant
 from lori_cl.runtime.memory import memory_errors
+from lori_cl.task_data.eval_tasks import max_length_of
 from lori_cl.task_data.protected_texts import protected_batches
 from lori_cl.task_data.training_sets import prepare_training
 from lori_cl.tasks import kind_of
 from lori_cl.training.batches import is_grouped
+from lori_cl.training.packing import packing_of
 from lori_cl.training.resume_checks import parent_stages, settings_of
 from lori_cl.training.run_setup import OpenRun
 from lori_cl.training.trainer import run_job
@@ -130,7 +132,10 @@ class StageTraining:
         training_set = opened.training_sets[task.label]
         checkpoints = opened.workspace.checkpoints_of(opened.run.name)
         lengths = [len(fields["input_ids"]) for fields in training_set.fields]
-        grouped = is_grouped(train.group_by_length, kind.group_by_length, lengths, train.batch_size)
+        grouped = not train.packing and is_grouped(
+            train.group_by_length, kind.group_by_length, lengths, train.batch_size
+        )
+        max_length = max_length_of(opened.curriculum, opened.base.context)
         return TrainingJob(
             title=f"{self.title}: {what}",
             learner=kind.learner(opened.model, head),
@@ -140,12 +145,13 @@ class StageTraining:
             epochs=train.epochs_for(task.name),
             lr=train.lr,
             seed=opened.seed(purpose, task),
-            ids=[example.id for example in training_set.examples],
+            ids=[(example.id,) for example in training_set.examples],
             checkpoints=checkpoints / f"{purpose}-{self._identity(grouped)[:16]}",
             callbacks=self.callbacks if purpose == "train" else (),
             batch_loss=opened.method.batch_loss if purpose == "train" else None,
             before_step=opened.method.before_step if purpose == "train" else None,
             group_by_length=grouped,
+            packing=packing_of(opened.base, max_length) if train.packing else None,
             logs=opened.workspace.logs_of(opened.run.name) / f"{task.label}-{purpose}",
         )
 
@@ -249,4 +255,4 @@ def _with_examples(job: TrainingJob, examples: Sequence[Fields]) -> TrainingJob:
     if examples is job.fields:
         return job
     rows = {id(fields): row for fields, row in zip(job.fields, job.ids, strict=True)}
-    return replace(job, fields=examples, ids=[rows.get(id(fields), -1) for fields in examples])
+    return replace(job, fields=examples, ids=[rows.get(id(fields), (-1,)) for fields in examples])

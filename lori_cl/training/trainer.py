@@ -59,6 +59,7 @@ def run_job(job: TrainingJob, settings: TrainSpec, progress: Progress) -> TrainR
     Raises: TrainingDiverged, if the loss or a weight is not finite; Interrupted, after a step whose
     checkpoint is written; WorkspaceUnusable, if a checkpoint cannot be written.
     """
+    job = job.packed()
     job.learner.train()
     steps = optimizer_steps(len(job.fields), job.epochs, settings)
     done = newest_checkpoint(job.checkpoints) if job.checkpoints else None
@@ -225,7 +226,7 @@ class JobTrainer(Trainer):  # type: ignore[misc]  # transformers ships no types
         return self.optimizer
 
     def _divergence(self, loss: float, rows: Sequence[int]) -> str:
-        job, ids = self._job, [str(self._job.ids[row]) for row in rows]
+        job, ids = self._job, [str(i) for row in rows for i in self._job.ids[row]]
         shown = ", ".join(ids[:SHOWN_IDS]) + (f" and {len(ids) - SHOWN_IDS} more" if ids[SHOWN_IDS:] else "")
         return (
             f"{job.title}: the loss became {loss} at step {self.state.global_step + 1:,}, on the training "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from lori_cl.model_traits import input_device
 from lori_cl.models.activation_checkpointing import recompute_activations
 from lori_cl.spec import TrainSpec
+from lori_cl.training.packing import Packing
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class TrainingJob:
     epochs: float
     lr: float
     seed: int
-    ids: Sequence[int] = ()
-    """The source row of every training example."""
+    ids: Sequence[Sequence[int]] = ()
+    """The source rows of every training example: one, or those of the examples packed into it."""
     checkpoints: Path | None = None
     """Folder for checkpoints; None: no checkpoints."""
     callbacks: Sequence[Any] = ()
@@ -42,8 +43,23 @@ class TrainingJob:
     """See `Method.before_step`."""
     group_by_length: bool = False
     """Whether the examples of a batch have similar lengths."""
+    packing: Packing | None = None
+    """How the examples are packed into rows; None: each is a row of its own."""
     logs: Path = Path()
     """Folder for the files of loggers."""
+
+    def packed(self) -> TrainingJob:
+        """Return the job over packed rows; this job, if its examples are not packed."""
+        if self.packing is None:
+            return self
+        groups = self.packing.groups([len(fields["input_ids"]) for fields in self.fields])
+        return replace(
+            self,
+            fields=[self.packing.join([self.fields[i] for i in group]) for group in groups],
+            ids=[tuple(row for i in group for row in self.ids[i]) for group in groups],
+            collate=self.packing.collate,
+            packing=None,
+        )
 
 
 @dataclass(frozen=True)
