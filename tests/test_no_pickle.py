@@ -1,4 +1,7 @@
-"""No file that is read can execute code: no pickle, no unsafe YAML, no code from a file."""
+"""No file that is read can execute code: no pickle, no unsafe YAML, no code from a file.
+
+The only exception is a scorer function that a task names, with --trust-tasks.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,7 @@ def test_no_module_calls_a_function_that_executes_code_from_a_file() -> None:
         for node in nodes(file)
         if isinstance(node, ast.Call)
     ]
-    assert not [(file, name) for file, name, _ in calls if name in CALLS]
+    assert [(file, name) for file, name, _ in calls if name in CALLS] == [("function_scorer.py", "exec")]
     loads = [keywords for _, name, keywords in calls if name == "torch.load"]
     assert [ast.unparse(keywords["weights_only"]) for keywords in loads] == ["True"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 
 import click
 
@@ -71,7 +70,6 @@ def serve(
 
     def print_address(url: str, models: list[str]) -> None:
         print_line(f"Serving run '{run}' at {url} (models: {', '.join(models)}). Stop with Ctrl-C.")
-        sys.stdout.flush()
 
     Run(workspace, run).serve(
         host,

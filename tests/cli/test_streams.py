@@ -46,6 +46,8 @@ COMMAND_LINES: dict[str, tuple[str, ...]] = {
     "route": ("route", "first"),
     "predict": ("predict", "first", "--task", "a", f"it is 日本 {CONTROLS}"),
     "export": ("export", "first", "--task", "a", "--out", "{root}/exported", "--no-verify"),
+    "push": ("push", "first", "--task", "a", "--repo", "me/first", "--dry-run", "--no-verify"),
+    "serve": ("serve", "--help"),
     "import": ("import", "--help"),
     "merge": ("merge", "first", "--tasks", "a,b", "--out", "{root}/merged"),
     "delete-run": ("delete-run", "first", "--yes"),

@@ -266,7 +266,7 @@ def test_run_that_needs_a_missing_plugin_is_a_one_line_error(
     assert refused.returncode == 2
     assert refused.stderr == (
         "InputError: task 'one': unknown task kind 'yes_no' (available: classification, multiple_choice, "
-        "generation, code, safety). If a plugin added it, install the plugin.\n"
+        "generation, code, safety, lm-eval). If a plugin added it, install the plugin.\n"
     )
 
 
