@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import click
 
 from lori_cl.api.run import Run
