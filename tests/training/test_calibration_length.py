@@ -14,7 +14,7 @@ from lori_cl.registry import Run
 from lori_cl.spec import MasksSpec
 
 TrainRun = Callable[..., Run]
-TRAIN = {"epochs": 5, "batch_size": 4, "lr": 0.01, "max_length": 16}  # 20 steps of 16 examples
+TRAIN = {"epochs": 5, "batch_size": 8, "lr": 0.01, "max_length": 16}  # 10 steps of 16 examples
 MAGNITUDE = {"strategy": "magnitude", "density": 0.1}
 
 
@@ -45,7 +45,7 @@ def recorded(run: Run) -> Any:
 def test_new_run_calibrates_for_a_tenth_of_the_stage_and_records_it(train_run: TrainRun) -> None:
     bars = BarSizes()
     run = train_run("a", train=TRAIN, masks=MAGNITUDE, progress=bars)
-    assert (bars.calibrations, recorded(run)) == ([2], 0.1)
+    assert (bars.calibrations, recorded(run)) == ([1], 0.1)
 
 
 def test_whole_calibration_equals_one_of_as_many_epochs_and_is_recorded_as_in_earlier_versions(
@@ -54,7 +54,7 @@ def test_whole_calibration_equals_one_of_as_many_epochs_and_is_recorded_as_in_ea
     bars = BarSizes()
     by_fraction = train_run("a", name="fraction", train=TRAIN, masks=masks(fraction=1), progress=bars)
     by_epochs = train_run("a", name="epochs", train=TRAIN, masks=masks(epochs=5))
-    assert bars.calibrations == [20]
+    assert bars.calibrations == [10]
     assert recorded(by_fraction) is None
     assert by_fraction.stages[0].mask.digest == by_epochs.stages[0].mask.digest  # type: ignore[union-attr]
 
@@ -63,15 +63,16 @@ def test_run_without_a_recorded_fraction_keeps_its_whole_calibration(train_run: 
     train_run("a", train=TRAIN, masks=masks(fraction=1))
     bars = BarSizes()
     run = train_run("a", "b", train=TRAIN, masks=MAGNITUDE, progress=bars)
-    assert bars.calibrations == [20]
+    assert bars.calibrations == [10]
     assert len(run.stages) == 2
 
 
+@pytest.mark.nightly
 def test_run_with_a_recorded_fraction_keeps_it(train_run: TrainRun) -> None:
     train_run("a", train=TRAIN, masks=masks(fraction=0.5))
     bars = BarSizes()
     train_run("a", "b", train=TRAIN, masks=MAGNITUDE, progress=bars)
-    assert bars.calibrations == [10]
+    assert bars.calibrations == [5]
 
 
 @pytest.mark.parametrize("strategy", ["random", "gradient"])

@@ -64,6 +64,7 @@ def test_offloaded_run_learns_and_exports_what_an_ordinary_run_does(
     assert not torch.equal(before, after)
 
 
+@pytest.mark.nightly
 def test_offloaded_encoder_trains_a_head(tmp_path: Path, tiny_encoder: Path) -> None:
     trained(tmp_path / "plain", tiny_encoder, ["sort"], None)
     trained(tmp_path / "placed", tiny_encoder, ["sort"], ENCODER_OFFLOADED)

@@ -16,6 +16,7 @@ from lori_cl.errors import DataError, Interrupted, RunConflict, SpecError
 from lori_cl.registry import Run, Workspace
 from lori_cl.reports.capacity import capacity_of
 from lori_cl.task_data.protected_texts import read_texts
+from tests.nightly import only_in_ci
 from tests.training.test_checkpoints import EndingProgress
 from tests.training.test_encoder_decoder_runs import tasks
 
@@ -68,7 +69,7 @@ def change_on_texts(run: cl.Run, base: Path) -> float:
     return total**0.5
 
 
-@pytest.mark.parametrize("family", ["causal_lm", "t5", "bart"])
+@pytest.mark.parametrize("family", only_in_ci(["causal_lm"], ["causal_lm", "t5", "bart"]))
 def test_protected_texts_change_far_less(
     tmp_path: Path, texts: Path, family: str, request: pytest.FixtureRequest
 ) -> None:
@@ -91,6 +92,7 @@ def test_capacity_counts_the_protected_directions(tmp_path: Path, texts: Path, t
         assert site.inputs_free == site.inputs - sum(site.inputs_taken.values())
 
 
+@pytest.mark.nightly
 def test_resumed_run_learns_what_an_uninterrupted_run_learns(
     tmp_path: Path, texts: Path, tiny_causal_lm: Path
 ) -> None:
