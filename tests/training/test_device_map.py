@@ -45,7 +45,8 @@ def recorded(root: Path) -> Run:
         return registry.run("run")
 
 
-@pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_offloaded_run_learns_and_exports_what_an_ordinary_run_does(
     tmp_path: Path, tiny_causal_lm: Path, checkpointing: bool
 ) -> None:

@@ -135,6 +135,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory, preloaded: PreloadedProcess
     return made
 
 
+@pytest.mark.nightly
 def test_only_rank_0_loads_weights_and_each_process_keeps_its_part(trials: Trials) -> None:
     first, second = (report["encoder"] for report in trials.seen)
     assert (first["devices_before"], second["devices_before"]) == (["cpu"], ["meta"])
@@ -146,18 +147,21 @@ def test_only_rank_0_loads_weights_and_each_process_keeps_its_part(trials: Trial
 
 
 @pytest.mark.parametrize("run", ["encoder", "lm"])
+@pytest.mark.nightly
 def test_base_model_computes_the_same_bits_as_before_it_was_sharded(trials: Trials, run: str) -> None:
     first, second = (report[run] for report in trials.seen)
     assert first["output_sharded"] == second["output_sharded"] == first["output_whole"]
 
 
 @pytest.mark.parametrize("run", ["encoder", "lm"])
+@pytest.mark.nightly
 def test_buffers_of_the_base_model_are_the_same_in_every_process(trials: Trials, run: str) -> None:
     first, second = (report[run] for report in trials.seen)
     assert first["buffers"] == second["buffers"]
 
 
 @pytest.mark.parametrize("run", ["encoder", "lm"])
+@pytest.mark.nightly
 def test_stage_file_holds_all_values_and_is_the_same_in_every_process(trials: Trials, run: str) -> None:
     first, second = (report[run]["stage_files"] for report in trials.seen)
     stages = trials.run(run).stages
@@ -170,6 +174,7 @@ def test_stage_file_holds_all_values_and_is_the_same_in_every_process(trials: Tr
 
 
 @pytest.mark.parametrize(("run", "alone"), [("encoder", "encoder-alone"), ("lm", "lm-alone")])
+@pytest.mark.nightly
 def test_row_0_has_the_answers_of_an_unsharded_base_model(trials: Trials, run: str, alone: str) -> None:
     sharded, expected = trials.scores(run), trials.scores(alone)
     rows = [key for key in expected if key[0] == 0]
@@ -180,6 +185,7 @@ def test_row_0_has_the_answers_of_an_unsharded_base_model(trials: Trials, run: s
         assert sharded[key].answers == expected[key].answers
 
 
+@pytest.mark.nightly
 def test_matrix_of_two_processes_is_that_of_one(trials: Trials) -> None:
     sharded, alone = trials.scores("encoder"), trials.scores("encoder-alone")
     assert {key: e.score for key, e in sharded.items()} == {key: e.score for key, e in alone.items()}
@@ -188,6 +194,7 @@ def test_matrix_of_two_processes_is_that_of_one(trials: Trials) -> None:
         assert all(torch.allclose(tensor, expected[name], atol=1e-4) for name, tensor in stage.items())
 
 
+@pytest.mark.nightly
 def test_adapter_of_a_bfloat16_base_is_trained_in_float32(trials: Trials) -> None:
     (stage,) = trials.stages("lm")
     values = [tensor for name, tensor in stage.items() if name.startswith("values/")]
@@ -195,11 +202,13 @@ def test_adapter_of_a_bfloat16_base_is_trained_in_float32(trials: Trials) -> Non
     assert any(not torch.equal(tensor, tensor.bfloat16().float()) for tensor in values)
 
 
+@pytest.mark.nightly
 def test_environment_of_a_stage_says_that_the_base_model_was_sharded(trials: Trials) -> None:
     environments = [trials.run(run).environment for run in ("encoder", "encoder-alone")]
     assert [environment.get("sharding") for environment in environments] == ["fsdp2", None]
 
 
+@pytest.mark.nightly
 def test_model_that_cannot_be_sharded_is_refused_before_anything_is_stored(
     trials: Trials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +227,7 @@ def test_gguf_file_cannot_be_sharded(monkeypatch: pytest.MonkeyPatch) -> None:
         sharded_base.check_shardable(spec, place)
 
 
+@pytest.mark.nightly
 def test_model_without_layers_of_the_named_class_cannot_be_sharded(trials: Trials) -> None:
     from transformers import AutoModel
 
