@@ -20,7 +20,7 @@ from lori_cl.runtime import Progress
 from lori_cl.runtime.memory import memory_errors
 from lori_cl.spec import View
 from lori_cl.task_data.encoding import encoding_digest
-from lori_cl.task_data.eval_tasks import EvalTask
+from lori_cl.task_data.eval_tasks import EvalTask, on_samples
 from lori_cl.tasks import JudgeUsage, kind_of
 
 BASE_VIEW = "base"
@@ -74,7 +74,7 @@ class Evaluator:
                 scores += self._routed_row(history, eval_tasks[: len(history)], only)
                 continue
             acting = _ActiveAdapter(self.method)
-            sampled = self._sampled(view, len(history), eval_tasks)
+            sampled = on_samples(eval_tasks, view, len(history), self.is_sampled)
             for position, eval_task in enumerate(sampled, start=1):
                 if only is not None and eval_task.label not in only:
                     continue
@@ -101,13 +101,6 @@ class Evaluator:
         if view is View.AS_TRAINED and position is not None:
             return self.method.acting_as_trained(history, position)
         return [state for state in history if state.is_active_after(len(history))]
-
-    def _sampled(self, view: View, stage: int, eval_tasks: Sequence[EvalTask]) -> list[EvalTask]:
-        """Return the tasks with the examples on which they are scored after a stage."""
-        return [
-            eval_task.sampled() if self.is_sampled(view, stage, position) else eval_task
-            for position, eval_task in enumerate(eval_tasks, start=1)
-        ]
 
     def pop_written(self) -> dict[str, tuple[str, int]]:
         """Return (suffix, bytes) of every answers file written since the last call, by digest."""
@@ -151,7 +144,7 @@ class Evaluator:
                 ),
                 partial(routed.measure, eval_task, self._features, f"scoring {eval_task.label}, routed"),
             )
-            for eval_task in self._sampled(View.ROUTED, len(history), eval_tasks)
+            for eval_task in on_samples(eval_tasks, View.ROUTED, len(history), self.is_sampled)
             if only is None or eval_task.label in only
         ]
 

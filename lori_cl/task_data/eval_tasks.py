@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -120,6 +120,19 @@ class EvalTask:
                 "compute": compute(),
             }
         )
+
+
+def on_samples(
+    eval_tasks: Sequence[EvalTask], view: str, stage: int, is_sampled: Callable[[str, int, int], bool]
+) -> list[EvalTask]:
+    """Return the tasks with the examples on which they are scored in a view after a stage.
+
+    `is_sampled` says whether `eval.sample` applies, by view, stage and the task's own stage.
+    """
+    return [
+        eval_task.sampled() if is_sampled(view, stage, own) else eval_task
+        for own, eval_task in enumerate(eval_tasks, start=1)
+    ]
 
 
 def architecture_of(tasks: Sequence[Task]) -> Architecture:

@@ -32,14 +32,7 @@ from lori_cl.task_data.training_sets import note_data
 from lori_cl.tasks import JudgeUsage
 from lori_cl.training.gate import Gate, apply_gate, check_gate, resolve_held_back
 from lori_cl.training.import_checks import ImportedAdapter
-from lori_cl.training.resume_checks import (
-    check_run_settings,
-    parent_stages,
-    pin_also,
-    pinned_tasks,
-    stage_inputs,
-    with_calibration_length,
-)
+from lori_cl.training.resume_checks import parent_stages, settle, stage_inputs
 from lori_cl.training.run_setup import OpenRun, describe_base, open_run, set_up_process
 from lori_cl.training.stage_training import StageTraining
 
@@ -86,10 +79,7 @@ def run_curriculum(
     progress = DistributedProgress(progress)
     with workspace.open() as registry, lock_run(workspace, name):
         run = registry.find_run(name)
-        tasks = pinned_tasks(registry, curriculum, run)
-        curriculum, also = pin_also(registry, curriculum, tasks, run)
-        curriculum = with_calibration_length(curriculum, run)
-        check_run_settings(curriculum, run)
+        curriculum, tasks, also = settle(registry, curriculum, run)
         run = resolve_held_back(workspace, registry, curriculum, tasks, run, options.gate, options.accept)
         if run is not None:
             if is_complete(run, tasks, options):
@@ -138,10 +128,7 @@ def import_adapter(
             raise RunConflict(
                 f"run '{name}' already has stages; an import starts a new run: choose another --name"
             )
-        tasks = pinned_tasks(registry, curriculum, run)
-        curriculum, also = pin_also(registry, curriculum, tasks, run)
-        curriculum = with_calibration_length(curriculum, run)
-        check_run_settings(curriculum, run)
+        curriculum, tasks, also = settle(registry, curriculum, run)
         check_permissions([*tasks, *also], options)
         opened = open_run(workspace, registry, curriculum, tasks, also, name, run, here, imported)
         evaluator = _evaluator(opened, options, progress)

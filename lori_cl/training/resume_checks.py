@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from lori_cl.errors import InputError, RunConflict
 from lori_cl.masks import STRATEGIES
@@ -23,6 +23,28 @@ EPOCHS_OF = "train.epochs_of."
 
 DEFAULT_CALIBRATION = 0.1
 """Default of `masks.calibration.fraction`; docs/null-space.md compares it with others."""
+
+
+class SettledCurriculum(NamedTuple):
+    """A curriculum with what a new or an existing run decides: versions of tasks, and recorded defaults."""
+
+    curriculum: CurriculumSpec
+    tasks: tuple[Task, ...]
+    also: tuple[Task, ...]
+    """The tasks of `eval.also`."""
+
+
+def settle(registry: Registry, curriculum: CurriculumSpec, run: Run | None) -> SettledCurriculum:
+    """Pin the tasks and the defaults of a curriculum, and check its settings, for a new or an existing run.
+
+    Raises: UnknownTask; RunConflict; SpecError; InputError; see `pinned_tasks`, `pin_also` and
+    `check_run_settings`.
+    """
+    tasks = pinned_tasks(registry, curriculum, run)
+    curriculum, also = pin_also(registry, curriculum, tasks, run)
+    curriculum = with_calibration_length(curriculum, run)
+    check_run_settings(curriculum, run)
+    return SettledCurriculum(curriculum, tasks, also)
 
 
 def pinned_tasks(registry: Registry, curriculum: CurriculumSpec, run: Run | None) -> tuple[Task, ...]:

@@ -12,17 +12,12 @@ from lori_cl.registry import Registry, Run, Task, Workspace
 from lori_cl.runtime.environment import check_same_environment
 from lori_cl.runtime.memory import free_bytes
 from lori_cl.spec import CurriculumSpec, View
-from lori_cl.task_data.eval_tasks import check_permissions, max_length_of
+from lori_cl.task_data.eval_tasks import check_permissions, max_length_of, on_samples
 from lori_cl.tasks import kind_of
 from lori_cl.training.gate import check_gate
 from lori_cl.training.loop import RunOptions, is_complete, sampling
 from lori_cl.training.packing import packing_of
-from lori_cl.training.resume_checks import (
-    check_run_settings,
-    pin_also,
-    pinned_tasks,
-    with_calibration_length,
-)
+from lori_cl.training.resume_checks import settle
 from lori_cl.training.run_setup import PreparedRun, describe_base, prepare_run, set_up_process
 from lori_cl.training.time_estimate import TimeEstimate
 from lori_cl.training.trainer import optimizer_steps
@@ -112,10 +107,7 @@ def plan_curriculum(
     curriculum, here = set_up_process(curriculum, options.declared_in or workspace.root)
     with workspace.read() as registry:
         run = registry.find_run(name)
-        tasks = pinned_tasks(registry, curriculum, run)
-        curriculum, also = pin_also(registry, curriculum, tasks, run)
-        curriculum = with_calibration_length(curriculum, run)
-        check_run_settings(curriculum, run)
+        curriculum, tasks, also = settle(registry, curriculum, run)
         if run is None or not is_complete(run, tasks, options):
             if run is not None:
                 check_same_environment(run, here, change_allowed=options.allow_environment_change)
@@ -202,12 +194,9 @@ class _Planner:
 
     def _sizes(self, view: View, stage: int) -> list[tuple[str, int]]:
         """Return (task, number of scored examples) of every task after a stage."""
-        sampled = sampling(self.curriculum, self.options, len(self.tasks))
-        eval_tasks = self.prepared.loaded.eval_tasks
-        return [
-            (each.label, len((each.sampled() if sampled(view, stage, own) else each).examples))
-            for own, each in enumerate(eval_tasks, start=1)
-        ]
+        is_sampled = sampling(self.curriculum, self.options, len(self.tasks))
+        scored = on_samples(self.prepared.loaded.eval_tasks, view, stage, is_sampled)
+        return [(each.label, len(each.examples)) for each in scored]
 
     def _rows(self, lengths: Sequence[int]) -> int:
         """Return the number of rows that a pass over examples of these lengths trains on."""

@@ -135,7 +135,9 @@ class StageTraining:
         grouped = not train.packing and is_grouped(
             train.group_by_length, kind.group_by_length, lengths, train.batch_size
         )
-        max_length = max_length_of(opened.curriculum, opened.base.context)
+        packing = None
+        if train.packing:
+            packing = packing_of(opened.base, max_length_of(opened.curriculum, opened.base.context))
         return TrainingJob(
             title=f"{self.title}: {what}",
             learner=kind.learner(opened.model, head),
@@ -151,7 +153,7 @@ class StageTraining:
             batch_loss=opened.method.batch_loss if purpose == "train" else None,
             before_step=opened.method.before_step if purpose == "train" else None,
             group_by_length=grouped,
-            packing=packing_of(opened.base, max_length) if train.packing else None,
+            packing=packing,
             logs=opened.workspace.logs_of(opened.run.name) / f"{task.label}-{purpose}",
         )
 
